@@ -152,7 +152,7 @@ pub fn different(suite: &str, test: &str) -> Option<&'static str> {
 
 /// Result of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TestOutcome {
     /// It holds.
     Passed,
     /// The test itself says that it does not apply.
@@ -162,7 +162,7 @@ pub enum Outcome {
 }
 
 /// The tests of a suite, by name. A shell suite's tests are its commands, by number and description.
-pub type Outcomes = BTreeMap<String, Outcome>;
+pub type Outcomes = BTreeMap<String, TestOutcome>;
 
 /// Runs suites one after another in one JVM. Returns the tests of each.
 ///
@@ -216,9 +216,9 @@ pub fn run(hathi: &Path, hadoop: &Hadoop, on: Kind, names: &[&str]) -> Result<BT
             outcomes.extend(ran);
         } else {
             let outcome = match outcome {
-                "PASSED" => Outcome::Passed,
-                "SKIPPED" => Outcome::Skipped,
-                _ => Outcome::Failed(why.to_owned()),
+                "PASSED" => TestOutcome::Passed,
+                "SKIPPED" => TestOutcome::Skipped,
+                _ => TestOutcome::Failed(why.to_owned()),
             };
             outcomes.insert(test.to_owned(), outcome);
         }
@@ -246,12 +246,12 @@ impl Commands {
                     .is_some_and(|(number, _)| number.parse::<u32>().is_ok());
                 match self.list {
                     Some(true) if numbered => {
-                        self.ran.insert(line.to_owned(), Outcome::Passed);
+                        self.ran.insert(line.to_owned(), TestOutcome::Passed);
                     }
                     Some(false) if numbered => {
                         self.ran.insert(
                             line.to_owned(),
-                            Outcome::Failed("the shell printed something else".to_owned()),
+                            TestOutcome::Failed("the shell printed something else".to_owned()),
                         );
                     }
                     _ => {}

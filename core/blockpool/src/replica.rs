@@ -114,7 +114,7 @@ pub enum FileAction {
 
 /// The lengths of a replica in the hands of a writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct WriteProgress {
     /// Bytes in the block file that have their checksum in the meta file.
     pub bytes_on_disk: u64,
     /// Bytes that all DataNodes further down the pipeline have too. Readers may see these.
@@ -141,7 +141,7 @@ pub struct Replica {
     /// The volume that holds it.
     pub volume: VolumeId,
     /// Set for RBW and TEMPORARY replicas, and for RUR replicas that were one of these.
-    pub progress: Option<Box<Progress>>,
+    pub progress: Option<Box<WriteProgress>>,
     /// Set for RUR replicas: recovery id and the state before the recovery.
     pub recovery: Option<(GenerationStamp, ReplicaState)>,
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 
 use crate::chunks::Mismatch;
-use crate::replica::{FileAction, Progress, Replica, ReplicaError, ReplicaState, VolumeId, WriterId};
+use crate::replica::{FileAction, Replica, ReplicaError, ReplicaState, VolumeId, WriteProgress, WriterId};
 
 /// How much of a transition must be on disk before it is answered ([`crate::steps`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -298,10 +298,10 @@ impl ReplicaMap {
             num_bytes: 0,
             state,
             volume,
-            progress: Some(Box::new(Progress {
+            progress: Some(Box::new(WriteProgress {
                 writer: Some(writer),
                 reserved_bytes,
-                ..Progress::default()
+                ..WriteProgress::default()
             })),
             recovery: None,
         };
@@ -338,7 +338,7 @@ impl ReplicaMap {
         let mut next = replica.clone();
         next.state = ReplicaState::Rbw;
         next.generation_stamp = new_gs;
-        next.progress = Some(Box::new(Progress {
+        next.progress = Some(Box::new(WriteProgress {
             bytes_on_disk: replica.num_bytes,
             bytes_acked: replica.num_bytes,
             last_checksum: None,
@@ -480,7 +480,7 @@ impl ReplicaMap {
         }
         let mut next = replica.clone();
         next.num_bytes = acked;
-        next.progress = Some(Box::new(Progress {
+        next.progress = Some(Box::new(WriteProgress {
             bytes_on_disk: acked,
             bytes_acked: acked,
             last_checksum: progress.last_checksum,
@@ -778,7 +778,12 @@ impl ReplicaMap {
     }
 
     /// Changes the lengths of a replica that `writer` still owns; false when it owns it no longer.
-    pub fn progress(&mut self, id: BlockId, writer: WriterId, change: impl FnOnce(&mut u64, &mut Progress)) -> bool {
+    pub fn progress(
+        &mut self,
+        id: BlockId,
+        writer: WriterId,
+        change: impl FnOnce(&mut u64, &mut WriteProgress),
+    ) -> bool {
         let Some(replica) = self.replicas.get_mut(&id) else {
             return false;
         };

@@ -17,7 +17,7 @@ use crate::replica::{Folder, Location, Replica, ReplicaState, VolumeId};
 
 /// What a scan found.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FoundReplicas {
     /// The replicas: FINALIZED, and RWR cut to what their checksums cover.
     pub replicas: Vec<Replica>,
     /// Unexpected files, and what was done with each.
@@ -30,7 +30,7 @@ pub struct Scan<'a, D> {
     disk: &'a D,
     dirs: &'a PoolDirs,
     volume: VolumeId,
-    found: Found,
+    found: FoundReplicas,
 }
 
 /// Content of one directory.
@@ -51,12 +51,12 @@ impl<'a, D: Disk> Scan<'a, D> {
             disk,
             dirs,
             volume,
-            found: Found::default(),
+            found: FoundReplicas::default(),
         }
     }
 
     /// All replicas.
-    pub fn all(mut self) -> io::Result<Found> {
+    pub fn all(mut self) -> io::Result<FoundReplicas> {
         self.dir(Folder::Rbw, &self.dirs.folder(Folder::Rbw))?;
         let mut pending = vec![self.dirs.folder(Folder::Finalized)];
         while let Some(dir) = pending.pop() {
@@ -66,7 +66,7 @@ impl<'a, D: Disk> Scan<'a, D> {
     }
 
     /// The replica of one block, whose place is unknown after a failed transition.
-    pub fn one(mut self, id: BlockId) -> io::Result<Found> {
+    pub fn one(mut self, id: BlockId) -> io::Result<FoundReplicas> {
         for folder in [Folder::Rbw, Folder::Finalized] {
             let dir = self.dirs.dir_of(folder, id);
             if self.disk.exists(&dir.join(block_file_name(id)))? {

@@ -28,7 +28,10 @@
 
 use hathi_journal::survey::{LeaseAnswer, QuorumLease};
 
-use crate::elector::{Ask, Candidate, Duty, Elector, Former, LeaseSurvey, SessionNumber, Standing, Told};
+use crate::elector::{
+    Duty, ElectionCandidate, ElectionStanding, Elector, Former, LeaseSurvey, SessionNumber, ZooKeeperMessage,
+    ZooKeeperRequest,
+};
 use crate::health_monitor::{HealthMonitor, HealthState, Probe};
 
 /// How long the election waits for a dead NameNode's lease to be given back. By then every living JournalNode has
@@ -86,7 +89,7 @@ pub enum Health {
 
 /// Something that has happened.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum ControllerEvent {
     /// An answer of a JournalNode, or `None` when it can't be reached.
     Lease {
         /// Index of the JournalNode.
@@ -100,15 +103,15 @@ pub enum Event {
     Health(Health),
     /// The process of this instance has ended: all its threads are gone and its sockets closed.
     ProcessEnded(Instance),
-    /// The answer to [`Action::ReleaseLease`]: a majority of the JournalNodes has released it, or that can't be done.
+    /// The answer to [`ControllerAction::ReleaseLease`]: a majority of the JournalNodes has released it, or that can't be done.
     LeaseReleased(String),
     /// The health monitor has ended.
     HealthMonitorFailed,
     /// This controller ends.
     Quit,
-    /// The answer to [`Action::BecomeActive`].
+    /// The answer to [`ControllerAction::BecomeActive`].
     BecameActive(Result<(), ()>),
-    /// The answer to [`Action::BecomeStandby`].
+    /// The answer to [`ControllerAction::BecomeStandby`].
     BecameStandby(Result<(), ()>),
     /// `cedeActive`: stay out of the election for this time. 0 or less ends the ban.
     Cede {
@@ -116,8 +119,8 @@ pub enum Event {
         millis: i64,
     },
     /// What ZooKeeper says in a session.
-    ZooKeeper(SessionNumber, Told),
-    /// The answer to [`Action::Fence`].
+    ZooKeeper(SessionNumber, ZooKeeperMessage),
+    /// The answer to [`ControllerAction::Fence`].
     Fenced(Fenced),
     /// Time has passed.
     Tick,
@@ -136,7 +139,7 @@ pub enum Fenced {
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum ControllerAction {
     /// `HAServiceProtocol.transitionToActive` on the local NameNode.
     BecomeActive,
     /// `HAServiceProtocol.transitionToStandby` on the local NameNode.
@@ -148,7 +151,7 @@ pub enum Action {
     /// Make sure that this NameNode is not active.
     Fence(Former),
     /// Send this request to ZooKeeper in this session.
-    ZooKeeper(SessionNumber, Ask),
+    ZooKeeper(SessionNumber, ZooKeeperRequest),
     /// End the process with this message.
     GiveUp(String),
 }
@@ -256,7 +259,7 @@ impl Controller {
         self.unheard.as_deref().filter(|_| self.split)
     }
 
-    /// Whether the passing of time may soon change a decision. Then [`Event::Tick`] must come every few milliseconds.
+    /// Whether the passing of time may soon change a decision. Then [`ControllerEvent::Tick`] must come every few milliseconds.
     #[must_use]
     pub fn needs_ticks(&self) -> bool {
         self.deposed_since_ms.is_some()
@@ -267,24 +270,24 @@ impl Controller {
     }
 
     /// Takes an event at this monotonic time in ms, and returns what to do.
-    pub fn on(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
+    pub fn on(&mut self, event: ControllerEvent, now_ms: u64) -> Vec<ControllerAction> {
         let (mut actions, mut duties) = (Vec::new(), Vec::new());
         if self.quit {
             return actions;
         }
         match event {
-            Event::Lease { journalnode, view } => self.survey.update(journalnode, view),
-            Event::JournalNodes(members) => self.survey.set_members(&members),
-            Event::Health(health) => self.probed(health, now_ms),
-            Event::ProcessEnded(instance) => {
-                actions.push(Action::ReleaseLease(instance.holder.clone()));
+            ControllerEvent::Lease { journalnode, view } => self.survey.update(journalnode, view),
+            ControllerEvent::JournalNodes(members) => self.survey.set_members(&members),
+            ControllerEvent::Health(health) => self.probed(health, now_ms),
+            ControllerEvent::ProcessEnded(instance) => {
+                actions.push(ControllerAction::ReleaseLease(instance.holder.clone()));
                 if self.instance.as_ref() == Some(&instance) {
                     self.releasing = Some((instance.holder, now_ms.saturating_add(RELEASE_LIMIT_MS)));
                     self.forget_process();
                     self.elector.begin_anew();
                 }
             }
-            Event::LeaseReleased(holder) => {
+            ControllerEvent::LeaseReleased(holder) => {
                 if self
                     .releasing
                     .as_ref()
@@ -293,17 +296,17 @@ impl Controller {
                     self.releasing = None;
                 }
             }
-            Event::HealthMonitorFailed => {
+            ControllerEvent::HealthMonitorFailed => {
                 self.monitor.failed();
-                actions.push(Action::GiveUp("Health monitor failed!".to_owned()));
+                actions.push(ControllerAction::GiveUp("Health monitor failed!".to_owned()));
             }
-            Event::Quit => {
+            ControllerEvent::Quit => {
                 self.quit = true;
                 self.elector.quit(&mut duties);
                 self.take(duties, &mut actions);
                 return actions;
             }
-            Event::BecameActive(result) => {
+            ControllerEvent::BecameActive(result) => {
                 self.transition_under_way = false;
                 match result {
                     Ok(()) => {
@@ -315,7 +318,7 @@ impl Controller {
                 }
                 self.elector.promoted(result.is_ok(), now_ms, &mut duties);
             }
-            Event::BecameStandby(result) => {
+            ControllerEvent::BecameStandby(result) => {
                 self.transition_under_way = false;
                 self.step_down_failed = result.is_err();
                 match result {
@@ -326,7 +329,7 @@ impl Controller {
                     Err(()) => self.step_down_again_at_ms = now_ms + self.config.backoff_ms,
                 }
             }
-            Event::Cede { millis } => {
+            ControllerEvent::Cede { millis } => {
                 let banned_ms = u64::try_from(millis).unwrap_or(0);
                 self.banned_until_ms = if banned_ms > 0 {
                     now_ms.saturating_add(banned_ms)
@@ -335,8 +338,8 @@ impl Controller {
                 };
                 self.demote |= banned_ms > 0 && self.may_be_active;
             }
-            Event::ZooKeeper(session, told) => self.elector.told(session, told, now_ms, &mut duties),
-            Event::Fenced(how) => {
+            ControllerEvent::ZooKeeper(session, told) => self.elector.told(session, told, now_ms, &mut duties),
+            ControllerEvent::Fenced(how) => {
                 let done = how != Fenced::Failed;
                 let unheard = match how {
                     Fenced::Unheard(id) => Some(id),
@@ -346,7 +349,7 @@ impl Controller {
                 self.unheard = unheard;
                 self.elector.fenced(done, now_ms, &mut duties);
             }
-            Event::Tick => {}
+            ControllerEvent::Tick => {}
         }
         self.take(duties, &mut actions);
         self.decide(now_ms, &mut actions);
@@ -402,7 +405,7 @@ impl Controller {
         Some(id(&holder)).filter(|holding| Some(holding) != own.as_ref())
     }
 
-    fn take(&mut self, duties: Vec<Duty>, actions: &mut Vec<Action>) {
+    fn take(&mut self, duties: Vec<Duty>, actions: &mut Vec<ControllerAction>) {
         for duty in duties {
             match duty {
                 Duty::Promote => {
@@ -410,16 +413,16 @@ impl Controller {
                     self.transition_under_way = true;
                     self.may_be_active = true;
                     self.standby_probes = 0;
-                    actions.push(Action::BecomeActive);
+                    actions.push(ControllerAction::BecomeActive);
                 }
                 Duty::Demote => {
                     self.demote = self.may_be_active;
                     // It may be the NameNode that is elected now. If it is another one, that is found out again.
                     self.forget_fenced();
                 }
-                Duty::Fence(former) => actions.push(Action::Fence(former)),
-                Duty::ZooKeeper(session, ask) => actions.push(Action::ZooKeeper(session, ask)),
-                Duty::GiveUp(why) => actions.push(Action::GiveUp(why)),
+                Duty::Fence(former) => actions.push(ControllerAction::Fence(former)),
+                Duty::ZooKeeper(session, ask) => actions.push(ControllerAction::ZooKeeper(session, ask)),
+                Duty::GiveUp(why) => actions.push(ControllerAction::GiveUp(why)),
             }
         }
     }
@@ -453,26 +456,33 @@ impl Controller {
     }
 
     /// Asserts the invariants of the module about actions.
-    fn check_actions(&self, actions: &[Action], now_ms: u64) {
-        let changes =
-            |action: &&Action| matches!(action, Action::BecomeActive | Action::BecomeStandby | Action::Kill(_));
+    fn check_actions(&self, actions: &[ControllerAction], now_ms: u64) {
+        let changes = |action: &&ControllerAction| {
+            matches!(
+                action,
+                ControllerAction::BecomeActive | ControllerAction::BecomeStandby | ControllerAction::Kill(_)
+            )
+        };
         assert!(actions.iter().filter(changes).count() <= 1, "{actions:?}");
         for action in actions {
             match action {
-                Action::BecomeActive => {
+                ControllerAction::BecomeActive => {
                     assert!(now_ms >= self.banned_until_ms, "banned");
                     assert!(matches!(self.health, Health::Healthy { .. }), "not well");
                     assert_eq!(self.monitor.state(), HealthState::Healthy, "not well for long enough");
                     assert!(self.releasing.is_none(), "a lease is being given back");
                 }
-                Action::BecomeStandby => assert!(self.may_be_active, "a standby steps down"),
-                Action::Kill(killed) => {
+                ControllerAction::BecomeStandby => assert!(self.may_be_active, "a standby steps down"),
+                ControllerAction::Kill(killed) => {
                     let QuorumLease::Held { holder, .. } = self.survey.lease() else {
                         panic!("the sole server is killed");
                     };
                     assert_ne!(holder, killed.holder, "who serves is killed");
                 }
-                Action::ReleaseLease(_) | Action::Fence(_) | Action::ZooKeeper(..) | Action::GiveUp(_) => {}
+                ControllerAction::ReleaseLease(_)
+                | ControllerAction::Fence(_)
+                | ControllerAction::ZooKeeper(..)
+                | ControllerAction::GiveUp(_) => {}
             }
         }
     }
@@ -485,7 +495,7 @@ impl Controller {
         }
     }
 
-    fn decide(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+    fn decide(&mut self, now_ms: u64, actions: &mut Vec<ControllerAction>) {
         let lease = self.survey.lease();
         self.split &= self.unheard == self.rival();
         self.monitor
@@ -516,18 +526,20 @@ impl Controller {
         self.take(duties, actions);
     }
 
-    fn candidate(&self, lease: QuorumLease, now_ms: u64) -> Candidate {
+    fn candidate(&self, lease: QuorumLease, now_ms: u64) -> ElectionCandidate {
         let banned = now_ms < self.banned_until_ms;
         let well = self.monitor.state() == HealthState::Healthy;
         let standing = match &self.health {
             // It is asked to step down first, so that it need not be fenced.
-            Health::Healthy { .. } if well && banned && self.demote && !self.step_down_failed => Standing::Stands,
+            Health::Healthy { .. } if well && banned && self.demote && !self.step_down_failed => {
+                ElectionStanding::Stands
+            }
             Health::Healthy {
                 state: ServiceState::Active | ServiceState::Standby,
                 ..
-            } if well && !banned => Standing::Stands,
-            Health::NotResponding if well => Standing::Stands,
-            _ => Standing::Out {
+            } if well && !banned => ElectionStanding::Stands,
+            Health::NotResponding if well => ElectionStanding::Stands,
+            _ => ElectionStanding::Out {
                 needs_fencing: self.may_be_active,
             },
         };
@@ -538,7 +550,7 @@ impl Controller {
                 ..
             }
         );
-        Candidate {
+        ElectionCandidate {
             standing,
             is_standby,
             standby_probes: self.standby_probes,
@@ -552,7 +564,7 @@ impl Controller {
     /// Makes the local NameNode step down when it holds the lease and is not well
     /// (`ZKFailoverController.recheckElectability` quits the election then). Whether another one is ready does not
     /// matter, because nobody knows for how long it can still write.
-    fn quit_when_unhealthy(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+    fn quit_when_unhealthy(&mut self, now_ms: u64, actions: &mut Vec<ControllerAction>) {
         let unwell = matches!(
             self.health,
             Health::Unhealthy {
@@ -565,15 +577,15 @@ impl Controller {
         }
     }
 
-    fn step_down(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+    fn step_down(&mut self, now_ms: u64, actions: &mut Vec<ControllerAction>) {
         if !self.transition_under_way && now_ms >= self.step_down_again_at_ms {
             self.transition_under_way = true;
-            actions.push(Action::BecomeStandby);
+            actions.push(ControllerAction::BecomeStandby);
         }
     }
 
     /// Handles that another instance holds the lease.
-    fn deposed(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+    fn deposed(&mut self, now_ms: u64, actions: &mut Vec<ControllerAction>) {
         let silent = match &self.health {
             Health::Healthy { state, .. } => {
                 if *state != ServiceState::Active {
@@ -601,7 +613,7 @@ impl Controller {
             if let Some(instance) = self.instance.clone() {
                 self.forget_process();
                 self.deposed_since_ms = None;
-                actions.push(Action::Kill(instance));
+                actions.push(ControllerAction::Kill(instance));
             }
         } else if !silent {
             self.step_down(now_ms, actions);

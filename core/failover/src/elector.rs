@@ -1,7 +1,7 @@
 //! The elector: the JournalNodes' read lease, or ZooKeeper.
 //!
 //! The controller knows the local NameNode, and the elector knows the election. The controller tells the elector
-//! whether its NameNode may be elected ([`Candidate`]); the elector tells what to do ([`Duty`]).
+//! whether its NameNode may be elected ([`ElectionCandidate`]); the elector tells what to do ([`Duty`]).
 
 mod journal;
 mod survey;
@@ -13,11 +13,14 @@ use hathi_journal::survey::QuorumLease;
 
 pub use journal::JournalElector;
 pub use survey::LeaseSurvey;
-pub use zookeeper::{ActiveStandbyElector, Ask, BREADCRUMB, LOCK, LockOwner, Refusal, SessionNumber, Told};
+pub use zookeeper::{
+    ActiveStandbyElector, BREADCRUMB, LOCK, LockOwner, SessionNumber, ZooKeeperMessage, ZooKeeperRefusal,
+    ZooKeeperRequest,
+};
 
 /// Whether the local NameNode may be elected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ElectionStanding {
     /// It may be elected.
     Stands,
     /// It may not be elected.
@@ -29,9 +32,9 @@ pub enum Standing {
 
 /// The local NameNode, as an elector sees it.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub struct ElectionCandidate {
     /// Whether it may be elected.
-    pub standing: Standing,
+    pub standing: ElectionStanding,
     /// Whether it is well and says that it is a standby.
     pub is_standby: bool,
     /// Number of consecutive probes that said that it is a standby.
@@ -46,7 +49,7 @@ pub struct Candidate {
     pub rival: Option<String>,
 }
 
-impl Candidate {
+impl ElectionCandidate {
     /// Whether it is known to be a standby: one probe may have been answered before its last transition, so there must
     /// be more (`ZKFailoverController.verifyChangedServiceState`).
     fn is_settled_standby(&self) -> bool {
@@ -73,7 +76,7 @@ pub enum Duty {
     /// Make sure that this NameNode is not active. [`Elector::fenced`] takes the result.
     Fence(Former),
     /// Send this request to ZooKeeper in this session.
-    ZooKeeper(SessionNumber, Ask),
+    ZooKeeper(SessionNumber, ZooKeeperRequest),
     /// Nothing is possible until a person has acted. The process ends with this message.
     GiveUp(String),
 }
@@ -81,7 +84,7 @@ pub enum Duty {
 /// A participant in an election. Times are monotonic, in milliseconds.
 pub trait Elector: Debug + Send {
     /// Looks at the candidate. To be called when it has changed or time has passed.
-    fn look_at(&mut self, candidate: &Candidate, now_ms: u64, duties: &mut Vec<Duty>);
+    fn look_at(&mut self, candidate: &ElectionCandidate, now_ms: u64, duties: &mut Vec<Duty>);
 
     /// The answer to [`Duty::Promote`].
     fn promoted(&mut self, done: bool, now_ms: u64, duties: &mut Vec<Duty>);
@@ -90,7 +93,7 @@ pub trait Elector: Debug + Send {
     fn fenced(&mut self, _done: bool, _now_ms: u64, _duties: &mut Vec<Duty>) {}
 
     /// Takes an answer or a message of ZooKeeper in a session.
-    fn told(&mut self, _session: SessionNumber, _told: Told, _now_ms: u64, _duties: &mut Vec<Duty>) {}
+    fn told(&mut self, _session: SessionNumber, _told: ZooKeeperMessage, _now_ms: u64, _duties: &mut Vec<Duty>) {}
 
     /// The process of the local NameNode is gone, so its failures do not matter any more.
     fn begin_anew(&mut self);

@@ -11,7 +11,9 @@ pub mod controller;
 pub mod elector;
 pub mod health_monitor;
 
-pub use controller::{Action, Controller, ControllerConfig, Event, Fenced, Health, Instance, ServiceState};
+pub use controller::{
+    Controller, ControllerAction, ControllerConfig, ControllerEvent, Fenced, Health, Instance, ServiceState,
+};
 pub use elector::{ActiveStandbyElector, Elector, Former, JournalElector, LeaseSurvey};
 pub use hathi_journal::survey::{LeaseAnswer, QuorumLease};
 pub use health_monitor::{HealthMonitor, HealthState};

@@ -76,7 +76,7 @@ impl SegmentName {
 
 /// What a scan of a segment file found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scan {
+pub struct SegmentScan {
     /// Layout version of the header. Absent when there is no header.
     pub layout_version: Option<LayoutVersion>,
     /// The last whole transaction. Absent when there is none.
@@ -116,7 +116,7 @@ pub fn is_full(error: &io::Error) -> bool {
 
 /// Describes what is wrong with a finalized segment, if anything.
 #[must_use]
-pub fn damage(scan: &Scan, end: TxId) -> Option<String> {
+pub fn damage(scan: &SegmentScan, end: TxId) -> Option<String> {
     match (&scan.torn, scan.last) {
         (Some(torn), _) => Some(torn.clone()),
         (None, Some(last)) if last == end => None,
@@ -142,9 +142,9 @@ fn rewrite<F: DiskFile>(file: &F, len: u64) -> io::Result<()> {
 }
 
 /// Reads a segment from its beginning and checks every frame, up to the first one that is not whole.
-pub fn scan<F: DiskFile>(file: &F, start: TxId) -> io::Result<Scan> {
+pub fn scan<F: DiskFile>(file: &F, start: TxId) -> io::Result<SegmentScan> {
     let mut header = [0; HEADER_LEN_BYTES as usize];
-    let mut found = Scan {
+    let mut found = SegmentScan {
         layout_version: None,
         last: None,
         data_len: 0,
@@ -307,9 +307,9 @@ impl<F: DiskFile> SegmentWriter<F> {
     }
 
     /// Cuts the padding off and syncs the file. Returns what a scan would find now.
-    pub fn close(self) -> io::Result<Scan> {
+    pub fn close(self) -> io::Result<SegmentScan> {
         sync_result(self.file.set_len(self.position).and_then(|()| self.file.sync_data()))?;
-        Ok(Scan {
+        Ok(SegmentScan {
             layout_version: Some(self.layout_version),
             last: (self.next > self.start).then(|| TxId(self.next.0 - 1)),
             data_len: self.position,
@@ -413,7 +413,7 @@ impl<D: Disk> Segments<D> {
     }
 
     /// Opens a segment in progress to append to it. `scan` is what [`Segments::settle`] found.
-    pub fn reopen(&self, start: TxId, scan: &Scan) -> io::Result<SegmentWriter<D::File>> {
+    pub fn reopen(&self, start: TxId, scan: &SegmentScan) -> io::Result<SegmentWriter<D::File>> {
         let path = self.path(&SegmentName::in_progress(start));
         let Some(layout_version) = scan.layout_version else {
             return Err(io::Error::new(
@@ -435,18 +435,18 @@ impl<D: Disk> Segments<D> {
     }
 
     /// Scans a file whose first transaction is `start`, without changing it.
-    pub fn scan_file(&self, path: &Path, start: TxId) -> io::Result<Scan> {
+    pub fn scan_file(&self, path: &Path, start: TxId) -> io::Result<SegmentScan> {
         scan(&self.disk.open_read(path)?, start)
     }
 
     /// Scans an open segment that nobody writes, cuts off what follows its last whole frame, and makes the rest
     /// durable. After a crash of the process alone, the rest may have been in memory only.
-    pub fn settle(&self, start: TxId, memory: Memory) -> io::Result<Scan> {
+    pub fn settle(&self, start: TxId, memory: Memory) -> io::Result<SegmentScan> {
         self.settle_file(&self.path(&SegmentName::in_progress(start)), start, memory)
     }
 
     /// [`Segments::settle`] for a file with another name.
-    pub fn settle_file(&self, path: &Path, start: TxId, memory: Memory) -> io::Result<Scan> {
+    pub fn settle_file(&self, path: &Path, start: TxId, memory: Memory) -> io::Result<SegmentScan> {
         let settled = self.settle_unless_damaged(path, start, memory, TxId(0))?;
         settled.map_err(|damage| io::Error::new(io::ErrorKind::InvalidData, damage))
     }
@@ -459,7 +459,7 @@ impl<D: Disk> Segments<D> {
         start: TxId,
         memory: Memory,
         durable_to: TxId,
-    ) -> io::Result<Result<Scan, String>> {
+    ) -> io::Result<Result<SegmentScan, String>> {
         let file = self.disk.open(path)?;
         let found = scan(&file, start)?;
         if let Some(torn) = &found.torn

@@ -21,7 +21,7 @@ pub struct Copies {
 
 /// What has happened to a file since its copy was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub enum CopyState {
     /// The file is unchanged, or there is no copy to compare it with.
     Same,
     /// The same file has another content.
@@ -76,9 +76,9 @@ impl Copies {
     }
 
     /// Finds out what has happened to a file.
-    pub fn compare<D: Disk>(&self, disk: &D, dir: &Path, name: &str) -> io::Result<Finding> {
+    pub fn compare<D: Disk>(&self, disk: &D, dir: &Path, name: &str) -> io::Result<CopyState> {
         let Some((id, copy)) = self.files.get(name) else {
-            return Ok(Finding::Same);
+            return Ok(CopyState::Same);
         };
         let path = dir.join(name);
         let now = match disk.read_small(&path) {
@@ -86,14 +86,14 @@ impl Copies {
             read => read?,
         };
         let Some(now) = now else {
-            return Ok(Finding::Missing);
+            return Ok(CopyState::Missing);
         };
         let same_file = id.is_none() || disk.file_id(&path)? == *id;
         Ok(match (same_file, now == *copy) {
-            (true, true) => Finding::Same,
-            (true, false) => Finding::Damaged,
-            (false, true) => Finding::Copied,
-            (false, false) => Finding::Replaced,
+            (true, true) => CopyState::Same,
+            (true, false) => CopyState::Damaged,
+            (false, true) => CopyState::Copied,
+            (false, false) => CopyState::Replaced,
         })
     }
 
@@ -160,15 +160,15 @@ mod tests {
         let copies = Copies::read(&disk, &path).unwrap().unwrap();
         assert!(copies.has("b") && !copies.has("c"));
         let compare = || copies.compare(&disk, dir, "a").unwrap();
-        assert_eq!(compare(), Finding::Same);
+        assert_eq!(compare(), CopyState::Same);
         disk.flip_bit(&dir.join("a"), 0, 1).unwrap();
-        assert_eq!(compare(), Finding::Damaged);
+        assert_eq!(compare(), CopyState::Damaged);
         disk.write_small(&dir.join("a"), b"13\n").unwrap();
-        assert_eq!(compare(), Finding::Replaced);
+        assert_eq!(compare(), CopyState::Replaced);
         disk.write_small(&dir.join("a"), b"12\n").unwrap();
-        assert_eq!(compare(), Finding::Copied);
+        assert_eq!(compare(), CopyState::Copied);
         disk.remove_file(&dir.join("a")).unwrap();
-        assert_eq!(compare(), Finding::Missing);
+        assert_eq!(compare(), CopyState::Missing);
         copies.restore(&disk, dir, "a").unwrap();
         assert_eq!(disk.read_small(&dir.join("a")).unwrap().unwrap(), b"12\n");
         let len = disk.open(&path).unwrap().len().unwrap();
@@ -187,12 +187,12 @@ mod tests {
         std::fs::create_dir_all(&new).unwrap();
         std::fs::write(old.join("a"), b"12\n").unwrap();
         let copies = Copies::take(&OsDisk, &old, &["a"]).unwrap();
-        assert_eq!(copies.compare(&OsDisk, &old, "a").unwrap(), Finding::Same);
+        assert_eq!(copies.compare(&OsDisk, &old, "a").unwrap(), CopyState::Same);
         std::fs::write(old.join("a"), b"13\n").unwrap();
-        assert_eq!(copies.compare(&OsDisk, &old, "a").unwrap(), Finding::Damaged);
+        assert_eq!(copies.compare(&OsDisk, &old, "a").unwrap(), CopyState::Damaged);
         std::fs::write(new.join("a"), b"12\n").unwrap();
-        assert_eq!(copies.compare(&OsDisk, &new, "a").unwrap(), Finding::Copied);
+        assert_eq!(copies.compare(&OsDisk, &new, "a").unwrap(), CopyState::Copied);
         std::fs::rename(old.join("a"), new.join("a")).unwrap();
-        assert_eq!(copies.compare(&OsDisk, &new, "a").unwrap(), Finding::Damaged);
+        assert_eq!(copies.compare(&OsDisk, &new, "a").unwrap(), CopyState::Damaged);
     }
 }

@@ -16,7 +16,7 @@ pub mod durable_long;
 pub mod os;
 pub mod sim_disk;
 
-pub use copies::{Copies, Finding};
+pub use copies::{Copies, CopyState};
 pub use directory::{NodeType, StorageDirectory, StorageError, StorageState, VersionFile, make_dirs};
 pub use disk::{DirEntry, Disk, DiskFile};
 pub use durable_long::{BestEffortLong, CheckedRecord, DurableLong};

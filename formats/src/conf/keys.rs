@@ -7,7 +7,7 @@
 mod check;
 mod table;
 
-pub use check::{Finding, Verdict};
+pub use check::{UnobeyedSetting, Verdict};
 
 use super::topology::SPECIFIC_KEYS;
 use Program::{Client as C, DataNode as D, Hadoop as H, JournalNode as J, NameNode as N, Zkfc as Z};
@@ -68,7 +68,7 @@ impl When {
 
 /// Effect of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Usage {
+pub enum KeyUsage {
     /// These programs obey it.
     Read(&'static [Program]),
     /// It is a key of Hadoop's without effect here. The text says why.
@@ -92,7 +92,7 @@ pub struct Key {
     /// Hadoop's default. Empty when there is none.
     pub default: &'static str,
     /// Its effect.
-    pub usage: Usage,
+    pub usage: KeyUsage,
     /// Its meaning, where Hadoop's documentation does not say all of it.
     pub note: &'static str,
 }
@@ -151,7 +151,7 @@ const fn read(name: &'static str, default: &'static str, by: &'static [Program],
     Key {
         name,
         default,
-        usage: Usage::Read(by),
+        usage: KeyUsage::Read(by),
         note,
     }
 }
@@ -160,7 +160,7 @@ const fn unused(name: &'static str, default: &'static str, reason: &'static str)
     Key {
         name,
         default,
-        usage: Usage::NoEffect(reason),
+        usage: KeyUsage::NoEffect(reason),
         note: "",
     }
 }
@@ -175,7 +175,7 @@ const fn refused(
     Key {
         name,
         default,
-        usage: Usage::Refused { by, when, what_to_do },
+        usage: KeyUsage::Refused { by, when, what_to_do },
         note: "",
     }
 }

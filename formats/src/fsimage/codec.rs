@@ -72,8 +72,8 @@ impl ImageCodec {
             ImageCodec::Default | ImageCodec::Deflate => Box::new(flate2::read::ZlibDecoder::new(source)),
             ImageCodec::Gzip => Box::new(flate2::read::MultiGzDecoder::new(source)),
             ImageCodec::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(source)),
-            ImageCodec::Snappy => Box::new(BlockReader::new(source, Block::Snappy)),
-            ImageCodec::Lz4 => Box::new(BlockReader::new(source, Block::Lz4)),
+            ImageCodec::Snappy => Box::new(BlockReader::new(source, BlockCodec::Snappy)),
+            ImageCodec::Lz4 => Box::new(BlockReader::new(source, BlockCodec::Lz4)),
         }
     }
 
@@ -87,8 +87,8 @@ impl ImageCodec {
             ImageCodec::Bzip2 => {
                 Encoder::Bzip2(bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default()))
             }
-            ImageCodec::Snappy => Encoder::Blocks(BlockWriter::new(Block::Snappy)),
-            ImageCodec::Lz4 => Encoder::Blocks(BlockWriter::new(Block::Lz4)),
+            ImageCodec::Snappy => Encoder::Blocks(BlockWriter::new(BlockCodec::Snappy)),
+            ImageCodec::Lz4 => Encoder::Blocks(BlockWriter::new(BlockCodec::Lz4)),
         }
     }
 }
@@ -142,19 +142,19 @@ impl Encoder {
 
 /// Codec of Hadoop's blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Block {
+pub(super) enum BlockCodec {
     Snappy,
     Lz4,
 }
 
 /// Collects the content of a block.
 pub(super) struct BlockWriter {
-    block: Block,
+    block: BlockCodec,
     waiting: Vec<u8>,
 }
 
 impl BlockWriter {
-    fn new(block: Block) -> BlockWriter {
+    fn new(block: BlockCodec) -> BlockWriter {
         BlockWriter {
             block,
             waiting: Vec::with_capacity(BLOCK_LEN),
@@ -176,10 +176,10 @@ impl BlockWriter {
 
     fn end_block(&mut self, ready: &mut Vec<u8>) -> io::Result<()> {
         let packed = match self.block {
-            Block::Snappy => snap::raw::Encoder::new()
+            BlockCodec::Snappy => snap::raw::Encoder::new()
                 .compress_vec(&self.waiting)
                 .map_err(io::Error::other)?,
-            Block::Lz4 => lz4_flex::block::compress(&self.waiting),
+            BlockCodec::Lz4 => lz4_flex::block::compress(&self.waiting),
         };
         for len in [self.waiting.len(), packed.len()] {
             ready.extend_from_slice(&u32::try_from(len).map_err(io::Error::other)?.to_be_bytes());
@@ -202,7 +202,7 @@ impl BlockWriter {
 /// Reads blocks, a piece at a time.
 struct BlockReader<R> {
     source: R,
-    block: Block,
+    block: BlockCodec,
     /// Bytes of the block that are not unpacked yet.
     left: usize,
     piece: Vec<u8>,
@@ -215,7 +215,7 @@ fn invalid(problem: impl Into<String>) -> io::Error {
 }
 
 impl<R: Read> BlockReader<R> {
-    fn new(source: R, block: Block) -> Self {
+    fn new(source: R, block: BlockCodec) -> Self {
         BlockReader {
             source,
             block,
@@ -256,7 +256,7 @@ impl<R: Read> BlockReader<R> {
         }
         let limit = self.left.min(PIECE_LEN_MAX);
         self.piece = match self.block {
-            Block::Snappy => {
+            BlockCodec::Snappy => {
                 let holds = snap::raw::decompress_len(&packed).map_err(|error| invalid(error.to_string()))?;
                 if holds > limit {
                     return Err(invalid(format!("a piece of {holds} bytes in a block of {}", self.left)));
@@ -264,7 +264,7 @@ impl<R: Read> BlockReader<R> {
                 let unpacked = snap::raw::Decoder::new().decompress_vec(&packed);
                 unpacked.map_err(|error| invalid(error.to_string()))?
             }
-            Block::Lz4 => {
+            BlockCodec::Lz4 => {
                 let room = limit.min(packed.len().saturating_mul(LZ4_RATIO_MAX));
                 lz4_flex::block::decompress(&packed, room).map_err(|error| invalid(error.to_string()))?
             }
@@ -326,12 +326,12 @@ mod tests {
     /// Java's `BlockCompressorStream` writes data that is longer than its buffer as one block of several pieces.
     #[test]
     fn a_block_may_have_several_pieces() {
-        for block in [Block::Snappy, Block::Lz4] {
+        for block in [BlockCodec::Snappy, BlockCodec::Lz4] {
             let mut stream = 7_u32.to_be_bytes().to_vec();
             for part in [&b"abcd"[..], b"efg"] {
                 let packed = match block {
-                    Block::Snappy => snap::raw::Encoder::new().compress_vec(part).unwrap(),
-                    Block::Lz4 => lz4_flex::block::compress(part),
+                    BlockCodec::Snappy => snap::raw::Encoder::new().compress_vec(part).unwrap(),
+                    BlockCodec::Lz4 => lz4_flex::block::compress(part),
                 };
                 stream.extend_from_slice(&(packed.len() as u32).to_be_bytes());
                 stream.extend_from_slice(&packed);
@@ -347,7 +347,7 @@ mod tests {
     #[test]
     fn damaged_blocks_are_errors_and_take_no_more_memory_than_they_have_bytes() {
         let mut out = Vec::new();
-        for block in [Block::Snappy, Block::Lz4] {
+        for block in [BlockCodec::Snappy, BlockCodec::Lz4] {
             for stream in [
                 &[0xFF; 64][..],
                 &[0, 0, 0, 9, 0x03, 0xFF, 0xFF, 0xFF, 1],

@@ -9,7 +9,7 @@ use hathi_formats::conf::keys::Program;
 use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, host_and_port};
 use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::ipc::ServerOptions;
-use hathi_zkfc::fencing::{self, Target};
+use hathi_zkfc::fencing::{self, FencingTarget};
 use hathi_zkfc::{Election, Formatter, Times, ZkfcConfig, ZooKeeperConfig};
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -150,7 +150,7 @@ async fn missing(config: &ZkfcConfig, zookeeper: &ZooKeeperConfig) -> Result<Opt
                     Run with -formatZK flag to initialize ZooKeeper.";
         return Ok(Some(End(NO_PARENT_ZNODE, text.to_owned())));
     }
-    let target = Target {
+    let target = FencingTarget {
         address: &config.namenode_address,
         nameservice: &config.nameservice,
         namenode_id: &config.namenode_id,

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use hathi_formats::conf::{Configuration, Environment};
 use hathi_interop::{ClusterOptions, Daemons, Role, Sshd, wait_for};
-use hathi_zkfc::fencing::{Target, fence};
+use hathi_zkfc::fencing::{FencingTarget, fence};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ fn sshfence_kills_whoever_listens_on_the_port_and_sees_that_nobody_does() -> Res
     };
     // Whoever can be killed is good enough for a NameNode.
     let address = format!("127.0.0.1:{}", victim.port());
-    let target = Target {
+    let target = FencingTarget {
         address: &address,
         nameservice: "ns",
         namenode_id: "nn0",

@@ -2,7 +2,7 @@
 //! on Hadoop's too).
 
 use anyhow::{Result, ensure};
-use hathi_interop::suites::{self, DIFFERENT, Outcome, SUITES};
+use hathi_interop::suites::{self, DIFFERENT, SUITES, TestOutcome};
 use hathi_interop::{Hadoop, Kind};
 use std::path::Path;
 
@@ -18,9 +18,9 @@ fn run(names: &[&str]) -> Result<()> {
         ensure!(!outcomes.is_empty(), "nothing ran of {name}");
         for (test, outcome) in &outcomes {
             match (outcome, suites::different(name, test)) {
-                (Outcome::Failed(why), None) => wrong.push(format!("{name}: {test}: {why}")),
-                (Outcome::Passed, Some(_)) => wrong.push(format!("{name}: {test} holds, and is said not to")),
-                (Outcome::Failed(_), Some(_)) | (Outcome::Passed, None) | (Outcome::Skipped, _) => {}
+                (TestOutcome::Failed(why), None) => wrong.push(format!("{name}: {test}: {why}")),
+                (TestOutcome::Passed, Some(_)) => wrong.push(format!("{name}: {test} holds, and is said not to")),
+                (TestOutcome::Failed(_), Some(_)) | (TestOutcome::Passed, None) | (TestOutcome::Skipped, _) => {}
             }
         }
     }

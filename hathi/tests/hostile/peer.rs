@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use hathi_interop::ClusterOptions;
-use hathi_interop::peer::{self, Options};
+use hathi_interop::peer::{self, PeerOptions};
 use std::path::Path;
 
 #[test]
@@ -13,7 +13,7 @@ fn a_hostile_peer_on_every_port_hurts_nobody() -> Result<()> {
         journalnodes: 3,
         datanodes: 2,
     };
-    let options = Options {
+    let options = PeerOptions {
         seed: 20_261_129,
         inputs: 0..=1499,
         port_kinds: vec![],

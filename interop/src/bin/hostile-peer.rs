@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use clap::Parser;
 use hathi_interop::ClusterOptions;
-use hathi_interop::peer::{self, Options, PortKind};
+use hathi_interop::peer::{self, PeerOptions, PortKind};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     ensure!(args.inputs > 0, "--inputs 0: none to send");
-    let options = Options {
+    let options = PeerOptions {
         seed: args.seed,
         inputs: args.only.unwrap_or(0..=args.inputs - 1),
         port_kinds: args.port_kind,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use hathi_interop::suites::{self, Outcome, SUITES};
+use hathi_interop::suites::{self, SUITES, TestOutcome};
 use hathi_interop::{Hadoop, Kind};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -63,13 +63,13 @@ fn main() -> Result<ExitCode> {
             let outcomes = all.get(*name).cloned().unwrap_or_default();
             let ran = outcomes
                 .values()
-                .filter(|outcome| **outcome != Outcome::Skipped)
+                .filter(|outcome| **outcome != TestOutcome::Skipped)
                 .count();
             let failed: Vec<_> = outcomes
                 .iter()
                 .filter_map(|(test, outcome)| match outcome {
-                    Outcome::Failed(why) => Some((test, why)),
-                    Outcome::Passed | Outcome::Skipped => None,
+                    TestOutcome::Failed(why) => Some((test, why)),
+                    TestOutcome::Passed | TestOutcome::Skipped => None,
                 })
                 .collect();
             line += &format!(" {} of {ran} |", ran - failed.len());

@@ -1,7 +1,7 @@
 //! A call that is applied after its client has given up on it and made the opposite change.
 
 use super::client::{Client, second_attempt, user};
-use super::relay::Relay;
+use super::relay::CallRelay;
 use super::{PATIENCE, Setup};
 use crate::{ClusterOptions, Daemons, Role, wait_for};
 use anyhow::{Context, Result, ensure};
@@ -49,7 +49,7 @@ pub(super) fn forwarded(setup: &Setup<'_>) -> Result<()> {
     let mut daemons = started(setup)?;
     let active = daemons.wait_for_active(&[]);
     let standby = (active + 1) % 3;
-    let relay = Relay::start(&daemons.namenode_address(active)?)?;
+    let relay = CallRelay::start(&daemons.namenode_address(active)?)?;
     let key = format!("dfs.namenode.rpc-address.hathi.nn{active}");
     daemons.configure(Role::NameNode, standby, &[(&key, relay.address())])?;
     daemons.kill(Role::NameNode, standby)?;

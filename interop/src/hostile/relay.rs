@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Passes connections on to one address until it is cut.
 #[derive(Debug)]
-pub(super) struct Relay {
+pub(super) struct CallRelay {
     address: String,
     /// The streams of both sides; `None` once it is cut.
     streams: Arc<Mutex<Option<Vec<TcpStream>>>>,
@@ -28,8 +28,8 @@ struct GateState {
     held: bool,
 }
 
-impl Relay {
-    pub(super) fn start(target: &str) -> Result<Relay> {
+impl CallRelay {
+    pub(super) fn start(target: &str) -> Result<CallRelay> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?.to_string();
         let streams = Arc::new(Mutex::new(Some(Vec::new())));
@@ -41,7 +41,7 @@ impl Relay {
                 let _ = connect(stream, &target, &kept, &passed);
             }
         });
-        Ok(Relay { address, streams, gate })
+        Ok(CallRelay { address, streams, gate })
     }
 
     pub(super) fn address(&self) -> &str {

@@ -1,7 +1,7 @@
 //! A file whose last block is complete for the block manager, and whose close was never acknowledged.
 
 use super::client::{Client, content};
-use super::relay::Relay;
+use super::relay::CallRelay;
 use super::{PATIENCE, Setup};
 use crate::{ClusterOptions, Daemons, Role, wait_for};
 use anyhow::{Context, Result, ensure};
@@ -42,7 +42,7 @@ fn left_open(setup: &Setup<'_>, more: &[(&str, &str)]) -> Result<(Daemons, Clien
     let daemons = Daemons::started(setup.hathi, options, more)?;
     let client = Client::new(&daemons.conf())?;
     let active = daemons.wait_for_active(&[]);
-    let relay = Relay::start(&daemons.namenode_address(active)?)?;
+    let relay = CallRelay::start(&daemons.namenode_address(active)?)?;
     let writer = Client::of(&daemons.conf(), relay.address())?;
     let options = CreateOptions {
         replication: Some(1),

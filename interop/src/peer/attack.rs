@@ -5,7 +5,7 @@ use super::facts::Facts;
 use super::messages::Messages;
 use super::rules::Watch;
 use super::witness::Witness;
-use super::{Input, Options, Port, PortKind, SHARES};
+use super::{Input, PeerOptions, Port, PortKind, SHARES};
 use anyhow::Result;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub(super) struct Attack {
 }
 
 struct Shared {
-    options: Options,
+    options: PeerOptions,
     ports: Vec<Port>,
     messages: Messages,
     facts: Facts,
@@ -44,7 +44,7 @@ struct Shared {
 
 /// Sends all inputs.
 pub(super) fn run(
-    options: &Options,
+    options: &PeerOptions,
     ports: &[Port],
     messages: Messages,
     facts: Facts,

@@ -79,7 +79,7 @@ struct Stream {
 
 /// Settings of a run.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct PeerOptions {
     /// Seed of all inputs.
     pub seed: u64,
     /// Numbers of the inputs.
@@ -93,7 +93,7 @@ pub struct Options {
 
 /// Result of a run.
 #[derive(Debug)]
-pub struct Report {
+pub struct PeerReport {
     /// A table for people.
     pub text: String,
     /// Rules that were broken. Empty after a good run.
@@ -109,7 +109,7 @@ struct Input {
 }
 
 impl Input {
-    fn new(number: u64, options: &Options, ports: &[Port], messages: &Messages, facts: &Facts) -> Result<Input> {
+    fn new(number: u64, options: &PeerOptions, ports: &[Port], messages: &Messages, facts: &Facts) -> Result<Input> {
         let mut rng = Rng::with_seed(options.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number);
         let is_wanted = |kind| options.port_kinds.is_empty() || options.port_kinds.contains(&kind);
         let kinds = SHARES.iter().filter(|(kind, _)| is_wanted(*kind));
@@ -151,7 +151,7 @@ fn superuser() -> String {
 ///
 /// # Errors
 /// When the cluster can't be started or watched; broken rules are in the report.
-pub fn run(hathi: &Path, cluster_options: ClusterOptions, options: &Options) -> Result<Report> {
+pub fn run(hathi: &Path, cluster_options: ClusterOptions, options: &PeerOptions) -> Result<PeerReport> {
     let mut cluster = Cluster::start_with(hathi, cluster_options, &[CHECKPOINT_PERIOD])?;
     let active = crate::wait_for("an active NameNode", PATIENCE, || cluster.active());
     for (user, home) in [("mallory", "/mallory"), (witness::USER, witness::HOME)] {
@@ -213,7 +213,7 @@ pub fn run(hathi: &Path, cluster_options: ClusterOptions, options: &Options) -> 
     if !broken.is_empty() {
         writeln!(text, "\n{}", cluster.logs())?;
     }
-    Ok(Report { text, broken })
+    Ok(PeerReport { text, broken })
 }
 
 /// Checks everything that was acknowledged, and again after the active NameNode has been killed.

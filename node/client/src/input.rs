@@ -1,7 +1,7 @@
 //! Reading a file: block after block, from the nearest good replica (Hadoop: `DFSInputStream`).
 
 use crate::filesystem::FileSystem;
-use crate::stream::{self, Incoming, READ_TIMEOUT};
+use crate::stream::{self, MessageReader, READ_TIMEOUT};
 use crate::{ClientError, FileSystemOptions};
 use hathi_formats::conf::host_and_port;
 use hathi_formats::datatransfer::{ChecksumMismatch, DataChecksum, Op, PacketBuffer, encode_op};
@@ -352,7 +352,7 @@ async fn visible_length(options: &FileSystemOptions, path: &str, block: &Located
 struct BlockReader {
     located: LocatedBlockProto,
     node: DatanodeInfoProto,
-    incoming: Incoming<TcpStream>,
+    incoming: MessageReader<TcpStream>,
     packet: PacketBuffer,
     checksum: DataChecksum,
     verified: bool,
@@ -392,7 +392,7 @@ impl BlockReader {
             .write_all(&encode_op(Op::ReadBlock, &request))
             .await
             .map_err(failed)?;
-        let mut incoming = Incoming::new(stream, READ_TIMEOUT);
+        let mut incoming = MessageReader::new(stream, READ_TIMEOUT);
         let response: BlockOpResponseProto = incoming.message().await.map_err(failed)?;
         let Some(info) = response
             .read_op_checksum_info

@@ -16,7 +16,7 @@
 
 use crate::ClientError;
 use crate::filesystem::FileSystem;
-use crate::pipeline::{Nodes, Pipeline, PipelineError, Setup, transfer};
+use crate::pipeline::{Nodes, Pipeline, PipelineError, PipelineSetup, transfer};
 use hathi_formats::datatransfer::{DataChecksum, PacketHeader};
 use hathi_formats::exceptions::NOT_REPLICATED_YET;
 use hathi_formats::proto::common::TokenProto;
@@ -250,7 +250,7 @@ impl FileWriter {
             let len = ended.block.num_bytes();
             let mut synced = false;
             for node in ended.nodes.each() {
-                let setup = Setup {
+                let setup = PipelineSetup {
                     stage: BlockConstructionStage::PipelineCloseRecovery,
                     block: &ended.block,
                     token: &ended.token,
@@ -438,7 +438,7 @@ impl FileWriter {
         loop {
             let located = self.allocate().await?;
             let mut block = OpenBlock::new(located);
-            let setup = Setup {
+            let setup = PipelineSetup {
                 stage: BlockConstructionStage::PipelineSetupCreate,
                 block: &block.block,
                 token: &block.token,
@@ -542,7 +542,7 @@ impl FileWriter {
                 (false, true) => BlockConstructionStage::PipelineCloseRecovery,
                 (false, false) => BlockConstructionStage::PipelineSetupStreamingRecovery,
             };
-            let setup = Setup {
+            let setup = PipelineSetup {
                 stage,
                 block: &old,
                 token: &block.token,

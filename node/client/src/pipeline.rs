@@ -1,7 +1,7 @@
 //! A write pipeline: one connection to the first DataNode, which passes the packets on.
 
 use crate::filesystem::FileSystemOptions;
-use crate::stream::{self, Incoming, READ_TIMEOUT, READ_TIMEOUT_EXTENSION};
+use crate::stream::{self, MessageReader, READ_TIMEOUT, READ_TIMEOUT_EXTENSION};
 use hathi_formats::datatransfer::{DataChecksum, Op, PipelineAck, encode_op};
 use hathi_formats::proto::common::TokenProto;
 use hathi_formats::proto::hdfs::{
@@ -81,7 +81,7 @@ impl Nodes {
 
 /// Purpose of a pipeline.
 #[derive(Clone, Debug)]
-pub(crate) struct Setup<'a> {
+pub(crate) struct PipelineSetup<'a> {
     pub(crate) stage: BlockConstructionStage,
     pub(crate) block: &'a ExtendedBlockProto,
     pub(crate) token: &'a TokenProto,
@@ -125,7 +125,7 @@ impl Pipeline {
         options: &FileSystemOptions,
         nodes: &Nodes,
         checksum: &DataChecksum,
-        setup: Setup<'_>,
+        setup: PipelineSetup<'_>,
     ) -> Result<Pipeline, PipelineError> {
         let Some((first, targets)) = nodes.infos.split_first() else {
             let source = io::Error::new(io::ErrorKind::InvalidInput, "no DataNodes");
@@ -165,7 +165,7 @@ impl Pipeline {
             .await
             .map_err(PipelineError::first)?;
         let (read, writer) = stream.into_split();
-        let mut incoming = Incoming::new(read, timeout(nodes.len()));
+        let mut incoming = MessageReader::new(read, timeout(nodes.len()));
         let response: BlockOpResponseProto = incoming.message().await.map_err(PipelineError::first)?;
         if response.status() != Status::Success {
             // The DataNode names the one that it could not reach. Without a name it is itself the bad one.
@@ -248,7 +248,7 @@ pub(crate) async fn transfer(
         target_storage_ids: targets.storage_ids.clone(),
     };
     stream.write_all(&encode_op(Op::TransferBlock, &request)).await?;
-    let response: BlockOpResponseProto = Incoming::new(stream, timeout(2)).message().await?;
+    let response: BlockOpResponseProto = MessageReader::new(stream, timeout(2)).message().await?;
     if response.status() == Status::Success {
         Ok(())
     } else {

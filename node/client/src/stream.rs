@@ -45,15 +45,15 @@ pub(crate) async fn connect(node: &DatanodeInfoProto) -> Result<TcpStream, Clien
 
 /// Reads messages and packets from a stream.
 #[derive(Debug)]
-pub(crate) struct Incoming<R> {
+pub(crate) struct MessageReader<R> {
     stream: R,
     buffer: BytesMut,
     timeout: Duration,
 }
 
-impl<R: AsyncRead + Unpin> Incoming<R> {
+impl<R: AsyncRead + Unpin> MessageReader<R> {
     pub(crate) fn new(stream: R, timeout: Duration) -> Self {
-        Incoming {
+        MessageReader {
             stream,
             buffer: BytesMut::with_capacity(128 << 10),
             timeout,

@@ -31,7 +31,7 @@ use prost::Message;
 use crate::DataNodeError;
 use crate::config::SOFTWARE_VERSION;
 use crate::node::DataNode;
-use crate::offer::{Actor, BadReplica, Service};
+use crate::offer::{Actor, BadReplica, Nameservice};
 use crate::pool::Pool;
 
 /// Pause between attempts to reach a NameNode. NameNodes restart fast, and an attempt is cheap.
@@ -65,7 +65,7 @@ enum ActorError {
 
 struct Conversation {
     node: Arc<DataNode>,
-    service: Arc<Service>,
+    service: Arc<Nameservice>,
     actor: Arc<Actor>,
     schedule: Schedule,
     clock: Instant,
@@ -78,7 +78,7 @@ struct Conversation {
 }
 
 /// Talks to one NameNode until the DataNode stops or the NameNode refuses it for good.
-pub async fn run(node: Arc<DataNode>, service: Arc<Service>, actor: Arc<Actor>) {
+pub async fn run(node: Arc<DataNode>, service: Arc<Nameservice>, actor: Arc<Actor>) {
     let clock = Instant::now();
     let schedule = Schedule::new(
         0,

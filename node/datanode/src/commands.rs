@@ -14,7 +14,7 @@ use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as 
 use tokio::sync::mpsc::Receiver;
 
 use crate::node::DataNode;
-use crate::offer::{Command, Service};
+use crate::offer::{ClaimedCommand, Nameservice};
 use crate::pool::PoolError;
 use crate::recovery;
 use crate::xceiver::XceiverError;
@@ -29,7 +29,7 @@ fn block_of(block: &BlockProto) -> Block {
 }
 
 /// Carries out commands until the DataNode ends.
-pub async fn run(node: Arc<DataNode>, service: Arc<Service>, mut commands: Receiver<Command>) {
+pub async fn run(node: Arc<DataNode>, service: Arc<Nameservice>, mut commands: Receiver<ClaimedCommand>) {
     while let Some((claim, command)) = commands.recv().await {
         // This is checked now rather than when the command came, because the active may have changed meanwhile.
         if !service.offer().holds(claim) {
@@ -40,7 +40,7 @@ pub async fn run(node: Arc<DataNode>, service: Arc<Service>, mut commands: Recei
     }
 }
 
-async fn carry_out(node: &Arc<DataNode>, service: &Arc<Service>, claim: ClaimId, command: DatanodeCommandProto) {
+async fn carry_out(node: &Arc<DataNode>, service: &Arc<Nameservice>, claim: ClaimId, command: DatanodeCommandProto) {
     match command.cmd_type() {
         CommandType::BlockCommand => {
             if let Some(command) = command.blk_cmd {
@@ -70,7 +70,7 @@ async fn carry_out(node: &Arc<DataNode>, service: &Arc<Service>, claim: ClaimId,
     }
 }
 
-async fn block_command(node: &Arc<DataNode>, service: &Arc<Service>, claim: ClaimId, command: BlockCommandProto) {
+async fn block_command(node: &Arc<DataNode>, service: &Arc<Nameservice>, claim: ClaimId, command: BlockCommandProto) {
     match command.action() {
         Action::Transfer => transfer_blocks(node, service, &command),
         Action::Invalidate => {
@@ -83,7 +83,7 @@ async fn block_command(node: &Arc<DataNode>, service: &Arc<Service>, claim: Clai
     }
 }
 
-fn invalidate(node: &DataNode, service: &Service, claim: ClaimId, command: &BlockCommandProto) {
+fn invalidate(node: &DataNode, service: &Nameservice, claim: ClaimId, command: &BlockCommandProto) {
     let Ok(pool) = node.dataset.pool(&command.block_pool_id) else {
         return;
     };
@@ -114,7 +114,7 @@ fn invalidate(node: &DataNode, service: &Service, claim: ClaimId, command: &Bloc
     }
 }
 
-fn transfer_blocks(node: &Arc<DataNode>, service: &Arc<Service>, command: &BlockCommandProto) {
+fn transfer_blocks(node: &Arc<DataNode>, service: &Arc<Nameservice>, command: &BlockCommandProto) {
     for (index, block) in command.blocks.iter().enumerate() {
         let targets = TransferTargets {
             datanodes: command
@@ -147,7 +147,7 @@ fn transfer_blocks(node: &Arc<DataNode>, service: &Arc<Service>, command: &Block
     }
 }
 
-fn transfer_block(node: &Arc<DataNode>, service: &Service, pool_id: &str, block: Block, targets: &TransferTargets) {
+fn transfer_block(node: &Arc<DataNode>, service: &Nameservice, pool_id: &str, block: Block, targets: &TransferTargets) {
     let _counted = XmitGuard::new(node);
     let Ok(pool) = node.dataset.pool(pool_id) else {
         return;

@@ -102,7 +102,7 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
     xceiver::serve(node.clone(), xfer)?;
     scanner::start(&node, node.conf.scan_period, node.conf.scan_bytes_per_second)?;
     for service in &services {
-        let (service, commands) = offer::Service::new(service);
+        let (service, commands) = offer::Nameservice::new(service);
         node.add_service(service.clone());
         runtime.spawn(commands::run(node.clone(), service.clone(), commands));
         for actor in &service.actors {

@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 
 use crate::config::DataNodeConf;
 use crate::dataset::{Dataset, tolerated};
-use crate::offer::Service;
+use crate::offer::Nameservice;
 use crate::pool::Pool;
 use crate::throttle::Throttle;
 use crate::volume::is_disk_error;
@@ -22,7 +22,7 @@ use crate::volume::is_disk_error;
 /// Counters since the start.
 #[derive(Debug, Default)]
 #[allow(missing_docs, reason = "the names say it")]
-pub struct Metrics {
+pub struct DataNodeMetrics {
     pub reads: AtomicU64,
     pub writes: AtomicU64,
     pub bytes_read: AtomicU64,
@@ -62,12 +62,12 @@ pub struct DataNode {
     /// Their bandwidth limit.
     pub balance_throttle: Throttle,
     /// Counters.
-    pub metrics: Metrics,
+    pub metrics: DataNodeMetrics,
     /// Ports.
     pub ports: Ports,
     /// When the process started.
     pub started: Instant,
-    services: RwLock<Vec<Arc<Service>>>,
+    services: RwLock<Vec<Arc<Nameservice>>>,
     refusals: AtomicUsize,
     stopping: AtomicBool,
     stop: tokio::sync::Notify,
@@ -84,7 +84,7 @@ impl DataNode {
             xceivers: AtomicUsize::new(0),
             xmits: AtomicUsize::new(0),
             moves: AtomicUsize::new(0),
-            metrics: Metrics::default(),
+            metrics: DataNodeMetrics::default(),
             ports,
             started: Instant::now(),
             services: RwLock::default(),
@@ -96,18 +96,18 @@ impl DataNode {
 
     /// The nameservices that it reports to.
     #[must_use]
-    pub fn services(&self) -> Vec<Arc<Service>> {
+    pub fn services(&self) -> Vec<Arc<Nameservice>> {
         self.services.read().clone()
     }
 
     /// Adds a nameservice.
-    pub fn add_service(&self, service: Arc<Service>) {
+    pub fn add_service(&self, service: Arc<Nameservice>) {
         self.services.write().push(service);
     }
 
     /// The nameservice that a pool belongs to.
     #[must_use]
-    pub fn service_of(&self, pool_id: &str) -> Option<Arc<Service>> {
+    pub fn service_of(&self, pool_id: &str) -> Option<Arc<Nameservice>> {
         self.services
             .read()
             .iter()

@@ -28,7 +28,7 @@ const MAX_BAD_BLOCKS: usize = 10_000;
 const MAX_COMMANDS: usize = 256;
 
 /// A command, and the claim under which it came.
-pub type Command = (ClaimId, DatanodeCommandProto);
+pub type ClaimedCommand = (ClaimId, DatanodeCommandProto);
 
 /// A bad replica: block id, and UUID of the DataNode that has it.
 pub type BadReplica = (u64, String);
@@ -78,7 +78,7 @@ impl Actor {
 
 /// One nameservice.
 #[derive(Debug)]
-pub struct Service {
+pub struct Nameservice {
     /// Its id. Empty when it has none.
     pub id: String,
     /// Its NameNodes.
@@ -89,13 +89,13 @@ pub struct Service {
     bad: Mutex<BTreeMap<BlockId, LocatedBlockProto>>,
     pool: RwLock<Option<Arc<Pool>>>,
     /// Commands in their order.
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<ClaimedCommand>,
 }
 
-impl Service {
+impl Nameservice {
     /// A nameservice, with the receiving end of its queue of commands.
     #[must_use]
-    pub fn new(conf: &NameServiceConf) -> (Arc<Service>, mpsc::Receiver<Command>) {
+    pub fn new(conf: &NameServiceConf) -> (Arc<Nameservice>, mpsc::Receiver<ClaimedCommand>) {
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         let actors = conf
             .namenodes
@@ -120,7 +120,7 @@ impl Service {
                 })
             })
             .collect();
-        let service = Arc::new(Service {
+        let service = Arc::new(Nameservice {
             id: conf.id.clone(),
             actors,
             offer: Mutex::default(),
@@ -261,7 +261,7 @@ mod tests {
             id: String::new(),
             namenodes: vec![],
         };
-        let (service, mut commands) = Service::new(&conf);
+        let (service, mut commands) = Nameservice::new(&conf);
         let order = |from, bandwidth| {
             let command = DatanodeCommandProto {
                 balancer_cmd: Some(BalancerBandwidthCommandProto { bandwidth }),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hathi_blockpool::chunks::{read_header, stored_checksum};
-use hathi_blockpool::replica::Progress;
+use hathi_blockpool::replica::WriteProgress;
 use hathi_blockpool::{
     BlockReportBuilder, FileAction, PoolDirs, Replica, ReplicaError, ReplicaFiles, ReplicaMap, ReplicaState, Scan,
     StepError, Steps, Transition, VolumeId, WriterId,
@@ -342,7 +342,7 @@ impl Pool {
 
     /// Changes the lengths of a replica that this writer still owns. Returns false when it owns it no longer.
     #[must_use]
-    pub fn progress(&self, id: BlockId, writer: WriterId, change: impl FnOnce(&mut u64, &mut Progress)) -> bool {
+    pub fn progress(&self, id: BlockId, writer: WriterId, change: impl FnOnce(&mut u64, &mut WriteProgress)) -> bool {
         let mut state = self.state.lock();
         let before = state.map.get(id).map_or(0, disk_bytes);
         let owned = state.map.progress(id, writer, change);

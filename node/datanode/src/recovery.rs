@@ -18,7 +18,7 @@ use hathi_net::ipc::protocols::INTER_DATANODE_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
 
 use crate::node::DataNode;
-use crate::offer::Service;
+use crate::offer::Nameservice;
 use crate::pool::PoolError;
 
 fn remote(error: &PoolError) -> RemoteException {
@@ -225,7 +225,7 @@ fn state_from(state: ReplicaStateProto) -> ReplicaState {
 }
 
 /// Recovers a block as its primary.
-pub async fn recover(node: &Arc<DataNode>, service: &Arc<Service>, block: RecoveringBlockProto) {
+pub async fn recover(node: &Arc<DataNode>, service: &Arc<Nameservice>, block: RecoveringBlockProto) {
     let id = block.block.b.block_id as i64;
     tracing::info!(block = id, recovery_id = block.new_gen_stamp, "recovering a block");
     match try_recover(node, service, &block).await {
@@ -239,7 +239,7 @@ pub async fn recover(node: &Arc<DataNode>, service: &Arc<Service>, block: Recove
 
 async fn try_recover(
     node: &Arc<DataNode>,
-    service: &Arc<Service>,
+    service: &Arc<Nameservice>,
     recovering: &RecoveringBlockProto,
 ) -> Result<u64, RemoteException> {
     let block = &recovering.block.b;

@@ -11,7 +11,7 @@ use hathi_formats::ids::BlockId;
 use crate::node::DataNode;
 use crate::pool::Pool;
 use crate::throttle::Throttle;
-use crate::verify::{Verified, read_again};
+use crate::verify::{ReplicaCheck, read_again};
 
 /// Interval at which the thread checks whether the DataNode ends.
 const NAP: Duration = Duration::from_millis(500);
@@ -34,7 +34,7 @@ pub fn start(node: &Arc<DataNode>, period: Duration, bytes_per_second: u64) -> i
                 Some((pool, replica)) => {
                     cursor = Some((pool.id().to_owned(), replica.block_id));
                     // A replica that looks bad may have changed during the slow read.
-                    if read_again(&pool, &replica, Some(&throttle)) != Verified::Good {
+                    if read_again(&pool, &replica, Some(&throttle)) != ReplicaCheck::Good {
                         node.on_suspect(&pool, replica.block());
                     }
                 }

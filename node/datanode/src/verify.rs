@@ -23,7 +23,7 @@ const READ_BYTES: usize = 1 << 20;
 
 /// Result of a check.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verified {
+pub enum ReplicaCheck {
     /// Every chunk matches its checksum.
     Good,
     /// A chunk does not match, or can't be read.
@@ -37,14 +37,14 @@ pub enum Verified {
 impl Dataset {
     /// Reads a complete replica again, data and meta file, while its lock is held.
     #[must_use]
-    pub fn verify_replica(&self, pool: &Pool, block: Block) -> Verified {
+    pub fn verify_replica(&self, pool: &Pool, block: Block) -> ReplicaCheck {
         let _replica = pool.lock_replica(block.id);
         match pool.get(block.id) {
-            None => Verified::Gone,
+            None => ReplicaCheck::Gone,
             Some(replica)
                 if replica.state != ReplicaState::Finalized || replica.generation_stamp != block.generation_stamp =>
             {
-                Verified::Changed
+                ReplicaCheck::Changed
             }
             Some(replica) => read_again(pool, &replica, None),
         }
@@ -53,12 +53,12 @@ impl Dataset {
 
 /// Compares the chunks of a complete replica with their checksums. Each chunk is compared as it is when it is read.
 #[must_use]
-pub fn read_again(pool: &Pool, replica: &Replica, throttle: Option<&Throttle>) -> Verified {
+pub fn read_again(pool: &Pool, replica: &Replica, throttle: Option<&Throttle>) -> ReplicaCheck {
     match compare(pool, replica, throttle) {
-        Ok(None) => Verified::Good,
-        Ok(Some(problem)) => Verified::Bad(problem),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Verified::Gone,
-        Err(error) => Verified::Bad(error.to_string()),
+        Ok(None) => ReplicaCheck::Good,
+        Ok(Some(problem)) => ReplicaCheck::Bad(problem),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => ReplicaCheck::Gone,
+        Err(error) => ReplicaCheck::Bad(error.to_string()),
     }
 }
 
@@ -97,14 +97,14 @@ fn compare(pool: &Pool, replica: &Replica, throttle: Option<&Throttle>) -> io::R
 
 impl DataNode {
     /// Checks a replica after a failed read, and reports it to the NameNodes if it is bad or gone. Blocks meanwhile.
-    pub fn on_suspect(&self, pool: &Pool, block: Block) -> Verified {
+    pub fn on_suspect(&self, pool: &Pool, block: Block) -> ReplicaCheck {
         let verified = self.dataset.verify_replica(pool, block);
         let Some(replica) = pool.get(block.id) else {
             return verified;
         };
         match &verified {
-            Verified::Good | Verified::Changed => {}
-            Verified::Gone => {
+            ReplicaCheck::Good | ReplicaCheck::Changed => {}
+            ReplicaCheck::Gone => {
                 tracing::warn!(block = %block.id, "the files of a replica are gone");
                 if pool.forget(&replica)
                     && let Some(volume) = self.dataset.volume(replica.volume)
@@ -113,7 +113,7 @@ impl DataNode {
                     self.notify(pool.id(), replica.block(), kind, &volume.storage_id, "");
                 }
             }
-            Verified::Bad(problem) => {
+            ReplicaCheck::Bad(problem) => {
                 tracing::warn!(block = %block.id, %problem, "replica is bad");
                 self.report_bad_block(pool.id(), &replica);
                 if let Some(volume) = self.dataset.volume(replica.volume)

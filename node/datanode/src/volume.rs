@@ -38,13 +38,13 @@ pub struct Volume {
     reserved_config: u64,
     reserved_for_replicas: AtomicU64,
     failed: AtomicBool,
-    identity: Mutex<Identity>,
+    identity: Mutex<VolumeIdentity>,
     // Held for the lock on `in_use.lock`.
     directory: Mutex<StorageDirectory<OsDisk>>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Identity {
+struct VolumeIdentity {
     cluster_id: Option<String>,
     datanode_uuid: Option<String>,
 }
@@ -84,7 +84,7 @@ impl Volume {
         );
         directory.lock(&holder).map_err(|error| storage_error(&root, error))?;
         let version = directory.read_version().map_err(|error| storage_error(&root, error))?;
-        let mut identity = Identity::default();
+        let mut identity = VolumeIdentity::default();
         let mut storage_id = None;
         if let Some(version) = &version {
             check_layout(&root, version)?;

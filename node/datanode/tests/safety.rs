@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use common::*;
 use hathi_blockpool::ReplicaState;
-use hathi_datanode::offer::Service;
-use hathi_datanode::verify::Verified;
+use hathi_datanode::offer::Nameservice;
+use hathi_datanode::verify::ReplicaCheck;
 use hathi_datanode::{DataNode, recovery};
 use hathi_formats::datatransfer::{DataChecksum, Op, write_op};
 use hathi_formats::exceptions::RemoteException;
@@ -29,14 +29,14 @@ fn sums(data: &[u8]) -> Vec<u8> {
 }
 
 /// A nameservice whose NameNode is never called. Messages for it stay where the test sees them.
-fn service(node: &Arc<DataNode>) -> Arc<Service> {
-    let (service, _commands) = Service::new(&node.conf.nameservices[0]);
+fn service(node: &Arc<DataNode>) -> Arc<Nameservice> {
+    let (service, _commands) = Nameservice::new(&node.conf.nameservices[0]);
     service.set_pool(pool(node));
     node.add_service(service.clone());
     service
 }
 
-fn bad_blocks(service: &Service) -> usize {
+fn bad_blocks(service: &Nameservice) -> usize {
     service.actors[0].bad.lock().len()
 }
 
@@ -168,17 +168,20 @@ fn safety_d8_only_a_replica_that_was_found_bad_under_its_lock_is_reported() {
     let service = service(&node);
     put(&node, 1, &bytes(2000));
     let here = block(1, 1001, 2000);
-    assert_eq!(node.on_suspect(&pool(&node), here), Verified::Good);
-    assert_eq!(node.on_suspect(&pool(&node), block(1, 1000, 2000)), Verified::Changed);
-    assert_eq!(node.on_suspect(&pool(&node), block(2, 1000, 2000)), Verified::Gone);
+    assert_eq!(node.on_suspect(&pool(&node), here), ReplicaCheck::Good);
+    assert_eq!(
+        node.on_suspect(&pool(&node), block(1, 1000, 2000)),
+        ReplicaCheck::Changed
+    );
+    assert_eq!(node.on_suspect(&pool(&node), block(2, 1000, 2000)), ReplicaCheck::Gone);
     assert_eq!(bad_blocks(&service), 0);
     let files = pool(&node).files(&pool(&node).get(here.id).unwrap()).unwrap();
     let data = fs::OpenOptions::new().write(true).open(&files.data).unwrap();
     data.set_len(1999).unwrap();
-    assert!(matches!(node.on_suspect(&pool(&node), here), Verified::Bad(_)));
+    assert!(matches!(node.on_suspect(&pool(&node), here), ReplicaCheck::Bad(_)));
     assert_eq!(bad_blocks(&service), 1);
     fs::remove_file(&files.data).unwrap();
-    assert_eq!(node.on_suspect(&pool(&node), here), Verified::Gone);
+    assert_eq!(node.on_suspect(&pool(&node), here), ReplicaCheck::Gone);
     assert!(pool(&node).is_empty());
     assert_eq!(bad_blocks(&service), 1);
 }

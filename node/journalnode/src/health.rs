@@ -12,7 +12,7 @@ use hathi_journal::{Answer, Membership, Request};
 use hathi_storage::OsDisk;
 
 use crate::journal::Journal;
-use crate::peer::Peer;
+use crate::peer::PeerJournalNode;
 
 /// Pause between two segments, so that the reads do not slow down other work.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -64,7 +64,7 @@ impl Scrubber {
 pub async fn recover_promise(
     journal: &Journal,
     known: Option<&Membership>,
-    others: &[Peer],
+    others: &[PeerJournalNode],
     members: usize,
 ) -> Result<bool, String> {
     let needed = members / 2 + 1;

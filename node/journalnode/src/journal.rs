@@ -26,7 +26,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::metrics::{Figures, Metrics};
+use crate::metrics::{Figures, JournalMetrics};
 
 /// Queued calls above which more are refused.
 const MAX_QUEUED: usize = 10_000;
@@ -178,7 +178,7 @@ pub struct Journal {
     inner: Mutex<Inner>,
     /// Calls that came while it was taken, and that what is in memory answers.
     waiting_for_lock: Mutex<Vec<(Request, ReplyTo)>>,
-    metrics: Metrics,
+    metrics: JournalMetrics,
     fetches: mpsc::UnboundedSender<Fetch>,
     /// Where the thread's tasks run.
     runtime: Handle,
@@ -221,7 +221,7 @@ impl Journal {
                 after_sync: Vec::new(),
                 wakes_at: None,
             }),
-            metrics: Metrics::new(),
+            metrics: JournalMetrics::new(),
             fetches,
             runtime: runtime.handle().clone(),
             thread: Mutex::new(None),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 /// Times of the steps of a batch.
 #[derive(Debug, Default)]
-pub struct Steps {
+pub struct StepTimes {
     /// Wait from the read until the journal's thread began with it. Only of batches that had to wait.
     pub queue_wait: Histogram,
     /// Check and write.
@@ -86,10 +86,10 @@ impl Quantiles {
 
 /// Counters of a journal's shell that the acceptor does not have.
 #[derive(Debug)]
-pub struct Metrics {
+pub struct JournalMetrics {
     last_journal_timestamp_ms: AtomicU64,
     syncs: Mutex<[Quantiles; 3]>,
-    pub steps: Steps,
+    pub steps: StepTimes,
 }
 
 /// Figures of the acceptor.
@@ -105,12 +105,12 @@ pub struct Figures {
     pub segments: (u64, u64),
 }
 
-impl Metrics {
-    pub fn new() -> Metrics {
-        Metrics {
+impl JournalMetrics {
+    pub fn new() -> JournalMetrics {
+        JournalMetrics {
             last_journal_timestamp_ms: AtomicU64::new(0),
             syncs: Mutex::new([Quantiles::new(60), Quantiles::new(300), Quantiles::new(3600)]),
-            steps: Steps::default(),
+            steps: StepTimes::default(),
         }
     }
 

@@ -75,7 +75,7 @@ impl JournalNode {
             Arc::new(move |request| http::handle(pages.clone(), request)),
         )
         .map_err(io_error("HTTP server"))?;
-        let handler = Arc::new(rpc::Handler {
+        let handler = Arc::new(rpc::JournalNodeRpcServer {
             journals: journals.clone(),
             writers,
         });

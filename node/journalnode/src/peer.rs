@@ -16,13 +16,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Another JournalNode of a journal.
 #[derive(Debug)]
-pub struct Peer {
+pub struct PeerJournalNode {
     /// The configured address.
     pub address: HostPort,
     envelope: Envelope,
 }
 
-impl Peer {
+impl PeerJournalNode {
     /// Opens a connection to it.
     pub async fn connect(&self) -> Result<RpcClient, String> {
         let options = ClientOptions {
@@ -68,7 +68,7 @@ fn is_local(ip: IpAddr) -> bool {
 /// The other JournalNodes of a journal, as far as they are known, and whether this process is one of its JournalNodes.
 pub struct Others {
     /// All members except this process.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<PeerJournalNode>,
     /// Number of members, with this process if it is one.
     pub members: usize,
     /// Whether this process is a member.
@@ -86,7 +86,7 @@ pub async fn others(addresses: &[HostPort], own: SocketAddr, envelope: &Envelope
         if !others.is_member && is_own(address, own).await {
             others.is_member = true;
         } else {
-            others.peers.push(Peer {
+            others.peers.push(PeerJournalNode {
                 address: address.clone(),
                 envelope: envelope.clone(),
             });

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use crate::health::{self, Scrubber};
 use crate::journal::{Fetch, Journal};
 use crate::journals::{Journals, SharedJournal};
-use crate::peer::{Peer, addresses, is_at, others};
+use crate::peer::{PeerJournalNode, addresses, is_at, others};
 
 /// Pause between two attempts of an empty JournalNode to learn its identity from peers.
 const JOIN_PAUSE: Duration = Duration::from_secs(2);
@@ -324,7 +324,7 @@ fn newer(known: Option<Membership>, found: Option<Membership>) -> Option<Members
 }
 
 /// Promise, membership and namespace of a peer.
-async fn ask_to_join(peer: &Peer) -> Result<(Epoch, Option<Membership>, NamespaceInfo), String> {
+async fn ask_to_join(peer: &PeerJournalNode) -> Result<(Epoch, Option<Membership>, NamespaceInfo), String> {
     let client = peer.connect().await?;
     let state = peer.ask(&client, &Request::GetJournalState).await?;
     let storage = peer.ask(&client, &Request::GetStorageInfo).await?;
@@ -363,7 +363,7 @@ async fn local_manifest(journal: &Arc<Journal>) -> Result<Manifest, String> {
 }
 
 /// Fetches the finalized segments of a peer that are missing here.
-async fn sync_with(journal: &Arc<Journal>, peer: &Peer, timeout: Duration) -> Result<Missing, String> {
+async fn sync_with(journal: &Arc<Journal>, peer: &PeerJournalNode, timeout: Duration) -> Result<Missing, String> {
     let local = local_manifest(journal).await?;
     let client = peer.connect().await?;
     let request = Request::GetEditLogManifest {

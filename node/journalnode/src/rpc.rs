@@ -13,7 +13,7 @@ use crate::journal::ReplyTo;
 use crate::journals::Journals;
 
 /// The RPC side of a JournalNode.
-pub struct Handler {
+pub struct JournalNodeRpcServer {
     /// Its journals.
     pub journals: Arc<Journals>,
     /// Users who may change them.
@@ -44,7 +44,7 @@ fn refusal(user: &str, method: &str) -> RemoteException {
     RemoteException::new(ACCESS_CONTROL, message)
 }
 
-impl RpcHandler for Handler {
+impl RpcHandler for JournalNodeRpcServer {
     fn protocols(&self) -> Vec<&'static Protocol> {
         vec![
             &QJOURNAL_PROTOCOL,

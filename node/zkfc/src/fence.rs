@@ -1,7 +1,7 @@
 //! Makes sure that a NameNode is not active any more (`ZKFailoverController.fenceOldActive`).
 
 use crate::connect::connect_patiently;
-use crate::fencing::{self, Target};
+use crate::fencing::{self, FencingTarget};
 use crate::namenode::transition;
 use crate::run::ZkfcConfig;
 use hathi_failover::{Former, ServiceState};
@@ -51,7 +51,7 @@ pub(crate) async fn fence(config: &ZkfcConfig, former: &Former) -> Result<Option
     }
     let (conf, nameservice) = (config.conf.clone(), config.nameservice.clone());
     let methods = tokio::task::spawn_blocking(move || {
-        let target = Target {
+        let target = FencingTarget {
             address: &address,
             nameservice: &nameservice,
             namenode_id: &id,

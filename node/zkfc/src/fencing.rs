@@ -14,7 +14,7 @@ const METHODS: &str = "dfs.ha.fencing.methods";
 
 /// The node to be fenced.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub struct FencingTarget<'a> {
     /// `host:port` of its RPC (the service RPC, if there is one).
     pub address: &'a str,
     /// Its nameservice.
@@ -23,7 +23,7 @@ pub struct Target<'a> {
     pub namenode_id: &'a str,
 }
 
-impl Target<'_> {
+impl FencingTarget<'_> {
     fn key(&self, conf: &Configuration) -> String {
         conf.scoped_key(METHODS, Some(self.nameservice), Some(self.namenode_id))
     }
@@ -45,7 +45,7 @@ enum Method<'a> {
 }
 
 impl Method<'_> {
-    fn fences(&self, conf: &Configuration, target: &Target<'_>, tell: &mut dyn FnMut(String)) -> bool {
+    fn fences(&self, conf: &Configuration, target: &FencingTarget<'_>, tell: &mut dyn FnMut(String)) -> bool {
         match self {
             Method::Shell(command) => shell::fences(conf, target, command, tell),
             Method::Ssh(arguments) => ssh::fences(conf, target, arguments, tell),
@@ -96,7 +96,7 @@ fn method(line: &str) -> Result<Method<'_>, String> {
 ///
 /// # Errors
 /// Names the key when a method can't be run here. Otherwise this would be found out at the first failover.
-pub fn count(conf: &Configuration, target: &Target<'_>) -> Result<usize, String> {
+pub fn count(conf: &Configuration, target: &FencingTarget<'_>) -> Result<usize, String> {
     let key = target.key(conf);
     let spec = conf.get_or(&key, "");
     let methods: Vec<Method<'_>> = lines(&spec)
@@ -110,12 +110,16 @@ pub fn count(conf: &Configuration, target: &Target<'_>) -> Result<usize, String>
 }
 
 /// Tries the methods one after the other. Returns whether one succeeded. `tell` gets the result of each.
-pub fn fence(conf: &Configuration, target: &Target<'_>, tell: impl FnMut(String)) -> bool {
+pub fn fence(conf: &Configuration, target: &FencingTarget<'_>, tell: impl FnMut(String)) -> bool {
     fenced_by(conf, target, tell).is_some()
 }
 
 /// [`fence`], but returns the method that succeeded, as it is configured.
-pub(crate) fn fenced_by(conf: &Configuration, target: &Target<'_>, mut tell: impl FnMut(String)) -> Option<String> {
+pub(crate) fn fenced_by(
+    conf: &Configuration,
+    target: &FencingTarget<'_>,
+    mut tell: impl FnMut(String),
+) -> Option<String> {
     let spec = conf.get_or(&target.key(conf), "");
     for line in lines(&spec) {
         let fenced = match method(line) {
@@ -142,7 +146,7 @@ pub(crate) fn fenced_by(conf: &Configuration, target: &Target<'_>, mut tell: imp
 mod tests {
     use super::*;
 
-    const TARGET: Target<'static> = Target {
+    const TARGET: FencingTarget<'static> = FencingTarget {
         address: "nn1.example.com:8020",
         nameservice: "ns",
         namenode_id: "nn1",

@@ -1,6 +1,6 @@
 //! Long polls of the lease at every JournalNode, and giving a dead NameNode's lease back.
 
-use hathi_failover::{Event, LeaseAnswer};
+use hathi_failover::{ControllerEvent, LeaseAnswer};
 use hathi_formats::proto::{ext, qjournal};
 use hathi_journal::lease::LeaseProof;
 use hathi_journal::wire::lease_state_from_proto;
@@ -33,20 +33,20 @@ struct Known {
 
 /// The JournalNodes of a journal.
 #[derive(Debug)]
-pub(crate) struct JournalNodes {
+pub(crate) struct WatchedJournalNodes {
     known: Mutex<Known>,
     journal_id: String,
     user: String,
 }
 
-impl JournalNodes {
+impl WatchedJournalNodes {
     pub(crate) fn new(addresses: Vec<String>, journal_id: String, user: String) -> Self {
         let known = Known {
             members: (0..addresses.len()).collect(),
             addresses,
             ..Known::default()
         };
-        JournalNodes {
+        WatchedJournalNodes {
             known: Mutex::new(known),
             journal_id,
             user,
@@ -61,8 +61,8 @@ impl JournalNodes {
         self.known.lock().members.contains(&index)
     }
 
-    /// Watches every member that is not watched yet. To be called after each [`Event::JournalNodes`].
-    pub(crate) fn watch_members(self: &Arc<Self>, events: &mpsc::UnboundedSender<Event>) {
+    /// Watches every member that is not watched yet. To be called after each [`ControllerEvent::JournalNodes`].
+    pub(crate) fn watch_members(self: &Arc<Self>, events: &mpsc::UnboundedSender<ControllerEvent>) {
         let mut known = self.known.lock();
         for index in known.members.clone() {
             if known.watched.insert(index) {
@@ -72,7 +72,7 @@ impl JournalNodes {
     }
 
     /// A JournalNode knows a membership.
-    fn learn(&self, membership: &qjournal::MembershipProto, events: &mpsc::UnboundedSender<Event>) {
+    fn learn(&self, membership: &qjournal::MembershipProto, events: &mpsc::UnboundedSender<ControllerEvent>) {
         let order = Some((membership.epoch, membership.version));
         let mut known = self.known.lock();
         if membership.members.is_empty() || known.newest >= order {
@@ -94,7 +94,7 @@ impl JournalNodes {
             "the JournalNodes were changed"
         );
         // A closed channel means that this controller ends.
-        let _ = events.send(Event::JournalNodes(members));
+        let _ = events.send(ControllerEvent::JournalNodes(members));
     }
 
     fn jid(&self) -> qjournal::JournalIdProto {
@@ -112,8 +112,8 @@ impl JournalNodes {
     }
 
     /// Watches one JournalNode while it is a member. Each answer, and each loss of contact, becomes an event.
-    async fn watch(self: Arc<Self>, index: usize, events: mpsc::UnboundedSender<Event>) {
-        let lost = Event::Lease {
+    async fn watch(self: Arc<Self>, index: usize, events: mpsc::UnboundedSender<ControllerEvent>) {
+        let lost = ControllerEvent::Lease {
             journalnode: index,
             view: None,
         };
@@ -135,10 +135,14 @@ impl JournalNodes {
         let mut known = self.known.lock();
         known.watched.remove(&index);
         // It may be a member again by now.
-        let _ = events.send(Event::JournalNodes(known.members.clone()));
+        let _ = events.send(ControllerEvent::JournalNodes(known.members.clone()));
     }
 
-    async fn watch_connection(&self, index: usize, events: &mpsc::UnboundedSender<Event>) -> Result<(), RpcError> {
+    async fn watch_connection(
+        &self,
+        index: usize,
+        events: &mpsc::UnboundedSender<ControllerEvent>,
+    ) -> Result<(), RpcError> {
         let client = self.connect(index).await?;
         let mut known = None;
         while self.is_member(index) {
@@ -153,7 +157,7 @@ impl JournalNodes {
                 self.learn(membership, events);
             }
             let view = LeaseAnswer::of(&lease_state_from_proto(answer.state));
-            let event = Event::Lease {
+            let event = ControllerEvent::Lease {
                 journalnode: index,
                 view: Some(view),
             };

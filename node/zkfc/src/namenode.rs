@@ -3,7 +3,7 @@
 use crate::connect::connect_patiently;
 use crate::local::Process;
 use crate::run::{Times, ZkfcConfig};
-use hathi_failover::{Event, Health, Instance, ServiceState};
+use hathi_failover::{ControllerEvent, Health, Instance, ServiceState};
 use hathi_formats::exceptions::{HEALTH_CHECK_FAILED, RPC_NO_SUCH_PROTOCOL};
 use hathi_formats::proto::{common, ext};
 use hathi_journal::lease::LeaseProof;
@@ -67,7 +67,7 @@ impl LocalNameNode {
     }
 
     /// Watches the NameNode for ever.
-    pub(crate) async fn monitor(self: Arc<Self>, events: mpsc::UnboundedSender<Event>) {
+    pub(crate) async fn monitor(self: Arc<Self>, events: mpsc::UnboundedSender<ControllerEvent>) {
         loop {
             let connected = match self.of_hadoop.load(Ordering::Relaxed) {
                 true => self.connect_to_hadoops().await,
@@ -85,7 +85,7 @@ impl LocalNameNode {
                 Err(_) if self.process_lives() => Health::NotResponding,
                 _ => Health::Down,
             };
-            if events.send(Event::Health(health)).is_err() {
+            if events.send(ControllerEvent::Health(health)).is_err() {
                 return;
             }
             let longest = match self.of_hadoop.load(Ordering::Relaxed) {
@@ -128,7 +128,7 @@ impl LocalNameNode {
     async fn monitor_connection(
         self: &Arc<Self>,
         client: RpcClient,
-        events: &mpsc::UnboundedSender<Event>,
+        events: &mpsc::UnboundedSender<ControllerEvent>,
     ) -> Result<(), RpcError> {
         let ha_service = client.with_protocol(&HA_SERVICE_PROTOCOL);
         let mut watched: Option<Instance> = None;
@@ -191,7 +191,7 @@ impl LocalNameNode {
             } else {
                 Health::Unhealthy { instance, state }
             };
-            if events.send(Event::Health(health)).is_err() {
+            if events.send(ControllerEvent::Health(health)).is_err() {
                 return Ok(());
             }
             tokio::time::sleep(PROBE_INTERVAL).await;
@@ -200,7 +200,7 @@ impl LocalNameNode {
 
     /// Watches a NameNode of Hadoop, as Hadoop's controller does. Its process is unknown, so when it can't be reached
     /// it may go on, and the next elected NameNode's controller fences it.
-    async fn monitor_hadoops(&self, events: &mpsc::UnboundedSender<Event>) {
+    async fn monitor_hadoops(&self, events: &mpsc::UnboundedSender<ControllerEvent>) {
         if let Err(error) = self.ask_hadoops(events).await {
             tracing::warn!(%error, "the NameNode does not answer");
         }
@@ -212,7 +212,7 @@ impl LocalNameNode {
         connect_patiently(&self.address, &SUPERVISOR_PROTOCOL, &self.options(SILENT), retries).await
     }
 
-    async fn ask_hadoops(&self, events: &mpsc::UnboundedSender<Event>) -> Result<(), RpcError> {
+    async fn ask_hadoops(&self, events: &mpsc::UnboundedSender<ControllerEvent>) -> Result<(), RpcError> {
         let client = connect_to(&self.address, &HA_SERVICE_PROTOCOL, &self.options(self.times.silence)).await?;
         let mut wellness = Wellness::default();
         let instance = Instance {
@@ -234,7 +234,7 @@ impl LocalNameNode {
                 },
                 false => Health::Unhealthy { instance, state },
             };
-            if events.send(Event::Health(health)).is_err() {
+            if events.send(ControllerEvent::Health(health)).is_err() {
                 return Ok(());
             }
             tokio::time::sleep(self.times.health_check).await;
@@ -247,7 +247,7 @@ impl LocalNameNode {
         self: &Arc<Self>,
         instance: &Instance,
         identity: Option<&ProcessIdentity>,
-        events: &mpsc::UnboundedSender<Event>,
+        events: &mpsc::UnboundedSender<ControllerEvent>,
     ) {
         {
             let mut slot = self.process.lock().unwrap_or_else(PoisonError::into_inner);
@@ -289,7 +289,7 @@ impl LocalNameNode {
                         "the NameNode's process has ended"
                     );
                     // A closed channel means that this controller ends, too.
-                    let _ = events.send(Event::ProcessEnded(instance));
+                    let _ = events.send(ControllerEvent::ProcessEnded(instance));
                 }
                 Err(error) => tracing::error!(
                     pid = instance.pid,

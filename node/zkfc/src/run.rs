@@ -2,14 +2,14 @@
 
 use crate::fence::{Unheard, fence};
 use crate::graceful::{Attempt, Watched, failed, graceful_failover};
-use crate::journalnodes::JournalNodes;
+use crate::journalnodes::WatchedJournalNodes;
 use crate::namenode::LocalNameNode;
-use crate::server::{Asked, Handler, REQUESTS_MAX, Request};
+use crate::server::{Asked, REQUESTS_MAX, ZkfcRequest, ZkfcRpcServer};
 use crate::zookeeper::{Ended, Sessions, ZooKeeperConfig};
 use anyhow::Context as _;
 use hathi_failover::{
-    Action, ActiveStandbyElector, Controller, ControllerConfig, Elector, Event, Fenced, Health, HealthState,
-    JournalElector, QuorumLease, ServiceState,
+    ActiveStandbyElector, Controller, ControllerAction, ControllerConfig, ControllerEvent, Elector, Fenced, Health,
+    HealthState, JournalElector, QuorumLease, ServiceState,
 };
 use hathi_formats::conf::Configuration;
 use hathi_formats::exceptions::{RETRIABLE, RemoteException};
@@ -110,7 +110,7 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
     // bound: one of them is under way at a time.
     let (done, mut done_queue) = mpsc::unbounded_channel();
     let (requests, mut request_queue) = mpsc::channel(REQUESTS_MAX);
-    let handler = Handler {
+    let handler = ZkfcRpcServer {
         requests,
         runtime: tokio::runtime::Handle::current(),
         administrators: config.administrators.clone(),
@@ -122,7 +122,7 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
     let _server = RpcServer::bind(config.listen, Arc::new(handler), options)
         .with_context(|| format!("dfs.ha.zkfc.port: can't listen on {}", config.listen))?;
 
-    let journalnodes = Arc::new(JournalNodes::new(
+    let journalnodes = Arc::new(WatchedJournalNodes::new(
         config.journalnodes.clone(),
         config.journal_id.clone(),
         config.user.clone(),
@@ -134,7 +134,7 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
     tokio::spawn(async move {
         // It watches for ever, so whatever has ended it is a bug. A closed channel means that this controller ends.
         let _ = monitor.await;
-        let _ = failed.send(Event::HealthMonitorFailed);
+        let _ = failed.send(ControllerEvent::HealthMonitorFailed);
     });
     let mut controller_loop = Loop {
         controller: Controller::new(
@@ -181,7 +181,7 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
             Some(done) = done_queue.recv() => controller_loop.done(done),
             Some(event) = event_queue.recv() => controller_loop.on(event),
             Some(asked) = request_queue.recv() => controller_loop.asked(asked),
-            () = tokio::time::sleep(TICK), if tick => controller_loop.on(Event::Tick),
+            () = tokio::time::sleep(TICK), if tick => controller_loop.on(ControllerEvent::Tick),
         }
         if let Some(why) = controller_loop.give_up.take() {
             controller_loop.quit().await;
@@ -232,9 +232,9 @@ struct Loop {
     health: watch::Sender<Health>,
     /// What a graceful failover looks at.
     last_lease: watch::Sender<QuorumLease>,
-    journalnodes: Arc<JournalNodes>,
+    journalnodes: Arc<WatchedJournalNodes>,
     namenode: Arc<LocalNameNode>,
-    events: mpsc::UnboundedSender<Event>,
+    events: mpsc::UnboundedSender<ControllerEvent>,
     done: mpsc::UnboundedSender<Done>,
     /// ZooKeeper's, when it elects.
     sessions: Option<Sessions>,
@@ -253,8 +253,8 @@ struct Loop {
 }
 
 impl Loop {
-    fn on(&mut self, event: Event) {
-        if let Event::JournalNodes(_) = &event {
+    fn on(&mut self, event: ControllerEvent) {
+        if let ControllerEvent::JournalNodes(_) = &event {
             self.journalnodes.watch_members(&self.events);
         }
         let now_ms = millis(self.started.elapsed());
@@ -304,7 +304,7 @@ impl Loop {
 
     /// Leaves the election.
     async fn quit(&mut self) {
-        self.on(Event::Quit);
+        self.on(ControllerEvent::Quit);
         let Some(sessions) = &mut self.sessions else { return };
         match sessions.closed().await {
             Ended::NoSession => {}
@@ -319,14 +319,14 @@ impl Loop {
                 let id = &self.config.namenode_id;
                 let failure = result.as_ref().err();
                 self.attempted(failure.map(|error| format!("Couldn't make {id} active\n{error}")));
-                self.on(Event::BecameActive(result.map_err(drop)));
+                self.on(ControllerEvent::BecameActive(result.map_err(drop)));
             }
             Done::BecameStandby(result) => {
                 if let Err(error) = &result {
                     // Who waits for it is answered by this failure, not by what follows from it.
                     self.answer_ceding(Some(error));
                 }
-                self.on(Event::BecameStandby(result.map_err(drop)));
+                self.on(ControllerEvent::BecameStandby(result.map_err(drop)));
             }
             Done::Fenced(result) => {
                 if let Err(error) = &result {
@@ -339,7 +339,7 @@ impl Loop {
                     Err(_) => Fenced::Failed,
                 };
                 self.unheard = result.unwrap_or_default();
-                self.on(Event::Fenced(fenced));
+                self.on(ControllerEvent::Fenced(fenced));
             }
         }
     }
@@ -370,47 +370,47 @@ impl Loop {
         }
     }
 
-    fn perform(&mut self, action: Action) {
+    fn perform(&mut self, action: ControllerAction) {
         match action {
-            Action::BecomeActive => self.transition(ServiceState::Active, Done::BecameActive),
-            Action::BecomeStandby => self.transition(ServiceState::Standby, Done::BecameStandby),
-            Action::ReleaseLease(holder) => {
+            ControllerAction::BecomeActive => self.transition(ServiceState::Active, Done::BecameActive),
+            ControllerAction::BecomeStandby => self.transition(ServiceState::Standby, Done::BecameStandby),
+            ControllerAction::ReleaseLease(holder) => {
                 let Some(proof) = self.namenode.take_proof(&holder) else {
                     tracing::warn!(
                         holder,
                         "a process is gone whose proof is not known: its lease has to run out"
                     );
-                    return self.on(Event::LeaseReleased(holder));
+                    return self.on(ControllerEvent::LeaseReleased(holder));
                 };
                 tracing::info!(holder, "giving the lease back for a process that is gone");
                 let (journalnodes, events) = (self.journalnodes.clone(), self.events.clone());
                 tokio::spawn(async move {
                     journalnodes.release(&holder, proof).await;
                     // A closed channel means that this controller ends.
-                    let _ = events.send(Event::LeaseReleased(holder));
+                    let _ = events.send(ControllerEvent::LeaseReleased(holder));
                 });
             }
-            Action::Kill(instance) => {
+            ControllerAction::Kill(instance) => {
                 tracing::warn!(
                     holder = instance.holder,
                     "another one serves and this one is silent: killing it"
                 );
                 self.namenode.kill(&instance);
             }
-            Action::Fence(former) => {
+            ControllerAction::Fence(former) => {
                 let (config, done) = (self.config.clone(), self.done.clone());
                 tokio::spawn(async move {
                     // A closed channel means that this controller ends.
                     let _ = done.send(Done::Fenced(fence(&config, &former).await));
                 });
             }
-            Action::ZooKeeper(session, ask) => {
+            ControllerAction::ZooKeeper(session, ask) => {
                 tracing::debug!(session, ?ask, "asking ZooKeeper");
                 if let Some(sessions) = &mut self.sessions {
                     sessions.ask(session, ask);
                 }
             }
-            Action::GiveUp(why) => self.give_up = Some(why),
+            ControllerAction::GiveUp(why) => self.give_up = Some(why),
         }
     }
 
@@ -443,9 +443,9 @@ impl Loop {
 
     fn asked(&mut self, (request, answer): Asked) {
         match request {
-            Request::CedeActive(millis) => {
+            ZkfcRequest::CedeActive(millis) => {
                 tracing::info!(millis, "asked to cede");
-                self.on(Event::Cede { millis });
+                self.on(ControllerEvent::Cede { millis });
                 if millis <= 0 || !self.controller.may_be_active() {
                     // The one who asked may be gone; nothing is lost.
                     let _ = answer.send(Ok(()));
@@ -455,7 +455,7 @@ impl Loop {
                     let _ = answer.send(Err(RemoteException::new(RETRIABLE, "too many wait for the step down")));
                 }
             }
-            Request::GracefulFailover => {
+            ZkfcRequest::GracefulFailover => {
                 let watched = Watched {
                     lease: self.last_lease.subscribe(),
                     health: self.health.subscribe(),

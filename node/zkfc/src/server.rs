@@ -15,7 +15,7 @@ pub(crate) const REQUESTS_MAX: usize = 16;
 
 /// A request of an administrator or another controller. It is answered with an exception or nothing.
 #[derive(Debug)]
-pub(crate) enum Request {
+pub(crate) enum ZkfcRequest {
     /// Make the local NameNode a standby and keep it out of the election for this time in ms. 0 or less ends the ban.
     CedeActive(i64),
     /// Make the local NameNode active.
@@ -23,19 +23,19 @@ pub(crate) enum Request {
 }
 
 /// A request with the way to answer it.
-pub(crate) type Asked = (Request, oneshot::Sender<Result<(), RemoteException>>);
+pub(crate) type Asked = (ZkfcRequest, oneshot::Sender<Result<(), RemoteException>>);
 
 /// Passes requests to the controller's loop.
-pub(crate) struct Handler {
+pub(crate) struct ZkfcRpcServer {
     pub(crate) requests: mpsc::Sender<Asked>,
     pub(crate) runtime: tokio::runtime::Handle,
     /// Allowed callers: `dfs.cluster.administrators`, and the user of this process, which other controllers run as.
     pub(crate) administrators: Administrators,
 }
 
-impl Handler {
+impl ZkfcRpcServer {
     /// Serves an administrator's request (`DFSZKFailoverController.checkRpcAdminAccess`).
-    fn ask(&self, call: &RpcCall, request: Request, reply: Responder, answer: fn(Responder)) {
+    fn ask(&self, call: &RpcCall, request: ZkfcRequest, reply: Responder, answer: fn(Responder)) {
         let (requests, administrators) = (self.requests.clone(), self.administrators.clone());
         let (caller, peer) = (call.user.clone(), call.peer.ip().to_canonical());
         self.runtime.spawn(async move {
@@ -65,7 +65,7 @@ impl Handler {
     }
 }
 
-impl RpcHandler for Handler {
+impl RpcHandler for ZkfcRpcServer {
     fn protocols(&self) -> Vec<&'static Protocol> {
         vec![&ZKFC_PROTOCOL]
     }
@@ -77,13 +77,13 @@ impl RpcHandler for Handler {
                     // Java sends its signed int in this unsigned field.
                     let millis = i64::from(request.millis_to_cede.cast_signed());
                     let millis = millis.min(CEDE_MAX_MS);
-                    self.ask(&call, Request::CedeActive(millis), reply, |reply| {
+                    self.ask(&call, ZkfcRequest::CedeActive(millis), reply, |reply| {
                         reply.ok(&common::CedeActiveResponseProto {});
                     });
                 }
                 Err(exception) => reply.error(&exception),
             },
-            "gracefulFailover" => self.ask(&call, Request::GracefulFailover, reply, |reply| {
+            "gracefulFailover" => self.ask(&call, ZkfcRequest::GracefulFailover, reply, |reply| {
                 reply.ok(&common::GracefulFailoverResponseProto {});
             }),
             other => reply.error(&RemoteException::new(
@@ -108,7 +108,7 @@ mod tests {
         conf.set("hadoop.user.group.static.mapping.overrides", "bob=ops;nobody=");
         let groups = Groups::start(GroupsOptions::of(&conf, "hdfs").unwrap());
         let (requests, queue) = mpsc::channel(REQUESTS_MAX);
-        let handler = Handler {
+        let handler = ZkfcRpcServer {
             requests,
             runtime: tokio::runtime::Handle::current(),
             administrators: Administrators::of(&conf, "hdfs", groups),
@@ -148,7 +148,7 @@ mod tests {
         for user in ["hdfs", "alice", "bob"] {
             let loops = async {
                 let (request, answer) = queue.recv().await.unwrap();
-                assert!(matches!(request, Request::CedeActive(1)));
+                assert!(matches!(request, ZkfcRequest::CedeActive(1)));
                 answer.send(Ok(())).unwrap();
             };
             let (ceded, ()) = tokio::join!(cede(&server, user, 1), loops);
@@ -161,7 +161,7 @@ mod tests {
         let (server, mut queue) = serve();
         let loops = async {
             let (request, answer) = queue.recv().await.unwrap();
-            assert!(matches!(request, Request::CedeActive(CEDE_MAX_MS)));
+            assert!(matches!(request, ZkfcRequest::CedeActive(CEDE_MAX_MS)));
             answer.send(Ok(())).unwrap();
         };
         let (ceded, ()) = tokio::join!(cede(&server, "hdfs", i32::MAX.cast_unsigned()), loops);

@@ -7,8 +7,10 @@
 pub(crate) mod format;
 mod security;
 
-use hathi_failover::Event;
-use hathi_failover::elector::{Ask, BREADCRUMB, LOCK, LockOwner, Refusal, SessionNumber, Told};
+use hathi_failover::ControllerEvent;
+use hathi_failover::elector::{
+    BREADCRUMB, LOCK, LockOwner, SessionNumber, ZooKeeperMessage, ZooKeeperRefusal, ZooKeeperRequest,
+};
 use hathi_formats::proto::hdfs::ActiveNodeInfo;
 use prost::Message;
 use std::future::pending;
@@ -88,7 +90,7 @@ pub(crate) struct Sessions {
     config: Arc<ZooKeeperConfig>,
     /// Information about the local NameNode, for the lock and the breadcrumb.
     own: Arc<[u8]>,
-    events: mpsc::UnboundedSender<Event>,
+    events: mpsc::UnboundedSender<ControllerEvent>,
     current: Option<Running>,
     /// The last session that was closed, or is being closed.
     closing: Option<JoinHandle<Ended>>,
@@ -108,14 +110,14 @@ pub(crate) enum Ended {
 #[derive(Debug)]
 struct Running {
     number: SessionNumber,
-    asks: mpsc::UnboundedSender<Ask>,
+    asks: mpsc::UnboundedSender<ZooKeeperRequest>,
     task: JoinHandle<Ended>,
     /// Dropped together with this: then nobody waits for a connection any more.
     _wanted: oneshot::Sender<()>,
 }
 
 impl Sessions {
-    pub(crate) fn new(config: ZooKeeperConfig, own: Vec<u8>, events: mpsc::UnboundedSender<Event>) -> Self {
+    pub(crate) fn new(config: ZooKeeperConfig, own: Vec<u8>, events: mpsc::UnboundedSender<ControllerEvent>) -> Self {
         Sessions {
             config: Arc::new(config),
             own: own.into(),
@@ -138,9 +140,9 @@ impl Sessions {
     }
 
     /// Takes a request of the elector in a session.
-    pub(crate) fn ask(&mut self, number: SessionNumber, ask: Ask) {
+    pub(crate) fn ask(&mut self, number: SessionNumber, ask: ZooKeeperRequest) {
         match ask {
-            Ask::Open => {
+            ZooKeeperRequest::Open => {
                 // bound: the elector asks the next thing when it has the answer to the last one.
                 let (asks, queue) = mpsc::unbounded_channel();
                 let (wanted, unwanted) = oneshot::channel();
@@ -159,7 +161,7 @@ impl Sessions {
                     _wanted: wanted,
                 });
             }
-            Ask::Close if self.current.as_ref().is_some_and(|running| running.number == number) => {
+            ZooKeeperRequest::Close if self.current.as_ref().is_some_and(|running| running.number == number) => {
                 self.closing = self.current.take().map(|running| running.task);
             }
             ask => {
@@ -189,16 +191,16 @@ struct Session {
     number: SessionNumber,
     config: Arc<ZooKeeperConfig>,
     own: Arc<[u8]>,
-    events: mpsc::UnboundedSender<Event>,
-    asks: mpsc::UnboundedReceiver<Ask>,
+    events: mpsc::UnboundedSender<ControllerEvent>,
+    asks: mpsc::UnboundedReceiver<ZooKeeperRequest>,
     /// A request that waits for the next connection.
-    not_served: Option<Ask>,
+    not_served: Option<ZooKeeperRequest>,
 }
 
 impl Session {
-    fn tell(&self, told: Told) {
+    fn tell(&self, told: ZooKeeperMessage) {
         // A closed channel means that this controller ends.
-        let _ = self.events.send(Event::ZooKeeper(self.number, told));
+        let _ = self.events.send(ControllerEvent::ZooKeeper(self.number, told));
     }
 
     async fn run(mut self, mut unwanted: oneshot::Receiver<()>) -> Ended {
@@ -216,7 +218,7 @@ impl Session {
                 // Without a session nothing can have expired.
                 Err(Error::SessionExpired) => {
                     tracing::warn!(session = self.number, "the ZooKeeper session has expired");
-                    self.tell(Told::Expired);
+                    self.tell(ZooKeeperMessage::Expired);
                     return Ended::NoSession;
                 }
                 Err(error) => {
@@ -227,7 +229,7 @@ impl Session {
             let (id, timeout) = (client.session_id(), client.session_timeout());
             if resumed.is_some() {
                 tracing::info!(session = self.number, %id, "the ZooKeeper session is resumed");
-                self.tell(Told::Reconnected);
+                self.tell(ZooKeeperMessage::Reconnected);
             } else {
                 tracing::info!(session = self.number, %id, ?timeout, "connected to ZooKeeper");
             }
@@ -274,17 +276,20 @@ impl Session {
 
     /// Answers the next request with this refusal.
     async fn refuse(&mut self, why: &str) {
-        let refused = || Refusal::Other(why.to_owned());
+        let refused = || ZooKeeperRefusal::Other(why.to_owned());
         let ask = match self.not_served.take() {
             Some(ask) => Some(ask),
             None => self.asks.recv().await,
         };
         match ask {
-            Some(Ask::CreateLock) => self.tell(Told::LockCreated(Err(refused()))),
-            Some(Ask::LookAtLock) => self.tell(Told::LockSeen(Err(refused()))),
-            Some(Ask::ReadBreadcrumb) => self.tell(Told::Breadcrumb(Err(refused()))),
-            Some(Ask::WriteBreadcrumb { .. }) => self.tell(Told::BreadcrumbWritten(Err(refused()))),
-            Some(Ask::Open | Ask::Close | Ask::DeleteBreadcrumb { .. }) | None => {}
+            Some(ZooKeeperRequest::CreateLock) => self.tell(ZooKeeperMessage::LockCreated(Err(refused()))),
+            Some(ZooKeeperRequest::LookAtLock) => self.tell(ZooKeeperMessage::LockSeen(Err(refused()))),
+            Some(ZooKeeperRequest::ReadBreadcrumb) => self.tell(ZooKeeperMessage::Breadcrumb(Err(refused()))),
+            Some(ZooKeeperRequest::WriteBreadcrumb { .. }) => {
+                self.tell(ZooKeeperMessage::BreadcrumbWritten(Err(refused())))
+            }
+            Some(ZooKeeperRequest::Open | ZooKeeperRequest::Close | ZooKeeperRequest::DeleteBreadcrumb { .. })
+            | None => {}
         }
     }
 
@@ -308,13 +313,13 @@ impl Session {
                     SessionState::Disconnected => tracing::warn!(session = self.number, "the connection to ZooKeeper is lost"),
                     SessionState::SyncConnected | SessionState::ConnectedReadOnly => {
                         tracing::info!(session = self.number, "the ZooKeeper session goes on over a new connection");
-                        self.tell(Told::Reconnected);
+                        self.tell(ZooKeeperMessage::Reconnected);
                     }
                     SessionState::AuthFailed => return End::NotAuthenticated,
                     SessionState::Expired | SessionState::Closed => return End::Lost,
                 },
                 event = fired(&mut watch) => if event.event_type != EventType::Session {
-                    self.tell(Told::LockChanged);
+                    self.tell(ZooKeeperMessage::LockChanged);
                 },
                 ask = self.asks.recv() => match ask {
                     None => return End::Unwanted,
@@ -328,17 +333,22 @@ impl Session {
     ///
     /// # Errors
     /// When the client has given the connection up before the request was sent.
-    async fn answer(&self, client: &Client, ask: &Ask, watch: &mut Option<Watch>) -> Result<Option<Told>, End> {
+    async fn answer(
+        &self,
+        client: &Client,
+        ask: &ZooKeeperRequest,
+        watch: &mut Option<Watch>,
+    ) -> Result<Option<ZooKeeperMessage>, End> {
         let acls = Acls::new(&self.config.acls);
         let (lock, breadcrumb) = (self.config.path(LOCK), self.config.path(BREADCRUMB));
         Ok(match ask {
-            Ask::Open | Ask::Close => None,
-            Ask::CreateLock => {
+            ZooKeeperRequest::Open | ZooKeeperRequest::Close => None,
+            ZooKeeperRequest::CreateLock => {
                 let options = CreateMode::Ephemeral.with_acls(acls);
                 let created = client.create(&lock, &self.own, &options).await;
-                Some(Told::LockCreated(answered(created.map(drop)).await?))
+                Some(ZooKeeperMessage::LockCreated(answered(created.map(drop)).await?))
             }
-            Ask::LookAtLock => {
+            ZooKeeperRequest::LookAtLock => {
                 let seen = match client.get_and_watch_data(&lock).await {
                     Ok((named, stat, watcher)) => {
                         *watch = Some(Box::pin(watcher.changed()));
@@ -349,17 +359,17 @@ impl Session {
                     }
                     Err(error) => Err(error),
                 };
-                Some(Told::LockSeen(answered(seen).await?))
+                Some(ZooKeeperMessage::LockSeen(answered(seen).await?))
             }
-            Ask::ReadBreadcrumb => {
+            ZooKeeperRequest::ReadBreadcrumb => {
                 let read = match client.get_data(&breadcrumb).await {
                     Ok((bytes, stat)) => Ok(Some((bytes, stat.version))),
                     Err(Error::NoNode) => Ok(None),
                     Err(error) => Err(error),
                 };
-                Some(Told::Breadcrumb(answered(read).await?))
+                Some(ZooKeeperMessage::Breadcrumb(answered(read).await?))
             }
-            Ask::WriteBreadcrumb { replaces } => {
+            ZooKeeperRequest::WriteBreadcrumb { replaces } => {
                 let written = match replaces {
                     Some(version) => client.set_data(&breadcrumb, &self.own, Some(*version)).await,
                     None => {
@@ -371,9 +381,9 @@ impl Session {
                     }
                 };
                 let written = answered(written.map(|stat| stat.version)).await?;
-                Some(Told::BreadcrumbWritten(written))
+                Some(ZooKeeperMessage::BreadcrumbWritten(written))
             }
-            Ask::DeleteBreadcrumb { version } => {
+            ZooKeeperRequest::DeleteBreadcrumb { version } => {
                 if let Err(error) = client.delete(&breadcrumb, Some(*version)).await {
                     tracing::warn!(%error, "can't delete the breadcrumb: whoever is elected next fences this NameNode");
                 }
@@ -409,20 +419,20 @@ async fn fired(watch: &mut Option<Watch>) -> WatchedEvent {
     event
 }
 
-async fn answered<T>(answer: Result<T, Error>) -> Result<Result<T, Refusal>, End> {
+async fn answered<T>(answer: Result<T, Error>) -> Result<Result<T, ZooKeeperRefusal>, End> {
     Ok(Err(match answer {
         Ok(value) => return Ok(Ok(value)),
-        Err(Error::NodeExists) => Refusal::Exists,
-        Err(Error::NoNode) => Refusal::Missing,
-        Err(Error::BadVersion) => Refusal::OtherVersion,
+        Err(Error::NodeExists) => ZooKeeperRefusal::Exists,
+        Err(Error::NoNode) => ZooKeeperRefusal::Missing,
+        Err(Error::BadVersion) => ZooKeeperRefusal::OtherVersion,
         // The client refuses requests that it can't send any more.
         Err(Error::SessionExpired | Error::ClientClosed) => return Err(End::Lost),
         Err(Error::AuthFailed) => return Err(End::NotAuthenticated),
-        Err(Error::ConnectionLoss | Error::SessionMoved | Error::Timeout) => Refusal::ConnectionLost,
+        Err(Error::ConnectionLoss | Error::SessionMoved | Error::Timeout) => ZooKeeperRefusal::ConnectionLost,
         Err(Error::Throttled) => {
             tokio::time::sleep(RETRY).await;
-            Refusal::ConnectionLost
+            ZooKeeperRefusal::ConnectionLost
         }
-        Err(error) => Refusal::Other(error.to_string()),
+        Err(error) => ZooKeeperRefusal::Other(error.to_string()),
     }))
 }

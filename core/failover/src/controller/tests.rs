@@ -3,7 +3,7 @@ mod scripts;
 use hathi_formats::ids::Epoch;
 
 use super::*;
-use crate::elector::{LockOwner, Refusal};
+use crate::elector::{LockOwner, ZooKeeperRefusal};
 use crate::{ActiveStandbyElector, JournalElector};
 
 fn controller(rank: u32) -> Controller {
@@ -27,12 +27,12 @@ fn instance(name: &str) -> Instance {
     }
 }
 
-fn healthy(name: &str, state: ServiceState) -> Event {
+fn healthy(name: &str, state: ServiceState) -> ControllerEvent {
     healthy_in(name, state, false)
 }
 
-fn healthy_in(name: &str, state: ServiceState, safe_mode: bool) -> Event {
-    Event::Health(Health::Healthy {
+fn healthy_in(name: &str, state: ServiceState, safe_mode: bool) -> ControllerEvent {
+    ControllerEvent::Health(Health::Healthy {
         instance: instance(name),
         state,
         last_applied_txid: 0,
@@ -40,8 +40,8 @@ fn healthy_in(name: &str, state: ServiceState, safe_mode: bool) -> Event {
     })
 }
 
-fn unhealthy(name: &str, state: ServiceState) -> Event {
-    Event::Health(Health::Unhealthy {
+fn unhealthy(name: &str, state: ServiceState) -> ControllerEvent {
+    ControllerEvent::Health(Health::Unhealthy {
         instance: instance(name),
         state,
     })
@@ -57,11 +57,11 @@ fn answer(epoch: u64, holder: &str, running: bool) -> LeaseAnswer {
     }
 }
 
-fn lease(controller: &mut Controller, holder: &str, running: bool, now: u64) -> Vec<Action> {
+fn lease(controller: &mut Controller, holder: &str, running: bool, now: u64) -> Vec<ControllerAction> {
     let mut all = Vec::new();
     for journalnode in 0..3 {
         all.extend(controller.on(
-            Event::Lease {
+            ControllerEvent::Lease {
                 journalnode,
                 view: Some(answer(1, holder, running)),
             },
@@ -76,14 +76,14 @@ fn tries_once_when_the_lease_is_free_and_backs_off_when_refused() {
     let mut c = controller(1);
     assert_eq!(c.on(healthy("b@1", ServiceState::Standby), 0), []);
     assert_eq!(lease(&mut c, "a@1", true, 10), []);
-    assert_eq!(lease(&mut c, "a@1", false, 20), [Action::BecomeActive]);
-    assert_eq!(c.on(Event::Tick, 21), [], "one request at a time");
-    assert_eq!(c.on(Event::BecameActive(Err(())), 30), []);
-    assert_eq!(c.on(Event::Tick, 79), []);
-    assert_eq!(c.on(Event::Tick, 80), [Action::BecomeActive]);
-    c.on(Event::BecameActive(Err(())), 80);
-    assert_eq!(c.on(Event::Tick, 179), [], "the wait doubles");
-    assert_eq!(c.on(Event::Tick, 180), [Action::BecomeActive]);
+    assert_eq!(lease(&mut c, "a@1", false, 20), [ControllerAction::BecomeActive]);
+    assert_eq!(c.on(ControllerEvent::Tick, 21), [], "one request at a time");
+    assert_eq!(c.on(ControllerEvent::BecameActive(Err(())), 30), []);
+    assert_eq!(c.on(ControllerEvent::Tick, 79), []);
+    assert_eq!(c.on(ControllerEvent::Tick, 80), [ControllerAction::BecomeActive]);
+    c.on(ControllerEvent::BecameActive(Err(())), 80);
+    assert_eq!(c.on(ControllerEvent::Tick, 179), [], "the wait doubles");
+    assert_eq!(c.on(ControllerEvent::Tick, 180), [ControllerAction::BecomeActive]);
 }
 
 #[test]
@@ -91,8 +91,8 @@ fn later_ranks_wait_their_turn() {
     let mut c = controller(2);
     c.on(healthy("c@1", ServiceState::Standby), 0);
     assert_eq!(lease(&mut c, "a@1", false, 100), []);
-    assert_eq!(c.on(Event::Tick, 139), []);
-    assert_eq!(c.on(Event::Tick, 140), [Action::BecomeActive]);
+    assert_eq!(c.on(ControllerEvent::Tick, 139), []);
+    assert_eq!(c.on(ControllerEvent::Tick, 140), [ControllerAction::BecomeActive]);
 }
 
 #[test]
@@ -105,8 +105,11 @@ fn turns_go_round_from_the_last_holder_on() {
             let at_once = lease(&mut c, &format!("{last}@1"), false, 100);
             assert_eq!(at_once.is_empty(), delay > 0, "{last} {rank}");
             if delay > 0 {
-                assert_eq!(c.on(Event::Tick, 99 + delay), []);
-                assert_eq!(c.on(Event::Tick, 100 + delay), [Action::BecomeActive]);
+                assert_eq!(c.on(ControllerEvent::Tick, 99 + delay), []);
+                assert_eq!(
+                    c.on(ControllerEvent::Tick, 100 + delay),
+                    [ControllerAction::BecomeActive]
+                );
             }
         }
     }
@@ -118,14 +121,14 @@ fn who_is_in_safe_mode_comes_after_all_others() {
     c.on(healthy_in("b@1", ServiceState::Standby, true), 0);
     lease(&mut c, "a@1", true, 50);
     assert_eq!(lease(&mut c, "a@1", false, 100), []);
-    assert_eq!(c.on(Event::Tick, 159), []);
-    assert_eq!(c.on(Event::Tick, 160), [Action::BecomeActive]);
+    assert_eq!(c.on(ControllerEvent::Tick, 159), []);
+    assert_eq!(c.on(ControllerEvent::Tick, 160), [ControllerAction::BecomeActive]);
     let mut c = controller(1);
     c.on(healthy_in("b@1", ServiceState::Standby, true), 0);
     lease(&mut c, "a@1", true, 50);
     lease(&mut c, "a@1", false, 100);
     let out = healthy_in("b@1", ServiceState::Standby, false);
-    assert_eq!(c.on(out, 110), [Action::BecomeActive]);
+    assert_eq!(c.on(out, 110), [ControllerAction::BecomeActive]);
 }
 
 #[test]
@@ -135,8 +138,8 @@ fn only_a_healthy_standby_is_elected() {
         healthy("b@1", ServiceState::Observer),
         healthy("b@1", ServiceState::Active),
         unhealthy("b@1", ServiceState::Standby),
-        Event::Health(Health::NotResponding),
-        Event::Health(Health::Down),
+        ControllerEvent::Health(Health::NotResponding),
+        ControllerEvent::Health(Health::Down),
     ] {
         let mut c = controller(0);
         c.on(event.clone(), 0);
@@ -150,8 +153,8 @@ fn a_dead_namenode_gives_its_lease_back_at_once() {
     c.on(healthy("a@1", ServiceState::Active), 0);
     lease(&mut c, "a@1", true, 1);
     assert_eq!(
-        c.on(Event::ProcessEnded(instance("a@1")), 5),
-        [Action::ReleaseLease("a@1".to_owned())]
+        c.on(ControllerEvent::ProcessEnded(instance("a@1")), 5),
+        [ControllerAction::ReleaseLease("a@1".to_owned())]
     );
     assert_eq!(lease(&mut c, "a@1", false, 6), [], "nobody left to elect here");
 }
@@ -161,18 +164,21 @@ fn a_deposed_active_steps_down_or_is_killed() {
     let mut c = controller(1);
     c.on(healthy("a@1", ServiceState::Active), 0);
     lease(&mut c, "a@1", true, 1);
-    assert_eq!(lease(&mut c, "b@1", true, 10), [Action::BecomeStandby]);
+    assert_eq!(lease(&mut c, "b@1", true, 10), [ControllerAction::BecomeStandby]);
     assert_eq!(
-        c.on(Event::BecameStandby(Ok(())), 20),
+        c.on(ControllerEvent::BecameStandby(Ok(())), 20),
         [],
         "asked once, not until the next probe"
     );
     c.on(healthy("a@1", ServiceState::Active), 30);
-    c.on(Event::BecameStandby(Err(())), 40);
-    c.on(Event::Health(Health::NotResponding), 100);
-    assert_eq!(c.on(Event::Tick, 329), []);
-    assert_eq!(c.on(Event::Tick, 330), [Action::Kill(instance("a@1"))]);
-    assert_eq!(c.on(Event::Tick, 1000), []);
+    c.on(ControllerEvent::BecameStandby(Err(())), 40);
+    c.on(ControllerEvent::Health(Health::NotResponding), 100);
+    assert_eq!(c.on(ControllerEvent::Tick, 329), []);
+    assert_eq!(
+        c.on(ControllerEvent::Tick, 330),
+        [ControllerAction::Kill(instance("a@1"))]
+    );
+    assert_eq!(c.on(ControllerEvent::Tick, 1000), []);
 }
 
 #[test]
@@ -181,19 +187,19 @@ fn safety_08_a_holder_that_is_not_well_steps_down_and_stays_out_until_it_is_well
     c.on(healthy("a@1", ServiceState::Active), 0);
     lease(&mut c, "a@1", true, 1);
     let unwell = unhealthy("a@1", ServiceState::Active);
-    assert_eq!(c.on(unwell.clone(), 100), [Action::BecomeStandby]);
+    assert_eq!(c.on(unwell.clone(), 100), [ControllerAction::BecomeStandby]);
     assert_eq!(c.on(unwell.clone(), 200), [], "one request at a time");
-    assert_eq!(c.on(Event::BecameStandby(Err(())), 210), []);
+    assert_eq!(c.on(ControllerEvent::BecameStandby(Err(())), 210), []);
     assert_eq!(c.on(unwell.clone(), 259), [], "not at once again");
-    assert_eq!(c.on(unwell, 300), [Action::BecomeStandby]);
-    assert_eq!(c.on(Event::BecameStandby(Ok(())), 320), []);
+    assert_eq!(c.on(unwell, 300), [ControllerAction::BecomeStandby]);
+    assert_eq!(c.on(ControllerEvent::BecameStandby(Ok(())), 320), []);
     // It has given its lease back, and nobody else wants it.
     assert_eq!(lease(&mut c, "a@1", false, 330), []);
     assert_eq!(c.on(unhealthy("a@1", ServiceState::Standby), 400), []);
-    assert_eq!(c.on(Event::Tick, 60_000), []);
+    assert_eq!(c.on(ControllerEvent::Tick, 60_000), []);
     assert_eq!(
         c.on(healthy("a@1", ServiceState::Standby), 60_100),
-        [Action::BecomeActive],
+        [ControllerAction::BecomeActive],
         "well again"
     );
 }
@@ -204,7 +210,7 @@ fn safety_08_a_controller_that_starts_beside_an_unhealthy_holder_knows_it() {
     lease(&mut c, "a@1", true, 1);
     assert_eq!(
         c.on(unhealthy("a@1", ServiceState::Active), 100),
-        [Action::BecomeStandby]
+        [ControllerAction::BecomeStandby]
     );
 }
 
@@ -212,7 +218,7 @@ fn safety_08_a_controller_that_starts_beside_an_unhealthy_holder_knows_it() {
 fn a_deposed_active_that_is_not_well_steps_down_too() {
     let mut c = controller(1);
     c.on(unhealthy("a@1", ServiceState::Active), 0);
-    assert_eq!(lease(&mut c, "b@1", true, 10), [Action::BecomeStandby]);
+    assert_eq!(lease(&mut c, "b@1", true, 10), [ControllerAction::BecomeStandby]);
 }
 
 #[test]
@@ -220,10 +226,10 @@ fn a_silent_namenode_is_not_killed_while_nobody_else_serves() {
     let mut c = controller(1);
     c.on(healthy("a@1", ServiceState::Active), 0);
     lease(&mut c, "a@1", true, 1);
-    c.on(Event::Health(Health::NotResponding), 100);
-    assert_eq!(c.on(Event::Tick, 10_000), []);
+    c.on(ControllerEvent::Health(Health::NotResponding), 100);
+    assert_eq!(c.on(ControllerEvent::Tick, 10_000), []);
     lease(&mut c, "a@1", false, 10_001);
-    assert_eq!(c.on(Event::Tick, 20_000), []);
+    assert_eq!(c.on(ControllerEvent::Tick, 20_000), []);
 }
 
 #[test]
@@ -231,8 +237,8 @@ fn a_standby_that_is_slow_to_answer_is_not_killed() {
     let mut c = controller(1);
     c.on(healthy("b@1", ServiceState::Standby), 0);
     lease(&mut c, "a@1", true, 10);
-    c.on(Event::Health(Health::NotResponding), 20);
-    assert_eq!(c.on(Event::Tick, 10_000), []);
+    c.on(ControllerEvent::Health(Health::NotResponding), 20);
+    assert_eq!(c.on(ControllerEvent::Tick, 10_000), []);
 }
 
 #[test]
@@ -240,25 +246,31 @@ fn a_namenode_that_was_asked_to_be_active_and_fell_silent_is_killed_when_another
     let mut c = controller(1);
     c.on(healthy("b@1", ServiceState::Standby), 0);
     lease(&mut c, "a@1", true, 5);
-    assert_eq!(lease(&mut c, "a@1", false, 10), [Action::BecomeActive]);
+    assert_eq!(lease(&mut c, "a@1", false, 10), [ControllerAction::BecomeActive]);
     assert_eq!(
         c.on(healthy("b@1", ServiceState::Standby), 15),
         [],
         "a probe that was on its way"
     );
-    c.on(Event::Health(Health::NotResponding), 20);
+    c.on(ControllerEvent::Health(Health::NotResponding), 20);
     lease(&mut c, "c@1", true, 30);
-    assert_eq!(c.on(Event::Tick, 330), [Action::Kill(instance("b@1"))]);
+    assert_eq!(
+        c.on(ControllerEvent::Tick, 330),
+        [ControllerAction::Kill(instance("b@1"))]
+    );
 }
 
 #[test]
 fn a_ban_keeps_out_of_the_election_until_it_ends() {
     let mut c = controller(1);
     c.on(healthy("a@1", ServiceState::Standby), 0);
-    c.on(Event::Cede { millis: 1000 }, 0);
+    c.on(ControllerEvent::Cede { millis: 1000 }, 0);
     assert_eq!(lease(&mut c, "a@1", false, 10), []);
-    assert_eq!(c.on(Event::Tick, 999), []);
-    assert_eq!(c.on(Event::Cede { millis: -1 }, 999), [Action::BecomeActive]);
+    assert_eq!(c.on(ControllerEvent::Tick, 999), []);
+    assert_eq!(
+        c.on(ControllerEvent::Cede { millis: -1 }, 999),
+        [ControllerAction::BecomeActive]
+    );
 }
 
 fn beside_zookeeper() -> Controller {
@@ -274,25 +286,31 @@ fn elected_by_zookeeper() -> Controller {
     let mut c = beside_zookeeper();
     c.on(healthy("a@1", ServiceState::Standby), 0);
     for told in [
-        Told::LockCreated(Ok(())),
-        Told::Breadcrumb(Ok(None)),
-        Told::BreadcrumbWritten(Ok(4)),
+        ZooKeeperMessage::LockCreated(Ok(())),
+        ZooKeeperMessage::Breadcrumb(Ok(None)),
+        ZooKeeperMessage::BreadcrumbWritten(Ok(4)),
     ] {
-        c.on(Event::ZooKeeper(1, told), 1);
+        c.on(ControllerEvent::ZooKeeper(1, told), 1);
     }
-    c.on(Event::BecameActive(Ok(())), 2);
+    c.on(ControllerEvent::BecameActive(Ok(())), 2);
     c
 }
 
 #[test]
 fn a_controller_that_is_started_again_leaves_its_own_active_alone() {
     let mut c = beside_zookeeper();
-    let joins = [Action::ZooKeeper(1, Ask::Open), Action::ZooKeeper(1, Ask::CreateLock)];
+    let joins = [
+        ControllerAction::ZooKeeper(1, ZooKeeperRequest::Open),
+        ControllerAction::ZooKeeper(1, ZooKeeperRequest::CreateLock),
+    ];
     assert_eq!(c.on(healthy("a@1", ServiceState::Active), 0), joins);
-    let look = [Action::ZooKeeper(1, Ask::LookAtLock)];
-    let told = |c: &mut Controller, told| c.on(Event::ZooKeeper(1, told), 10);
-    assert_eq!(told(&mut c, Told::LockCreated(Err(Refusal::Exists))), look);
-    let names_it = Told::LockSeen(Ok(LockOwner::Other(vec![1])));
+    let look = [ControllerAction::ZooKeeper(1, ZooKeeperRequest::LookAtLock)];
+    let told = |c: &mut Controller, told| c.on(ControllerEvent::ZooKeeper(1, told), 10);
+    assert_eq!(
+        told(&mut c, ZooKeeperMessage::LockCreated(Err(ZooKeeperRefusal::Exists))),
+        look
+    );
+    let names_it = ZooKeeperMessage::LockSeen(Ok(LockOwner::Other(vec![1])));
     assert_eq!(
         told(&mut c, names_it),
         [],
@@ -300,56 +318,76 @@ fn a_controller_that_is_started_again_leaves_its_own_active_alone() {
     );
     assert_eq!(c.on(healthy("a@1", ServiceState::Active), 1000), []);
     // That session ends, and it is elected anew.
-    assert_eq!(told(&mut c, Told::LockChanged), look);
-    let create = [Action::ZooKeeper(1, Ask::CreateLock)];
-    assert_eq!(told(&mut c, Told::LockSeen(Err(Refusal::Missing))), create);
-    let read = [Action::ZooKeeper(1, Ask::ReadBreadcrumb)];
-    assert_eq!(told(&mut c, Told::LockCreated(Ok(()))), read);
-    let write = [Action::ZooKeeper(1, Ask::WriteBreadcrumb { replaces: Some(7) })];
-    assert_eq!(told(&mut c, Told::Breadcrumb(Ok(Some((vec![1], 7))))), write);
+    assert_eq!(told(&mut c, ZooKeeperMessage::LockChanged), look);
+    let create = [ControllerAction::ZooKeeper(1, ZooKeeperRequest::CreateLock)];
+    assert_eq!(
+        told(&mut c, ZooKeeperMessage::LockSeen(Err(ZooKeeperRefusal::Missing))),
+        create
+    );
+    let read = [ControllerAction::ZooKeeper(1, ZooKeeperRequest::ReadBreadcrumb)];
+    assert_eq!(told(&mut c, ZooKeeperMessage::LockCreated(Ok(()))), read);
+    let write = [ControllerAction::ZooKeeper(
+        1,
+        ZooKeeperRequest::WriteBreadcrumb { replaces: Some(7) },
+    )];
+    assert_eq!(
+        told(&mut c, ZooKeeperMessage::Breadcrumb(Ok(Some((vec![1], 7))))),
+        write
+    );
     // Or somebody else.
     let mut c = beside_zookeeper();
     c.on(healthy("a@1", ServiceState::Active), 0);
-    told(&mut c, Told::LockCreated(Err(Refusal::Exists)));
-    told(&mut c, Told::LockSeen(Ok(LockOwner::Other(vec![1]))));
-    told(&mut c, Told::LockChanged);
-    let names_another = Told::LockSeen(Ok(LockOwner::Other(vec![2])));
-    assert_eq!(told(&mut c, names_another), [Action::BecomeStandby]);
+    told(&mut c, ZooKeeperMessage::LockCreated(Err(ZooKeeperRefusal::Exists)));
+    told(&mut c, ZooKeeperMessage::LockSeen(Ok(LockOwner::Other(vec![1]))));
+    told(&mut c, ZooKeeperMessage::LockChanged);
+    let names_another = ZooKeeperMessage::LockSeen(Ok(LockOwner::Other(vec![2])));
+    assert_eq!(told(&mut c, names_another), [ControllerAction::BecomeStandby]);
 }
 
 #[test]
 fn the_lease_of_a_dead_namenode_is_given_back_before_its_lock() {
     let gives_up = [
-        Action::ZooKeeper(1, Ask::DeleteBreadcrumb { version: 4 }),
-        Action::ZooKeeper(1, Ask::Close),
+        ControllerAction::ZooKeeper(1, ZooKeeperRequest::DeleteBreadcrumb { version: 4 }),
+        ControllerAction::ZooKeeper(1, ZooKeeperRequest::Close),
     ];
     let ends = |c: &mut Controller| {
-        let release = [Action::ReleaseLease("a@1".to_owned())];
-        assert_eq!(c.on(Event::ProcessEnded(instance("a@1")), 10), release);
+        let release = [ControllerAction::ReleaseLease("a@1".to_owned())];
+        assert_eq!(c.on(ControllerEvent::ProcessEnded(instance("a@1")), 10), release);
         assert!(c.needs_ticks());
-        assert_eq!(c.on(Event::Health(Health::Down), 11), []);
-        assert_eq!(c.on(Event::LeaseReleased("z@1".to_owned()), 12), [], "another one's");
+        assert_eq!(c.on(ControllerEvent::Health(Health::Down), 11), []);
+        assert_eq!(
+            c.on(ControllerEvent::LeaseReleased("z@1".to_owned()), 12),
+            [],
+            "another one's"
+        );
     };
     let mut c = elected_by_zookeeper();
     ends(&mut c);
-    assert_eq!(c.on(Event::LeaseReleased("a@1".to_owned()), 13), gives_up);
+    assert_eq!(c.on(ControllerEvent::LeaseReleased("a@1".to_owned()), 13), gives_up);
     // The JournalNodes do not answer.
     let mut c = elected_by_zookeeper();
     ends(&mut c);
-    assert_eq!(c.on(Event::Tick, 9 + RELEASE_LIMIT_MS), []);
-    assert_eq!(c.on(Event::Tick, 10 + RELEASE_LIMIT_MS), gives_up);
+    assert_eq!(c.on(ControllerEvent::Tick, 9 + RELEASE_LIMIT_MS), []);
+    assert_eq!(c.on(ControllerEvent::Tick, 10 + RELEASE_LIMIT_MS), gives_up);
 }
 
 #[test]
 fn a_controller_that_ends_gives_the_lock_up_and_lets_its_namenode_be_fenced() {
     let mut c = elected_by_zookeeper();
-    assert_eq!(c.on(Event::Quit, 3), [Action::ZooKeeper(1, Ask::Close)]);
+    assert_eq!(
+        c.on(ControllerEvent::Quit, 3),
+        [ControllerAction::ZooKeeper(1, ZooKeeperRequest::Close)]
+    );
     assert_eq!(c.on(healthy("a@1", ServiceState::Active), 4), []);
     let mut c = beside_zookeeper();
-    assert_eq!(c.on(Event::Quit, 3), [], "it had no session");
+    assert_eq!(c.on(ControllerEvent::Quit, 3), [], "it had no session");
     // As it does when nobody asks its NameNode any more.
     let mut c = elected_by_zookeeper();
-    let [Action::GiveUp(_), Action::ZooKeeper(1, Ask::Close)] = &c.on(Event::HealthMonitorFailed, 3)[..] else {
+    let [
+        ControllerAction::GiveUp(_),
+        ControllerAction::ZooKeeper(1, ZooKeeperRequest::Close),
+    ] = &c.on(ControllerEvent::HealthMonitorFailed, 3)[..]
+    else {
         panic!("it stays");
     };
     assert_eq!(c.health_state(), HealthState::Failed);
@@ -359,20 +397,26 @@ fn a_controller_that_ends_gives_the_lock_up_and_lets_its_namenode_be_fenced() {
 fn lost_answers_are_asked_for_so_often_and_no_oftener() {
     let mut c = beside_zookeeper();
     c.on(healthy("a@1", ServiceState::Standby), 0);
-    c.on(Event::ZooKeeper(1, Told::LockCreated(Ok(()))), 1);
-    let lost = || Event::ZooKeeper(1, Told::Breadcrumb(Err(Refusal::ConnectionLost)));
+    c.on(ControllerEvent::ZooKeeper(1, ZooKeeperMessage::LockCreated(Ok(()))), 1);
+    let lost = || ControllerEvent::ZooKeeper(1, ZooKeeperMessage::Breadcrumb(Err(ZooKeeperRefusal::ConnectionLost)));
     for _ in 0..3 {
-        assert_eq!(c.on(lost(), 2), [Action::ZooKeeper(1, Ask::ReadBreadcrumb)]);
+        assert_eq!(
+            c.on(lost(), 2),
+            [ControllerAction::ZooKeeper(1, ZooKeeperRequest::ReadBreadcrumb)]
+        );
     }
-    assert_eq!(c.on(lost(), 3), [Action::ZooKeeper(1, Ask::Close)]);
+    assert_eq!(
+        c.on(lost(), 3),
+        [ControllerAction::ZooKeeper(1, ZooKeeperRequest::Close)]
+    );
     // The active is not given up.
     let mut c = elected_by_zookeeper();
-    c.on(Event::ZooKeeper(1, Told::Reconnected), 10);
+    c.on(ControllerEvent::ZooKeeper(1, ZooKeeperMessage::Reconnected), 10);
     for _ in 0..10 {
-        let lost = Told::LockSeen(Err(Refusal::ConnectionLost));
+        let lost = ZooKeeperMessage::LockSeen(Err(ZooKeeperRefusal::ConnectionLost));
         assert_eq!(
-            c.on(Event::ZooKeeper(1, lost), 11),
-            [Action::ZooKeeper(1, Ask::LookAtLock)]
+            c.on(ControllerEvent::ZooKeeper(1, lost), 11),
+            [ControllerAction::ZooKeeper(1, ZooKeeperRequest::LookAtLock)]
         );
     }
 }
@@ -390,18 +434,21 @@ fn a_namenode_that_falls_ill_again_and_again_is_not_elected_each_time() {
     lease(&mut c, "b@1", false, 40);
     assert_eq!(well(&mut c, 100), []);
     assert_eq!(well(&mut c, 299), []);
-    assert_eq!(c.on(Event::Tick, 300), [Action::BecomeActive]);
+    assert_eq!(c.on(ControllerEvent::Tick, 300), [ControllerAction::BecomeActive]);
 }
 
 /// Hears of a lock that is its own now, in this session.
-fn wins_the_lock(c: &mut Controller, session: SessionNumber, now: u64) -> Vec<Action> {
-    c.on(Event::ZooKeeper(session, Told::LockCreated(Ok(()))), now)
+fn wins_the_lock(c: &mut Controller, session: SessionNumber, now: u64) -> Vec<ControllerAction> {
+    c.on(
+        ControllerEvent::ZooKeeper(session, ZooKeeperMessage::LockCreated(Ok(()))),
+        now,
+    )
 }
 
 /// Hears what the breadcrumb says, and writes it; whether it is to be promoted then.
 fn writes_its_breadcrumb(c: &mut Controller, session: SessionNumber, now: u64) -> bool {
-    let written = Event::ZooKeeper(session, Told::BreadcrumbWritten(Ok(5)));
-    c.on(written, now) == [Action::BecomeActive]
+    let written = ControllerEvent::ZooKeeper(session, ZooKeeperMessage::BreadcrumbWritten(Ok(5)));
+    c.on(written, now) == [ControllerAction::BecomeActive]
 }
 
 #[test]
@@ -409,48 +456,60 @@ fn a_namenode_that_was_said_to_be_fenced_and_goes_on_is_told_of_and_fenced_until
     let mut c = Controller::new(config(), Box::new(ActiveStandbyElector::new(vec![1], 3)));
     lease(&mut c, "a@1", true, 0);
     c.on(healthy("b@1", ServiceState::Standby), 1);
-    let read = |version: i32, named: u8| Told::Breadcrumb(Ok(Some((vec![named], version))));
+    let read = |version: i32, named: u8| ZooKeeperMessage::Breadcrumb(Ok(Some((vec![named], version))));
     wins_the_lock(&mut c, 1, 2);
-    let fence = [Action::Fence(Former::OfBreadcrumb(vec![0]))];
-    assert_eq!(c.on(Event::ZooKeeper(1, read(4, 0)), 3), fence);
-    c.on(Event::Fenced(Fenced::Unheard("a".to_owned())), 4);
+    let fence = [ControllerAction::Fence(Former::OfBreadcrumb(vec![0]))];
+    assert_eq!(c.on(ControllerEvent::ZooKeeper(1, read(4, 0)), 3), fence);
+    c.on(ControllerEvent::Fenced(Fenced::Unheard("a".to_owned())), 4);
     assert_eq!(c.split(), None, "its lease may run out yet");
     assert!(writes_its_breadcrumb(&mut c, 1, 5));
     // The JournalNodes admit nobody beside the holder of the lease.
-    let closes = [Action::ZooKeeper(1, Ask::Close)];
-    assert_eq!(c.on(Event::BecameActive(Err(())), 2000), closes);
+    let closes = [ControllerAction::ZooKeeper(1, ZooKeeperRequest::Close)];
+    assert_eq!(c.on(ControllerEvent::BecameActive(Err(())), 2000), closes);
     assert_eq!(c.split(), Some("a"));
     c.on(healthy("b@1", ServiceState::Standby), 2100);
 
     // The breadcrumb names its own NameNode by now; who holds the lease is fenced all the same.
-    c.on(Event::Tick, 3000);
+    c.on(ControllerEvent::Tick, 3000);
     wins_the_lock(&mut c, 2, 3001);
-    let fence = [Action::Fence(Former::OfLease("a".to_owned()))];
-    assert_eq!(c.on(Event::ZooKeeper(2, read(5, 1)), 3002), fence);
-    c.on(Event::Fenced(Fenced::Unheard("a".to_owned())), 3003);
+    let fence = [ControllerAction::Fence(Former::OfLease("a".to_owned()))];
+    assert_eq!(c.on(ControllerEvent::ZooKeeper(2, read(5, 1)), 3002), fence);
+    c.on(ControllerEvent::Fenced(Fenced::Unheard("a".to_owned())), 3003);
     assert_eq!(c.split(), Some("a"), "nothing else is known of it");
     assert!(writes_its_breadcrumb(&mut c, 2, 3004));
-    c.on(Event::BecameActive(Err(())), 5000);
+    c.on(ControllerEvent::BecameActive(Err(())), 5000);
     c.on(healthy("b@1", ServiceState::Standby), 5100);
 
     // Another one is elected, in vain, and has written its own.
-    c.on(Event::Tick, 6000);
-    c.on(Event::ZooKeeper(3, Told::LockCreated(Err(Refusal::Exists))), 6001);
-    c.on(Event::ZooKeeper(3, Told::LockSeen(Ok(LockOwner::Other(vec![2])))), 6002);
+    c.on(ControllerEvent::Tick, 6000);
+    c.on(
+        ControllerEvent::ZooKeeper(3, ZooKeeperMessage::LockCreated(Err(ZooKeeperRefusal::Exists))),
+        6001,
+    );
+    c.on(
+        ControllerEvent::ZooKeeper(3, ZooKeeperMessage::LockSeen(Ok(LockOwner::Other(vec![2])))),
+        6002,
+    );
     assert_eq!(c.split(), None, "the elected one may be any");
-    c.on(Event::ZooKeeper(3, Told::LockChanged), 7000);
-    c.on(Event::ZooKeeper(3, Told::LockSeen(Err(Refusal::Missing))), 7001);
+    c.on(ControllerEvent::ZooKeeper(3, ZooKeeperMessage::LockChanged), 7000);
+    c.on(
+        ControllerEvent::ZooKeeper(3, ZooKeeperMessage::LockSeen(Err(ZooKeeperRefusal::Missing))),
+        7001,
+    );
     wins_the_lock(&mut c, 3, 7002);
-    let fence = [Action::Fence(Former::OfBreadcrumb(vec![2]))];
-    assert_eq!(c.on(Event::ZooKeeper(3, read(9, 2)), 7003), fence);
-    let fence = [Action::Fence(Former::OfLease("a".to_owned()))];
-    assert_eq!(c.on(Event::Fenced(Fenced::Heard), 7004), fence);
+    let fence = [ControllerAction::Fence(Former::OfBreadcrumb(vec![2]))];
+    assert_eq!(c.on(ControllerEvent::ZooKeeper(3, read(9, 2)), 7003), fence);
+    let fence = [ControllerAction::Fence(Former::OfLease("a".to_owned()))];
+    assert_eq!(c.on(ControllerEvent::Fenced(Fenced::Heard), 7004), fence);
     // It can be reached again.
     lease(&mut c, "a@1", false, 7005);
-    let write = [Action::ZooKeeper(3, Ask::WriteBreadcrumb { replaces: Some(9) })];
-    assert_eq!(c.on(Event::Fenced(Fenced::Heard), 7006), write);
+    let write = [ControllerAction::ZooKeeper(
+        3,
+        ZooKeeperRequest::WriteBreadcrumb { replaces: Some(9) },
+    )];
+    assert_eq!(c.on(ControllerEvent::Fenced(Fenced::Heard), 7006), write);
     assert!(writes_its_breadcrumb(&mut c, 3, 7007));
-    c.on(Event::BecameActive(Ok(())), 7008);
+    c.on(ControllerEvent::BecameActive(Ok(())), 7008);
     assert_eq!(c.split(), None);
 }
 
@@ -461,10 +520,13 @@ fn who_is_fenced_and_whose_lease_runs_out_is_no_split() {
     c.on(healthy("b@1", ServiceState::Standby), 1);
     let refused = |c: &mut Controller, session: SessionNumber, now: u64| {
         wins_the_lock(c, session, now);
-        c.on(Event::ZooKeeper(session, Told::Breadcrumb(Ok(Some((vec![0], 4))))), now);
-        c.on(Event::Fenced(Fenced::Unheard("a".to_owned())), now);
+        c.on(
+            ControllerEvent::ZooKeeper(session, ZooKeeperMessage::Breadcrumb(Ok(Some((vec![0], 4))))),
+            now,
+        );
+        c.on(ControllerEvent::Fenced(Fenced::Unheard("a".to_owned())), now);
         writes_its_breadcrumb(c, session, now);
-        c.on(Event::BecameActive(Err(())), now + 100);
+        c.on(ControllerEvent::BecameActive(Err(())), now + 100);
     };
     // It could not be promoted for another reason.
     lease(&mut c, "a@1", false, 2);
@@ -475,12 +537,15 @@ fn who_is_fenced_and_whose_lease_runs_out_is_no_split() {
     assert_eq!(c.split(), Some("a"));
     lease(&mut c, "a@1", false, 1400);
     assert_eq!(c.split(), None, "it has stopped");
-    assert!(!c.on(Event::Tick, 3000).is_empty());
+    assert!(!c.on(ControllerEvent::Tick, 3000).is_empty());
     wins_the_lock(&mut c, 3, 3001);
-    let write = [Action::ZooKeeper(3, Ask::WriteBreadcrumb { replaces: Some(5) })];
-    let own = Told::Breadcrumb(Ok(Some((vec![1], 5))));
+    let write = [ControllerAction::ZooKeeper(
+        3,
+        ZooKeeperRequest::WriteBreadcrumb { replaces: Some(5) },
+    )];
+    let own = ZooKeeperMessage::Breadcrumb(Ok(Some((vec![1], 5))));
     assert_eq!(
-        c.on(Event::ZooKeeper(3, own), 3002),
+        c.on(ControllerEvent::ZooKeeper(3, own), 3002),
         write,
         "nobody is left to be fenced"
     );
@@ -492,17 +557,17 @@ fn when_no_method_fences_nobody_is_promoted_and_it_is_tried_again_after_a_pause(
     c.on(healthy("a@1", ServiceState::Standby), 0);
     for (session, now) in [(1, 10), (2, 1020), (3, 2030)] {
         wins_the_lock(&mut c, session, now);
-        let named = Told::Breadcrumb(Ok(Some((vec![0], 4))));
-        let fence = [Action::Fence(Former::OfBreadcrumb(vec![0]))];
-        assert_eq!(c.on(Event::ZooKeeper(session, named), now + 1), fence);
-        let closes = [Action::ZooKeeper(session, Ask::Close)];
-        assert_eq!(c.on(Event::Fenced(Fenced::Failed), now + 2), closes);
-        assert_eq!(c.on(Event::Tick, now + 1001), []);
+        let named = ZooKeeperMessage::Breadcrumb(Ok(Some((vec![0], 4))));
+        let fence = [ControllerAction::Fence(Former::OfBreadcrumb(vec![0]))];
+        assert_eq!(c.on(ControllerEvent::ZooKeeper(session, named), now + 1), fence);
+        let closes = [ControllerAction::ZooKeeper(session, ZooKeeperRequest::Close)];
+        assert_eq!(c.on(ControllerEvent::Fenced(Fenced::Failed), now + 2), closes);
+        assert_eq!(c.on(ControllerEvent::Tick, now + 1001), []);
         let joins = [
-            Action::ZooKeeper(session + 1, Ask::Open),
-            Action::ZooKeeper(session + 1, Ask::CreateLock),
+            ControllerAction::ZooKeeper(session + 1, ZooKeeperRequest::Open),
+            ControllerAction::ZooKeeper(session + 1, ZooKeeperRequest::CreateLock),
         ];
-        assert_eq!(c.on(Event::Tick, now + 1002), joins);
+        assert_eq!(c.on(ControllerEvent::Tick, now + 1002), joins);
     }
 }
 
@@ -512,11 +577,11 @@ fn a_namenode_that_falls_ill_again_and_again_joins_zookeepers_election_later_eac
     c.on(healthy("a@1", ServiceState::Standby), 0);
     let mut now = 1000;
     for (session, waits_ms) in [(2, 0), (3, 200), (4, 400), (5, 800), (6, 1000), (7, 1000)] {
-        let leaves = [Action::ZooKeeper(session - 1, Ask::Close)];
+        let leaves = [ControllerAction::ZooKeeper(session - 1, ZooKeeperRequest::Close)];
         assert_eq!(c.on(unhealthy("a@1", ServiceState::Standby), now), leaves);
         let joins = [
-            Action::ZooKeeper(session, Ask::Open),
-            Action::ZooKeeper(session, Ask::CreateLock),
+            ControllerAction::ZooKeeper(session, ZooKeeperRequest::Open),
+            ControllerAction::ZooKeeper(session, ZooKeeperRequest::CreateLock),
         ];
         for passed_ms in (0..waits_ms).step_by(100) {
             assert_eq!(c.on(healthy("a@1", ServiceState::Standby), now + passed_ms), []);
@@ -529,20 +594,26 @@ fn a_namenode_that_falls_ill_again_and_again_joins_zookeepers_election_later_eac
 #[test]
 fn who_cedes_steps_down_once_and_takes_its_breadcrumb_away() {
     let mut c = elected_by_zookeeper();
-    assert_eq!(c.on(Event::Cede { millis: 100 }, 3), [Action::BecomeStandby]);
+    assert_eq!(
+        c.on(ControllerEvent::Cede { millis: 100 }, 3),
+        [ControllerAction::BecomeStandby]
+    );
     assert_eq!(c.on(healthy("a@1", ServiceState::Active), 4), []);
     assert!(c.may_be_active());
     let leaves = [
-        Action::ZooKeeper(1, Ask::DeleteBreadcrumb { version: 4 }),
-        Action::ZooKeeper(1, Ask::Close),
+        ControllerAction::ZooKeeper(1, ZooKeeperRequest::DeleteBreadcrumb { version: 4 }),
+        ControllerAction::ZooKeeper(1, ZooKeeperRequest::Close),
     ];
-    assert_eq!(c.on(Event::BecameStandby(Ok(())), 5), leaves);
+    assert_eq!(c.on(ControllerEvent::BecameStandby(Ok(())), 5), leaves);
     assert!(!c.may_be_active());
-    assert_eq!(c.on(Event::Tick, 6), [], "asked again before the next probe");
+    assert_eq!(c.on(ControllerEvent::Tick, 6), [], "asked again before the next probe");
     // It was answered before the step down.
     assert_eq!(c.on(healthy("a@1", ServiceState::Active), 7), []);
     assert_eq!(c.on(healthy("a@1", ServiceState::Standby), 102), []);
-    let joins = [Action::ZooKeeper(2, Ask::Open), Action::ZooKeeper(2, Ask::CreateLock)];
+    let joins = [
+        ControllerAction::ZooKeeper(2, ZooKeeperRequest::Open),
+        ControllerAction::ZooKeeper(2, ZooKeeperRequest::CreateLock),
+    ];
     assert_eq!(c.on(healthy("a@1", ServiceState::Standby), 103), joins);
 }
 
@@ -552,19 +623,19 @@ fn one_journalnode_alone_deposes_nobody() {
     c.on(healthy("a@1", ServiceState::Active), 0);
     lease(&mut c, "a@1", true, 1);
     for now in [10, 400, 1000] {
-        let lie = Event::Lease {
+        let lie = ControllerEvent::Lease {
             journalnode: 1,
             view: Some(answer(u64::MAX, "x@y", true)),
         };
         assert_eq!(c.on(lie, now), [], "{now}");
     }
     // Nor does it with one that is not there.
-    let lost = Event::Lease {
+    let lost = ControllerEvent::Lease {
         journalnode: 2,
         view: None,
     };
     assert_eq!(c.on(lost, 1100), []);
-    assert_eq!(c.on(Event::Tick, 2000), []);
+    assert_eq!(c.on(ControllerEvent::Tick, 2000), []);
 }
 
 #[test]
@@ -572,15 +643,15 @@ fn nobody_is_promoted_beside_a_writer_that_asks_for_no_leases() {
     let mut c = controller(0);
     c.on(healthy("a@1", ServiceState::Standby), 0);
     for journalnode in 0..3 {
-        let written = Event::Lease {
+        let written = ControllerEvent::Lease {
             journalnode,
             view: Some(LeaseAnswer::Written { epoch: Epoch(7) }),
         };
         assert_eq!(c.on(written, 10), []);
     }
-    assert_eq!(c.on(Event::Tick, 100_000), []);
+    assert_eq!(c.on(ControllerEvent::Tick, 100_000), []);
     assert_eq!(c.lease(), QuorumLease::Written { epoch: 7 });
-    assert_eq!(lease(&mut c, "", false, 100_100), [Action::BecomeActive]);
+    assert_eq!(lease(&mut c, "", false, 100_100), [ControllerAction::BecomeActive]);
 }
 
 mod any_course {
@@ -596,7 +667,7 @@ mod any_course {
         proptest::sample::select(vec!["a@1", "a@2", "b@1"])
     }
 
-    fn event() -> impl Strategy<Value = Event> {
+    fn event() -> impl Strategy<Value = ControllerEvent> {
         let view = prop_oneof![
             Just(None),
             Just(Some(LeaseAnswer::Free)),
@@ -606,18 +677,18 @@ mod any_course {
         let answered = proptest::sample::select(vec![Ok(()), Err(())]);
         let own = proptest::sample::select(vec!["a@1", "a@2"]);
         prop_oneof![
-            4 => (0usize..3, view).prop_map(|(journalnode, view)| Event::Lease { journalnode, view }),
+            4 => (0usize..3, view).prop_map(|(journalnode, view)| ControllerEvent::Lease { journalnode, view }),
             3 => (own.clone(), state(), any::<bool>()).prop_map(|(name, state, safe)| healthy_in(name, state, safe)),
             1 => (own.clone(), state()).prop_map(|(name, state)| unhealthy(name, state)),
-            1 => Just(Event::Health(Health::Down)),
-            1 => Just(Event::Health(Health::NotResponding)),
-            1 => own.clone().prop_map(|name| Event::ProcessEnded(instance(name))),
-            1 => own.prop_map(|name| Event::LeaseReleased(name.to_owned())),
-            2 => answered.clone().prop_map(Event::BecameActive),
-            2 => answered.prop_map(Event::BecameStandby),
-            1 => (-5i64..500).prop_map(|millis| Event::Cede { millis }),
-            1 => proptest::collection::vec(0usize..5, 1..5).prop_map(Event::JournalNodes),
-            3 => Just(Event::Tick),
+            1 => Just(ControllerEvent::Health(Health::Down)),
+            1 => Just(ControllerEvent::Health(Health::NotResponding)),
+            1 => own.clone().prop_map(|name| ControllerEvent::ProcessEnded(instance(name))),
+            1 => own.prop_map(|name| ControllerEvent::LeaseReleased(name.to_owned())),
+            2 => answered.clone().prop_map(ControllerEvent::BecameActive),
+            2 => answered.prop_map(ControllerEvent::BecameStandby),
+            1 => (-5i64..500).prop_map(|millis| ControllerEvent::Cede { millis }),
+            1 => proptest::collection::vec(0usize..5, 1..5).prop_map(ControllerEvent::JournalNodes),
+            3 => Just(ControllerEvent::Tick),
         ]
     }
 

@@ -3,7 +3,7 @@
 
 use hathi_journal::survey::QuorumLease;
 
-use super::{Candidate, Duty, Elector, Standing};
+use super::{Duty, ElectionCandidate, ElectionStanding, Elector};
 
 /// The turns of one candidate.
 #[derive(Debug)]
@@ -59,13 +59,13 @@ impl JournalElector {
 }
 
 impl Elector for JournalElector {
-    fn look_at(&mut self, candidate: &Candidate, now_ms: u64, duties: &mut Vec<Duty>) {
+    fn look_at(&mut self, candidate: &ElectionCandidate, now_ms: u64, duties: &mut Vec<Duty>) {
         self.safe_mode = candidate.safe_mode;
         match &candidate.lease {
             QuorumLease::Free => {
                 let since_ms = *self.free_since_ms.get_or_insert(now_ms);
                 let may_try =
-                    candidate.standing == Standing::Stands && candidate.is_standby && !candidate.in_transition;
+                    candidate.standing == ElectionStanding::Stands && candidate.is_standby && !candidate.in_transition;
                 if may_try && now_ms >= self.retry_at_ms && now_ms >= since_ms + self.turn_delay_ms() {
                     duties.push(Duty::Promote);
                 }

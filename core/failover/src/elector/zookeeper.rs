@@ -35,7 +35,7 @@
 //!   expired session, or a lock that belongs to another session, ends the active role.
 //! - Answers of an earlier session are ignored.
 
-use super::{Candidate, Duty, Elector, Former, Standing};
+use super::{Duty, ElectionCandidate, ElectionStanding, Elector, Former};
 
 /// Name of the lock below `<parent>/<nameservice>`.
 pub const LOCK: &str = "ActiveStandbyElectorLock";
@@ -51,7 +51,7 @@ pub type SessionNumber = u64;
 
 /// Why ZooKeeper did not carry out a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ZooKeeperRefusal {
     /// A znode with this name exists.
     Exists,
     /// No znode has this name, or its parent is missing.
@@ -67,7 +67,7 @@ pub enum Refusal {
 
 /// Requests to ZooKeeper. Those of a session are sent in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum ZooKeeperRequest {
     /// A new session.
     Open,
     /// End the session, and with it the lock.
@@ -101,21 +101,21 @@ pub enum LockOwner {
 
 /// Answers of ZooKeeper, and messages that it sends by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum ZooKeeperMessage {
     /// The session goes on over a new connection. A watch may be lost, or may have fired unheard.
     Reconnected,
     /// ZooKeeper says that the session is over. Its lock is gone, too.
     Expired,
-    /// Answer to [`Ask::CreateLock`].
-    LockCreated(Result<(), Refusal>),
-    /// Answer to [`Ask::LookAtLock`].
-    LockSeen(Result<LockOwner, Refusal>),
-    /// The watch of [`Ask::LookAtLock`] fired.
+    /// Answer to [`ZooKeeperRequest::CreateLock`].
+    LockCreated(Result<(), ZooKeeperRefusal>),
+    /// Answer to [`ZooKeeperRequest::LookAtLock`].
+    LockSeen(Result<LockOwner, ZooKeeperRefusal>),
+    /// The watch of [`ZooKeeperRequest::LookAtLock`] fired.
     LockChanged,
-    /// Answer to [`Ask::ReadBreadcrumb`]: bytes and version, or `None` when there is none.
-    Breadcrumb(Result<Option<(Vec<u8>, i32)>, Refusal>),
-    /// Answer to [`Ask::WriteBreadcrumb`]: the new version.
-    BreadcrumbWritten(Result<i32, Refusal>),
+    /// Answer to [`ZooKeeperRequest::ReadBreadcrumb`]: bytes and version, or `None` when there is none.
+    Breadcrumb(Result<Option<(Vec<u8>, i32)>, ZooKeeperRefusal>),
+    /// Answer to [`ZooKeeperRequest::WriteBreadcrumb`]: the new version.
+    BreadcrumbWritten(Result<i32, ZooKeeperRefusal>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,18 +202,18 @@ impl ActiveStandbyElector {
     fn join(&mut self, duties: &mut Vec<Duty>) {
         self.session += 1;
         self.stage = Stage::Asking;
-        self.ask(Ask::Open, duties);
+        self.ask(ZooKeeperRequest::Open, duties);
         self.create(duties);
     }
 
     fn create(&mut self, duties: &mut Vec<Duty>) {
         self.creating = true;
-        self.ask(Ask::CreateLock, duties);
+        self.ask(ZooKeeperRequest::CreateLock, duties);
     }
 
     fn leave(&mut self, to: Stage, duties: &mut Vec<Duty>) {
         self.stage = to;
-        self.ask(Ask::Close, duties);
+        self.ask(ZooKeeperRequest::Close, duties);
     }
 
     /// Gives the lock up for a while. The breadcrumb stays, because the local NameNode may have become active after
@@ -223,14 +223,14 @@ impl ActiveStandbyElector {
         self.leave(Stage::Abandoned { until_ms }, duties);
     }
 
-    fn ask(&self, ask: Ask, duties: &mut Vec<Duty>) {
+    fn ask(&self, ask: ZooKeeperRequest, duties: &mut Vec<Duty>) {
         duties.push(Duty::ZooKeeper(self.session, ask));
     }
 
     /// The answer to a request was lost. `ask` is the request that finds out whether it was carried out. After too many
     /// losses the controller begins again in another session, where Hadoop's ends its process. An active role is never
     /// given up because of lost answers.
-    fn lost(&mut self, ask: Ask, now_ms: u64, duties: &mut Vec<Duty>) {
+    fn lost(&mut self, ask: ZooKeeperRequest, now_ms: u64, duties: &mut Vec<Duty>) {
         self.losses += 1;
         match self.losses > self.retries && !self.is_active() {
             true => self.abandon(now_ms, duties),
@@ -240,7 +240,7 @@ impl ActiveStandbyElector {
 
     fn elected(&mut self, duties: &mut Vec<Duty>) {
         self.stage = Stage::Reading;
-        self.ask(Ask::ReadBreadcrumb, duties);
+        self.ask(ZooKeeperRequest::ReadBreadcrumb, duties);
     }
 
     /// The NameNode in the breadcrumb is fenced, or need not be.
@@ -259,10 +259,10 @@ impl ActiveStandbyElector {
 
     fn write(&mut self, replaces: Option<i32>, duties: &mut Vec<Duty>) {
         self.stage = Stage::Writing;
-        self.ask(Ask::WriteBreadcrumb { replaces }, duties);
+        self.ask(ZooKeeperRequest::WriteBreadcrumb { replaces }, duties);
     }
 
-    fn seen(&mut self, answer: Result<LockOwner, Refusal>, now_ms: u64, duties: &mut Vec<Duty>) {
+    fn seen(&mut self, answer: Result<LockOwner, ZooKeeperRefusal>, now_ms: u64, duties: &mut Vec<Duty>) {
         match answer {
             Ok(LockOwner::ThisSession) if self.has_lock() => {}
             // The lock was created after an earlier look had found that of another session.
@@ -274,33 +274,38 @@ impl ActiveStandbyElector {
                 self.stage = Stage::Waiting;
                 duties.push(Duty::Demote);
             }
-            Err(Refusal::Missing) => {
+            Err(ZooKeeperRefusal::Missing) => {
                 self.stage = Stage::Asking;
                 self.create(duties);
             }
-            Err(Refusal::ConnectionLost) => self.lost(Ask::LookAtLock, now_ms, duties),
-            Err(refusal) => give_up(&Ask::LookAtLock, &refusal, duties),
+            Err(ZooKeeperRefusal::ConnectionLost) => self.lost(ZooKeeperRequest::LookAtLock, now_ms, duties),
+            Err(refusal) => give_up(&ZooKeeperRequest::LookAtLock, &refusal, duties),
         }
     }
 }
 
 impl Elector for ActiveStandbyElector {
-    fn look_at(&mut self, candidate: &Candidate, now_ms: u64, duties: &mut Vec<Duty>) {
+    fn look_at(&mut self, candidate: &ElectionCandidate, now_ms: u64, duties: &mut Vec<Duty>) {
         self.rival.clone_from(&candidate.rival);
         match (candidate.standing, &self.stage) {
-            (Standing::Stands, Stage::Out) => self.join(duties),
-            (Standing::Stands, Stage::Abandoned { until_ms }) if now_ms >= *until_ms => self.join(duties),
+            (ElectionStanding::Stands, Stage::Out) => self.join(duties),
+            (ElectionStanding::Stands, Stage::Abandoned { until_ms }) if now_ms >= *until_ms => self.join(duties),
             // The local NameNode has become a standby, or was restarted, and nothing was heard of it.
-            (Standing::Stands, Stage::Active { .. }) if candidate.is_settled_standby() => self.abandon(now_ms, duties),
-            (Standing::Out { needs_fencing }, Stage::Active { breadcrumb } | Stage::Promoting { breadcrumb }) => {
+            (ElectionStanding::Stands, Stage::Active { .. }) if candidate.is_settled_standby() => {
+                self.abandon(now_ms, duties)
+            }
+            (
+                ElectionStanding::Out { needs_fencing },
+                Stage::Active { breadcrumb } | Stage::Promoting { breadcrumb },
+            ) => {
                 let version = *breadcrumb;
                 if !needs_fencing {
-                    self.ask(Ask::DeleteBreadcrumb { version }, duties);
+                    self.ask(ZooKeeperRequest::DeleteBreadcrumb { version }, duties);
                 }
                 self.leave(Stage::Out, duties);
             }
-            (Standing::Out { .. }, Stage::Abandoned { .. }) => self.stage = Stage::Out,
-            (Standing::Out { .. }, stage) if *stage != Stage::Out => self.leave(Stage::Out, duties),
+            (ElectionStanding::Out { .. }, Stage::Abandoned { .. }) => self.stage = Stage::Out,
+            (ElectionStanding::Out { .. }, stage) if *stage != Stage::Out => self.leave(Stage::Out, duties),
             _ => {}
         }
     }
@@ -334,34 +339,34 @@ impl Elector for ActiveStandbyElector {
         }
     }
 
-    fn told(&mut self, session: SessionNumber, told: Told, now_ms: u64, duties: &mut Vec<Duty>) {
+    fn told(&mut self, session: SessionNumber, told: ZooKeeperMessage, now_ms: u64, duties: &mut Vec<Duty>) {
         if session != self.session || matches!(self.stage, Stage::Out | Stage::Abandoned { .. }) {
             return;
         }
         if told.answers() {
             self.losses = 0;
         }
-        self.creating &= !matches!(told, Told::LockCreated(_));
+        self.creating &= !matches!(told, ZooKeeperMessage::LockCreated(_));
         match told {
-            Told::Reconnected => {
+            ZooKeeperMessage::Reconnected => {
                 if matches!(self.stage, Stage::Waiting | Stage::Outliving | Stage::Active { .. }) {
-                    self.ask(Ask::LookAtLock, duties);
+                    self.ask(ZooKeeperRequest::LookAtLock, duties);
                 }
             }
             // The answers of the new session tell who has the lock. Until the local NameNode is fenced, the lease at
             // the JournalNodes guards its reads.
-            Told::Expired => self.join(duties),
-            Told::LockChanged => self.ask(Ask::LookAtLock, duties),
-            Told::LockCreated(answer) if !self.has_lock() => match answer {
+            ZooKeeperMessage::Expired => self.join(duties),
+            ZooKeeperMessage::LockChanged => self.ask(ZooKeeperRequest::LookAtLock, duties),
+            ZooKeeperMessage::LockCreated(answer) if !self.has_lock() => match answer {
                 Ok(()) => self.elected(duties),
-                Err(Refusal::Exists) => self.ask(Ask::LookAtLock, duties),
+                Err(ZooKeeperRefusal::Exists) => self.ask(ZooKeeperRequest::LookAtLock, duties),
                 // If the lock was created unheard, the next look finds that this session owns it.
-                Err(Refusal::ConnectionLost) => self.lost(Ask::LookAtLock, now_ms, duties),
-                Err(refusal) => give_up(&Ask::CreateLock, &refusal, duties),
+                Err(ZooKeeperRefusal::ConnectionLost) => self.lost(ZooKeeperRequest::LookAtLock, now_ms, duties),
+                Err(refusal) => give_up(&ZooKeeperRequest::CreateLock, &refusal, duties),
             },
-            Told::LockSeen(_) if self.creating => {}
-            Told::LockSeen(answer) => self.seen(answer, now_ms, duties),
-            Told::Breadcrumb(answer) if self.stage == Stage::Reading => match answer {
+            ZooKeeperMessage::LockSeen(_) if self.creating => {}
+            ZooKeeperMessage::LockSeen(answer) => self.seen(answer, now_ms, duties),
+            ZooKeeperMessage::Breadcrumb(answer) if self.stage == Stage::Reading => match answer {
                 Ok(Some((named, version))) if named != self.own => {
                     self.stage = Stage::Fencing {
                         replaces: Some(version),
@@ -370,24 +375,26 @@ impl Elector for ActiveStandbyElector {
                     duties.push(Duty::Fence(Former::OfBreadcrumb(named)));
                 }
                 Ok(found) => self.fence_rival_or_write(found.map(|(_, version)| version), duties),
-                Err(Refusal::ConnectionLost) => self.lost(Ask::ReadBreadcrumb, now_ms, duties),
+                Err(ZooKeeperRefusal::ConnectionLost) => self.lost(ZooKeeperRequest::ReadBreadcrumb, now_ms, duties),
                 Err(_) => self.abandon(now_ms, duties),
             },
-            Told::BreadcrumbWritten(answer) if self.stage == Stage::Writing => match answer {
+            ZooKeeperMessage::BreadcrumbWritten(answer) if self.stage == Stage::Writing => match answer {
                 Ok(version) => {
                     self.stage = Stage::Promoting { breadcrumb: version };
                     duties.push(Duty::Promote);
                 }
                 // It is unknown whether the breadcrumb was written, so it is read again.
-                Err(Refusal::ConnectionLost) => {
+                Err(ZooKeeperRefusal::ConnectionLost) => {
                     self.stage = Stage::Reading;
-                    self.lost(Ask::ReadBreadcrumb, now_ms, duties);
+                    self.lost(ZooKeeperRequest::ReadBreadcrumb, now_ms, duties);
                 }
                 // Another controller has written it, so this session does not have the lock any more.
                 Err(_) => self.abandon(now_ms, duties),
             },
             // Answers to requests of an earlier stage.
-            Told::LockCreated(_) | Told::Breadcrumb(_) | Told::BreadcrumbWritten(_) => {}
+            ZooKeeperMessage::LockCreated(_)
+            | ZooKeeperMessage::Breadcrumb(_)
+            | ZooKeeperMessage::BreadcrumbWritten(_) => {}
         }
     }
 
@@ -408,21 +415,21 @@ impl Elector for ActiveStandbyElector {
     }
 }
 
-impl Told {
+impl ZooKeeperMessage {
     /// Whether this is an answer, and not the news that it was lost.
     fn answers(&self) -> bool {
-        let lost = Some(&Refusal::ConnectionLost);
+        let lost = Some(&ZooKeeperRefusal::ConnectionLost);
         match self {
-            Told::Reconnected | Told::Expired | Told::LockChanged => false,
-            Told::LockCreated(answer) => answer.as_ref().err() != lost,
-            Told::LockSeen(answer) => answer.as_ref().err() != lost,
-            Told::Breadcrumb(answer) => answer.as_ref().err() != lost,
-            Told::BreadcrumbWritten(answer) => answer.as_ref().err() != lost,
+            ZooKeeperMessage::Reconnected | ZooKeeperMessage::Expired | ZooKeeperMessage::LockChanged => false,
+            ZooKeeperMessage::LockCreated(answer) => answer.as_ref().err() != lost,
+            ZooKeeperMessage::LockSeen(answer) => answer.as_ref().err() != lost,
+            ZooKeeperMessage::Breadcrumb(answer) => answer.as_ref().err() != lost,
+            ZooKeeperMessage::BreadcrumbWritten(answer) => answer.as_ref().err() != lost,
         }
     }
 }
 
-fn give_up(asked: &Ask, refusal: &Refusal, duties: &mut Vec<Duty>) {
+fn give_up(asked: &ZooKeeperRequest, refusal: &ZooKeeperRefusal, duties: &mut Vec<Duty>) {
     duties.push(Duty::GiveUp(format!("ZooKeeper refuses {asked:?}: {refusal:?}")));
 }
 

@@ -21,7 +21,7 @@ use std::path::Path;
 
 use hathi_formats::ids::{Epoch, TxId};
 use hathi_storage::durable_long::read_text_long;
-use hathi_storage::{Copies, Disk, Finding, StorageDirectory};
+use hathi_storage::{Copies, CopyState, Disk, StorageDirectory};
 
 use super::{Acceptor, JOINING, LAST_PROMISED_EPOCH, LAST_WRITER_EPOCH, MEMBERSHIP, Result};
 use crate::errors::JournalError;
@@ -74,7 +74,7 @@ pub fn damaged_small_files<D: Disk>(disk: &D, current: &Path) -> io::Result<Vec<
     for name in COPIED {
         if matches!(
             copies.compare(disk, current, name)?,
-            Finding::Damaged | Finding::Missing
+            CopyState::Damaged | CopyState::Missing
         ) {
             damaged.push(name);
         }
@@ -97,9 +97,9 @@ impl<D: Disk> Acceptor<D> {
         let mut copied = Vec::new();
         for name in COPIED {
             match copies.compare(&disk, &current, name).map_err(failed)? {
-                Finding::Same | Finding::Replaced => {}
-                Finding::Copied => copied.push(name),
-                Finding::Damaged | Finding::Missing => {
+                CopyState::Same | CopyState::Replaced => {}
+                CopyState::Copied => copied.push(name),
+                CopyState::Damaged | CopyState::Missing => {
                     self.counters.files_repaired += 1;
                     copies.restore(&disk, &current, name).map_err(failed)?;
                 }

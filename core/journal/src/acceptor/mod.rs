@@ -52,7 +52,9 @@ use crate::lease::{LeaseGrants, LeaseMarker};
 use crate::membership::Membership;
 use crate::messages::{Answer, Micros, Request};
 use crate::mutant::{Mutant, Mutation};
-use crate::segments::{Memory, PREALLOCATE_BYTES, Scan, SegmentName, SegmentWriter, Segments, is_full, sync_result};
+use crate::segments::{
+    Memory, PREALLOCATE_BYTES, SegmentName, SegmentScan, SegmentWriter, Segments, is_full, sync_result,
+};
 
 mod check;
 mod health;
@@ -70,7 +72,7 @@ pub use health::damaged_small_files;
 use health::{Doubt, WRITTEN};
 pub use leases::MAX_WAITING_EPOCHS;
 pub use promises::MAX_EPOCH_JUMP;
-pub use read::SegmentFile;
+pub use read::ReadableSegment;
 
 #[cfg(test)]
 mod faults;
@@ -233,7 +235,7 @@ pub struct JournalGauges {
 
 /// State that only a formatted journal has.
 #[derive(Clone, Debug)]
-struct Journal<D: Disk> {
+struct FormattedJournal<D: Disk> {
     info: NamespaceInfo,
     segments: Segments<D>,
     promised: DurableLong<D>,
@@ -247,7 +249,7 @@ struct Journal<D: Disk> {
     highest: TxId,
     /// The in-progress segment that was last scanned or closed and not touched since, with its content. So a large
     /// segment is not read again at every step of a recovery.
-    settled: Option<(TxId, Scan)>,
+    settled: Option<(TxId, SegmentScan)>,
     /// Whether reads may show bytes that a sync can't write any more.
     memory: Memory,
     /// Last transaction of the segment that this process finalized last with the cache's content.
@@ -280,7 +282,7 @@ struct Journal<D: Disk> {
 pub struct Acceptor<D: Disk> {
     options: AcceptorOptions,
     storage: StorageDirectory<D>,
-    journal: Option<Journal<D>>,
+    journal: Option<FormattedJournal<D>>,
     failed: Option<String>,
     /// When a journal that failed because the disk was full is opened anew.
     retry_at: Option<Micros>,
@@ -298,7 +300,7 @@ type Result<T> = std::result::Result<T, JournalError>;
 /// Value in the file of the committed txid that says "none".
 const NO_TXID: i64 = INVALID_TXID_WIRE as i64;
 
-impl<D: Disk> Journal<D> {
+impl<D: Disk> FormattedJournal<D> {
     fn promised(&self) -> Epoch {
         Epoch(self.promised.get())
     }
@@ -411,7 +413,7 @@ impl<D: Disk> Acceptor<D> {
         segments.preallocate_bytes = self.options.preallocate_bytes;
         let lease = LeaseGrants::at_start(self.options.max_lease_ms, marker, Epoch(promised.get()), now);
         let cache = (self.options.cache_bytes > 0).then(|| EditsCache::new(self.options.cache_bytes));
-        self.journal = Some(Journal {
+        self.journal = Some(FormattedJournal {
             info,
             segments,
             promised,
@@ -499,7 +501,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Content of an in-progress segment that is not open. All of it is durable. `None` when the segment was damaged.
-    fn settle(&mut self, start: TxId) -> Result<Option<Scan>> {
+    fn settle(&mut self, start: TxId) -> Result<Option<SegmentScan>> {
         let journal = self.formatted()?;
         debug_assert!(journal.open.as_ref().is_none_or(|open| open.start() != start));
         if let Some((_, known)) = journal.settled.as_ref().filter(|(known, _)| *known == start) {
@@ -608,11 +610,11 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    fn formatted(&self) -> Result<&Journal<D>> {
+    fn formatted(&self) -> Result<&FormattedJournal<D>> {
         self.journal.as_ref().ok_or_else(|| self.not_formatted())
     }
 
-    fn formatted_mut(&mut self) -> Result<&mut Journal<D>> {
+    fn formatted_mut(&mut self) -> Result<&mut FormattedJournal<D>> {
         if self.journal.is_none() {
             return Err(self.not_formatted());
         }
@@ -824,7 +826,7 @@ impl<D: Disk> Acceptor<D> {
     /// The promised epoch. `None` when the journal is not formatted.
     #[must_use]
     pub fn promised_epoch(&self) -> Option<Epoch> {
-        self.journal.as_ref().map(Journal::promised)
+        self.journal.as_ref().map(FormattedJournal::promised)
     }
 
     /// Counters since the start.

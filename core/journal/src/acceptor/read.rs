@@ -20,7 +20,7 @@ use crate::segments::SegmentName;
 
 /// A file of a segment that may be sent to a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentFile {
+pub struct ReadableSegment {
     /// Path of the file.
     pub path: PathBuf,
     /// Bytes of it that are durable. `None` for a finalized file: all of it.
@@ -87,7 +87,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// The last transaction that a reader may have. Whether the copy here is the right one is a separate question
-    /// ([`super::Journal::trusted_to`]).
+    /// ([`super::FormattedJournal::trusted_to`]).
     fn readable_to(&self, committed_only: bool) -> Result<TxId> {
         let journal = self.formatted()?;
         let committed = journal.committed().unwrap_or_default();
@@ -160,7 +160,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// The file of the segment that begins at `start`, for `/getJournal`. `None` when there is none.
-    pub fn segment_file(&mut self, start: TxId, in_progress_ok: bool) -> Result<Option<SegmentFile>> {
+    pub fn segment_file(&mut self, start: TxId, in_progress_ok: bool) -> Result<Option<ReadableSegment>> {
         let journal = self.formatted()?;
         let found = journal.segments.find(start).map_err(|source| JournalError::Io {
             what: "looking for a segment".to_owned(),
@@ -186,7 +186,7 @@ impl<D: Disk> Acceptor<D> {
                 }
             }
         };
-        Ok(Some(SegmentFile { path, len }))
+        Ok(Some(ReadableSegment { path, len }))
     }
 
     /// Takes over a finalized segment that the syncer fetched from a peer into `from` (synced). It is checked, and

@@ -193,7 +193,8 @@ impl<D: Disk> Acceptor<D> {
     /// Ends the joining state, with a vote again from now on, once a live writer has brought every committed
     /// transaction here.
     fn end_joining_if_complete(&mut self) -> Result<()> {
-        let voteless = |journal: &&super::Journal<D>| journal.doubt.as_ref().is_some_and(|doubt| !doubt.promise);
+        let voteless =
+            |journal: &&super::FormattedJournal<D>| journal.doubt.as_ref().is_some_and(|doubt| !doubt.promise);
         let Some(journal) = self.journal.as_ref().filter(voteless) else {
             return Ok(());
         };

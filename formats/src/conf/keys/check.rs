@@ -1,6 +1,6 @@
 //! Settings in an operator's files that have no effect.
 
-use super::{Program, Usage, find, table};
+use super::{KeyUsage, Program, find, table};
 use crate::conf::{Configuration, DEFAULT_SOURCE, PROGRAM_SOURCE};
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub enum Verdict {
 
 /// A setting in an operator's files that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct UnobeyedSetting {
     /// The key.
     pub key: String,
     /// Its value after substitution.
@@ -33,9 +33,9 @@ pub struct Finding {
     pub verdict: Verdict,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for UnobeyedSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { key, value, origin, .. } = self;
+        let UnobeyedSetting { key, value, origin, .. } = self;
         match self.verdict {
             Verdict::Refused(what_to_do) => write!(f, "{key} = '{value}' ({origin}) is refused: {what_to_do}"),
             Verdict::NoEffect(reason) => write!(f, "{key} ({origin}) has no effect: {reason}"),
@@ -52,12 +52,12 @@ impl fmt::Display for Finding {
 impl Configuration {
     /// Settings in files that this program does not obey. With `None`: those that no program of ours obeys.
     #[must_use]
-    pub fn check(&self, program: Option<Program>) -> Vec<Finding> {
+    pub fn check(&self, program: Option<Program>) -> Vec<UnobeyedSetting> {
         let set_in_files = self
             .iter()
             .filter(|(_, value, origin)| *origin != DEFAULT_SOURCE && *origin != PROGRAM_SOURCE && !value.is_empty());
         let findings = set_in_files.filter_map(|(key, value, origin)| {
-            Some(Finding {
+            Some(UnobeyedSetting {
                 verdict: verdict(key, value.trim(), program)?,
                 key: key.to_owned(),
                 value,
@@ -71,8 +71,8 @@ impl Configuration {
     pub fn obeyed(&self, program: Program) -> impl Iterator<Item = (&str, String, &str)> {
         self.iter()
             .filter(move |(key, _, _)| match find(key).map(|key| key.usage) {
-                Some(Usage::Read(by) | Usage::Refused { by, .. }) => by.contains(&program),
-                Some(Usage::NoEffect(_)) | None => false,
+                Some(KeyUsage::Read(by) | KeyUsage::Refused { by, .. }) => by.contains(&program),
+                Some(KeyUsage::NoEffect(_)) | None => false,
             })
     }
 }
@@ -83,15 +83,15 @@ fn verdict(name: &str, value: &str, program: Option<Program>) -> Option<Verdict>
     };
     let concerns = |by: &[Program]| program.is_none_or(|program| by.contains(&program));
     match key.usage {
-        Usage::Read(by) if concerns(by) => None,
-        Usage::Read(by) => Some(Verdict::ReadBy(by)),
-        Usage::NoEffect(reason) => Some(Verdict::NoEffect(reason)),
-        Usage::Refused { by, when, what_to_do } if when.holds(value) => Some(if concerns(by) {
+        KeyUsage::Read(by) if concerns(by) => None,
+        KeyUsage::Read(by) => Some(Verdict::ReadBy(by)),
+        KeyUsage::NoEffect(reason) => Some(Verdict::NoEffect(reason)),
+        KeyUsage::Refused { by, when, what_to_do } if when.holds(value) => Some(if concerns(by) {
             Verdict::Refused(what_to_do)
         } else {
             Verdict::ReadBy(by)
         }),
-        Usage::Refused { .. } => None,
+        KeyUsage::Refused { .. } => None,
     }
 }
 

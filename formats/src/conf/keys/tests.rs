@@ -209,8 +209,10 @@ fn every_key_that_is_read_is_in_the_table_and_what_the_table_calls_read_is_read(
             literals.insert(key.name);
             let Some(reader) = reader else { continue };
             let by = match key.usage {
-                Usage::Read(by) | Usage::Refused { by, .. } => by,
-                Usage::NoEffect(_) => panic!("{name} has no effect, says the table, and {} reads it", file.display()),
+                KeyUsage::Read(by) | KeyUsage::Refused { by, .. } => by,
+                KeyUsage::NoEffect(_) => {
+                    panic!("{name} has no effect, says the table, and {} reads it", file.display())
+                }
             };
             assert!(
                 by.contains(&reader),
@@ -221,7 +223,7 @@ fn every_key_that_is_read_is_in_the_table_and_what_the_table_calls_read_is_read(
         }
     }
     for key in all() {
-        let Usage::Read(by) = key.usage else { continue };
+        let KeyUsage::Read(by) = key.usage else { continue };
         let is_ours = by.iter().any(|program| *program != H);
         assert!(
             !is_ours || key.is_pattern() || literals.contains(key.name) || READ_WITHOUT_LITERAL.contains(&key.name),
@@ -249,10 +251,10 @@ fn docs() -> String {
     for key in all() {
         let (name, default) = (code(key.name), code(key.default));
         match key.usage {
-            Usage::Read(by) => {
+            KeyUsage::Read(by) => {
                 writeln!(read, "| {name} | {default} | {} | {} |", names(by), key.note).unwrap();
             }
-            Usage::Refused { by, when, what_to_do } => {
+            KeyUsage::Refused { by, when, what_to_do } => {
                 let when = match when {
                     Set => "set".to_owned(),
                     True => "`true`".to_owned(),
@@ -268,7 +270,7 @@ fn docs() -> String {
                 )
                 .unwrap();
             }
-            Usage::NoEffect(reason) => unused.entry(reason).or_default().push(name),
+            KeyUsage::NoEffect(reason) => unused.entry(reason).or_default().push(name),
         }
     }
     let mut text =

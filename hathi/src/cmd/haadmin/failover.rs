@@ -1,6 +1,6 @@
 //! A failover by hand, without controllers (`org.apache.hadoop.ha.FailoverController`).
 
-use super::{Refused, Timeouts, log, target::Target, words};
+use super::{Refused, Timeouts, log, target::HaServiceTarget, words};
 use hathi_formats::exceptions::{HEALTH_CHECK_FAILED, SERVICE_FAILED};
 use hathi_formats::proto::common::{HaRequestSource, HaServiceStateProto};
 use hathi_net::ipc::RpcError;
@@ -29,8 +29,8 @@ impl FailoverController {
     /// Moves the role. If the new active does not take it, the old one gets it back, unless it was fenced.
     pub(super) async fn failover(
         &self,
-        from: &Target<'_>,
-        to: &Target<'_>,
+        from: &HaServiceTarget<'_>,
+        to: &HaServiceTarget<'_>,
         force: Force,
     ) -> Result<Result<(), Failed>, Refused> {
         if !from.has_fencer() {
@@ -56,7 +56,12 @@ impl FailoverController {
         }))
     }
 
-    async fn try_failover(&self, from: &Target<'_>, to: &Target<'_>, force: Force) -> Result<(), (Failed, Fenced)> {
+    async fn try_failover(
+        &self,
+        from: &HaServiceTarget<'_>,
+        to: &HaServiceTarget<'_>,
+        force: Force,
+    ) -> Result<(), (Failed, Fenced)> {
         // Nothing has changed before this step, so nothing is undone.
         let unchanged = |failed| (failed, Fenced(true));
         self.check(from, to, force).await.map_err(unchanged)?;
@@ -75,7 +80,7 @@ impl FailoverController {
     }
 
     /// `preFailoverChecks`
-    async fn check(&self, from: &Target<'_>, to: &Target<'_>, force: Force) -> Result<(), Failed> {
+    async fn check(&self, from: &HaServiceTarget<'_>, to: &HaServiceTarget<'_>, force: Force) -> Result<(), Failed> {
         if from.address() == to.address() {
             return Err("Can't failover a service to itself".to_owned());
         }
@@ -113,7 +118,7 @@ impl FailoverController {
     }
 
     /// `tryGracefulFence`
-    async fn try_graceful_fence(&self, from: &Target<'_>) -> bool {
+    async fn try_graceful_fence(&self, from: &HaServiceTarget<'_>) -> bool {
         let standby = from.transition(HaServiceStateProto::Standby, self.source, self.timeouts.graceful_fence);
         match standby.await {
             Ok(()) => true,
@@ -129,7 +134,7 @@ impl FailoverController {
 /// Whether the fencing methods ran. A fenced NameNode does not get the role back.
 struct Fenced(bool);
 
-fn reason(error: &RpcError, target: &Target<'_>) -> String {
+fn reason(error: &RpcError, target: &HaServiceTarget<'_>) -> String {
     match error.is_remote(SERVICE_FAILED) {
         true => words::error(error, target.address()),
         false => format!("unable to connect: {}", words::error(error, target.address())),

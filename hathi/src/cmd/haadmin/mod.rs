@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::time::Duration;
-use target::Target;
+use target::HaServiceTarget;
 use usage::Arguments;
 
 /// Exit code for a return value of -1 of Hadoop's tool.
@@ -49,7 +49,7 @@ impl Refused {
     }
 
     /// `IOException`
-    fn operation(error: &RpcError, target: &Target<'_>) -> Refused {
+    fn operation(error: &RpcError, target: &HaServiceTarget<'_>) -> Refused {
         Refused::call(error, target.address())
     }
 
@@ -204,8 +204,8 @@ impl Admin<'_> {
         }
     }
 
-    fn target(&self, id: &str) -> Result<Target<'_>, Refused> {
-        Target::new(self.conf, self.nameservice.as_deref(), id)
+    fn target(&self, id: &str) -> Result<HaServiceTarget<'_>, Refused> {
+        HaServiceTarget::new(self.conf, self.nameservice.as_deref(), id)
     }
 
     /// The NameNodes of the given nameservice, else of this machine's (`DFSUtil.getNamenodeNameServiceId`).
@@ -285,7 +285,7 @@ impl Admin<'_> {
 
     /// Refuses a change by hand under automatic failover, because the controllers manage the state, unless the operator
     /// forces it (`checkManualStateManagementOK`).
-    fn check_manual(&self, target: &Target<'_>) -> Result<(), Refused> {
+    fn check_manual(&self, target: &HaServiceTarget<'_>) -> Result<(), Refused> {
         if !target.is_automatic() {
             return Ok(());
         }
@@ -307,7 +307,7 @@ impl Admin<'_> {
         )))
     }
 
-    async fn transition(&self, target: &Target<'_>, to: HaServiceStateProto) -> Result<(), RpcError> {
+    async fn transition(&self, target: &HaServiceTarget<'_>, to: HaServiceStateProto) -> Result<(), RpcError> {
         target.transition(to, self.source, NO_LIMIT).await
     }
 
@@ -397,7 +397,7 @@ impl Admin<'_> {
         }
     }
 
-    async fn failover_through_controller(&self, to: &Target<'_>) -> Result<(), Refused> {
+    async fn failover_through_controller(&self, to: &HaServiceTarget<'_>) -> Result<(), Refused> {
         let controller = to.controller()?;
         match to.graceful_failover(&controller, self.timeouts.new_active).await {
             Ok(()) => {

@@ -16,7 +16,7 @@ const NAMENODE_PORT: u16 = 8020;
 const CONTROLLER_PORT: u32 = 8019;
 
 /// Identity and addresses of a NameNode.
-pub(super) struct Target<'a> {
+pub(super) struct HaServiceTarget<'a> {
     conf: &'a Configuration,
     nameservice: String,
     id: String,
@@ -26,7 +26,7 @@ pub(super) struct Target<'a> {
     called: Cell<bool>,
 }
 
-impl fmt::Display for Target<'_> {
+impl fmt::Display for HaServiceTarget<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = match &self.lifeline {
             Some(lifeline) => words::endpoint(lifeline, false),
@@ -36,9 +36,13 @@ impl fmt::Display for Target<'_> {
     }
 }
 
-impl<'a> Target<'a> {
+impl<'a> HaServiceTarget<'a> {
     /// A NameNode by its id, in this nameservice, or in the only one.
-    pub(super) fn new(conf: &'a Configuration, nameservice: Option<&str>, id: &str) -> Result<Target<'a>, Refused> {
+    pub(super) fn new(
+        conf: &'a Configuration,
+        nameservice: Option<&str>,
+        id: &str,
+    ) -> Result<HaServiceTarget<'a>, Refused> {
         let all = conf.nameservices();
         let nameservice = match (nameservice, all.as_slice()) {
             (Some(given), _) => given.to_owned(),
@@ -65,7 +69,7 @@ impl<'a> Target<'a> {
             None => address("dfs.namenode.rpc-address", Some(NAMENODE_PORT))?,
         };
         let unknown = || Refused::argument(format!("Unable to determine service address for namenode '{id}'"));
-        Ok(Target {
+        Ok(HaServiceTarget {
             conf,
             address: service.ok_or_else(unknown)?,
             lifeline: address("dfs.namenode.lifeline.rpc-address", None)?,
@@ -170,8 +174,8 @@ impl<'a> Target<'a> {
         self.conf.scoped_key(key, Some(&self.nameservice), Some(&self.id))
     }
 
-    fn with_fencing<T>(&self, run: impl FnOnce(&fencing::Target<'_>) -> T) -> T {
-        run(&fencing::Target {
+    fn with_fencing<T>(&self, run: impl FnOnce(&fencing::FencingTarget<'_>) -> T) -> T {
+        run(&fencing::FencingTarget {
             address: &self.address.to_string(),
             nameservice: &self.nameservice,
             namenode_id: &self.id,

@@ -1,6 +1,6 @@
 //! The daemons as child processes: started, watched, and restarted.
 
-use super::layout::{Layout, Role};
+use super::layout::{Daemon, Layout};
 use crate::cmd::DIE_WITH_PARENT;
 use anyhow::{Context, Result, bail};
 use std::fs::OpenOptions;
@@ -38,7 +38,7 @@ impl Children {
     }
 
     /// Starts a daemon and keeps it running until [`Children::stop`].
-    pub fn supervise(&mut self, role: Role, index: u16) -> Result<()> {
+    pub fn supervise(&mut self, role: Daemon, index: u16) -> Result<()> {
         let layout = self.layout.clone();
         let child = start(&layout, role, index, &[])?;
         let stop = self.stop.subscribe();
@@ -48,19 +48,19 @@ impl Children {
     }
 
     /// Runs a daemon's command to its end (`-format`, `-bootstrapStandby`).
-    pub async fn run_once(&self, role: Role, index: u16, args: &[&str]) -> Result<()> {
+    pub async fn run_once(&self, role: Daemon, index: u16, args: &[&str]) -> Result<()> {
         run_once(&self.layout, role, index, args).await
     }
 
     /// Creates the nameservice's znode, unless it is there.
     pub async fn format_zookeeper(&self) -> Result<()> {
         let args = ["-formatZK", "-nonInteractive"];
-        let status = start(&self.layout, Role::Zkfc, 0, &args)?.wait().await?;
+        let status = start(&self.layout, Daemon::Zkfc, 0, &args)?.wait().await?;
         // Exit code 2 is Hadoop's answer when the znode exists.
         if status.success() || status.code() == Some(2) {
             return Ok(());
         }
-        let log = self.layout.log_file(Role::Zkfc, 0);
+        let log = self.layout.log_file(Daemon::Zkfc, 0);
         bail!(
             "can't format ZooKeeper ({status}); the end of {}:\n{}",
             log.display(),
@@ -79,7 +79,7 @@ impl Children {
 }
 
 /// Runs a daemon's command to its end. An error has the last lines of its log.
-async fn run_once(layout: &Layout, role: Role, index: u16, args: &[&str]) -> Result<()> {
+async fn run_once(layout: &Layout, role: Daemon, index: u16, args: &[&str]) -> Result<()> {
     let mut child = start(layout, role, index, args)?;
     let status = child.wait().await?;
     if !status.success() {
@@ -95,7 +95,7 @@ async fn run_once(layout: &Layout, role: Role, index: u16, args: &[&str]) -> Res
     Ok(())
 }
 
-fn start(layout: &Layout, role: Role, index: u16, args: &[&str]) -> Result<Child> {
+fn start(layout: &Layout, role: Daemon, index: u16, args: &[&str]) -> Result<Child> {
     let log_path = layout.log_file(role, index);
     let log = OpenOptions::new()
         .create(true)
@@ -131,7 +131,13 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn keep_running(layout: Arc<Layout>, role: Role, index: u16, mut child: Child, mut stop: watch::Receiver<bool>) {
+async fn keep_running(
+    layout: Arc<Layout>,
+    role: Daemon,
+    index: u16,
+    mut child: Child,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut pause = RESTART_PAUSE_MIN;
     loop {
         let started = Instant::now();
@@ -165,15 +171,15 @@ async fn keep_running(layout: Arc<Layout>, role: Role, index: u16, mut child: Ch
     }
 }
 
-async fn restart(layout: &Layout, role: Role, index: u16) -> Result<Child> {
-    if role == Role::NameNode && !layout.single && !layout.is_formatted(index) {
+async fn restart(layout: &Layout, role: Daemon, index: u16) -> Result<Child> {
+    if role == Daemon::NameNode && !layout.single && !layout.is_formatted(index) {
         // The NameNode has lost its directory. The others have everything that it needs.
         run_once(layout, role, index, &["-bootstrapStandby", "-force", "-nonInteractive"]).await?;
     }
     start(layout, role, index, &[])
 }
 
-fn report_death(role: Role, index: u16, status: Option<ExitStatus>) {
+fn report_death(role: Daemon, index: u16, status: Option<ExitStatus>) {
     match status {
         Some(status) => eprintln!("{}-{index} ended ({status}); starting it again", role.name()),
         None => eprintln!("{}-{index} ended; starting it again", role.name()),

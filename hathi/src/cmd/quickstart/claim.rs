@@ -10,12 +10,12 @@ use std::path::Path;
 const MARKER: &str = "hathi-quickstart";
 
 /// A directory that belongs to this quickstart until the process ends, in whatever way.
-pub struct Claim(File);
+pub struct DirectoryClaim(File);
 
-impl Claim {
+impl DirectoryClaim {
     /// Claims a directory. It refuses a directory that another quickstart uses, or that holds anything but a
     /// quickstart's cluster. Nothing in the directory is touched before that.
-    pub fn of(dir: &Path) -> Result<Claim> {
+    pub fn of(dir: &Path) -> Result<DirectoryClaim> {
         let marker = dir.join(MARKER);
         let mut entries = std::fs::read_dir(dir).with_context(|| format!("can't read {}", dir.display()))?;
         // Older clusters have no marker, but every formatted one has this file.
@@ -33,7 +33,7 @@ impl Claim {
             .open(&marker);
         let mut file = opened.with_context(|| format!("can't open {}", marker.display()))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Claim(file)),
+            Ok(()) => Ok(DirectoryClaim(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut whose = String::new();
                 // The other quickstart may have only just begun.
@@ -61,9 +61,9 @@ mod tests {
     #[test]
     fn one_quickstart_at_a_time_and_none_in_a_directory_of_something_else() {
         let dir = tempfile::tempdir().unwrap();
-        let mut first = Claim::of(dir.path()).unwrap();
+        let mut first = DirectoryClaim::of(dir.path()).unwrap();
         first.tell("http://127.0.0.1:1/").unwrap();
-        let refused = Claim::of(dir.path()).err().unwrap().to_string();
+        let refused = DirectoryClaim::of(dir.path()).err().unwrap().to_string();
         let whose = format!(
             "is already running, pid {}, page http://127.0.0.1:1/",
             std::process::id()
@@ -73,14 +73,14 @@ mod tests {
         std::fs::write(dir.path().join("more"), "").unwrap();
         // A process that another test starts also holds the lock until it runs its program.
         let started = Instant::now();
-        while let Err(error) = Claim::of(dir.path()) {
+        while let Err(error) = DirectoryClaim::of(dir.path()) {
             assert!(started.elapsed() < Duration::from_secs(20), "{error}");
             std::thread::yield_now();
         }
 
         let other = tempfile::tempdir().unwrap();
         std::fs::write(other.path().join("mine"), "").unwrap();
-        assert!(Claim::of(other.path()).is_err());
+        assert!(DirectoryClaim::of(other.path()).is_err());
         assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! `hathi quickstart --demo`: writes files without a pause, kills the active NameNode, and shows what happened.
 
-use super::layout::{Layout, Role, namenode_id};
+use super::layout::{Daemon, Layout, namenode_id};
 use super::ready;
 use anyhow::{Context, Result, bail};
 use hathi_client::{CreateOptions, FileSystem};
@@ -67,7 +67,7 @@ async fn demonstrate(layout: &Layout, load: &Rc<Load>) -> Result<bool> {
     tokio::time::sleep(LOAD).await;
     let active = ready::active(layout).await.context("no active NameNode")?;
     let before = load.acknowledged.borrow().len();
-    let pid_file = layout.pid_file(Role::NameNode, active);
+    let pid_file = layout.pid_file(Daemon::NameNode, active);
     let text = std::fs::read_to_string(&pid_file).with_context(|| pid_file.display().to_string())?;
     let pid = text
         .trim()
@@ -143,14 +143,14 @@ async fn write(load: Rc<Load>, writer: u64) {
 /// Prints the events in the daemons' logs, in ms after the kill.
 async fn print_time_line(layout: &Layout, killed: u16, killed_at: SystemTime, load: &Load) {
     println!("      0.0 ms lost       {} is killed", namenode_id(killed));
-    let controller = layout.log_file(Role::Zkfc, killed);
+    let controller = layout.log_file(Daemon::Zkfc, killed);
     if let Some(at) = find(&controller, killed_at, "process has ended") {
         println!("{at:9.1} ms noticed    by its controller, which gives the lease back");
     }
     if let Ok(new) = ready::active(layout).await {
         let id = namenode_id(new);
-        let controller = layout.log_file(Role::Zkfc, new);
-        let namenode = layout.log_file(Role::NameNode, new);
+        let controller = layout.log_file(Daemon::Zkfc, new);
+        let namenode = layout.log_file(Daemon::NameNode, new);
         for (log, words, step) in [
             (
                 &controller,

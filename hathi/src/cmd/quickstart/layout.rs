@@ -13,7 +13,7 @@ const PORTS: u16 = DAEMON_PORTS + 1;
 
 /// The daemons of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum Daemon {
     /// A NameNode.
     NameNode,
     /// A JournalNode.
@@ -24,14 +24,14 @@ pub enum Role {
     Zkfc,
 }
 
-impl Role {
+impl Daemon {
     /// The subcommand, which is also the name in `run/` and `logs/`.
     pub fn name(self) -> &'static str {
         match self {
-            Role::NameNode => "namenode",
-            Role::JournalNode => "journalnode",
-            Role::DataNode => "datanode",
-            Role::Zkfc => "zkfc",
+            Daemon::NameNode => "namenode",
+            Daemon::JournalNode => "journalnode",
+            Daemon::DataNode => "datanode",
+            Daemon::Zkfc => "zkfc",
         }
     }
 }
@@ -111,24 +111,24 @@ impl Layout {
         self.dir.join("conf")
     }
     /// The configuration of one daemon.
-    pub fn daemon_conf(&self, role: Role, index: u16) -> PathBuf {
+    pub fn daemon_conf(&self, role: Daemon, index: u16) -> PathBuf {
         self.client_conf().join(format!("{}-{index}", role.name()))
     }
     /// `DIR/run/ROLE-N.pid`.
-    pub fn pid_file(&self, role: Role, index: u16) -> PathBuf {
+    pub fn pid_file(&self, role: Daemon, index: u16) -> PathBuf {
         self.dir.join("run").join(format!("{}-{index}.pid", role.name()))
     }
     /// `DIR/logs/ROLE-N.log`.
-    pub fn log_file(&self, role: Role, index: u16) -> PathBuf {
+    pub fn log_file(&self, role: Daemon, index: u16) -> PathBuf {
         self.dir.join("logs").join(format!("{}-{index}.log", role.name()))
     }
     /// `DIR/data/ROLE-N`.
-    pub fn data_dir(&self, role: Role, index: u16) -> PathBuf {
+    pub fn data_dir(&self, role: Daemon, index: u16) -> PathBuf {
         self.dir.join("data").join(format!("{}-{index}", role.name()))
     }
     /// Whether a NameNode's directory is formatted.
     pub fn is_formatted(&self, index: u16) -> bool {
-        self.data_dir(Role::NameNode, index).join("current/VERSION").exists()
+        self.data_dir(Daemon::NameNode, index).join("current/VERSION").exists()
     }
     /// File that exists once the first format has been completed. From then on nothing is ever formatted with force.
     pub fn formatted_marker(&self) -> PathBuf {
@@ -172,7 +172,7 @@ impl Layout {
     /// Refuses a directory whose cluster has the other form. A single NameNode does not know the JournalNodes' edits,
     /// and they do not know its edits.
     pub fn check_form(&self) -> Result<()> {
-        let mut journals = (0..INSTANCES_MAX).map(|index| self.data_dir(Role::JournalNode, index));
+        let mut journals = (0..INSTANCES_MAX).map(|index| self.data_dir(Daemon::JournalNode, index));
         let found = match journals.any(|dir| dir.exists()) {
             true if self.single => "a highly available cluster",
             false if !self.single && self.formatted_marker().exists() => "one NameNode without high availability",
@@ -243,7 +243,10 @@ impl Layout {
         self.write_conf(&self.client_conf(), &[])?;
         for index in 0..self.namenodes {
             let mut own = vec![
-                ("dfs.namenode.name.dir", file_uri(&self.data_dir(Role::NameNode, index))),
+                (
+                    "dfs.namenode.name.dir",
+                    file_uri(&self.data_dir(Daemon::NameNode, index)),
+                ),
                 // `dfsadmin -metasave` and the audit log write there. No two NameNodes may write the same files.
                 (
                     "hadoop.log.dir",
@@ -253,14 +256,14 @@ impl Layout {
             if !self.single {
                 own.push(("dfs.nameservice.id", self.nameservice.clone()));
                 own.push(("dfs.ha.namenode.id", namenode_id(index)));
-                self.write_conf(&self.daemon_conf(Role::Zkfc, index), &own)?;
+                self.write_conf(&self.daemon_conf(Daemon::Zkfc, index), &own)?;
             }
-            self.write_conf(&self.daemon_conf(Role::NameNode, index), &own)?;
+            self.write_conf(&self.daemon_conf(Daemon::NameNode, index), &own)?;
         }
         for index in 0..self.journalnodes {
-            let dir = self.data_dir(Role::JournalNode, index);
+            let dir = self.data_dir(Daemon::JournalNode, index);
             self.write_conf(
-                &self.daemon_conf(Role::JournalNode, index),
+                &self.daemon_conf(Daemon::JournalNode, index),
                 &[
                     ("dfs.journalnode.edits.dir", dir.display().to_string()),
                     ("dfs.journalnode.rpc-address", self.at(self.journalnode_rpc(index))),
@@ -270,9 +273,12 @@ impl Layout {
         }
         for index in 0..self.datanodes {
             self.write_conf(
-                &self.daemon_conf(Role::DataNode, index),
+                &self.daemon_conf(Daemon::DataNode, index),
                 &[
-                    ("dfs.datanode.data.dir", file_uri(&self.data_dir(Role::DataNode, index))),
+                    (
+                        "dfs.datanode.data.dir",
+                        file_uri(&self.data_dir(Daemon::DataNode, index)),
+                    ),
                     ("dfs.datanode.address", self.at(self.datanode_transfer(index))),
                     ("dfs.datanode.ipc.address", self.at(self.datanode_ipc(index))),
                     ("dfs.datanode.http.address", self.at(self.datanode_http(index))),

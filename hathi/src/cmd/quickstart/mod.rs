@@ -8,9 +8,9 @@ mod ready;
 
 use anyhow::{Context, Result, bail};
 use children::Children;
-use claim::Claim;
+use claim::DirectoryClaim;
 use clap::Parser;
-use layout::{Layout, Role};
+use layout::{Daemon, Layout};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -101,7 +101,7 @@ async fn quickstart(args: Args) -> Result<ExitCode> {
         more: args.more.into_iter().chain(zookeeper).collect(),
     };
     layout.check()?;
-    let mut claim = Claim::of(&layout.dir)?;
+    let mut claim = DirectoryClaim::of(&layout.dir)?;
     layout.check_form()?;
     let _ports = match args.base_port {
         None => layout.claim_free_ports()?,
@@ -169,18 +169,18 @@ async fn bring_up(layout: &Arc<Layout>, children: &mut Children) -> Result<()> {
         progress(&format!("starting {} JournalNodes", layout.journalnodes));
     }
     for index in 0..layout.journalnodes {
-        children.supervise(Role::JournalNode, index)?;
+        children.supervise(Daemon::JournalNode, index)?;
     }
     ready::journalnodes(layout, READY_TIMEOUT).await?;
     for index in 0..layout.datanodes {
-        children.supervise(Role::DataNode, index)?;
+        children.supervise(Daemon::DataNode, index)?;
     }
     let marker = layout.formatted_marker();
     if !marker.exists() {
         progress("formatting the namespace");
         let cluster_id = format!("CID-{}", uuid::Uuid::new_v4());
         let args = ["-format", "-clusterId", &cluster_id, "-force", "-nonInteractive"];
-        children.run_once(Role::NameNode, 0, &args).await?;
+        children.run_once(Daemon::NameNode, 0, &args).await?;
         std::fs::write(&marker, format!("{cluster_id}\n"))
             .with_context(|| format!("can't write {}", marker.display()))?;
     }
@@ -195,15 +195,15 @@ async fn bring_up(layout: &Arc<Layout>, children: &mut Children) -> Result<()> {
         false => format!("starting {} NameNodes and their controllers", layout.namenodes),
     });
     for index in formatted {
-        children.supervise(Role::NameNode, index)?;
+        children.supervise(Daemon::NameNode, index)?;
         if !layout.single {
-            children.supervise(Role::Zkfc, index)?;
+            children.supervise(Daemon::Zkfc, index)?;
         }
     }
     if layout.single && !unformatted.is_empty() {
         bail!(
             "the NameNode's directory {} was lost, and nobody else has what it held",
-            layout.data_dir(Role::NameNode, 0).display()
+            layout.data_dir(Daemon::NameNode, 0).display()
         );
     }
     if !unformatted.is_empty() {
@@ -212,9 +212,9 @@ async fn bring_up(layout: &Arc<Layout>, children: &mut Children) -> Result<()> {
     }
     for index in unformatted {
         let args = ["-bootstrapStandby", "-force", "-nonInteractive"];
-        children.run_once(Role::NameNode, index, &args).await?;
-        children.supervise(Role::NameNode, index)?;
-        children.supervise(Role::Zkfc, index)?;
+        children.run_once(Daemon::NameNode, index, &args).await?;
+        children.supervise(Daemon::NameNode, index)?;
+        children.supervise(Daemon::Zkfc, index)?;
     }
     progress("waiting for an active NameNode and the DataNodes");
     ready::cluster(layout, READY_TIMEOUT).await

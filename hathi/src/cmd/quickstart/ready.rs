@@ -1,6 +1,6 @@
 //! Waits until the daemons of a quickstart cluster serve. It asks over Hadoop RPC, as any client does.
 
-use super::layout::{Layout, Role, namenode_id};
+use super::layout::{Daemon, Layout, namenode_id};
 use anyhow::{Result, bail};
 use hathi_formats::proto::{common, hdfs};
 use hathi_net::ipc::protocols::{CLIENT_PROTOCOL, HA_SERVICE_PROTOCOL};
@@ -46,7 +46,7 @@ pub async fn journalnodes(layout: &Layout, timeout: Duration) -> Result<()> {
         let address = (layout.host, layout.journalnode_rpc(index));
         while let Err(error) = tokio::net::TcpStream::connect(address).await {
             if started.elapsed() > timeout {
-                let log = layout.log_file(Role::JournalNode, index);
+                let log = layout.log_file(Daemon::JournalNode, index);
                 bail!("journalnode-{index} does not serve ({error}); see {}", log.display());
             }
             tokio::time::sleep(POLL).await;

@@ -11,13 +11,13 @@ const PARENT: &str = "ha.zookeeper.parent-znode";
 const JVM_OPTIONS: [&str; 3] = ["HDFS_ZKFC_OPTS", "HADOOP_ZKFC_OPTS", "HADOOP_OPTS"];
 
 /// Looks up an environment variable.
-type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
+type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 /// With `ha.zookeeper.quorum` ZooKeeper elects, and `hathi.ha.elector` must not contradict that.
 ///
 /// # Errors
 /// For a value that makes no sense, or that asks for protection that is not there, with its key.
-pub(super) fn election(conf: &Configuration, nameservice: &str, environment: &Environment<'_>) -> Result<Election> {
+pub(super) fn election(conf: &Configuration, nameservice: &str, environment: &Variables<'_>) -> Result<Election> {
     let quorum = conf.get_or(QUORUM, "");
     let quorum = quorum.trim();
     let by_quorum = if quorum.is_empty() { "journal" } else { "zookeeper" };
@@ -117,7 +117,7 @@ fn check_server(server: &str) -> Result<(), String> {
 }
 
 /// Refuses a login configuration in the JVM options: a JVM's ZooKeeper client would then authenticate by SASL.
-fn refuse_jaas(environment: &Environment<'_>) -> Result<()> {
+fn refuse_jaas(environment: &Variables<'_>) -> Result<()> {
     for name in JVM_OPTIONS {
         let options = environment(name).unwrap_or_default();
         let asks = options.contains("-Djava.security.auth.login.config");

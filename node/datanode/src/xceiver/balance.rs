@@ -12,7 +12,7 @@ use hathi_formats::proto::hdfs::{BlockOpResponseProto, OpCopyBlockProto, OpRepla
 
 use super::receiver::{ReplicaWriter, WriteRequest};
 use super::sender::{BlockSender, MissingChecksums, success_with_checksum_info};
-use super::{After, Connection, READ_BUFFER_BYTES, Result, XceiverError, block_of};
+use super::{After, READ_BUFFER_BYTES, Result, Xceiver, XceiverError, block_of};
 
 /// A move under way. There are at most `dfs.datanode.balance.max.concurrent.moves` at a time.
 struct Move<'a>(&'a AtomicUsize);
@@ -30,7 +30,7 @@ impl Drop for Move<'_> {
     }
 }
 
-impl Connection {
+impl Xceiver {
     pub(super) fn copy_block(&mut self, request: &OpCopyBlockProto) -> Result<After> {
         let node = self.node.clone();
         let Some(_moving) = Move::start(&node.moves, node.conf.balance_moves) else {

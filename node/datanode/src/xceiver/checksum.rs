@@ -11,7 +11,7 @@ use hathi_formats::proto::hdfs::{
     OpBlockChecksumResponseProto, Status,
 };
 
-use super::{After, Connection, Result, XceiverError, block_of};
+use super::{After, Result, Xceiver, XceiverError, block_of};
 use crate::pool::{PoolError, ReadReplica};
 
 /// The checksums of the chunks of a range that begins at the block's start.
@@ -90,7 +90,7 @@ impl ChunkSums {
     }
 }
 
-impl Connection {
+impl Xceiver {
     pub(super) fn block_checksum(&mut self, request: &OpBlockChecksumProto) -> Result<After> {
         let base = &request.header;
         let pool = self.node.dataset.pool(&base.block.pool_id)?;

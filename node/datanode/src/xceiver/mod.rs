@@ -61,7 +61,7 @@ enum After {
 }
 
 /// One connection.
-struct Connection {
+struct Xceiver {
     node: Arc<DataNode>,
     stream: TcpStream,
     reader: BufReader<TcpStream>,
@@ -120,7 +120,7 @@ fn accept_all(node: &Arc<DataNode>, listener: &TcpListener) {
             .name("xceiver".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                if let Err(error) = Connection::open(served.clone(), stream, peer).and_then(Connection::run) {
+                if let Err(error) = Xceiver::open(served.clone(), stream, peer).and_then(Xceiver::run) {
                     tracing::debug!(%peer, %error, "connection ended");
                 }
                 served.xceivers.fetch_sub(1, Ordering::AcqRel);
@@ -132,12 +132,12 @@ fn accept_all(node: &Arc<DataNode>, listener: &TcpListener) {
     }
 }
 
-impl Connection {
-    fn open(node: Arc<DataNode>, stream: TcpStream, peer: SocketAddr) -> io::Result<Connection> {
+impl Xceiver {
+    fn open(node: Arc<DataNode>, stream: TcpStream, peer: SocketAddr) -> io::Result<Xceiver> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(non_zero(node.conf.socket_write_timeout))?;
         let reader = BufReader::with_capacity(READ_BUFFER_BYTES, stream.try_clone()?);
-        Ok(Connection {
+        Ok(Xceiver {
             node,
             stream,
             reader,

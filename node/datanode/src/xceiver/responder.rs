@@ -38,12 +38,12 @@ struct Queue {
 
 /// State that receiver and responder share.
 #[derive(Debug, Default)]
-pub(super) struct Pipeline {
+pub(super) struct AckQueue {
     queue: Mutex<Queue>,
     changed: Condvar,
 }
 
-impl Pipeline {
+impl AckQueue {
     /// Adds a packet that the receiver has written.
     pub(super) fn push(&self, written: Written) {
         self.queue.lock().written.push_back(written);
@@ -89,8 +89,8 @@ impl Pipeline {
 }
 
 /// The responder of one block.
-pub(super) struct Responder {
-    pub(super) pipeline: Arc<Pipeline>,
+pub(super) struct PacketResponder {
+    pub(super) pipeline: Arc<AckQueue>,
     pub(super) pool: Arc<Pool>,
     pub(super) block: BlockId,
     pub(super) writer: WriterId,
@@ -98,7 +98,7 @@ pub(super) struct Responder {
     pub(super) upstream: TcpStream,
 }
 
-impl Responder {
+impl PacketResponder {
     /// Runs until the last packet is acknowledged or an error occurs.
     pub(super) fn run(mut self) {
         if let Err(error) = self.relay() {

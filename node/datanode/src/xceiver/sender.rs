@@ -14,7 +14,7 @@ use hathi_formats::proto::hdfs::{
 };
 use rustix::net::SendFlags;
 
-use super::{After, Connection, Result, XceiverError, block_of, is_timeout};
+use super::{After, Result, Xceiver, XceiverError, block_of, is_timeout};
 use crate::pool::{Pool, PoolError, ReadReplica};
 use crate::throttle::Throttle;
 
@@ -229,7 +229,7 @@ fn send_more(out: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-impl Connection {
+impl Xceiver {
     pub(super) fn read_block(&mut self, request: &OpReadBlockProto) -> Result<After> {
         let proto = &request.header.base_header.block;
         let block = block_of(proto);

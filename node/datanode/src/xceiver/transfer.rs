@@ -16,7 +16,7 @@ use hathi_formats::proto::hdfs::{
 };
 
 use super::sender::{BlockSender, MissingChecksums};
-use super::{After, Connection, Result, TIMEOUT_EXTENSION, XceiverError, block_of};
+use super::{After, Result, TIMEOUT_EXTENSION, Xceiver, XceiverError, block_of};
 use crate::node::DataNode;
 use crate::pool::Pool;
 
@@ -118,7 +118,7 @@ impl Drop for XmitGuard<'_> {
     }
 }
 
-impl Connection {
+impl Xceiver {
     /// Copies this DataNode's replica to another DataNode, for a client in the middle of a pipeline recovery
     /// (`transferReplicaForPipelineRecovery`).
     pub(super) fn transfer_block(&mut self, request: &OpTransferBlockProto) -> Result<After> {

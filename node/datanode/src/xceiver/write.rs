@@ -13,8 +13,8 @@ use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as 
 use hathi_formats::proto::hdfs::{BlockOpResponseProto, OpWriteBlockProto, Status};
 
 use super::receiver::{ReplicaWriter, WriteRequest};
-use super::responder::{Pipeline, Responder, Written};
-use super::{Connection, READ_BUFFER_BYTES, Result, STACK_BYTES, TIMEOUT_EXTENSION, XceiverError, block_of, non_zero};
+use super::responder::{AckQueue, PacketResponder, Written};
+use super::{READ_BUFFER_BYTES, Result, STACK_BYTES, TIMEOUT_EXTENSION, Xceiver, XceiverError, block_of, non_zero};
 use crate::node::DataNode;
 use crate::pool::Pool;
 
@@ -31,13 +31,13 @@ struct Mirror {
 struct Reception<'a> {
     writer: ReplicaWriter,
     mirror: Option<TcpStream>,
-    pipeline: Option<Arc<Pipeline>>,
+    pipeline: Option<Arc<AckQueue>>,
     // Stream for acknowledgements. Only writes by clients have them.
     acks: Option<&'a TcpStream>,
     verify: bool,
 }
 
-impl Connection {
+impl Xceiver {
     pub(super) fn write_block(&mut self, proto: OpWriteBlockProto) -> Result<()> {
         let header = &proto.header.base_header.block;
         let stage = Stage::try_from(proto.stage)
@@ -223,11 +223,11 @@ impl Connection {
         writer: &ReplicaWriter,
         mirror: &TcpStream,
         downstream: BufReader<TcpStream>,
-    ) -> Result<(Arc<Pipeline>, std::thread::JoinHandle<()>)> {
-        let pipeline = Arc::new(Pipeline::default());
+    ) -> Result<(Arc<AckQueue>, std::thread::JoinHandle<()>)> {
+        let pipeline = Arc::new(AckQueue::default());
         // An idle pipeline carries two heartbeats in this time.
         mirror.set_read_timeout(non_zero(self.node.conf.socket_timeout + TIMEOUT_EXTENSION))?;
-        let responder = Responder {
+        let responder = PacketResponder {
             pipeline: pipeline.clone(),
             pool: writer.pool.clone(),
             block: writer.block.id,

@@ -42,12 +42,12 @@ impl Protocols {
 }
 
 /// A decision that waits for groups or addresses.
-pub type Waiting = Pin<Box<dyn Future<Output = Result<Protocols, RemoteException>> + Send>>;
+pub type PendingDecision = Pin<Box<dyn Future<Output = Result<Protocols, RemoteException>> + Send>>;
 
 /// A decision, or the wait for one.
 pub(crate) enum Decision {
     Made(Result<Protocols, RemoteException>),
-    Waits(Waiting),
+    Waits(PendingDecision),
 }
 
 /// The question: who wants to use which protocols, from where.

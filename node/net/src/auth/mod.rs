@@ -15,7 +15,7 @@ mod proxy;
 
 pub use acl::{AccessControlList, Machines};
 pub use admins::Administrators;
-pub(crate) use authorizer::{Asked, Decision, Waiting, check_length, without_rules};
+pub(crate) use authorizer::{Asked, Decision, PendingDecision, check_length, without_rules};
 pub use authorizer::{Authorizer, Protocols, VOUCHED_PREFIX};
 pub use groups::{Groups, GroupsOptions, Identity, Lookup};
 

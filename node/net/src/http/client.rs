@@ -227,15 +227,15 @@ async fn request(
 
 /// Ends a connection when it is dropped, unless the connection is to go on. The rest of a body that the receiver does
 /// not want is then not sent.
-struct Connection(Option<JoinHandle<()>>);
+struct ConnectionGuard(Option<JoinHandle<()>>);
 
-impl Connection {
+impl ConnectionGuard {
     fn go_on(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Connection {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         if let Some(task) = &self.0 {
             task.abort();
@@ -258,7 +258,7 @@ async fn send(url: &str, mut request: Request<Body>, timeout: Duration) -> Resul
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| failed(url, error))?;
-    let connection = Connection(Some(tokio::spawn(async move {
+    let connection = ConnectionGuard(Some(tokio::spawn(async move {
         // The error of the connection is also the error of the answer.
         let _ = connection.await;
     })));

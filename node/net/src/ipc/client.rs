@@ -20,7 +20,7 @@ use prost::Message;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use self::connection::{ConnectionTask, Link};
+use self::connection::{Link, LinkTask};
 use super::codec::{self, RequestIds};
 use super::{ClientId, Protocol, RemoteException, UserInfo};
 use hathi_formats::exceptions::ExceptionClass;
@@ -177,7 +177,7 @@ impl RpcClient {
         .map_err(|error| failed(error.to_string()))?;
         stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
         let link = Arc::new(Link::new(addr, protocol, &options));
-        tokio::spawn(ConnectionTask::new(stream, link.clone(), &options));
+        tokio::spawn(LinkTask::new(stream, link.clone(), &options));
         Ok(RpcClient {
             _handle: Arc::new(Handle(link.clone())),
             link,

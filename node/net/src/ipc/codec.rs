@@ -46,7 +46,7 @@ pub const HTTP_PROBE_REPLY: &str = "HTTP/1.1 404 Not Found\r\nContent-type: text
 /// Bytes that do not decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct DecodeError(pub &'static str);
+pub struct MalformedFrame(pub &'static str);
 
 /// The first bytes of a connection, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,19 +86,19 @@ pub fn preamble(bytes: &[u8]) -> Preamble {
 }
 
 /// Length of the frame that begins here, with its four length bytes. `None` while those are missing.
-pub fn frame_bytes(bytes: &[u8], max_frame_bytes: usize) -> Result<Option<usize>, DecodeError> {
+pub fn frame_bytes(bytes: &[u8], max_frame_bytes: usize) -> Result<Option<usize>, MalformedFrame> {
     let Some((prefix, _)) = bytes.split_first_chunk::<4>() else {
         return Ok(None);
     };
-    let len = usize::try_from(u32::from_be_bytes(*prefix)).map_err(|_| DecodeError("frame too long"))?;
+    let len = usize::try_from(u32::from_be_bytes(*prefix)).map_err(|_| MalformedFrame("frame too long"))?;
     if len > max_frame_bytes {
-        return Err(DecodeError("frame too long"));
+        return Err(MalformedFrame("frame too long"));
     }
     Ok(Some(len.saturating_add(4)))
 }
 
 /// Splits the longest run of whole frames off the front.
-pub fn take_frames(buffer: &mut BytesMut, max_frame_bytes: usize) -> Result<Option<BytesMut>, DecodeError> {
+pub fn take_frames(buffer: &mut BytesMut, max_frame_bytes: usize) -> Result<Option<BytesMut>, MalformedFrame> {
     let mut end = 0_usize;
     while let Some(len) = frame_bytes(buffer.get(end..).unwrap_or_default(), max_frame_bytes)? {
         let next = end.saturating_add(len);
@@ -117,7 +117,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     #[inline]
-    fn varint(&mut self) -> Result<u64, DecodeError> {
+    fn varint(&mut self) -> Result<u64, MalformedFrame> {
         let (mut value, mut rest) = (0_u64, self.rest);
         for shift in (0..64).step_by(7) {
             let Some((byte, after)) = rest.split_first() else {
@@ -130,28 +130,28 @@ impl<'a> Reader<'a> {
                 return Ok(value);
             }
         }
-        Err(DecodeError("varint does not end"))
+        Err(MalformedFrame("varint does not end"))
     }
 
     #[inline]
-    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], MalformedFrame> {
         let (taken, rest) = self
             .rest
             .split_at_checked(len)
-            .ok_or(DecodeError("length runs past the end"))?;
+            .ok_or(MalformedFrame("length runs past the end"))?;
         self.rest = rest;
         Ok(taken)
     }
 
     #[inline]
-    fn delimited(&mut self) -> Result<&'a [u8], DecodeError> {
-        let len = usize::try_from(self.varint()?).map_err(|_| DecodeError("length runs past the end"))?;
+    fn delimited(&mut self) -> Result<&'a [u8], MalformedFrame> {
+        let len = usize::try_from(self.varint()?).map_err(|_| MalformedFrame("length runs past the end"))?;
         self.take(len)
     }
 
     /// The next field's number and wire type.
     #[inline]
-    fn key(&mut self) -> Result<Option<(u64, u64)>, DecodeError> {
+    fn key(&mut self) -> Result<Option<(u64, u64)>, MalformedFrame> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -159,13 +159,13 @@ impl<'a> Reader<'a> {
         Ok(Some((key >> 3, key & 7)))
     }
 
-    fn skip(&mut self, wire_type: u64) -> Result<(), DecodeError> {
+    fn skip(&mut self, wire_type: u64) -> Result<(), MalformedFrame> {
         match wire_type {
             0 => self.varint().map(drop),
             1 => self.take(8).map(drop),
             2 => self.delimited().map(drop),
             5 => self.take(4).map(drop),
-            _ => Err(DecodeError("unknown wire type")),
+            _ => Err(MalformedFrame("unknown wire type")),
         }
     }
 }
@@ -200,7 +200,7 @@ pub struct RequestHeader<'a> {
 }
 
 /// Reads a length-delimited `RpcRequestHeaderProto`. Returns it with the rest of the frame.
-pub fn request_header(frame: &[u8]) -> Result<(RequestHeader<'_>, &[u8]), DecodeError> {
+pub fn request_header(frame: &[u8]) -> Result<(RequestHeader<'_>, &[u8]), MalformedFrame> {
     let mut frame = Reader { rest: frame };
     let mut fields = Reader {
         rest: frame.delimited()?,
@@ -234,12 +234,12 @@ pub fn request_header(frame: &[u8]) -> Result<(RequestHeader<'_>, &[u8]), Decode
         }
     }
     if !has_call_id || !has_client_id {
-        return Err(DecodeError("Message missing required fields: callId or clientId"));
+        return Err(MalformedFrame("Message missing required fields: callId or clientId"));
     }
     Ok((header, frame.rest))
 }
 
-fn caller_context(message: &[u8]) -> Result<Option<(&[u8], Option<&[u8]>)>, DecodeError> {
+fn caller_context(message: &[u8]) -> Result<Option<(&[u8], Option<&[u8]>)>, MalformedFrame> {
     let mut fields = Reader { rest: message };
     let (mut context, mut signature) = (None, None);
     while let Some(key) = fields.key()? {
@@ -264,7 +264,7 @@ pub struct CallHeader<'a> {
 }
 
 /// Reads a length-delimited `RequestHeaderProto`. Returns it with the rest of the frame.
-pub fn call_header(frame: &[u8]) -> Result<(CallHeader<'_>, &[u8]), DecodeError> {
+pub fn call_header(frame: &[u8]) -> Result<(CallHeader<'_>, &[u8]), MalformedFrame> {
     let mut frame = Reader { rest: frame };
     let mut fields = Reader {
         rest: frame.delimited()?,
@@ -287,12 +287,12 @@ pub fn call_header(frame: &[u8]) -> Result<(CallHeader<'_>, &[u8]), DecodeError>
             },
             frame.rest,
         )),
-        _ => Err(DecodeError("Message missing required fields in RequestHeaderProto")),
+        _ => Err(MalformedFrame("Message missing required fields in RequestHeaderProto")),
     }
 }
 
 /// The length-delimited message at the front of `bytes`.
-pub fn delimited(bytes: &[u8]) -> Result<&[u8], DecodeError> {
+pub fn delimited(bytes: &[u8]) -> Result<&[u8], MalformedFrame> {
     Reader { rest: bytes }.delimited()
 }
 
@@ -314,7 +314,7 @@ pub struct ResponseHeader<'a> {
 }
 
 /// Reads a length-delimited `RpcResponseHeaderProto`. Returns it with the rest of the frame.
-pub fn response_header(frame: &[u8]) -> Result<(ResponseHeader<'_>, &[u8]), DecodeError> {
+pub fn response_header(frame: &[u8]) -> Result<(ResponseHeader<'_>, &[u8]), MalformedFrame> {
     let mut frame = Reader { rest: frame };
     let mut fields = Reader {
         rest: frame.delimited()?,
@@ -348,7 +348,7 @@ pub fn response_header(frame: &[u8]) -> Result<(ResponseHeader<'_>, &[u8]), Deco
             },
             frame.rest,
         )),
-        _ => Err(DecodeError("Message missing required fields: callId or status")),
+        _ => Err(MalformedFrame("Message missing required fields: callId or status")),
     }
 }
 

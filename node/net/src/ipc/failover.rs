@@ -75,7 +75,7 @@ pub struct HaProxy(Arc<Inner>);
 
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Decision {
+enum RetryAction {
     Fail,
     RetryInPlace,
     FailOver,
@@ -123,16 +123,16 @@ impl HaProxy {
                 Err(error) => error,
             };
             let sleep = match decide(&error, idempotence) {
-                Decision::FailOver if failovers < inner.options.max_failovers => {
+                RetryAction::FailOver if failovers < inner.options.max_failovers => {
                     inner.move_on(at);
                     failovers += 1;
                     inner.backoff(failovers - 1)
                 }
-                Decision::RetryInPlace if retries < inner.options.max_retries => {
+                RetryAction::RetryInPlace if retries < inner.options.max_retries => {
                     retries += 1;
                     inner.backoff(retries - 1)
                 }
-                Decision::FailOver | Decision::RetryInPlace | Decision::Fail => return Err(error),
+                RetryAction::FailOver | RetryAction::RetryInPlace | RetryAction::Fail => return Err(error),
             };
             tracing::debug!(method, call_id, failovers, retries, ?sleep, %error, "call will be made again");
             if !sleep.is_zero() {
@@ -250,15 +250,15 @@ async fn connect_to_any(
 }
 
 /// `FailoverOnNetworkExceptionRetry.shouldRetry`, with the same order of the checks.
-fn decide(error: &RpcError, idempotence: Idempotence) -> Decision {
+fn decide(error: &RpcError, idempotence: Idempotence) -> RetryAction {
     let may_repeat = idempotence != Idempotence::No;
     match error {
-        RpcError::Remote(exception) if exception.remedy() == Remedy::AskAnother => Decision::FailOver,
-        RpcError::Remote(exception) if exception.is(RETRIABLE) => Decision::RetryInPlace,
-        RpcError::Remote(_) | RpcError::Decode(_) => Decision::Fail,
-        RpcError::Connect { .. } => Decision::FailOver,
-        RpcError::Broken { .. } | RpcError::Timeout { .. } if may_repeat => Decision::FailOver,
-        RpcError::Broken { .. } | RpcError::Timeout { .. } => Decision::Fail,
+        RpcError::Remote(exception) if exception.remedy() == Remedy::AskAnother => RetryAction::FailOver,
+        RpcError::Remote(exception) if exception.is(RETRIABLE) => RetryAction::RetryInPlace,
+        RpcError::Remote(_) | RpcError::Decode(_) => RetryAction::Fail,
+        RpcError::Connect { .. } => RetryAction::FailOver,
+        RpcError::Broken { .. } | RpcError::Timeout { .. } if may_repeat => RetryAction::FailOver,
+        RpcError::Broken { .. } | RpcError::Timeout { .. } => RetryAction::Fail,
     }
 }
 

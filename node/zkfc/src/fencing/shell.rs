@@ -1,12 +1,17 @@
 //! `shell(COMMAND)` (`org.apache.hadoop.ha.ShellCommandFencer`).
 
-use super::Target;
+use super::FencingTarget;
 use hathi_formats::conf::Configuration;
 use std::io;
 use std::process::{Command, Stdio};
 
 /// Whether the command says that it has fenced. It may take as long as it wants, as in Hadoop.
-pub(super) fn fences(conf: &Configuration, target: &Target<'_>, command: &str, tell: &mut dyn FnMut(String)) -> bool {
+pub(super) fn fences(
+    conf: &Configuration,
+    target: &FencingTarget<'_>,
+    command: &str,
+    tell: &mut dyn FnMut(String),
+) -> bool {
     run(conf, target, command).unwrap_or_else(|error| {
         tell(format!("Unable to execute {command}: {error}"));
         false
@@ -15,7 +20,7 @@ pub(super) fn fences(conf: &Configuration, target: &Target<'_>, command: &str, t
 
 /// Hadoop's environment: the configuration with `_` for `.` and `-`, and the node as `target_*`. Of two commands, divided by
 /// a comma, the second is meant for the node that is to be standby, and finds it as `source_*`: so both are set.
-fn run(conf: &Configuration, target: &Target<'_>, command: &str) -> io::Result<bool> {
+fn run(conf: &Configuration, target: &FencingTarget<'_>, command: &str) -> io::Result<bool> {
     let command = command.split_once(',').map_or(command, |(_, of_source)| of_source);
     let (host, port) = target.host_and_port();
     let variable = |key: &str| key.replace(['.', '-'], "_");

@@ -1,7 +1,7 @@
 //! `sshfence` (`org.apache.hadoop.ha.SshFenceByTcpPort`): kills whoever listens on the NameNode's RPC port, by the system's
 //! `ssh`.
 
-use super::Target;
+use super::FencingTarget;
 use hathi_formats::conf::Configuration;
 use std::io;
 use std::process::{Command, Stdio};
@@ -78,7 +78,7 @@ type Run<'a> = dyn Fn(&str) -> io::Result<Option<i32>> + 'a;
 /// Whether nobody listens on the target's port any more.
 pub(super) fn fences(
     conf: &Configuration,
-    target: &Target<'_>,
+    target: &FencingTarget<'_>,
     arguments: &Arguments<'_>,
     tell: &mut dyn FnMut(String),
 ) -> bool {

@@ -20,9 +20,9 @@ fn state(word: &str) -> ServiceState {
     }
 }
 
-fn events(words: &[&str]) -> Vec<Event> {
+fn events(words: &[&str]) -> Vec<ControllerEvent> {
     let leases = |view: Option<LeaseAnswer>, of: std::ops::Range<usize>| {
-        of.map(|journalnode| Event::Lease {
+        of.map(|journalnode| ControllerEvent::Lease {
             journalnode,
             view: view.clone(),
         })
@@ -34,35 +34,35 @@ fn events(words: &[&str]) -> Vec<Event> {
         ["lease", "held", "by", holder] => return leases(held(holder), 0..3),
         ["one", "JournalNode:", "lease", "held", "by", holder] => return leases(held(holder), 0..1),
         ["two", "JournalNodes", "are", "silent"] => return leases(None, 1..3),
-        ["time"] => Event::Tick,
+        ["time"] => ControllerEvent::Tick,
         [name, "is", word] => healthy(name, state(word)),
         [name, "is", word, "in", "safe", "mode"] => healthy_in(name, state(word), true),
         [name, "is", "ill", "as", word] => unhealthy(name, state(word)),
-        ["no", "answer"] => Event::Health(Health::NotResponding),
-        ["process", "of", name, "ended"] => Event::ProcessEnded(instance(name)),
-        ["lease", "of", name, "released"] => Event::LeaseReleased((*name).to_owned()),
-        ["became", "active"] => Event::BecameActive(Ok(())),
-        ["did", "not", "become", "active"] => Event::BecameActive(Err(())),
-        ["became", "standby"] => Event::BecameStandby(Ok(())),
-        ["did", "not", "become", "standby"] => Event::BecameStandby(Err(())),
-        ["cede", "for", millis] => Event::Cede {
+        ["no", "answer"] => ControllerEvent::Health(Health::NotResponding),
+        ["process", "of", name, "ended"] => ControllerEvent::ProcessEnded(instance(name)),
+        ["lease", "of", name, "released"] => ControllerEvent::LeaseReleased((*name).to_owned()),
+        ["became", "active"] => ControllerEvent::BecameActive(Ok(())),
+        ["did", "not", "become", "active"] => ControllerEvent::BecameActive(Err(())),
+        ["became", "standby"] => ControllerEvent::BecameStandby(Ok(())),
+        ["did", "not", "become", "standby"] => ControllerEvent::BecameStandby(Err(())),
+        ["cede", "for", millis] => ControllerEvent::Cede {
             millis: millis.parse().expect("milliseconds"),
         },
-        ["quit"] => Event::Quit,
+        ["quit"] => ControllerEvent::Quit,
         other => panic!("no event: {other:?}"),
     };
     vec![one]
 }
 
-fn wanted(action: &Action) -> String {
+fn wanted(action: &ControllerAction) -> String {
     match action {
-        Action::BecomeActive => "make b active".to_owned(),
-        Action::BecomeStandby => "make b a standby".to_owned(),
-        Action::ReleaseLease(holder) => format!("give back the lease of {holder}"),
-        Action::Kill(instance) => format!("kill {}", instance.holder),
-        Action::Fence(former) => format!("fence {former:?}"),
-        Action::ZooKeeper(_, ask) => format!("ask ZooKeeper {ask:?}"),
-        Action::GiveUp(why) => format!("end: {why}"),
+        ControllerAction::BecomeActive => "make b active".to_owned(),
+        ControllerAction::BecomeStandby => "make b a standby".to_owned(),
+        ControllerAction::ReleaseLease(holder) => format!("give back the lease of {holder}"),
+        ControllerAction::Kill(instance) => format!("kill {}", instance.holder),
+        ControllerAction::Fence(former) => format!("fence {former:?}"),
+        ControllerAction::ZooKeeper(_, ask) => format!("ask ZooKeeper {ask:?}"),
+        ControllerAction::GiveUp(why) => format!("end: {why}"),
     }
 }
 

@@ -59,11 +59,11 @@ impl ZooKeeper {
     }
 
     /// Does what is asked; `None` when there is no answer.
-    fn serve(&mut self, session: Session, ask: &Ask) -> Option<Told> {
+    fn serve(&mut self, session: Session, ask: &ZooKeeperRequest) -> Option<ZooKeeperMessage> {
         let own = vec![u8::try_from(session.0).unwrap()];
         match ask {
-            Ask::Open | Ask::Close | Ask::DeleteBreadcrumb { .. } => {
-                if let Ask::DeleteBreadcrumb { version } = ask
+            ZooKeeperRequest::Open | ZooKeeperRequest::Close | ZooKeeperRequest::DeleteBreadcrumb { .. } => {
+                if let ZooKeeperRequest::DeleteBreadcrumb { version } = ask
                     && self.breadcrumb.as_ref().is_some_and(|(_, there)| there == version)
                 {
                     assert_eq!(
@@ -74,14 +74,14 @@ impl ZooKeeper {
                 }
                 None
             }
-            Ask::CreateLock => Some(Told::LockCreated(match self.lock {
-                Some(_) => Err(Refusal::Exists),
+            ZooKeeperRequest::CreateLock => Some(ZooKeeperMessage::LockCreated(match self.lock {
+                Some(_) => Err(ZooKeeperRefusal::Exists),
                 None => {
                     self.lock = Some(session);
                     Ok(())
                 }
             })),
-            Ask::LookAtLock => Some(Told::LockSeen(match self.lock {
+            ZooKeeperRequest::LookAtLock => Some(ZooKeeperMessage::LockSeen(match self.lock {
                 Some(owner) => {
                     self.watching.push(session);
                     Ok(match owner == session {
@@ -89,20 +89,20 @@ impl ZooKeeper {
                         false => LockOwner::Other(vec![u8::try_from(owner.0).unwrap()]),
                     })
                 }
-                None => Err(Refusal::Missing),
+                None => Err(ZooKeeperRefusal::Missing),
             })),
-            Ask::ReadBreadcrumb => Some(Told::Breadcrumb(Ok(self.breadcrumb.clone()))),
-            Ask::WriteBreadcrumb { replaces } => {
+            ZooKeeperRequest::ReadBreadcrumb => Some(ZooKeeperMessage::Breadcrumb(Ok(self.breadcrumb.clone()))),
+            ZooKeeperRequest::WriteBreadcrumb { replaces } => {
                 let there = self.breadcrumb.as_ref().map(|(_, version)| *version);
-                Some(Told::BreadcrumbWritten(match (there, replaces) {
+                Some(ZooKeeperMessage::BreadcrumbWritten(match (there, replaces) {
                     (None, None) => Ok(0),
                     (Some(there), Some(replaces)) if there == *replaces => Ok(there + 1),
-                    (None, Some(_)) => Err(Refusal::Missing),
-                    (Some(_), None) => Err(Refusal::Exists),
-                    _ => Err(Refusal::OtherVersion),
+                    (None, Some(_)) => Err(ZooKeeperRefusal::Missing),
+                    (Some(_), None) => Err(ZooKeeperRefusal::Exists),
+                    _ => Err(ZooKeeperRefusal::OtherVersion),
                 }))
                 .inspect(|told| {
-                    if let Told::BreadcrumbWritten(Ok(version)) = told {
+                    if let ZooKeeperMessage::BreadcrumbWritten(Ok(version)) = told {
                         self.breadcrumb = Some((own, *version));
                     }
                 })
@@ -139,7 +139,7 @@ struct World {
     /// Those of which one has said so since they became active.
     said_fenced: Vec<bool>,
     /// Asked in this order, not yet served.
-    asked: Vec<VecDeque<(SessionNumber, Ask)>>,
+    asked: Vec<VecDeque<(SessionNumber, ZooKeeperRequest)>>,
     /// On their way to a controller.
     answers: Vec<VecDeque<Answer>>,
     /// Promoted without the lock.
@@ -148,19 +148,19 @@ struct World {
 }
 
 enum Answer {
-    Told(SessionNumber, Told),
+    Told(SessionNumber, ZooKeeperMessage),
     Promoted(bool),
     Fenced(bool),
 }
 
-fn lost(ask: &Ask) -> Option<Told> {
-    let lost = || Refusal::ConnectionLost;
+fn lost(ask: &ZooKeeperRequest) -> Option<ZooKeeperMessage> {
+    let lost = || ZooKeeperRefusal::ConnectionLost;
     match ask {
-        Ask::Open | Ask::Close | Ask::DeleteBreadcrumb { .. } => None,
-        Ask::CreateLock => Some(Told::LockCreated(Err(lost()))),
-        Ask::LookAtLock => Some(Told::LockSeen(Err(lost()))),
-        Ask::ReadBreadcrumb => Some(Told::Breadcrumb(Err(lost()))),
-        Ask::WriteBreadcrumb { .. } => Some(Told::BreadcrumbWritten(Err(lost()))),
+        ZooKeeperRequest::Open | ZooKeeperRequest::Close | ZooKeeperRequest::DeleteBreadcrumb { .. } => None,
+        ZooKeeperRequest::CreateLock => Some(ZooKeeperMessage::LockCreated(Err(lost()))),
+        ZooKeeperRequest::LookAtLock => Some(ZooKeeperMessage::LockSeen(Err(lost()))),
+        ZooKeeperRequest::ReadBreadcrumb => Some(ZooKeeperMessage::Breadcrumb(Err(lost()))),
+        ZooKeeperRequest::WriteBreadcrumb { .. } => Some(ZooKeeperMessage::BreadcrumbWritten(Err(lost()))),
     }
 }
 
@@ -297,13 +297,13 @@ impl World {
     }
 
     fn expire(&mut self, session: Session) {
-        self.answers[session.0].push_back(Answer::Told(session.1, Told::Expired));
+        self.answers[session.0].push_back(Answer::Told(session.1, ZooKeeperMessage::Expired));
         self.end(session);
     }
 
     fn end(&mut self, session: Session) {
         for (watcher, number) in self.zookeeper.end(session) {
-            self.answers[watcher].push_back(Answer::Told(number, Told::LockChanged));
+            self.answers[watcher].push_back(Answer::Told(number, ZooKeeperMessage::LockChanged));
         }
     }
 
@@ -314,8 +314,8 @@ impl World {
         };
         let session = (index, number);
         match ask {
-            Ask::Open => self.zookeeper.alive.push(session),
-            Ask::Close => self.end(session),
+            ZooKeeperRequest::Open => self.zookeeper.alive.push(session),
+            ZooKeeperRequest::Close => self.end(session),
             _ if !self.zookeeper.alive.contains(&session) => {}
             ask => {
                 let unheard = faults && self.random.one_in(8);
@@ -353,16 +353,16 @@ impl World {
             _ => 0,
         };
         let standing = match (state, self.well[index]) {
-            (NameNode::Dead, _) => Standing::Out { needs_fencing: false },
-            (state, false) => Standing::Out {
+            (NameNode::Dead, _) => ElectionStanding::Out { needs_fencing: false },
+            (state, false) => ElectionStanding::Out {
                 needs_fencing: state == NameNode::Active,
             },
-            (_, true) => Standing::Stands,
+            (_, true) => ElectionStanding::Stands,
         };
         let promoting = self.answers[index]
             .iter()
             .any(|answer| matches!(answer, Answer::Promoted(_)));
-        let candidate = Candidate {
+        let candidate = ElectionCandidate {
             standing,
             is_standby: state == NameNode::Standby,
             standby_probes: self.standby_probes[index],
@@ -406,7 +406,7 @@ impl World {
                 19 => self.restart_controller(index),
                 18 => {
                     let number = self.electors[index].session;
-                    self.answers[index].push_back(Answer::Told(number, Told::Reconnected));
+                    self.answers[index].push_back(Answer::Told(number, ZooKeeperMessage::Reconnected));
                 }
                 _ => {}
             }

@@ -254,7 +254,7 @@ fn control_ids(call_id: i32, client_id: ClientId) -> RequestIds<'static> {
 }
 
 /// The task of one connection.
-pub(super) struct ConnectionTask {
+pub(super) struct LinkTask {
     stream: TcpStream,
     link: Arc<Link>,
     input: BytesMut,
@@ -268,10 +268,10 @@ pub(super) struct ConnectionTask {
     timer_at: Option<Instant>,
 }
 
-impl ConnectionTask {
-    pub(super) fn new(stream: TcpStream, link: Arc<Link>, options: &ClientOptions) -> ConnectionTask {
+impl LinkTask {
+    pub(super) fn new(stream: TcpStream, link: Arc<Link>, options: &ClientOptions) -> LinkTask {
         let now = Instant::now();
-        ConnectionTask {
+        LinkTask {
             stream,
             link,
             input: BytesMut::new(),
@@ -454,7 +454,7 @@ impl ConnectionTask {
     }
 }
 
-impl Future for ConnectionTask {
+impl Future for LinkTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -467,7 +467,7 @@ impl Future for ConnectionTask {
     }
 }
 
-impl ConnectionTask {
+impl LinkTask {
     fn finish(&mut self, reason: &str) {
         let waiting = {
             let mut state = self.link.state.lock();
@@ -484,7 +484,7 @@ impl ConnectionTask {
     }
 }
 
-impl Drop for ConnectionTask {
+impl Drop for LinkTask {
     fn drop(&mut self) {
         self.finish("the connection's task is gone");
     }

@@ -28,7 +28,7 @@ use super::outbox::{Closing, Connection, Responder};
 use super::table::ProtocolTable;
 use super::{CallerContext, RpcCall, UserInfo, meta};
 use crate::auth::Protocols;
-use crate::auth::{Asked, Decision, VOUCHED_PREFIX, Waiting, check_length, without_rules};
+use crate::auth::{Asked, Decision, PendingDecision, VOUCHED_PREFIX, check_length, without_rules};
 use crate::ipc::ClientId;
 use crate::ipc::codec::{self, ErrorCode, Preamble, RequestHeader, ResponseIds};
 use crate::ipc::protocols::PROTOCOL_META_INFO_PB;
@@ -116,7 +116,7 @@ pub(super) struct ConnectionTask {
     /// Whole frames that are not served yet. Nothing is read while there are any.
     pending: Bytes,
     /// Set while the decision on the user's rights waits for groups. Nothing is served meanwhile.
-    admission: Option<(Waiting, Arc<UserInfo>)>,
+    admission: Option<(PendingDecision, Arc<UserInfo>)>,
     /// Protocols that the user may use.
     allowed: Protocols,
     /// Replies that are being written.
