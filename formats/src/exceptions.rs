@@ -44,6 +44,13 @@ impl RemoteException {
         }
     }
 
+    /// Refuses a caller that is not a superuser (`FSPermissionChecker.checkSuperuserPrivilege`).
+    #[must_use]
+    pub fn not_superuser(user: &str) -> Self {
+        let message = format!("Access denied for user {user}. Superuser privilege is required");
+        RemoteException::new(ACCESS_CONTROL, message)
+    }
+
     /// An exception that a peer sent. Its class may be any.
     #[must_use]
     pub fn received(class: &str, message: String) -> Self {

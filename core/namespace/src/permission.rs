@@ -67,13 +67,7 @@ impl Namespace {
         if caller.superuser || !self.config.permissions_enabled {
             return Ok(());
         }
-        Err(refuse(
-            ex::ACCESS_CONTROL,
-            format!(
-                "Access denied for user {}. Superuser privilege is required",
-                caller.user
-            ),
-        ))
+        Err(Refused::not_superuser(caller.user))
     }
 
     /// `x` on every ancestor, and no symlink on the way.

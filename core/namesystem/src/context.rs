@@ -4,7 +4,7 @@ use crate::Namesystem;
 use crate::calls::{BlockReportWork, DeleteWork, WalkWork};
 use crate::passed_on::PassedOn;
 use bytes::Bytes;
-use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::TxId;
 use hathi_formats::proto::hdfs::LocatedBlockProto;
 use smallvec::SmallVec;
@@ -42,10 +42,7 @@ impl CallContext {
         if self.superuser {
             return Ok(());
         }
-        Err(RemoteException::new(
-            exceptions::ACCESS_CONTROL,
-            format!("Access denied for user {}. Superuser privilege is required", self.user),
-        ))
+        Err(RemoteException::not_superuser(&self.user))
     }
 }
 

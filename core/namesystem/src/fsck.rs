@@ -223,13 +223,7 @@ impl Fsck {
         };
         if self.asked.lists_corrupt {
             if !self.asker.superuser {
-                return Err(RemoteException::new(
-                    exceptions::ACCESS_CONTROL,
-                    format!(
-                        "Access denied for user {}. Superuser privilege is required",
-                        self.asker.user
-                    ),
-                ));
+                return Err(RemoteException::not_superuser(&self.asker.user));
             }
             let walk = CorruptFilesWalk::new(&self.asked.path, self.asked.after);
             self.stage = Stage::Corrupt(walk);

@@ -234,13 +234,7 @@ fn superuser(node: &DataNode, call: &RpcCall) -> Answer<()> {
     {
         return Ok(());
     }
-    Err(RemoteException::new(
-        exceptions::ACCESS_CONTROL,
-        format!(
-            "Access denied for user {}. Superuser privilege is required",
-            call.user.user
-        ),
-    ))
+    Err(RemoteException::not_superuser(user))
 }
 
 fn datanode_info(node: &DataNode) -> GetDatanodeInfoResponseProto {
