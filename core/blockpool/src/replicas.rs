@@ -219,29 +219,8 @@ impl ReplicaMap {
         writer: WriterId,
         reserved_bytes: u64,
     ) -> Result<Transition> {
-        let mut actions = Vec::new();
-        if let Some(existing) = self.get(block.id) {
-            if !replaces || existing.generation_stamp >= block.generation_stamp {
-                return Err(ReplicaError::AlreadyExists(format!(
-                    "Block blk_{}_{} already exists in state {} and thus cannot be created.",
-                    block.id,
-                    block.generation_stamp,
-                    existing.state.name()
-                )));
-            }
-            if let Some(writer) = existing.writer() {
-                return Err(ReplicaError::StopWriterFirst(writer));
-            }
-            actions.push(FileAction::Delete(existing.location()));
-        }
-        Ok(Self::create(
-            block,
-            ReplicaState::Rbw,
-            volume,
-            writer,
-            reserved_bytes,
-            actions,
-        ))
+        let gives_way = |_: &Replica| replaces;
+        self.create(block, ReplicaState::Rbw, volume, writer, reserved_bytes, gives_way)
     }
 
     /// A new replica for a copy from another DataNode (`createTemporary`). A replica with an older stamp is replaced.
@@ -257,11 +236,33 @@ impl ReplicaMap {
         writer: WriterId,
         reserved_bytes: u64,
     ) -> Result<Transition> {
+        let gives_way = |existing: &Replica| {
+            let recovery = existing.recovery.filter(|_| !is_transfer);
+            recovery.is_none_or(|(id, _)| id <= block.generation_stamp)
+        };
+        self.create(
+            block,
+            ReplicaState::Temporary,
+            volume,
+            writer,
+            reserved_bytes,
+            gives_way,
+        )
+    }
+
+    /// A new replica. An existing one is replaced if its stamp is older and `gives_way` allows it.
+    fn create(
+        &self,
+        block: Block,
+        state: ReplicaState,
+        volume: VolumeId,
+        writer: WriterId,
+        reserved_bytes: u64,
+        gives_way: impl FnOnce(&Replica) -> bool,
+    ) -> Result<Transition> {
         let mut actions = Vec::new();
         if let Some(existing) = self.get(block.id) {
-            let recovery = existing.recovery.filter(|_| !is_transfer);
-            let is_recovered = recovery.is_some_and(|(id, _)| id > block.generation_stamp);
-            if existing.generation_stamp >= block.generation_stamp || is_recovered {
+            if existing.generation_stamp >= block.generation_stamp || !gives_way(existing) {
                 return Err(ReplicaError::AlreadyExists(format!(
                     "Block blk_{}_{} already exists in state {} and thus cannot be created.",
                     block.id,
@@ -274,24 +275,6 @@ impl ReplicaMap {
             }
             actions.push(FileAction::Delete(existing.location()));
         }
-        Ok(Self::create(
-            block,
-            ReplicaState::Temporary,
-            volume,
-            writer,
-            reserved_bytes,
-            actions,
-        ))
-    }
-
-    fn create(
-        block: Block,
-        state: ReplicaState,
-        volume: VolumeId,
-        writer: WriterId,
-        reserved_bytes: u64,
-        mut actions: Vec<FileAction>,
-    ) -> Transition {
         let replica = Replica {
             block_id: block.id,
             generation_stamp: block.generation_stamp,
@@ -306,7 +289,7 @@ impl ReplicaMap {
             recovery: None,
         };
         actions.push(FileAction::Create(replica.location()));
-        Transition::to(replica, actions)
+        Ok(Transition::to(replica, actions))
     }
 
     /// Opens a finalized replica for append (`append`).

@@ -79,15 +79,7 @@ async fn write_file(fs: &FileSystem, path: &str, seed: u64) -> Result<(), hathi_
 }
 
 async fn read_file(fs: &FileSystem, path: &str) -> Result<Vec<u8>, hathi_client::ClientError> {
-    let mut reader = fs.open(path).await?;
-    let mut bytes = Vec::new();
-    loop {
-        let next = reader.next().await?;
-        if next.is_empty() {
-            return Ok(bytes);
-        }
-        bytes.extend_from_slice(next);
-    }
+    fs.open(path).await?.read_to_end().await
 }
 
 /// Makes, renames, deletes and reads in a directory of its own until the time is over.

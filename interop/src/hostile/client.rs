@@ -63,18 +63,8 @@ impl Client {
     }
 
     pub(super) fn read(&self, path: &str) -> Result<Vec<u8>> {
-        self.try_wait(PATIENCE, async {
-            let mut reader = self.fs.open(path).await?;
-            let mut bytes = Vec::new();
-            loop {
-                let next = reader.next().await?;
-                if next.is_empty() {
-                    return Ok(bytes);
-                }
-                bytes.extend_from_slice(next);
-            }
-        })
-        .with_context(|| format!("can't read {path}"))
+        self.try_wait(PATIENCE, async { self.fs.open(path).await?.read_to_end().await })
+            .with_context(|| format!("can't read {path}"))
     }
 
     pub(super) fn mkdir(&self, path: &str) -> Result<()> {

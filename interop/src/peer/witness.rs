@@ -163,7 +163,7 @@ async fn round(fs: &FileSystem, number: u64, ledger: &mut Ledger, latencies: &mu
         );
     }
     let since = Instant::now();
-    let bytes = read(fs, &path).await?;
+    let bytes = fs.open(&path).await?.read_to_end().await?;
     latencies.note("file read", since);
     ensure!(
         bytes == content(number, len),
@@ -182,18 +182,6 @@ async fn round(fs: &FileSystem, number: u64, ledger: &mut Ledger, latencies: &mu
     Ok(())
 }
 
-async fn read(fs: &FileSystem, path: &str) -> Result<Vec<u8>> {
-    let mut reader = fs.open(path).await?;
-    let mut bytes = Vec::new();
-    loop {
-        let next = reader.next().await?;
-        if next.is_empty() {
-            return Ok(bytes);
-        }
-        bytes.extend_from_slice(next);
-    }
-}
-
 impl Ledger {
     /// Checks everything in the ledger.
     pub(super) async fn check(&self, conf: &Path) -> Result<()> {
@@ -206,7 +194,8 @@ impl Ledger {
             }
         }
         for (path, (seed, len)) in &self.files {
-            let bytes = tokio::time::timeout(PATIENCE, read(&fs, path)).await;
+            let read = async { fs.open(path).await?.read_to_end().await };
+            let bytes = tokio::time::timeout(PATIENCE, read).await;
             let bytes = bytes.with_context(|| format!("no end of {path}"))?;
             match bytes {
                 Ok(bytes) => ensure!(

@@ -151,6 +151,21 @@ impl FileReader {
         Ok(self.block.as_ref().map_or(&[], BlockReader::bytes))
     }
 
+    /// All bytes from the position to the end of the file, for files that fit into memory.
+    ///
+    /// # Errors
+    /// As [`FileReader::next`].
+    pub async fn read_to_end(&mut self) -> Result<Vec<u8>, ClientError> {
+        let mut bytes = Vec::new();
+        loop {
+            let next = self.next().await?;
+            if next.is_empty() {
+                return Ok(bytes);
+            }
+            bytes.extend_from_slice(next);
+        }
+    }
+
     /// Reads the next packet with wanted bytes, from any replica that has it.
     async fn read_packet(&mut self, tried: &mut Tried) -> Result<(), ClientError> {
         loop {

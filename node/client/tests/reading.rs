@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Asked, DataNode, NameNode, Script, block, complete, located, locations, open};
-use hathi_client::{ClientError, FileReader};
+use hathi_client::ClientError;
 use hathi_formats::exceptions::{ExceptionClass, IO, REPLICA_NOT_FOUND};
 use hathi_formats::proto::hdfs::{LocatedBlocksProto, ReportBadBlocksRequestProto, ReportBadBlocksResponseProto};
 use prost::Message;
@@ -40,17 +40,6 @@ fn holds(name: &str, corrupt_reads: usize) -> DataNode {
     )
 }
 
-async fn read(reader: &mut FileReader) -> Result<Vec<u8>, ClientError> {
-    let mut all = Vec::new();
-    loop {
-        let next = reader.next().await?;
-        if next.is_empty() {
-            return Ok(all);
-        }
-        all.extend_from_slice(next);
-    }
-}
-
 /// The DataNodes that were reported to the NameNode.
 fn reported(namenode: &NameNode) -> Vec<String> {
     let requests = namenode.requests::<ReportBadBlocksRequestProto>("reportBadBlocks");
@@ -66,7 +55,7 @@ async fn safety_d6_a_datanode_that_does_not_know_the_length_is_passed_over() {
     let namenode = namenode(open(located(block(1, 0), &[&restarted, &other])));
     let mut reader = namenode.client().open("/f").await.unwrap();
     assert_eq!(reader.len(), 100);
-    assert_eq!(read(&mut reader).await.unwrap(), [7; 100]);
+    assert_eq!(reader.read_to_end().await.unwrap(), [7; 100]);
 }
 
 #[tokio::test]
@@ -105,7 +94,7 @@ async fn safety_d20_a_datanode_with_fewer_bytes_than_were_logged_is_passed_over(
     let namenode = namenode(open(located(block(1, 60), &[&short, &other])));
     let mut reader = namenode.client().open("/f").await.unwrap();
     assert_eq!(reader.len(), 100);
-    assert_eq!(read(&mut reader).await.unwrap(), [7; 100]);
+    assert_eq!(reader.read_to_end().await.unwrap(), [7; 100]);
 }
 
 #[tokio::test]
@@ -156,11 +145,11 @@ async fn safety_d11_a_corrupt_replica_is_reported_once() {
     let (bad, good) = (holds("bad", usize::MAX), holds("good", 0));
     let namenode = namenode(complete(located(block(1, 100), &[&bad, &good])));
     let mut reader = namenode.client().open("/f").await.unwrap();
-    assert_eq!(read(&mut reader).await.unwrap(), [7; 100]);
+    assert_eq!(reader.read_to_end().await.unwrap(), [7; 100]);
     assert_eq!(reported(&namenode), ["bad"]);
     assert_eq!(bad.asked(), [Asked::Read, Asked::Read], "the second time to be sure");
     reader.seek(50);
-    assert_eq!(read(&mut reader).await.unwrap(), [7; 50]);
+    assert_eq!(reader.read_to_end().await.unwrap(), [7; 50]);
     assert_eq!(reported(&namenode), ["bad"]);
     let request = &namenode.requests::<ReportBadBlocksRequestProto>("reportBadBlocks")[0].blocks[0];
     assert_eq!(request.b, block(1, 100));
@@ -173,7 +162,7 @@ async fn whoever_ignores_checksums_gets_the_bytes_as_they_are_and_accuses_nobody
     let namenode = namenode(complete(located(block(1, 100), &[&bad])));
     let mut reader = namenode.client().open("/f").await.unwrap();
     reader.ignore_checksums();
-    let bytes = read(&mut reader).await.unwrap();
+    let bytes = reader.read_to_end().await.unwrap();
     assert_eq!((bytes.len(), &bytes[1..]), (100, &[7; 99][..]));
     assert_ne!(bytes[0], 7, "that one is rotten");
     assert!(reported(&namenode).is_empty());
@@ -185,7 +174,7 @@ async fn safety_d11_what_is_right_the_second_time_is_not_reported() {
     let (changing, other) = (holds("changing", 1), holds("other", 0));
     let namenode = namenode(complete(located(block(1, 100), &[&changing, &other])));
     let mut reader = namenode.client().open("/f").await.unwrap();
-    assert_eq!(read(&mut reader).await.unwrap(), [7; 100]);
+    assert_eq!(reader.read_to_end().await.unwrap(), [7; 100]);
     assert!(reported(&namenode).is_empty());
     assert!(other.asked().is_empty());
 }
@@ -195,12 +184,12 @@ async fn safety_d11_a_reader_to_whom_all_replicas_look_corrupt_accuses_none_but_
     let (first, second) = (holds("first", usize::MAX), holds("second", usize::MAX));
     let both = namenode(complete(located(block(1, 100), &[&first, &second])));
     let mut reader = both.client().open("/f").await.unwrap();
-    read(&mut reader).await.unwrap_err();
+    reader.read_to_end().await.unwrap_err();
     assert!(reported(&both).is_empty());
 
     let only = namenode(complete(located(block(1, 100), &[&first])));
     let mut reader = only.client().open("/f").await.unwrap();
-    read(&mut reader).await.unwrap_err();
+    reader.read_to_end().await.unwrap_err();
     assert_eq!(reported(&only), ["first"]);
 }
 
@@ -215,6 +204,6 @@ async fn safety_d11_a_block_that_is_written_is_not_reported() {
     let (first, second) = (DataNode::start("first", corrupt()), knows("second", Ok(100)));
     let namenode = namenode(open(located(block(1, 0), &[&first, &second])));
     let mut reader = namenode.client().open("/f").await.unwrap();
-    assert_eq!(read(&mut reader).await.unwrap(), [7; 100]);
+    assert_eq!(reader.read_to_end().await.unwrap(), [7; 100]);
     assert!(reported(&namenode).is_empty());
 }

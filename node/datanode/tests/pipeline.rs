@@ -10,12 +10,8 @@ use hathi_blockpool::ReplicaState;
 use hathi_datanode::recovery;
 use hathi_formats::datatransfer::{DataChecksum, md5_of_crcs};
 use hathi_formats::exceptions;
-use hathi_formats::proto::common::TokenProto;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
-use hathi_formats::proto::hdfs::{
-    BlockChecksumTypeProto, ExtendedBlockProto, LocatedBlockProto, RecoveringBlockProto, Status,
-    UpdateReplicaUnderRecoveryRequestProto,
-};
+use hathi_formats::proto::hdfs::{BlockChecksumTypeProto, Status, UpdateReplicaUnderRecoveryRequestProto};
 
 #[test]
 fn a_block_is_on_all_three_datanodes_and_reads_back() {
@@ -234,30 +230,7 @@ fn recovery_stops_the_writer_and_cuts_the_replica() {
     let new = block(41, 1001, 0);
     let mut writer = Writer::open(&[&node], &Setup::create(new)).unwrap();
     writer.write(&data, 1024);
-    let proto = |num_bytes| ExtendedBlockProto {
-        pool_id: POOL.to_owned(),
-        block_id: 41,
-        generation_stamp: 1001,
-        num_bytes: Some(num_bytes),
-    };
-    let recovering = RecoveringBlockProto {
-        new_gen_stamp: 1005,
-        block: LocatedBlockProto {
-            b: proto(0),
-            offset: 0,
-            locs: vec![],
-            corrupt: false,
-            block_token: TokenProto::default(),
-            is_cached: vec![],
-            storage_types: vec![],
-            storage_i_ds: vec![],
-            block_indices: None,
-            block_tokens: vec![],
-        },
-        truncate_block: None,
-        ec_policy: None,
-        block_indices: None,
-    };
+    let recovering = recovering(new, 1005);
     let replica = recovery::init_replica(&node, &recovering).unwrap().unwrap();
     assert_eq!(
         (replica.original_state(), replica.bytes_on_disk()),
@@ -267,7 +240,7 @@ fn recovery_stops_the_writer_and_cuts_the_replica() {
     let again = recovery::init_replica(&node, &recovering).unwrap_err();
     assert!(again.is(exceptions::RECOVERY_IN_PROGRESS), "{again}");
     let update = UpdateReplicaUnderRecoveryRequestProto {
-        block: proto(5000),
+        block: extended(block(41, 1001, 5000)),
         recovery_id: 1005,
         new_length: 4000,
         new_block_id: Some(41),

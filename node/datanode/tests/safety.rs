@@ -15,12 +15,8 @@ use hathi_datanode::verify::ReplicaCheck;
 use hathi_datanode::{DataNode, recovery};
 use hathi_formats::datatransfer::{DataChecksum, Op, write_op};
 use hathi_formats::exceptions::RemoteException;
-use hathi_formats::proto::common::TokenProto;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
-use hathi_formats::proto::hdfs::{
-    ExtendedBlockProto, LocatedBlockProto, OpReadBlockProto, RecoveringBlockProto,
-    UpdateReplicaUnderRecoveryRequestProto,
-};
+use hathi_formats::proto::hdfs::{OpReadBlockProto, UpdateReplicaUnderRecoveryRequestProto};
 
 fn sums(data: &[u8]) -> Vec<u8> {
     let mut sums = Vec::new();
@@ -54,35 +50,13 @@ fn try_recover(
     (len, new_len): (u64, u64),
     mismatch_stays: bool,
 ) -> Result<String, RemoteException> {
-    let proto = |num_bytes| ExtendedBlockProto {
-        pool_id: POOL.to_owned(),
-        block_id: id,
-        generation_stamp: gs,
-        num_bytes: Some(num_bytes),
-    };
-    let recovering = RecoveringBlockProto {
-        new_gen_stamp: recovery_id,
-        block: LocatedBlockProto {
-            b: proto(0),
-            offset: 0,
-            locs: vec![],
-            corrupt: false,
-            block_token: TokenProto::default(),
-            is_cached: vec![],
-            storage_types: vec![],
-            storage_i_ds: vec![],
-            block_indices: None,
-            block_tokens: vec![],
-        },
-        truncate_block: None,
-        ec_policy: None,
-        block_indices: None,
-    };
+    let block = block(id as i64, gs, len);
+    let recovering = recovering(block, recovery_id);
     recovery::init_replica(node, &recovering)
         .expect("the replica can be looked at")
         .expect("the replica is there");
     let update = UpdateReplicaUnderRecoveryRequestProto {
-        block: proto(len),
+        block: extended(block),
         recovery_id,
         new_length: new_len,
         new_block_id: Some(id),

@@ -1,10 +1,12 @@
-//! Connections without a protocol, for code that blocks.
+//! Connections and listeners without a protocol.
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// Connects to the first of the addresses of `to` that answers. The error is that of the last address.
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connects to the first of the addresses of `to` that answers, and blocks meanwhile. The error is that of the last address.
 ///
 /// Each address gets the whole `timeout`. Zero waits as long as the system does.
 pub fn connect(to: impl ToSocketAddrs, timeout: Duration) -> io::Result<TcpStream> {
@@ -23,10 +25,21 @@ pub fn connect(to: impl ToSocketAddrs, timeout: Duration) -> io::Result<TcpStrea
     Err(last)
 }
 
+/// Listens at an address, without blocking. Connections of an earlier process in TIME_WAIT do not matter.
+pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket
+        .bind(&address.into())
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{SocketAddr, TcpListener};
 
     #[test]
     fn an_address_that_refuses_does_not_hide_the_next() {

@@ -387,20 +387,9 @@ fn copy<D: Disk>(from: &SharedDirectory<D>, to: &SharedDirectory<D>, name: &Segm
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::tests::{LAYOUT, info};
     use crate::frames::tests::frame;
     use hathi_storage::SimDisk;
-
-    const LAYOUT: LayoutVersion = LayoutVersion::NAMENODE_CURRENT;
-
-    fn info() -> NamespaceInfo {
-        NamespaceInfo {
-            layout_version: LAYOUT,
-            namespace_id: 7,
-            cluster_id: "CID-a".to_owned(),
-            ctime: 0,
-            block_pool_id: "BP-1".to_owned(),
-        }
-    }
 
     /// A disk for each directory, because they fail one by one.
     fn formatted(count: usize) -> Vec<SimDisk> {

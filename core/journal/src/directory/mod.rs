@@ -562,9 +562,9 @@ mod tests {
     use crate::frames::tests::frame;
     use hathi_storage::SimDisk;
 
-    const LAYOUT: LayoutVersion = LayoutVersion::NAMENODE_CURRENT;
+    pub(super) const LAYOUT: LayoutVersion = LayoutVersion::NAMENODE_CURRENT;
 
-    fn info() -> NamespaceInfo {
+    pub(super) fn info() -> NamespaceInfo {
         NamespaceInfo {
             layout_version: LAYOUT,
             namespace_id: 7,

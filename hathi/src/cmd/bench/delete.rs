@@ -1,6 +1,6 @@
 //! `hathi bench delete`: how long a call of another client takes while a large directory is deleted.
 
-use super::namenode::connect;
+use super::namenode::{CLIENT, connect, create};
 use super::percentile;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -22,8 +22,6 @@ const OUTSTANDING: u32 = 32;
 /// How long the witness asks before the delete, and after its answer. After the answer the deleted inodes are freed in
 /// slices.
 const AROUND: Duration = Duration::from_secs(5);
-/// Lease holder of the files while they are created.
-const CLIENT: &str = "hathi-bench";
 
 #[derive(Args, Debug)]
 pub(super) struct DeleteArgs {
@@ -103,20 +101,7 @@ async fn bench(args: DeleteArgs) -> Result<ExitCode> {
 
 /// Creates an empty file and closes it.
 async fn make_file(proxy: &HaProxy, path: &str) -> Result<(), RpcError> {
-    let create = hdfs::CreateRequestProto {
-        src: path.to_owned(),
-        masked: hdfs::FsPermissionProto { perm: 0o644 },
-        client_name: CLIENT.to_owned(),
-        create_flag: (hdfs::CreateFlagProto::Create as i32 | hdfs::CreateFlagProto::Overwrite as i32).cast_unsigned(),
-        create_parent: true,
-        replication: 3,
-        block_size: 128 << 20,
-        crypto_protocol_version: vec![hdfs::CryptoProtocolVersionProto::EncryptionZones.into()],
-        unmasked: None,
-        ec_policy_name: None,
-        storage_policy: None,
-    };
-    let created: hdfs::CreateResponseProto = proxy.call("create", &create, Idempotence::AtMostOnce).await?;
+    let created = create(proxy, path.to_owned()).await?;
     let complete = hdfs::CompleteRequestProto {
         src: path.to_owned(),
         client_name: CLIENT.to_owned(),

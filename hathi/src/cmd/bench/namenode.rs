@@ -117,6 +117,27 @@ async fn bench(args: NamenodeArgs) -> Result<ExitCode> {
     })
 }
 
+/// Lease holder of the files that are created.
+pub(super) const CLIENT: &str = "hathi-bench";
+
+/// Creates a file, or replaces one.
+pub(super) async fn create(proxy: &HaProxy, src: String) -> Result<hdfs::CreateResponseProto, RpcError> {
+    let request = hdfs::CreateRequestProto {
+        src,
+        masked: hdfs::FsPermissionProto { perm: 0o644 },
+        client_name: CLIENT.to_owned(),
+        create_flag: (hdfs::CreateFlagProto::Create as i32 | hdfs::CreateFlagProto::Overwrite as i32).cast_unsigned(),
+        create_parent: true,
+        replication: 3,
+        block_size: 128 << 20,
+        crypto_protocol_version: vec![hdfs::CryptoProtocolVersionProto::EncryptionZones.into()],
+        unmasked: None,
+        ec_policy_name: None,
+        storage_policy: None,
+    };
+    proxy.call("create", &request, Idempotence::AtMostOnce).await
+}
+
 /// Opens connections to a file system. No call has been sent over them yet.
 pub(super) fn connect(fs: &str, conf: Option<PathBuf>, connections: u32) -> Result<Vec<HaProxy>> {
     let authority = fs
@@ -209,22 +230,7 @@ impl Load {
     }
 
     async fn create(&self, proxy: &HaProxy, src: String) -> Result<(), RpcError> {
-        let request = hdfs::CreateRequestProto {
-            src,
-            masked: hdfs::FsPermissionProto { perm: 0o644 },
-            client_name: "hathi-bench".to_owned(),
-            create_flag: (hdfs::CreateFlagProto::Create as i32 | hdfs::CreateFlagProto::Overwrite as i32)
-                .cast_unsigned(),
-            create_parent: true,
-            replication: 3,
-            block_size: 128 << 20,
-            crypto_protocol_version: vec![hdfs::CryptoProtocolVersionProto::EncryptionZones.into()],
-            unmasked: None,
-            ec_policy_name: None,
-            storage_policy: None,
-        };
-        let _: hdfs::CreateResponseProto = proxy.call("create", &request, Idempotence::AtMostOnce).await?;
-        Ok(())
+        create(proxy, src).await.map(drop)
     }
 
     async fn open(&self, proxy: &HaProxy, src: String) -> Result<(), RpcError> {

@@ -189,17 +189,7 @@ async fn verify(load: &Load) -> Result<usize> {
     let acknowledged = load.acknowledged.borrow().clone();
     for (writer, number) in &acknowledged {
         let path = path(*writer, *number);
-        let read = async {
-            let mut reader = load.fs.open(&path).await?;
-            let mut bytes = Vec::new();
-            loop {
-                let next = reader.next().await?;
-                if next.is_empty() {
-                    return Ok::<_, hathi_client::ClientError>(bytes);
-                }
-                bytes.extend_from_slice(next);
-            }
-        };
+        let read = async { load.fs.open(&path).await?.read_to_end().await };
         match read.await {
             Ok(bytes) if bytes == content(*writer, *number) => {}
             Ok(bytes) => {

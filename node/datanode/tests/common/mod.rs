@@ -22,8 +22,9 @@ use hathi_formats::ids::{Block, BlockId, GenerationStamp, LayoutVersion, Namespa
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{
     BaseHeaderProto, BlockChecksumOptionsProto, BlockChecksumTypeProto, BlockOpResponseProto,
-    ClientOperationHeaderProto, ClientReadStatusProto, DatanodeInfoProto, ExtendedBlockProto, OpBlockChecksumProto,
-    OpReadBlockProto, OpReplaceBlockProto, OpTransferBlockProto, OpWriteBlockProto, Status, StorageTypeProto,
+    ClientOperationHeaderProto, ClientReadStatusProto, DatanodeInfoProto, ExtendedBlockProto, LocatedBlockProto,
+    OpBlockChecksumProto, OpReadBlockProto, OpReplaceBlockProto, OpTransferBlockProto, OpWriteBlockProto,
+    RecoveringBlockProto, Status, StorageTypeProto,
 };
 
 pub const POOL: &str = "BP-1-127.0.0.1-1";
@@ -89,6 +90,27 @@ pub fn block(id: i64, gs: u64, num_bytes: u64) -> Block {
     }
 }
 
+pub fn extended(block: Block) -> ExtendedBlockProto {
+    ExtendedBlockProto {
+        pool_id: POOL.to_owned(),
+        block_id: block.id.0 as u64,
+        generation_stamp: block.generation_stamp.0,
+        num_bytes: Some(block.num_bytes),
+    }
+}
+
+/// The order to recover a block.
+pub fn recovering(block: Block, recovery_id: u64) -> RecoveringBlockProto {
+    RecoveringBlockProto {
+        new_gen_stamp: recovery_id,
+        block: LocatedBlockProto {
+            b: extended(Block { num_bytes: 0, ..block }),
+            ..LocatedBlockProto::default()
+        },
+        ..RecoveringBlockProto::default()
+    }
+}
+
 pub fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 + i / 251) as u8).collect()
 }
@@ -96,12 +118,7 @@ pub fn bytes(len: usize) -> Vec<u8> {
 pub fn header(block: Block, client: &str) -> ClientOperationHeaderProto {
     ClientOperationHeaderProto {
         base_header: BaseHeaderProto {
-            block: ExtendedBlockProto {
-                pool_id: POOL.to_owned(),
-                block_id: block.id.0 as u64,
-                generation_stamp: block.generation_stamp.0,
-                num_bytes: Some(block.num_bytes),
-            },
+            block: extended(block),
             token: None,
             trace_info: None,
         },

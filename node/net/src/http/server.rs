@@ -20,11 +20,12 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Sleep;
+
+use crate::tcp;
 
 const LISTEN_BACKLOG: i32 = 256;
 /// Most connections served at once. Further ones wait to be accepted.
@@ -155,14 +156,7 @@ pub struct HttpServer {
 impl HttpServer {
     /// Listens and serves. Tasks that handlers spawn run on the server's runtime, and end with it.
     pub fn bind(addr: SocketAddr, handler: Arc<dyn HttpHandler>) -> io::Result<HttpServer> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(SocketProtocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket
-            .bind(&addr.into())
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))?;
-        socket.listen(LISTEN_BACKLOG)?;
-        let listener = std::net::TcpListener::from(socket);
+        let listener = tcp::listen(addr, LISTEN_BACKLOG)?;
         let local_addr = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, mut stopped) = watch::channel(false);

@@ -10,7 +10,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
@@ -18,6 +17,7 @@ use super::connection::{self, ConnectionTask};
 use super::outbox::{Closing, Connection, Outbox};
 use super::table::ProtocolTable;
 use super::{RpcHandler, ServerMetrics, ServerOptions, StateIds};
+use crate::tcp::listen;
 
 /// A client that takes none of its replies for this long is cut off.
 const MAX_WRITE_STALL_MS: u64 = 300_000;
@@ -291,17 +291,6 @@ impl Drop for RpcServer {
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
-}
-
-fn listen(addr: SocketAddr, backlog: i32) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(SocketProtocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket
-        .bind(&addr.into())
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))?;
-    socket.listen(backlog)?;
-    Ok(socket.into())
 }
 
 /// Runs one reactor: it serves the connections that it is given until the server stops.
