@@ -19,7 +19,7 @@ use crate::pool::Pool;
 use crate::throttle::Throttle;
 use crate::volume::is_disk_error;
 
-/// Counters since the start.
+/// Counters since the start of the process; Hadoop's `DataNodeMetrics`.
 #[derive(Debug, Default)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct DataNodeMetrics {
