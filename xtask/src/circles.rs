@@ -22,10 +22,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
             "writing::talk",
         ],
     ),
-    (
-        "core/blockmanager",
-        &["corrupt", "hosts", "manager", "orders", "safemode"],
-    ),
     ("core/journal", &["lease", "messages"]),
     ("core/journal", &["wire::limits", "wire::requests"]),
     (

@@ -14,13 +14,17 @@
 //!
 //! A mark on a good replica costs a copy and never the last good replica: a marked replica is deleted only when enough
 //! others are good.
+//!
+//! Invariants ([`CorruptReplicas::check`]):
+//! - a block is listed while it has a mark, and has one mark per node at most;
+//! - `Flag::Corrupt` of a block in the map says whether it is listed: the functions here that change the one get the map
+//!   to change the other;
+//! - a block that no edit has told of has reported marks only.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
-use crate::blocks::{Flag, Record};
-use crate::manager::BlockManager;
-use crate::mutant::Mutant;
-use crate::types::{BlockManagerError, DatanodeIndex, NumberReplicas, ReplicaState, ReportedReplica, StorageIndex};
+use crate::block_map::{BlockMap, Flag};
+use crate::types::{BlockManagerError, DatanodeIndex, ReportSequence};
 use hathi_formats::ids::{Block, BlockId};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -42,7 +46,7 @@ pub(crate) enum CorruptReason {
     State,
 }
 
-/// A corrupt replica of a block.
+/// A corrupt replica of a block. Only this module changes one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CorruptMark {
     pub(crate) node: DatanodeIndex,
@@ -51,312 +55,280 @@ pub(crate) struct CorruptMark {
     pub(crate) block: Block,
     /// The block was being written or recovered. Readers and copies then meet replicas that change under them, so the
     /// complaint may be about nothing; it ends when the replica is received with the block's stamp and length.
-    while_written: bool,
+    pub(crate) while_written: bool,
     /// Its deletion is ordered, and no report since has shown it. Not known after a change of role: then it is ordered
     /// again.
     pub(crate) ordered: bool,
     /// The full report begun last before the mark was made.
-    since_report: u64,
+    pub(crate) since_report: ReportSequence,
 }
 
 /// Corrupt replicas by block and node.
-pub(crate) type CorruptReplicas = BTreeMap<i64, SmallVec<[CorruptMark; 1]>>;
+#[derive(Debug, Default)]
+pub(crate) struct CorruptReplicas {
+    blocks: BTreeMap<BlockId, SmallVec<[CorruptMark; 1]>>,
+    /// How many replicas were newly found to be bad since the start.
+    news: u64,
+}
 
-impl BlockManager {
+impl CorruptReplicas {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// How many replicas were newly found to be bad since the start.
+    pub(crate) fn news(&self) -> u64 {
+        self.news
+    }
+
+    /// The marks of a block.
+    pub(crate) fn of(&self, id: BlockId) -> &[CorruptMark] {
+        self.blocks.get(&id).map_or(&[], SmallVec::as_slice)
+    }
+
+    /// All blocks with an id at or above this one and their marks, in the order of ids.
+    pub(crate) fn from(&self, id: BlockId) -> impl Iterator<Item = (BlockId, &[CorruptMark])> {
+        self.blocks.range(id..).map(|(&id, marks)| (id, marks.as_slice()))
+    }
+
     /// Whether the node's replica of a block counts as corrupt.
-    #[must_use]
-    pub fn is_corrupt_on(&self, id: BlockId, node: DatanodeIndex) -> bool {
-        self.corrupt
-            .get(&id.0)
-            .is_some_and(|list| list.iter().any(|mark| mark.node == node))
+    pub(crate) fn is_marked(&self, id: BlockId, node: DatanodeIndex) -> bool {
+        self.of(id).iter().any(|mark| mark.node == node)
     }
 
-    /// Blocks that have a corrupt replica on some node.
-    pub(crate) fn corrupt_count(&self) -> usize {
-        self.corrupt
+    /// Whether somebody has read the node's replica and found it bad.
+    pub(crate) fn is_reported(&self, id: BlockId, node: DatanodeIndex) -> bool {
+        self.of(id)
             .iter()
-            .filter(|(id, list)| list.iter().any(|mark| self.holds(BlockId(**id), mark.node)))
-            .count()
+            .any(|mark| mark.node == node && mark.reason == CorruptReason::Reported)
     }
 
-    /// Whether the node is known to have a replica.
-    pub(crate) fn holds(&self, id: BlockId, node: DatanodeIndex) -> bool {
-        self.replicas(id).into_iter().any(|storage| self.is_on(storage, node))
+    /// Somebody has found a replica of a block in the map to be bad, which was not known.
+    pub(crate) fn note_news(&mut self) {
+        self.news = self.news.saturating_add(1);
     }
 
-    /// A client or a DataNode found the replica to be bad (`findAndMarkBlockAsCorrupt`). True when that is news.
-    ///
-    /// # Errors
-    /// [`BlockManagerError::Busy`] on a standby that has too many marks on blocks which it does not know yet.
-    pub fn mark_corrupt(&mut self, block: Block, datanode: DatanodeIndex) -> Result<bool, BlockManagerError> {
-        let id = block.id;
-        if self.has_reported_mark(id, datanode) {
-            return Ok(false);
-        }
-        if let Some(record) = self.blocks.get(id) {
-            let (ours, theirs) = (record.generation_stamp(), block.generation_stamp.0);
-            // Of an older stamp: it says nothing of the replica as it is now. Of a newer one: a standby may be behind.
-            if theirs < ours || (theirs > ours && self.active && record.is_complete()) {
-                return Ok(false);
-            }
-            self.corrupt_news = self.corrupt_news.saturating_add(1);
-            self.mark_replica_corrupt(id, block, datanode, None, CorruptReason::Reported);
-            return Ok(true);
-        }
-        if self.active || !self.is_from_the_future(block) {
-            return Ok(false);
-        }
-        if self.corrupt.len() >= MAX_WITH_EARLY_MARKS {
-            return Err(BlockManagerError::Busy("too many corrupt replicas of blocks to come"));
-        }
-        self.set_mark(block, datanode, CorruptReason::Reported, false);
-        Ok(true)
-    }
-
-    /// Somebody has read the node's replica and found it bad.
-    pub(crate) fn has_reported_mark(&self, id: BlockId, node: DatanodeIndex) -> bool {
-        self.corrupt.get(&id.0).is_some_and(|list| {
-            list.iter()
-                .any(|mark| mark.node == node && mark.reason == CorruptReason::Reported)
-        })
-    }
-
-    fn set_mark(&mut self, block: Block, node: DatanodeIndex, reason: CorruptReason, while_written: bool) {
+    /// Marks a replica.
+    pub(crate) fn mark(
+        &mut self,
+        map: &mut BlockMap,
+        block: Block,
+        node: DatanodeIndex,
+        reason: CorruptReason,
+        since_report: ReportSequence,
+    ) {
+        let while_written = map.get(block.id).is_some_and(|record| !record.is_complete());
         let new = CorruptMark {
             node,
             reason,
             block,
             while_written,
             ordered: false,
-            since_report: self.report_sequence,
+            since_report,
         };
-        let list = self.corrupt.entry(block.id.0).or_default();
-        match list.iter_mut().find(|mark| mark.node == node) {
+        let marks = self.blocks.entry(block.id).or_default();
+        match marks.iter_mut().find(|mark| mark.node == node) {
             // What a reader found is not undone by what a report shows.
             Some(known) if known.reason == CorruptReason::Reported => {}
             Some(known) => *known = new,
-            None => list.push(new),
+            None => marks.push(new),
         }
+        map.set_flag(block.id, Flag::Corrupt, true);
     }
 
-    /// The block has just been read of: what was said of its replicas before counts.
-    pub(crate) fn adopt_early_marks(&mut self, block: Block) {
-        let Some(list) = self.corrupt.get_mut(&block.id.0) else {
-            return;
-        };
-        list.retain(|mark| mark.block.generation_stamp >= block.generation_stamp);
-        let any = !list.is_empty();
-        if !any {
-            self.corrupt.remove(&block.id.0);
-        }
-        if let Some(record) = self.blocks.get_mut(block.id) {
-            record.set_flag(Flag::Corrupt, any);
-        }
-    }
-
-    /// A replica is bad (`markBlockAsCorrupt`). A storage is given when its own report says so.
-    pub(crate) fn mark_replica_corrupt(
+    /// Marks a replica of a block that the edits have not told of yet.
+    ///
+    /// # Errors
+    /// [`BlockManagerError::Busy`] when there are too many marks.
+    pub(crate) fn mark_early(
         &mut self,
-        id: BlockId,
-        reported: Block,
+        map: &mut BlockMap,
+        block: Block,
         node: DatanodeIndex,
-        storage: Option<StorageIndex>,
-        reason: CorruptReason,
-    ) {
-        if let Some(storage) = storage {
-            self.store_replica(id, storage);
+        since_report: ReportSequence,
+    ) -> Result<(), BlockManagerError> {
+        debug_assert!(map.get(block.id).is_none(), "the edits have told of {}", block.id);
+        if self.blocks.len() >= MAX_WITH_EARLY_MARKS {
+            return Err(BlockManagerError::Busy("too many corrupt replicas of blocks to come"));
         }
-        let Some(record) = self.blocks.get_mut(id) else {
-            return;
-        };
-        record.set_flag(Flag::Corrupt, true);
-        let while_written = !record.is_complete();
-        self.set_mark(reported, node, reason, while_written);
-        self.update_safe(id);
-        if !self.populating {
-            return;
-        }
-        let Some(record) = self.blocks.get(id) else {
-            return;
-        };
-        let counts = self.count_replicas(id);
-        let left_behind = reason == CorruptReason::GenerationStamp && self.enough_to_complete(counts);
-        if self.corrupt_may_go(record, counts) || left_behind {
-            self.delete_corrupt_on(id, node);
-        }
-        self.check_redundancy(id, None, None);
+        self.mark(map, block, node, CorruptReason::Reported, since_report);
+        Ok(())
     }
 
-    fn enough_to_complete(&self, counts: NumberReplicas) -> bool {
-        counts.live.saturating_add(counts.decommissioning) >= u32::from(self.config.min_replication)
-    }
-
-    /// Whether a corrupt replica can be done without: enough others are good, or its node is needed for a good one.
-    pub(crate) fn corrupt_may_go(&self, record: &Record, counts: NumberReplicas) -> bool {
-        let expected = u32::from(record.replication());
-        let enough = counts.live.saturating_add(counts.decommissioning) >= expected;
-        enough || (self.enough_to_complete(counts) && counts.live.saturating_add(counts.corrupt) > expected)
-    }
-
-    /// Deletes the corrupt replicas of a complete block that can be done without (`invalidateCorruptReplicas`): all of them
-    /// when enough others are good, and as soon as any is good those that a pipeline or a recovery left behind with an
-    /// older stamp. They were found while the block was still written, and where every node has a replica nothing but
-    /// their deletion makes room.
-    pub(crate) fn delete_corrupt(&mut self, id: BlockId) {
-        let Some(record) = self.blocks.get(id) else {
+    /// The block has just been read of: what was said of its replicas before counts, but for older stamps.
+    pub(crate) fn adopt(&mut self, map: &mut BlockMap, block: Block) {
+        let Some(marks) = self.blocks.get_mut(&block.id) else {
             return;
         };
-        let counts = self.count_replicas(id);
-        let stamp = record.generation_stamp();
-        let all = self.corrupt_may_go(record, counts);
-        let left_behind =
-            |mark: &CorruptMark| mark.reason == CorruptReason::GenerationStamp && mark.block.generation_stamp.0 < stamp;
-        let older = self.enough_to_complete(counts);
-        let marks = self.corrupt.get(&id.0).into_iter().flatten();
-        let nodes: SmallVec<[DatanodeIndex; 2]> = marks
-            .filter(|mark| all || (older && left_behind(mark)))
-            .map(|mark| mark.node)
-            .collect();
-        for node in nodes {
-            self.delete_corrupt_on(id, node);
+        marks.retain(|mark| mark.block.generation_stamp >= block.generation_stamp);
+        let any = !marks.is_empty();
+        if !any {
+            self.blocks.remove(&block.id);
         }
+        map.set_flag(block.id, Flag::Corrupt, any);
     }
 
-    /// A reported one stays in the map, marked, until it is seen gone. A derived one comes back with the next report.
-    fn delete_corrupt_on(&mut self, id: BlockId, node: DatanodeIndex) {
-        if self.count_replicas(id).stale > 0 {
-            self.postponed.insert(id.0);
-            return;
+    /// Ends the marks of a block that are `over`. Returns whether there was one.
+    pub(crate) fn end(&mut self, map: &mut BlockMap, id: BlockId, over: impl Fn(&CorruptMark) -> bool) -> bool {
+        let Some(marks) = self.blocks.get_mut(&id) else {
+            return false;
+        };
+        let before = marks.len();
+        marks.retain(|mark| !over(mark));
+        let left = marks.len();
+        if left == 0 {
+            self.blocks.remove(&id);
+            map.set_flag(id, Flag::Corrupt, false);
         }
-        let held = self.holds(id, node);
-        let Some(block) = self.blocks.get(id).map(|record| record.view(id).block) else {
-            return;
-        };
-        let Some(mark) = self
-            .corrupt
-            .get_mut(&id.0)
-            .and_then(|list| list.iter_mut().find(|mark| mark.node == node))
-        else {
-            return;
-        };
-        if mark.reason != CorruptReason::Reported {
-            let block = mark.block;
-            self.order_deletion(node, block);
-            self.remove_replica_of_node(id, node);
-        } else if self.mutation.is(Mutant::OrderEndsMark) {
-            self.order_deletion(node, block);
-            self.remove_replica_of_node(id, node);
-            self.end_marks(id, |mark| mark.node == node);
-        } else if held && !mark.ordered {
-            debug_assert!(self.populating, "who keeps no queues deletes nothing");
+        left < before
+    }
+
+    /// The block is not in the map any more.
+    pub(crate) fn remove(&mut self, id: BlockId) {
+        self.blocks.remove(&id);
+    }
+
+    /// The deletion of a reported replica is ordered.
+    pub(crate) fn note_order(&mut self, id: BlockId, node: DatanodeIndex) {
+        let marks = self.blocks.get_mut(&id).into_iter().flatten();
+        for mark in marks.filter(|mark| mark.node == node) {
+            debug_assert!(
+                mark.reason == CorruptReason::Reported,
+                "a derived mark ends with the order"
+            );
             mark.ordered = true;
-            self.order_deletion(node, block);
         }
     }
 
     /// The mark's order is void: it did not leave, or the replica was seen after it.
-    pub(crate) fn forget_corrupt_order(&mut self, id: BlockId, node: DatanodeIndex) {
-        let marks = self.corrupt.get_mut(&id.0).into_iter().flatten();
+    pub(crate) fn forget_order(&mut self, id: BlockId, node: DatanodeIndex) {
+        let marks = self.blocks.get_mut(&id).into_iter().flatten();
         for mark in marks.filter(|mark| mark.node == node) {
             mark.ordered = false;
         }
     }
 
     /// After a change of role nothing is ordered.
-    pub(crate) fn forget_corrupt_orders(&mut self) {
-        for mark in self.corrupt.values_mut().flatten() {
+    pub(crate) fn forget_orders(&mut self) {
+        for mark in self.blocks.values_mut().flatten() {
             mark.ordered = false;
         }
     }
 
-    /// Ends the marks of a block that are `over`.
-    pub(crate) fn end_marks(&mut self, id: BlockId, over: impl Fn(&CorruptMark) -> bool) {
-        let Some(list) = self.corrupt.get_mut(&id.0) else {
-            return;
-        };
-        let before = list.len();
-        list.retain(|mark| !over(mark));
-        let left = list.len();
-        if left == 0 {
-            self.corrupt.remove(&id.0);
-            if let Some(record) = self.blocks.get_mut(id) {
-                record.set_flag(Flag::Corrupt, false);
+    /// Panics when an invariant of the module does not hold.
+    pub(crate) fn check(&self, map: &BlockMap) {
+        for (&id, marks) in &self.blocks {
+            assert!(!marks.is_empty(), "block {id} is listed as corrupt without a replica");
+            match map.get(id) {
+                Some(record) => assert!(record.flag(Flag::Corrupt), "corrupt flag of {id}"),
+                None => assert!(
+                    marks.iter().all(|mark| mark.reason == CorruptReason::Reported),
+                    "block {id} is in no file, and so a report can't show that its replica differs from it"
+                ),
+            }
+            for (at, mark) in marks.iter().enumerate() {
+                assert_eq!(mark.block.id, id, "a mark stands at another block");
+                assert!(
+                    marks
+                        .iter()
+                        .skip(at.saturating_add(1))
+                        .all(|other| other.node != mark.node),
+                    "block {id} is marked twice on one node"
+                );
+                assert!(
+                    !mark.ordered || mark.reason == CorruptReason::Reported,
+                    "block {id}: a derived mark ends with the order"
+                );
             }
         }
-        if left < before {
-            self.update_safe(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{BlockState, NewBlock};
+    use hathi_formats::ids::{GenerationStamp, InodeId};
+
+    const NODE: DatanodeIndex = DatanodeIndex(1);
+    const OTHER: DatanodeIndex = DatanodeIndex(2);
+
+    fn block(stamp: u64) -> Block {
+        Block {
+            id: BlockId(1 << 31),
+            num_bytes: 1,
+            generation_stamp: GenerationStamp(stamp),
         }
     }
 
-    /// A complete replica was received. A complaint from the time when it was written is over.
-    pub(crate) fn end_marks_of_writing(&mut self, node: DatanodeIndex, replica: &ReportedReplica) {
-        let received = replica.block;
-        let Some(record) = self.blocks.get(received.id) else {
-            return;
-        };
-        let fits = replica.state == ReplicaState::Finalized
-            && record.generation_stamp() == received.generation_stamp.0
-            && (!record.has_final_length() || record.num_bytes() == received.num_bytes);
-        if record.flag(Flag::Corrupt) && fits {
-            self.end_marks(received.id, |mark| mark.node == node && mark.while_written);
-        }
-    }
-
-    /// A full report of a node ended. Ends the marks on replicas that two of them in a row did not show.
-    pub(crate) fn end_marks_of_absent(&mut self, node: DatanodeIndex) {
-        let reported_twice_since = self
-            .datanodes
-            .get(node)
-            .into_iter()
-            .flat_map(|node| node.storages.iter())
-            .filter_map(|&storage| self.datanodes.storage(storage))
-            .filter(|storage| !storage.failed)
-            .map(|storage| storage.last_reports[0])
-            .min()
-            .unwrap_or(0);
-        let over: Vec<i64> = self
-            .corrupt
-            .iter()
-            .filter(|(id, list)| {
-                list.iter()
-                    .any(|mark| mark.node == node && mark.since_report < reported_twice_since)
-                    && !self.holds(BlockId(**id), node)
-                    && !list.iter().any(|mark| self.is_from_the_future(mark.block))
-            })
-            .map(|(&id, _)| id)
-            .collect();
-        for id in over {
-            self.end_marks(BlockId(id), |mark| mark.node == node);
-        }
-    }
-
-    /// How many replicas were newly found to be bad since the start.
-    #[must_use]
-    pub fn corrupt_news(&self) -> u64 {
-        self.corrupt_news
-    }
-
-    /// Replicas that somebody found to be bad, of blocks with an id above `after`, at most about `max`: as they were named,
-    /// and where. For other NameNodes.
-    #[must_use]
-    pub fn reported_corrupt(&self, after: Option<BlockId>, max: usize) -> Vec<(Block, Vec<StorageIndex>)> {
-        let from = after.map_or(i64::MIN, |id| id.0.saturating_add(1));
-        let blocks = self.corrupt.range(from..).filter_map(|(&id, list)| {
-            let block = self.block(BlockId(id))?.block;
-            let reported = list.iter().filter(|mark| mark.reason == CorruptReason::Reported);
-            let on: Vec<StorageIndex> = reported
-                .filter_map(|mark| self.storage_of_mark(block.id, mark))
-                .collect();
-            (!on.is_empty()).then_some((block, on))
+    fn map_with(stamp: u64, state: BlockState) -> BlockMap {
+        let mut map = BlockMap::default();
+        map.insert(NewBlock {
+            block: block(stamp),
+            inode: InodeId(20_000),
+            replication: 1,
+            state,
         });
-        blocks.take(max).collect()
+        map
     }
 
-    fn storage_of_mark(&self, id: BlockId, mark: &CorruptMark) -> Option<StorageIndex> {
-        let held = self
-            .replicas(id)
-            .into_iter()
-            .find(|&storage| self.is_on(storage, mark.node));
-        held.or_else(|| self.datanodes.get(mark.node)?.storages.first().copied())
+    fn flag(map: &BlockMap) -> bool {
+        map.get(block(0).id).unwrap().flag(Flag::Corrupt)
+    }
+
+    #[test]
+    fn a_report_does_not_undo_what_a_reader_found() {
+        let mut map = map_with(1001, BlockState::Complete);
+        let mut corrupt = CorruptReplicas::default();
+        let since = ReportSequence::default();
+        corrupt.mark(&mut map, block(1001), NODE, CorruptReason::Reported, since);
+        corrupt.mark(&mut map, block(1001), NODE, CorruptReason::Size, since);
+        corrupt.mark(&mut map, block(1000), OTHER, CorruptReason::Size, since);
+        corrupt.mark(&mut map, block(1000), OTHER, CorruptReason::GenerationStamp, since);
+        let reasons: Vec<_> = corrupt.of(block(0).id).iter().map(|mark| mark.reason).collect();
+        assert_eq!(reasons, [CorruptReason::Reported, CorruptReason::GenerationStamp]);
+        corrupt.check(&map);
+        assert!(flag(&map));
+        assert!(corrupt.end(&mut map, block(0).id, |mark| mark.node == NODE));
+        assert!(flag(&map), "the other replica is corrupt still");
+        assert!(!corrupt.end(&mut map, block(0).id, |mark| mark.node == NODE));
+        assert!(corrupt.end(&mut map, block(0).id, |_| true));
+        assert!(!flag(&map) && corrupt.is_empty());
+        corrupt.check(&map);
+    }
+
+    #[test]
+    fn an_early_mark_counts_when_the_block_comes_with_no_newer_stamp() {
+        for (stamp, counts) in [(1001, true), (1002, false)] {
+            let mut corrupt = CorruptReplicas::default();
+            let since = ReportSequence::default();
+            let marked = corrupt.mark_early(&mut BlockMap::default(), block(1001), NODE, since);
+            assert_eq!(marked, Ok(()));
+            let mut map = map_with(stamp, BlockState::Complete);
+            corrupt.adopt(&mut map, block(stamp));
+            assert_eq!((flag(&map), corrupt.is_marked(block(0).id, NODE)), (counts, counts));
+            corrupt.check(&map);
+        }
+    }
+
+    #[test]
+    fn orders_are_forgotten_and_marks_are_not() {
+        let mut map = map_with(1001, BlockState::UnderConstruction);
+        let mut corrupt = CorruptReplicas::default();
+        corrupt.mark(
+            &mut map,
+            block(1001),
+            NODE,
+            CorruptReason::Reported,
+            ReportSequence::default(),
+        );
+        let mark = |corrupt: &CorruptReplicas| corrupt.of(block(0).id)[0];
+        assert!(mark(&corrupt).while_written && !mark(&corrupt).ordered);
+        corrupt.note_order(block(0).id, NODE);
+        assert!(mark(&corrupt).ordered);
+        corrupt.forget_order(block(0).id, OTHER);
+        assert!(mark(&corrupt).ordered);
+        corrupt.forget_orders();
+        assert!(!mark(&corrupt).ordered && corrupt.is_reported(block(0).id, NODE));
     }
 }

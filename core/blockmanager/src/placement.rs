@@ -5,9 +5,9 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
-use crate::datanodes::{AdminState, Datanode};
-use crate::manager::BlockManager;
-use crate::types::{BlockManagerError, DatanodeIndex, Now, StorageIndex};
+use crate::datanodes::{AdminState, Datanode, Datanodes};
+use crate::rng::Rng;
+use crate::types::{BlockManagerConfig, BlockManagerError, DatanodeIndex, Now, StorageIndex};
 use hathi_formats::conf::split_host_and_port;
 use hathi_formats::proto::hdfs::StorageTypeProto;
 use smallvec::SmallVec;
@@ -79,58 +79,68 @@ fn is_busy(node: &Datanode, max_load: Option<f64>) -> bool {
     max_load.is_some_and(|max_load| f64::from(node.xceivers) > max_load)
 }
 
-impl BlockManager {
-    /// Storages for new replicas (`chooseTarget4NewBlock`, `getAdditionalDatanode`), in the order of a pipeline. They
-    /// are fewer than asked for when there are no more. It is an error when there is none although some were asked for.
-    pub fn choose_targets(
-        &mut self,
-        request: &PlacementRequest<'_>,
-        now: Now,
-    ) -> Result<Vec<StorageIndex>, BlockManagerError> {
-        self.now = now;
-        if request.count == 0 {
-            return Ok(Vec::new());
-        }
-        // A client may ask for any number. No node gets two replicas.
-        let request = &PlacementRequest {
-            count: request.count.min(self.datanodes.live.len().max(1)),
-            ..*request
-        };
-        let max_load = self.max_load();
-        let mut results = self.choose(request, now, self.config.avoid_stale_for_write, max_load);
-        if results.len() < request.count && self.config.avoid_stale_for_write {
-            results = self.choose(request, now, false, max_load);
-        }
-        // The known number of xceivers is that of the last heartbeat, and in a small cluster one more writer makes a
-        // node look busy. A block that avoids it would lack a replica for a long time, because missing replicas are
-        // made up for a few blocks at a time. So busy nodes are taken here rather than none. Hadoop leaves them out
-        // even then.
-        if results.len() < request.count && self.any_is_busy(max_load) {
-            results = self.choose(request, now, false, None);
-        }
-        if results.is_empty() && request.chosen.is_empty() {
-            let running = self.datanodes.live.len();
-            let excluded = request.excluded.len();
-            return Err(BlockManagerError::NotEnoughTargets {
-                found: 0,
-                wanted: usize::from(self.config.min_replication),
-                detail: format!(
-                    "There are {running} datanode(s) running and {excluded} node(s) are excluded in this operation."
-                ),
-            });
-        }
-        Ok(results)
-    }
+/// What a choice depends on besides the request.
+struct Placement<'a> {
+    datanodes: &'a Datanodes,
+    config: &'a BlockManagerConfig,
+    rng: &'a mut Rng,
+}
 
+/// Storages for new replicas, in the order of a pipeline. They are fewer than asked for when there are no more. It is an
+/// error when there is none although some were asked for.
+pub(crate) fn choose_targets(
+    datanodes: &Datanodes,
+    config: &BlockManagerConfig,
+    rng: &mut Rng,
+    request: &PlacementRequest<'_>,
+    now: Now,
+) -> Result<Vec<StorageIndex>, BlockManagerError> {
+    if request.count == 0 {
+        return Ok(Vec::new());
+    }
+    // A client may ask for any number. No node gets two replicas.
+    let request = &PlacementRequest {
+        count: request.count.min(datanodes.live().len().max(1)),
+        ..*request
+    };
+    let mut placement = Placement { datanodes, config, rng };
+    let max_load = placement.max_load();
+    let mut results = placement.choose(request, now, config.avoid_stale_for_write, max_load);
+    if results.len() < request.count && config.avoid_stale_for_write {
+        results = placement.choose(request, now, false, max_load);
+    }
+    // The known number of xceivers is that of the last heartbeat, and in a small cluster one more writer makes a
+    // node look busy. A block that avoids it would lack a replica for a long time, because missing replicas are
+    // made up for a few blocks at a time. So busy nodes are taken here rather than none. Hadoop leaves them out
+    // even then.
+    if results.len() < request.count && placement.any_is_busy(max_load) {
+        results = placement.choose(request, now, false, None);
+    }
+    debug_assert!(results.len() <= request.count, "no more than were asked for");
+    if results.is_empty() && request.chosen.is_empty() {
+        let running = datanodes.live().len();
+        let excluded = request.excluded.len();
+        return Err(BlockManagerError::NotEnoughTargets {
+            found: 0,
+            wanted: usize::from(config.min_replication),
+            detail: format!(
+                "There are {running} datanode(s) running and {excluded} node(s) are excluded in this operation."
+            ),
+        });
+    }
+    Ok(results)
+}
+
+impl Placement<'_> {
     /// Mean number of xceivers of live nodes times the factor. `None`: the load does not matter.
     fn max_load(&self) -> Option<f64> {
-        let mean = self.datanodes.live_xceivers as f64 / self.datanodes.live.len().max(1) as f64;
+        let mean = self.datanodes.live_xceivers() as f64 / self.datanodes.live().len().max(1) as f64;
         let max_load = mean * self.config.load_factor;
         (self.config.consider_load && max_load > 0.0).then_some(max_load)
     }
 
     fn any_is_busy(&self, max_load: Option<f64>) -> bool {
-        let mut live = self.datanodes.live.iter();
+        let mut live = self.datanodes.live().iter();
         live.any(|&index| self.datanodes.get(index).is_some_and(|node| is_busy(node, max_load)))
     }
 
@@ -176,7 +186,7 @@ impl BlockManager {
         let local_rack = writer
             .and_then(|host| self.datanodes.rack_of_host(host))
             .map(str::to_owned);
-        if request.avoid_local_node && self.datanodes.live.len() > local.len() {
+        if request.avoid_local_node && self.datanodes.live().len() > local.len() {
             choice.out.extend(&local);
         }
         self.choose_favored(&mut choice);
@@ -250,13 +260,13 @@ impl BlockManager {
 
     /// Takes a random node on one of these racks.
     fn take_random(&mut self, choice: &mut Choice<'_>, rack: &Rack) -> bool {
-        let live = self.datanodes.live.len();
+        let live = self.datanodes.live().len();
         if live == 0 {
             return false;
         }
         // First a few random tries, which are uniform and nearly always enough. Then all nodes in turn.
         for _ in 0..8 {
-            let Some(&node) = self.datanodes.live.get(self.rng.below(live)) else {
+            let Some(&node) = self.datanodes.live().get(self.rng.below(live)) else {
                 break;
             };
             if self.rack_fits(node, rack) && self.take(choice, node) {
@@ -265,7 +275,7 @@ impl BlockManager {
         }
         let mut rest: Vec<DatanodeIndex> = self
             .datanodes
-            .live
+            .live()
             .iter()
             .copied()
             .filter(|&node| self.rack_fits(node, rack))
@@ -356,7 +366,7 @@ impl BlockManager {
         if !node.alive || node.admin_state != AdminState::Normal {
             return false;
         }
-        if choice.avoid_stale && node.is_stale(&self.config, choice.now) {
+        if choice.avoid_stale && node.is_stale(self.config, choice.now) {
             return false;
         }
         if is_busy(node, choice.max_load) {

@@ -1,6 +1,7 @@
 //! Safe mode after a start, and the administrator's (`BlockManagerSafeMode`).
 //!
-//! The totals are kept always, in safe mode or not: they are cheap, and a standby's move with the edits.
+//! It decides by counts that it is told: of blocks, which the block map keeps always, in safe mode or not, and of live
+//! DataNodes.
 //!
 //! ```text
 //! Initializing ─ activate ─► PendingThreshold ─ thresholds ─► Extension ─ time ─► Off
@@ -12,13 +13,13 @@
 //! A NameNode that takes over from another active serves without the extension, which Hadoop's does not: its thresholds
 //! are met. The purpose of the extension is that nothing is copied before the slowest DataNodes have reported. For
 //! this, only the copying waits.
+//!
+//! Invariants ([`SafeMode::check`]): the extension runs from a moment; bytes of the future are a block's; what will end
+//! by itself is on.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
-use crate::blocks::Flag;
-use crate::manager::BlockManager;
 use crate::types::{BlockManagerConfig, Now};
-use hathi_formats::ids::BlockId;
 
 /// State of start-up safe mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,21 +34,29 @@ pub enum SafeModeStatus {
     Off,
 }
 
+/// What safe mode waits for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reported {
+    /// Number of complete blocks.
+    pub(crate) complete: u64,
+    /// Number of complete blocks with the minimum of live replicas.
+    pub(crate) safe: u64,
+    /// Number of live DataNodes.
+    pub(crate) live_datanodes: usize,
+}
+
 /// Safe mode.
 #[derive(Clone, Debug)]
-pub struct SafeMode {
+pub(crate) struct SafeMode {
     status: SafeModeStatus,
     /// Whether an administrator asked for it.
     manual: bool,
     /// Whether the NameNode's disks are short of room. This may be lost: the shell looks again every few seconds.
     low_resources: bool,
-    /// Number of complete blocks.
-    pub(crate) total: u64,
-    /// Number of complete blocks with the minimum of live replicas.
-    pub(crate) safe: u64,
     /// Number of reported blocks with stamps that the namespace has not handed out.
-    pub(crate) in_future_blocks: u64,
-    pub(crate) in_future_bytes: u64,
+    in_future_blocks: u64,
+    /// Their bytes.
+    in_future_bytes: u64,
     /// When the thresholds were reached, if there was anything to wait for.
     reached_ms: Option<u64>,
     took_over: bool,
@@ -62,8 +71,6 @@ impl SafeMode {
             status: SafeModeStatus::Initializing,
             manual: false,
             low_resources: false,
-            total: 0,
-            safe: 0,
             in_future_blocks: 0,
             in_future_bytes: 0,
             reached_ms: None,
@@ -75,20 +82,17 @@ impl SafeMode {
     }
 
     /// State of start-up safe mode.
-    #[must_use]
-    pub fn status(&self) -> SafeModeStatus {
+    pub(crate) fn status(&self) -> SafeModeStatus {
         self.status
     }
 
     /// Whether safe mode of any kind is on.
-    #[must_use]
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.manual || self.low_resources || self.status != SafeModeStatus::Off
     }
 
     /// Whether clients would meet safe mode if this NameNode took over now.
-    #[must_use]
-    pub fn would_stay_on(&self) -> bool {
+    pub(crate) fn would_stay_on(&self) -> bool {
         let extension_alone = self.status == SafeModeStatus::Extension && self.in_future_bytes == 0;
         self.manual || self.low_resources || self.status != SafeModeStatus::Off && !extension_alone
     }
@@ -108,38 +112,38 @@ impl SafeMode {
     }
 
     /// Whether start-up safe mode is on.
-    #[must_use]
-    pub fn is_startup(&self) -> bool {
+    pub(crate) fn is_startup(&self) -> bool {
         self.status != SafeModeStatus::Off
     }
 
     /// Whether only start-up safe mode is on (`FSNamesystem.isInStartupSafeMode`). It ends by itself.
-    #[must_use]
-    pub fn is_startup_alone(&self) -> bool {
+    pub(crate) fn is_startup_alone(&self) -> bool {
         self.is_startup() && !self.manual && !self.low_resources
     }
 
     /// Rounded down as in Hadoop, so a single block is not waited for.
-    fn threshold_blocks(&self) -> u64 {
-        (self.total as f64 * self.threshold) as u64
+    fn threshold_blocks(&self, reported: Reported) -> u64 {
+        (reported.complete as f64 * self.threshold) as u64
     }
 
-    fn thresholds_met(&self, live_datanodes: usize) -> bool {
-        self.safe >= self.threshold_blocks() && live_datanodes >= self.min_datanodes
+    fn thresholds_met(&self, reported: Reported) -> bool {
+        reported.safe >= self.threshold_blocks(reported) && reported.live_datanodes >= self.min_datanodes
     }
 
-    pub(crate) fn activate(&mut self, live_datanodes: usize, now: Now) {
+    /// The namespace is loaded.
+    pub(crate) fn activate(&mut self, reported: Reported, now: Now) {
         self.status = SafeModeStatus::PendingThreshold;
-        self.check(live_datanodes, now);
+        self.update(reported, now);
     }
 
     /// Checks whether the thresholds were reached or lost, and whether the extension is over.
-    pub(crate) fn check(&mut self, live_datanodes: usize, now: Now) {
-        let met = self.thresholds_met(live_datanodes);
+    pub(crate) fn update(&mut self, reported: Reported, now: Now) {
+        debug_assert!(reported.safe <= reported.complete, "what is safe is complete");
+        let met = self.thresholds_met(reported);
         match self.status {
             SafeModeStatus::Initializing | SafeModeStatus::Off => {}
             SafeModeStatus::PendingThreshold if met => {
-                if self.total == 0 || self.extension_ms == 0 {
+                if reported.complete == 0 || self.extension_ms == 0 {
                     self.leave_if_nothing_is_ahead();
                 } else {
                     self.status = SafeModeStatus::Extension;
@@ -166,6 +170,17 @@ impl SafeMode {
         }
     }
 
+    /// A DataNode has reported a replica of a stamp that the namespace has not handed out. Its length may be anything.
+    pub(crate) fn note_future(&mut self, num_bytes: u64) {
+        debug_assert!(self.is_startup(), "later nothing waits for an administrator");
+        self.in_future_blocks = self.in_future_blocks.saturating_add(1);
+        self.in_future_bytes = self.in_future_bytes.saturating_add(num_bytes);
+    }
+
+    pub(crate) fn in_future_blocks(&self) -> u64 {
+        self.in_future_blocks
+    }
+
     pub(crate) fn enter(&mut self) {
         self.manual = true;
     }
@@ -180,6 +195,7 @@ impl SafeMode {
         self.low_resources = false;
     }
 
+    /// Leaves safe mode of any kind. Returns false when blocks from the future forbid it.
     pub(crate) fn leave(&mut self, force: bool) -> bool {
         if !force && self.in_future_bytes > 0 && self.status != SafeModeStatus::Off {
             return false;
@@ -195,14 +211,8 @@ impl SafeMode {
         true
     }
 
-    /// Panics when the totals contradict each other. Then safe mode would end too early, or never.
-    pub(crate) fn check_totals(&self) {
-        assert!(
-            self.safe <= self.total,
-            "{} of {} blocks are safe",
-            self.safe,
-            self.total
-        );
+    /// Panics when an invariant of the module does not hold. Then safe mode would end too early, or never.
+    pub(crate) fn check(&self) {
         assert!(
             self.in_future_bytes == 0 || self.in_future_blocks > 0,
             "bytes of the future without a block"
@@ -218,8 +228,7 @@ impl SafeMode {
     }
 
     /// The hint in the exception (`BlockManagerSafeMode.getSafeModeTip`).
-    #[must_use]
-    pub fn tip(&self, live_datanodes: usize, now_ms: u64) -> String {
+    pub(crate) fn tip(&self, reported: Reported, now_ms: u64) -> String {
         if self.low_resources {
             return "Resources are low on NN. Please add or free up more resources then turn off safe mode manually. \
                     NOTE:  If you turn off safe mode before adding resources, the NN will immediately return to safe mode. \
@@ -231,19 +240,23 @@ impl SafeMode {
                 .to_owned();
         }
         let mut text = String::new();
-        let threshold = self.threshold_blocks();
-        if self.safe < threshold {
+        let threshold = self.threshold_blocks(reported);
+        let Reported {
+            complete,
+            safe,
+            live_datanodes,
+        } = reported;
+        if safe < threshold {
             text.push_str(&format!(
-                "The reported blocks {} needs additional {} blocks to reach the threshold {:.4} of total blocks {}.\n",
-                self.safe,
-                threshold.saturating_sub(self.safe),
+                "The reported blocks {safe} needs additional {} blocks to reach the threshold {:.4} of total blocks \
+                 {complete}.\n",
+                threshold.saturating_sub(safe),
                 self.threshold,
-                self.total
             ));
         } else {
             text.push_str(&format!(
-                "The reported blocks {} has reached the threshold {:.4} of total blocks {}. ",
-                self.safe, self.threshold, self.total
+                "The reported blocks {safe} has reached the threshold {:.4} of total blocks {complete}. ",
+                self.threshold
             ));
         }
         if self.min_datanodes == 0 {
@@ -282,110 +295,6 @@ impl SafeMode {
     }
 }
 
-impl BlockManager {
-    /// The namespace is loaded, and safe mode begins to count.
-    pub fn activate_safe_mode(&mut self, now: Now) {
-        self.now = now;
-        self.listening_since_ms = Some(now.monotonic_ms);
-        self.safe_mode.activate(self.datanodes.live.len(), now);
-        self.check_safe_mode();
-    }
-
-    pub(crate) fn check_safe_mode(&mut self) {
-        self.safe_mode.check(self.datanodes.live.len(), self.now);
-        self.after_safe_mode_change();
-    }
-
-    fn after_safe_mode_change(&mut self) {
-        if self.active && !self.populating && !self.safe_mode.is_on() {
-            self.start_queues();
-        }
-    }
-
-    /// Checks again whether a complete block counts as safe.
-    pub(crate) fn update_safe(&mut self, id: BlockId) {
-        let Some(record) = self.blocks.get(id) else {
-            return;
-        };
-        let was = record.flag(Flag::Safe);
-        let is = record.is_complete() && self.has_min_replicas(id);
-        if was == is {
-            return;
-        }
-        if let Some(record) = self.blocks.get_mut(id) {
-            record.set_flag(Flag::Safe, is);
-        }
-        if is {
-            self.safe_mode.safe = self.safe_mode.safe.saturating_add(1);
-        } else {
-            debug_assert!(self.safe_mode.safe > 0, "it was counted");
-            self.safe_mode.safe = self.safe_mode.safe.saturating_sub(1);
-        }
-        debug_assert!(
-            self.safe_mode.safe <= self.safe_mode.total,
-            "what is safe is complete, and counted as such"
-        );
-        if self.safe_mode.is_startup() {
-            self.check_safe_mode();
-        }
-    }
-
-    /// Whether safe mode of any kind is on.
-    #[must_use]
-    pub fn in_safe_mode(&self) -> bool {
-        self.safe_mode.is_on()
-    }
-
-    /// This NameNode becomes active instead of another one that served until now. Safe mode ends with the thresholds.
-    pub fn take_over(&mut self) {
-        self.safe_mode.take_over();
-        self.after_safe_mode_change();
-    }
-
-    /// Whether clients would meet safe mode if this NameNode took over now.
-    #[must_use]
-    pub fn would_be_in_safe_mode(&self) -> bool {
-        self.safe_mode.would_stay_on()
-    }
-
-    /// Whether safe mode is on because of the start, and not for an administrator or a full disk.
-    #[must_use]
-    pub fn in_startup_safe_mode(&self) -> bool {
-        self.safe_mode.is_startup_alone()
-    }
-
-    /// State of start-up safe mode.
-    #[must_use]
-    pub fn safe_mode_status(&self) -> SafeModeStatus {
-        self.safe_mode.status()
-    }
-
-    /// The text of a `SafeModeException`'s second half (`getSafeModeTip`).
-    #[must_use]
-    pub fn safe_mode_tip(&self) -> String {
-        self.safe_mode.tip(self.datanodes.live.len(), self.now.monotonic_ms)
-    }
-
-    /// `dfsadmin -safemode enter`.
-    pub fn enter_safe_mode(&mut self) {
-        self.safe_mode.enter();
-    }
-
-    /// The disks of the active are short of room (`FSNamesystem.enterSafeMode(true)`). Returns false when this is known
-    /// already.
-    pub fn enter_low_resources_safe_mode(&mut self) -> bool {
-        self.safe_mode.enter_for_low_resources()
-    }
-
-    /// `dfsadmin -safemode leave` or `forceExit`. False when blocks from the future forbid it.
-    pub fn leave_safe_mode(&mut self, force: bool, now: Now) -> bool {
-        self.now = now;
-        let left = self.safe_mode.leave(force);
-        self.after_safe_mode_change();
-        left
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,17 +313,24 @@ mod tests {
         })
     }
 
+    fn reported(safe: u64, complete: u64, live_datanodes: usize) -> Reported {
+        Reported {
+            complete,
+            safe,
+            live_datanodes,
+        }
+    }
+
     #[test]
     fn who_takes_over_waits_for_the_thresholds_alone() {
         let mut mode = safe_mode(30_000);
-        mode.total = 10;
-        mode.activate(0, at(0));
-        mode.safe = 10;
-        mode.check(1, at(1));
+        mode.activate(reported(0, 10, 0), at(0));
+        mode.update(reported(10, 10, 1), at(1));
         assert!(mode.is_on() && !mode.would_stay_on());
-        mode.in_future_bytes = 5;
+        mode.note_future(5);
         mode.take_over();
         assert!(mode.is_on() && mode.would_stay_on());
+        mode.check();
         mode.in_future_bytes = 0;
         mode.take_over();
         assert!(!mode.is_on());
@@ -423,12 +339,10 @@ mod tests {
         assert!(mode.is_on() && mode.would_stay_on());
 
         let mut early = safe_mode(30_000);
-        early.total = 10;
-        early.activate(0, at(0));
+        early.activate(reported(0, 10, 0), at(0));
         early.take_over();
         assert!(early.is_on() && early.would_stay_on());
-        early.safe = 10;
-        early.check(1, at(1));
+        early.update(reported(10, 10, 1), at(1));
         assert!(!early.is_on());
         assert_eq!(early.extension_end_ms(), 30_001);
     }
@@ -437,52 +351,44 @@ mod tests {
     fn an_empty_namespace_leaves_at_once() {
         let mut mode = safe_mode(30_000);
         assert!(mode.is_on());
-        mode.activate(0, at(0));
+        mode.activate(Reported::default(), at(0));
         assert!(!mode.is_on());
     }
 
     #[test]
     fn waits_for_blocks_and_then_for_the_extension() {
         let mut mode = safe_mode(30_000);
-        mode.total = 2000;
-        mode.activate(0, at(0));
-        mode.safe = 1997;
-        mode.check(1, at(1));
+        mode.activate(reported(0, 2000, 0), at(0));
+        mode.update(reported(1997, 2000, 1), at(1));
         assert_eq!(mode.status(), SafeModeStatus::PendingThreshold);
-        mode.safe = 1998;
-        mode.check(1, at(2));
+        mode.update(reported(1998, 2000, 1), at(2));
         assert_eq!(mode.status(), SafeModeStatus::Extension);
-        mode.safe = 1000;
-        mode.check(1, at(3));
+        mode.update(reported(1000, 2000, 1), at(3));
         assert_eq!(mode.status(), SafeModeStatus::PendingThreshold);
-        mode.safe = 2000;
-        mode.check(1, at(4));
-        mode.check(1, at(30_003));
+        mode.update(reported(2000, 2000, 1), at(4));
+        mode.update(reported(2000, 2000, 1), at(30_003));
         assert!(mode.is_on());
-        mode.check(1, at(30_004));
+        mode.update(reported(2000, 2000, 1), at(30_004));
         assert!(!mode.is_on());
     }
 
     #[test]
     fn without_extension_leaves_with_the_last_block() {
         let mut mode = safe_mode(0);
-        mode.total = 1002;
-        mode.activate(0, at(0));
-        mode.safe = 999;
-        mode.check(1, at(0));
+        mode.activate(reported(0, 1002, 0), at(0));
+        mode.update(reported(999, 1002, 1), at(0));
         assert!(mode.is_on());
-        mode.safe = 1000;
-        mode.check(1, at(0));
+        mode.update(reported(1000, 1002, 1), at(0));
         assert!(!mode.is_on());
     }
 
     #[test]
     fn blocks_from_the_future_need_force() {
         let mut mode = safe_mode(0);
-        mode.in_future_bytes = 5;
-        mode.activate(0, at(0));
+        mode.note_future(5);
+        mode.activate(reported(0, 0, 0), at(0));
         assert!(mode.is_on());
-        assert!(mode.tip(0, 0).contains("lose 5 byte(s)"));
+        assert!(mode.tip(Reported::default(), 0).contains("lose 5 byte(s)"));
         assert!(!mode.leave(false));
         assert!(mode.leave(true));
         assert!(!mode.is_on());
@@ -491,9 +397,9 @@ mod tests {
     #[test]
     fn manual_mode_stays_until_left() {
         let mut mode = safe_mode(0);
-        mode.activate(0, at(0));
+        mode.activate(Reported::default(), at(0));
         mode.enter();
-        mode.check(5, at(100_000_000));
+        mode.update(reported(0, 0, 5), at(100_000_000));
         assert!(mode.is_on() && !mode.is_startup());
         assert!(mode.leave(false));
         assert!(!mode.is_on());
@@ -502,17 +408,17 @@ mod tests {
     #[test]
     fn an_active_short_of_room_is_in_safe_mode_until_somebody_says_otherwise() {
         let mut mode = safe_mode(0);
-        mode.activate(0, at(0));
+        mode.activate(Reported::default(), at(0));
         assert!(!mode.is_on());
         assert!(mode.enter_for_low_resources());
         assert!(!mode.enter_for_low_resources());
         assert!(mode.is_on() && mode.would_stay_on() && !mode.is_startup());
         assert!(
-            mode.tip(0, 0).starts_with("Resources are low on NN."),
+            mode.tip(Reported::default(), 0).starts_with("Resources are low on NN."),
             "{}",
-            mode.tip(0, 0)
+            mode.tip(Reported::default(), 0)
         );
-        mode.check(5, at(1_000_000));
+        mode.update(reported(0, 0, 5), at(1_000_000));
         mode.take_over();
         assert!(mode.is_on());
         assert!(mode.leave(false));

@@ -22,6 +22,10 @@ pub struct StorageIndex(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DatanodeIndex(pub u32);
 
+/// The number of a full block report of a storage: reports that begin later have higher ones. The first has 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ReportSequence(pub(crate) u64);
+
 /// State of a block (`HdfsServerConstants.BlockUCState`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockState {

@@ -15,13 +15,13 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+use super::BlockManager;
+use crate::block_map::Replicas;
 use crate::corrupt::CorruptReason;
 use crate::datanodes::Datanode;
-use crate::manager::BlockManager;
 use crate::mutant::Mutant;
-use crate::types::{BlockState, Now, ReplicaState, StorageIndex};
+use crate::types::{BlockState, ReplicaState, StorageIndex};
 use hathi_formats::ids::BlockId;
-use smallvec::SmallVec;
 
 /// Knowledge about the DataNodes that may hold a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +42,8 @@ impl BlockManager {
             return Holders::Awaited;
         };
         let mut expected = self.replicas_of_its_stamp(id);
-        let mut whole = !expected.is_empty() && expected.iter().any(|at| self.is_writable(*at));
-        if let Some(construction) = self.construction.get(&id.0) {
+        let mut whole = !expected.is_empty() && expected.iter().any(|at| self.datanodes.is_writable(*at));
+        if let Some(construction) = self.construction.get(id) {
             for replica in &construction.replicas {
                 whole |= replica.is_whole(record.generation_stamp(), &self.datanodes, &self.config, self.now);
                 if !expected.contains(&replica.storage) {
@@ -51,8 +51,8 @@ impl BlockManager {
                 }
             }
         }
-        let alive = expected.iter().filter(|at| self.is_writable(**at)).count();
-        if whole || (alive > 0 && alive >= usize::from(record.replication())) {
+        let alive = expected.iter().filter(|at| self.datanodes.is_writable(**at)).count();
+        if whole || (alive > 0 && alive >= record.wanted_storages() as usize) {
             return Holders::Known;
         }
         if expected.is_empty() {
@@ -69,17 +69,15 @@ impl BlockManager {
 
     /// The replicas received so far that have the stamp of the block. Replicas that a pipeline or an earlier recovery
     /// left behind are only in the map to be deleted, and hold nothing of the present block.
-    pub(crate) fn replicas_of_its_stamp(&self, id: BlockId) -> SmallVec<[StorageIndex; 4]> {
-        let marks = self.corrupt.get(&id.0);
+    pub(super) fn replicas_of_its_stamp(&self, id: BlockId) -> Replicas {
+        let marks = self.corrupt.of(id);
         let is_older = |storage: StorageIndex| {
-            marks.is_some_and(|marks| {
-                let mut older = marks
-                    .iter()
-                    .filter(|mark| mark.reason == CorruptReason::GenerationStamp);
-                older.any(|mark| self.is_on(storage, mark.node))
-            })
+            let mut older = marks
+                .iter()
+                .filter(|mark| mark.reason == CorruptReason::GenerationStamp);
+            older.any(|mark| self.datanodes.is_on(storage, mark.node))
         };
-        let mut replicas: SmallVec<[StorageIndex; 4]> = self.replicas(id).iter().copied().collect();
+        let mut replicas = self.blocks.replicas_of(id);
         replicas.retain(|storage| !is_older(*storage));
         replicas
     }
@@ -92,11 +90,11 @@ impl BlockManager {
         }
         let now_ms = self.now.monotonic_ms;
         let waits_since = |since_ms: u64| now_ms.saturating_sub(since_ms) < patience_ms;
-        if self.listening_since_ms.is_none_or(waits_since) && !self.has_met_all_included() {
+        if self.listening_since_ms.is_none_or(waits_since) && !self.datanodes.has_met_all_included() {
             return true;
         }
         self.datanodes.nodes().any(|(_, node)| {
-            node.alive && !self.has_spoken(node) && waits_since(node.registered_ms.max(self.active_since_ms))
+            node.alive && !self.has_spoken(node) && waits_since(node.registered_ms().max(self.active_since_ms))
         })
     }
 
@@ -106,14 +104,8 @@ impl BlockManager {
         let heard_ms = self.active_since_ms.saturating_add(self.config.heartbeat_interval_ms);
         let mut storages = node.storages.iter().filter_map(|at| self.datanodes.storage(*at));
         !node.storages.is_empty()
-            && storages.all(|storage| storage.failed || storage.report_count > 0)
-            && (node.last_update.monotonic_ms >= heard_ms || node.registered_ms >= self.active_since_ms)
-    }
-
-    /// Whether there is an include list, and each host in it has a live DataNode here.
-    fn has_met_all_included(&self) -> bool {
-        let mut included = self.hosts.included_hosts().peekable();
-        included.peek().is_some() && included.all(|host| !self.datanodes.on_host(host).is_empty())
+            && storages.all(|storage| storage.failed || storage.report_count() > 0)
+            && (node.last_update.monotonic_ms >= heard_ms || node.registered_ms() >= self.active_since_ms)
     }
 
     /// The length on which all replicas of a block under construction agree: all known ones are finalized and have the
@@ -121,7 +113,7 @@ impl BlockManager {
     #[must_use]
     pub fn finalized_length(&self, id: BlockId) -> Option<u64> {
         let record = self.blocks.get(id)?;
-        let replicas = &self.construction.get(&id.0)?.replicas;
+        let replicas = &self.construction.get(id)?.replicas;
         let length = replicas.first()?.num_bytes;
         let alike = replicas.iter().all(|replica| {
             replica.state == ReplicaState::Finalized
@@ -129,43 +121,5 @@ impl BlockManager {
                 && replica.num_bytes == length
         });
         (record.state() == BlockState::UnderConstruction && alike && self.has_min_replicas(id)).then_some(length)
-    }
-
-    /// Judges the result of a block recovery (`commitBlockSynchronization`): a length, or `None` for "no replica holds
-    /// anything", which deletes the block. Returns the reason when it is refused:
-    ///
-    /// - the block would be deleted, although a silent node was not asked. The next attempt asks every node;
-    /// - the length is below what was logged or committed, so a client was told that more bytes are there. After
-    ///   [`crate::BlockManagerConfig::heartbeat_expire_ms`] of such results no node is left that could have them, and
-    ///   the file would stay open for ever. Then the result is accepted, as Hadoop accepts it at once.
-    pub fn judge_recovery(&mut self, id: BlockId, length: Option<u64>, now: Now) -> Result<(), String> {
-        self.now = now;
-        if self.mutation.is(Mutant::ResultsUnjudged) {
-            return Ok(());
-        }
-        let patience_ms = self.config.heartbeat_expire_ms();
-        let (Some(record), Some(construction)) = (self.blocks.get(id), self.construction.get_mut(&id.0)) else {
-            return Ok(());
-        };
-        let known = record.num_bytes();
-        if length.is_none() && construction.recovery.is_some_and(|recovery| recovery.left_out) {
-            construction.ask_silent = true;
-            construction.recovery = None;
-            self.recovery_attempts.remove(&id.0);
-            return Err("a DataNode that may hold it was not asked".to_owned());
-        }
-        if length.unwrap_or(0) < known {
-            construction.ask_silent = true;
-            let since_ms = *construction.short_since_ms.get_or_insert(now.monotonic_ms);
-            if now.monotonic_ms.saturating_sub(since_ms) < patience_ms {
-                return Err(format!("{known} bytes are known to have been written"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the time where no other call does. It decides how long a report has been waited for.
-    pub fn note_time(&mut self, now: Now) {
-        self.now = now;
     }
 }

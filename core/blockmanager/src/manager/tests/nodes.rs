@@ -294,15 +294,7 @@ fn a_copy_is_ordered_anew_when_the_node_that_was_to_make_it_registers_again() {
     let mut world = one_copy_missing();
     for left in [false, true] {
         let source = (0..2)
-            .find(|&node| {
-                !world
-                    .manager
-                    .datanodes
-                    .get(world.nodes[node])
-                    .unwrap()
-                    .transfers
-                    .is_empty()
-            })
+            .find(|&node| world.manager.redundancy.orders().copies_of(world.nodes[node]) > 0)
             .unwrap();
         if left {
             assert_eq!(copies(&mut world, source), [1]);

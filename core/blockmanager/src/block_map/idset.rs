@@ -3,6 +3,7 @@
 //!
 //! Invariants: no chunk is empty; a sparse chunk is sorted, has no doubles and at most [`SPARSE_MAX`] entries.
 
+use hathi_formats::ids::BlockId;
 use std::collections::BTreeMap;
 
 /// Above this number of entries a bitmap is smaller.
@@ -22,12 +23,15 @@ pub(crate) struct BlockIdSet {
     len: usize,
 }
 
-fn split(id: i64) -> (i64, u16) {
-    (id >> 16, (id & 0xffff) as u16)
+// One for each storage.
+const _: () = assert!(size_of::<BlockIdSet>() == 32);
+
+fn split(id: BlockId) -> (i64, u16) {
+    (id.0 >> 16, (id.0 & 0xffff) as u16)
 }
 
-fn join(high: i64, low: u16) -> i64 {
-    (high << 16) | i64::from(low)
+fn join(high: i64, low: u16) -> BlockId {
+    BlockId((high << 16) | i64::from(low))
 }
 
 impl Chunk {
@@ -138,13 +142,13 @@ impl BlockIdSet {
         self.len
     }
 
-    pub(crate) fn contains(&self, id: i64) -> bool {
+    pub(crate) fn contains(&self, id: BlockId) -> bool {
         let (high, low) = split(id);
         self.chunks.get(&high).is_some_and(|chunk| chunk.contains(low))
     }
 
     /// Adds an id. Returns whether it was new.
-    pub(crate) fn insert(&mut self, id: i64) -> bool {
+    pub(crate) fn insert(&mut self, id: BlockId) -> bool {
         let (high, low) = split(id);
         let new = self
             .chunks
@@ -156,7 +160,7 @@ impl BlockIdSet {
     }
 
     /// Removes an id. Returns whether it was there.
-    pub(crate) fn remove(&mut self, id: i64) -> bool {
+    pub(crate) fn remove(&mut self, id: BlockId) -> bool {
         let (high, low) = split(id);
         let Some(chunk) = self.chunks.get_mut(&high) else {
             return false;
@@ -170,7 +174,7 @@ impl BlockIdSet {
     }
 
     /// The smallest id at or above this one.
-    pub(crate) fn next(&self, from: i64) -> Option<i64> {
+    pub(crate) fn next(&self, from: BlockId) -> Option<BlockId> {
         let (high, low) = split(from);
         for (&chunk_high, chunk) in self.chunks.range(high..) {
             let start = if chunk_high == high { low } else { 0 };
@@ -228,24 +232,24 @@ mod tests {
             let mut set = BlockIdSet::default();
             let mut model = BTreeSet::new();
             for id in 0..dense {
-                set.insert(id);
+                set.insert(BlockId(id));
                 model.insert(id);
             }
             for (add, id) in ops {
                 if add {
-                    prop_assert_eq!(set.insert(id), model.insert(id));
+                    prop_assert_eq!(set.insert(BlockId(id)), model.insert(id));
                 } else {
-                    prop_assert_eq!(set.remove(id), model.remove(&id));
+                    prop_assert_eq!(set.remove(BlockId(id)), model.remove(&id));
                 }
-                prop_assert_eq!(set.contains(id), model.contains(&id));
+                prop_assert_eq!(set.contains(BlockId(id)), model.contains(&id));
             }
             set.check();
             prop_assert_eq!(set.len(), model.len());
             let mut listed = Vec::new();
-            let mut next = set.next(i64::MIN);
+            let mut next = set.next(BlockId(i64::MIN));
             while let Some(id) = next {
-                listed.push(id);
-                next = set.next(id + 1);
+                listed.push(id.0);
+                next = set.next(BlockId(id.0 + 1));
             }
             prop_assert_eq!(listed, model.into_iter().collect::<Vec<_>>());
         }
@@ -255,13 +259,13 @@ mod tests {
     fn shrinks_from_a_bitmap_to_a_list() {
         let mut set = BlockIdSet::default();
         for id in 0..10_000 {
-            set.insert(-70_000 + id);
+            set.insert(BlockId(-70_000 + id));
         }
         for id in 0..9_000 {
-            assert!(set.remove(-70_000 + id));
+            assert!(set.remove(BlockId(-70_000 + id)));
         }
         assert_eq!(set.len(), 1_000);
-        assert_eq!(set.next(i64::MIN), Some(-61_000));
+        assert_eq!(set.next(BlockId(i64::MIN)), Some(BlockId(-61_000)));
         assert!(set.heap_bytes() < 16_000);
     }
 }

@@ -3,8 +3,8 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+use super::{BlockManager, Condition};
 use crate::datanodes::AdminState;
-use crate::manager::{BlockManager, Condition};
 use crate::rng::Rng;
 use crate::types::StorageIndex;
 use hathi_formats::ids::Block;
@@ -20,11 +20,11 @@ impl BlockManager {
         let mut on: SmallVec<[StorageIndex; 4]> = SmallVec::new();
         let mut corrupt = false;
         if let Some(record) = self.blocks.get(block.id) {
-            match self.construction.get(&block.id.0) {
+            match self.construction.get(block.id) {
                 Some(construction) if !record.is_complete() && !construction.replicas.is_empty() => {
-                    on.extend(construction.replicas.iter().map(|replica| replica.storage));
+                    on.extend(construction.storages());
                     let (alive, silent): (SmallVec<[StorageIndex; 4]>, SmallVec<[StorageIndex; 4]>) =
-                        on.iter().copied().partition(|&at| self.is_writable(at));
+                        on.iter().copied().partition(|&at| self.datanodes.is_writable(at));
                     on = if alive.is_empty() { silent } else { alive };
                 }
                 _ => {
@@ -72,7 +72,7 @@ impl BlockManager {
             let (Some(storage), Some(node)) = (self.datanodes.storage(index), self.datanodes.of(index)) else {
                 continue;
             };
-            located.locs.push(self.datanodes.info(node));
+            located.locs.push(self.datanode_info(node));
             located.is_cached.push(false);
             located.storage_types.push(storage.storage_type as i32);
             located.storage_i_ds.push(storage.uuid.clone());

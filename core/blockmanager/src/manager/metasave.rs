@@ -1,7 +1,7 @@
 //! The content of `dfsadmin -metasave` (`BlockManager.metaSave`): DataNodes, and blocks that need work or get it.
 
+use super::BlockManager;
 use crate::datanodes::Datanode;
-use crate::manager::BlockManager;
 use hathi_formats::ids::BlockId;
 use std::fmt::Write as _;
 
@@ -18,32 +18,33 @@ impl BlockManager {
         // Writing to a string can't fail.
         let _ = writeln!(text, "Live Datanodes: {}", counts.live_datanodes);
         let _ = writeln!(text, "Dead Datanodes: {}", counts.dead_datanodes);
-        let waiting: Vec<i64> = self.needed.ids().collect();
+        let waiting: Vec<BlockId> = self.redundancy.low().ids().collect();
         let _ = writeln!(text, "Metasave: Blocks waiting for reconstruction: {}", waiting.len());
         self.list(&mut text, &waiting);
-        let missing: Vec<i64> = self.needed.missing(i64::MIN).collect();
+        let missing: Vec<BlockId> = self.redundancy.low().missing(None).collect();
         let _ = writeln!(text, "Metasave: Blocks currently missing: {}", missing.len());
         self.list(&mut text, &missing);
-        let postponed: Vec<i64> = self.postponed.iter().copied().collect();
+        let postponed: Vec<BlockId> = self.redundancy.postponed().iter().copied().collect();
         let _ = writeln!(
             text,
             "Mis-replicated blocks that have been postponed: {}",
             postponed.len()
         );
         self.list(&mut text, &postponed);
-        let pending: Vec<i64> = self.pending.ids().collect();
+        let pending: Vec<BlockId> = self.redundancy.pending().ids().collect();
         let _ = writeln!(text, "Metasave: Blocks being reconstructed: {}", pending.len());
         self.list(&mut text, &pending);
-        let nodes = self.datanodes.nodes().map(|(_, node)| node);
-        let deleting: Vec<&Datanode> = nodes.filter(|node| !node.invalidate.is_empty()).collect();
+        let nodes = self.datanodes.nodes();
+        let deletions = nodes.map(|(index, node)| (node, self.redundancy.orders().deletions_of(index)));
+        let deleting: Vec<(&Datanode, usize)> = deletions.filter(|(_, deletions)| *deletions > 0).collect();
         let _ = writeln!(
             text,
             "Metasave: Blocks {} waiting deletion from {} datanodes.",
             counts.pending_deletion,
             deleting.len()
         );
-        for node in deleting {
-            let _ = writeln!(text, "{}: {}", node.xfer_address(), node.invalidate.len());
+        for (node, deletions) in deleting {
+            let _ = writeln!(text, "{}: {deletions}", node.xfer_address());
         }
         let _ = writeln!(text, "Corrupt Blocks: {}", counts.corrupt);
         let _ = writeln!(
@@ -52,7 +53,7 @@ impl BlockManager {
             self.datanodes.nodes().count()
         );
         for (_, node) in self.datanodes.nodes() {
-            let info = self.datanodes.info(node);
+            let info = self.datanode_info(node);
             let _ = writeln!(
                 text,
                 "{} {} {:?} {} blocks, capacity {}, used {}, remaining {}, last contact {} ms",
@@ -69,15 +70,15 @@ impl BlockManager {
         text
     }
 
-    fn list(&self, text: &mut String, ids: &[i64]) {
+    fn list(&self, text: &mut String, ids: &[BlockId]) {
         for id in ids.iter().take(LISTED_MAX) {
-            let counts = self.count_replicas(BlockId(*id));
+            let counts = self.count_replicas(*id);
             let _ = write!(
                 text,
                 "blk_{id} (replicas: live: {} corrupt: {})",
                 counts.live, counts.corrupt
             );
-            for storage in self.replicas_of(BlockId(*id)) {
+            for storage in self.replicas_of(*id) {
                 if let Some(node) = self.datanodes.of(storage) {
                     let _ = write!(text, " {}", node.xfer_address());
                 }

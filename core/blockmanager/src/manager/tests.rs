@@ -1,6 +1,5 @@
 //! Whole stories: reports in, map and commands out.
 
-use crate::datanodes::StorageReport;
 use crate::*;
 use bytes::Bytes;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
@@ -284,7 +283,7 @@ fn what_is_not_written_after_all_takes_no_room() {
     let scheduled = |world: &World| {
         let nodes = world.nodes.iter();
         nodes
-            .map(|&node| world.manager.datanodes.get(node).unwrap().blocks_scheduled())
+            .map(|&node| world.manager.datanode(node).unwrap().blocks_scheduled())
             .collect::<Vec<_>>()
     };
     let targets = [0, 1, 2].map(|n| {

@@ -1,7 +1,7 @@
 //! Blocks that a DataNode could give away, for a balancer (`BlockManager.getBlocksWithLocations`).
 
-use crate::blocks::Flag;
-use crate::manager::{BlockManager, Condition};
+use super::{BlockManager, Condition};
+use crate::block_map::Flag;
 use crate::types::{DatanodeIndex, StorageIndex};
 use hathi_formats::ids::BlockId;
 use hathi_formats::proto::hdfs::{BlockProto, BlockWithLocationsProto, StorageTypeProto};
@@ -25,7 +25,12 @@ impl BlockManager {
             .map(|node| node.storages.clone())
             .unwrap_or_default();
         self.rng.shuffle(&mut storages);
-        let span = self.highest_id.saturating_sub(BlockId::LAST_RESERVED.0).max(1);
+        let span = self
+            .reports
+            .highest_id()
+            .0
+            .saturating_sub(BlockId::LAST_RESERVED.0)
+            .max(1);
         let start = BlockId::LAST_RESERVED.0 + self.rng.below(span as usize) as i64;
         let (mut found, mut sum, mut looked_at) = (Vec::new(), 0u64, 0);
         for storage in storages {
@@ -36,18 +41,18 @@ impl BlockManager {
                 continue;
             }
             // First from the place to the end, then from the beginning to the place.
-            for (from, to) in [(start, i64::MAX), (i64::MIN, start)] {
-                let mut next = held.blocks.next(from);
+            for (from, to) in [(start, i64::MAX), (i64::MIN, start)].map(|(from, to)| (BlockId(from), BlockId(to))) {
+                let mut next = self.blocks.next_on(storage, from);
                 while let Some(id) = next.filter(|&id| id < to) {
                     looked_at += 1;
                     if sum >= bytes || looked_at > BLOCKS_MAX {
                         return found;
                     }
-                    if let Some(block) = self.block_with_locations(BlockId(id), min_bytes) {
+                    if let Some(block) = self.block_with_locations(id, min_bytes) {
                         sum += block.block.num_bytes();
                         found.push(block);
                     }
-                    next = held.blocks.next(id + 1);
+                    next = self.blocks.next_on(storage, BlockId(id.0 + 1));
                 }
             }
         }
@@ -62,7 +67,7 @@ impl BlockManager {
         let mut with = BlockWithLocationsProto {
             block: BlockProto {
                 block_id: id.0.cast_unsigned(),
-                gen_stamp: record.generation_stamp(),
+                gen_stamp: record.generation_stamp().0,
                 num_bytes: Some(record.num_bytes()),
             },
             ..BlockWithLocationsProto::default()

@@ -1,0 +1,210 @@
+//! What edits did, while they are made, replayed, or come with an image.
+
+use super::BlockManager;
+use crate::block_map::{Flag, Record};
+use crate::construction::Held;
+use crate::types::{BlockState, NewBlock, ReplicaState, StorageIndex};
+use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
+use smallvec::SmallVec;
+
+impl BlockManager {
+    /// The namespace has a new block.
+    pub fn add_block(&mut self, new: NewBlock) {
+        let id = new.block.id;
+        if !self.blocks.insert(new) {
+            // An op was replayed over an image that has its block already. The op is newer.
+            self.blocks.set_inode(id, new.inode);
+            self.blocks.set_replication(id, new.replication);
+            self.update_block(new.block);
+            return;
+        }
+        self.reports.learn_block(id);
+        if !self.corrupt.is_empty() {
+            self.corrupt.adopt(&mut self.blocks, new.block);
+        }
+        self.process_messages(id);
+    }
+
+    /// Length or stamp of a block under construction changed (`UPDATE_BLOCKS`, `fsync`).
+    pub fn update_block(&mut self, block: Block) {
+        let Some(record) = self.blocks.get(block.id) else {
+            return;
+        };
+        let new_stamp = record.generation_stamp() != block.generation_stamp;
+        self.blocks.set_block(block);
+        if new_stamp {
+            self.drop_stale_replicas(block);
+        }
+        self.process_messages(block.id);
+    }
+
+    /// The client told the final length. The block is complete at once when enough replicas are known, or when a
+    /// recovery ended. Returns whether it is complete (`commitOrCompleteLastBlock`).
+    pub fn commit_block(&mut self, block: Block) -> bool {
+        let Some(before) = self.blocks.get(block.id).map(Record::state) else {
+            return false;
+        };
+        self.blocks.set_block(block);
+        if before == BlockState::Complete {
+            return true;
+        }
+        let recovered = before == BlockState::UnderRecovery;
+        self.blocks.set_state(block.id, BlockState::Committed);
+        self.drop_stale_replicas(block);
+        if recovered || self.has_min_replicas(block.id) {
+            self.set_complete(block.id);
+        }
+        self.process_messages(block.id);
+        self.is_complete(block.id)
+    }
+
+    /// Makes a block complete, whatever is known of its replicas (`CLOSE`, a penultimate block on replay).
+    pub fn complete_block(&mut self, block: Block) {
+        if self.blocks.get(block.id).is_none() {
+            return;
+        }
+        self.blocks.set_block(block);
+        self.drop_stale_replicas(block);
+        self.set_complete(block.id);
+        self.process_messages(block.id);
+    }
+
+    /// A complete block is written again (append, truncate). Its replicas become the expected ones.
+    pub fn reopen_block(&mut self, block: Block) {
+        let Some(old_stamp) = self.blocks.get(block.id).map(Record::generation_stamp) else {
+            return;
+        };
+        self.blocks.set_block(block);
+        self.blocks.set_state(block.id, BlockState::UnderConstruction);
+        let replicas = self.blocks.replicas_of(block.id);
+        let held = Held {
+            state: ReplicaState::Finalized,
+            generation_stamp: old_stamp,
+            num_bytes: block.num_bytes,
+        };
+        self.construction.begin(block.id);
+        for &storage in &replicas {
+            self.construction.note(block.id, storage, held, self.now, |_| false);
+        }
+        self.redundancy.pending_mut().remove(block.id);
+        self.redundancy.set_level(&mut self.blocks, block.id, None, 0);
+        for storage in replicas {
+            if let Some(node) = self.datanodes.node_of(storage) {
+                self.redundancy.orders_mut().cancel_deletion(node, block.id);
+            }
+        }
+        self.process_messages(block.id);
+    }
+
+    /// The block belongs to no file any more, so its replicas must be deleted.
+    pub fn remove_block(&mut self, id: BlockId) {
+        let Some((record, replicas)) = self.blocks.remove(id) else {
+            return;
+        };
+        let block = record.block(id);
+        for storage in replicas {
+            if let Some(node) = self.datanodes.node_of(storage) {
+                self.order_deletion(node, block);
+            }
+        }
+        self.unschedule(id);
+        self.construction.remove(id);
+        self.redundancy.remove(id, &record);
+        if record.flag(Flag::Corrupt) {
+            self.corrupt.remove(id);
+        }
+        self.reports.take(id);
+        self.check_safe_mode();
+    }
+
+    /// `setReplication`.
+    pub fn set_replication(&mut self, id: BlockId, replication: u16) {
+        self.blocks.set_replication(id, replication);
+        self.check_redundancy(id, None, None);
+    }
+
+    /// `concat` has moved the block to another file.
+    pub fn set_inode(&mut self, id: BlockId, inode: InodeId) {
+        self.blocks.set_inode(id, inode);
+    }
+
+    /// Sets the highest generation stamp that the namespace has handed out. Reports with a higher one are from the
+    /// future.
+    pub fn set_generation_stamp(&mut self, stamp: GenerationStamp) {
+        self.reports.learn_stamp(stamp);
+    }
+
+    fn set_complete(&mut self, id: BlockId) {
+        if self.blocks.get(id).is_none_or(Record::is_complete) {
+            return;
+        }
+        self.blocks.set_state(id, BlockState::Complete);
+        let expected = self.construction.remove(id);
+        debug_assert!(
+            self.blocks.get(id).is_none_or(|record| !record.flag(Flag::Needed)),
+            "only complete blocks are queued"
+        );
+        self.update_safe(id);
+        if !self.redundancy.is_kept() {
+            return;
+        }
+        // The rest of the pipeline is about to report, so no copies are needed in its place.
+        if let Some(construction) = expected {
+            let known = self.blocks.replicas_of(id);
+            let coming: SmallVec<[StorageIndex; 3]> = construction
+                .storages()
+                .filter(|storage| !known.contains(storage) && self.datanodes.is_writable(*storage))
+                .collect();
+            if !coming.is_empty() {
+                self.redundancy.expect(id, &coming, None, self.now.monotonic_ms);
+            }
+        }
+        self.check_redundancy(id, None, None);
+    }
+
+    /// Forgets replicas whose reported stamp differs from that of their block, which is not complete
+    /// (`setGenerationStampAndVerifyReplicas`).
+    fn drop_stale_replicas(&mut self, block: Block) {
+        for storage in self.construction.forget_other_stamps(block) {
+            self.remove_replica(block.id, storage);
+        }
+    }
+
+    // --- writing ---
+
+    /// Sets the pipeline that writes a block under construction (`addBlock`, `updatePipeline`).
+    pub fn set_expected_locations(&mut self, id: BlockId, on: &[StorageIndex]) {
+        let Some(record) = self.blocks.get(id) else {
+            return;
+        };
+        if record.is_complete() {
+            return;
+        }
+        let generation_stamp = record.generation_stamp();
+        self.unschedule(id);
+        self.construction.set_pipeline(id, on, generation_stamp, self.now);
+        for &storage in on {
+            self.datanodes.schedule_block(storage);
+        }
+    }
+
+    /// Stops waiting for the replicas of a block under construction that were not received. Their room is free for
+    /// other blocks (`DatanodeStorageInfo.decrementBlocksScheduled`).
+    fn unschedule(&mut self, id: BlockId) {
+        let Some(construction) = self.construction.get(id) else {
+            return;
+        };
+        let written = construction.replicas.iter();
+        for replica in written.filter(|replica| replica.state != ReplicaState::Finalized) {
+            self.datanodes.unschedule_block(replica.storage);
+        }
+    }
+
+    /// The storages on which replicas of a block under construction are expected.
+    #[must_use]
+    pub fn expected_locations(&self, id: BlockId) -> Vec<StorageIndex> {
+        self.construction
+            .get(id)
+            .map_or_else(Vec::new, |construction| construction.storages().collect())
+    }
+}
