@@ -110,6 +110,14 @@ impl Record {
         }
     }
 
+    /// Number of good storages that the block needs to be complete, where a file's blocks need `min_replication`
+    /// replicas.
+    pub(crate) fn min_storages(&self, min_replication: u16) -> u32 {
+        match self.layout() {
+            Layout::Replicated => u32::from(min_replication),
+        }
+    }
+
     pub(crate) fn state(&self) -> BlockState {
         match self.head >> STATE_SHIFT & 3 {
             0 => BlockState::Complete,

@@ -580,3 +580,167 @@ impl Datanodes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now {
+            monotonic_ms: ms,
+            wall_ms: ms,
+        }
+    }
+
+    fn register(datanodes: &mut Datanodes, n: u32, host: &str) -> DatanodeIndex {
+        let id = DatanodeIdProto {
+            ip_addr: format!("10.0.0.{n}"),
+            host_name: host.to_owned(),
+            datanode_uuid: format!("uuid-{n}"),
+            ..DatanodeIdProto::default()
+        };
+        let index = datanodes.register(id, "3.5.0", at(0));
+        datanodes.check();
+        index
+    }
+
+    fn stats(storages: &[&str], failed_volumes: u32) -> HeartbeatStats {
+        let report = |uuid: &&str| StorageReport {
+            uuid: (*uuid).to_owned(),
+            storage_type: StorageTypeProto::Disk,
+            read_only: false,
+            failed: false,
+            capacity: 10,
+            dfs_used: 0,
+            remaining: 10,
+            block_pool_used: 0,
+            non_dfs_used: 0,
+        };
+        HeartbeatStats {
+            reports: storages.iter().map(report).collect(),
+            xceivers: 3,
+            failed_volumes,
+            ..HeartbeatStats::default()
+        }
+    }
+
+    fn leaving(datanodes: &mut Datanodes) -> Vec<StorageIndex> {
+        let mut found = Vec::new();
+        while let Some(storage) = datanodes.leaving() {
+            found.push(storage);
+            datanodes.has_left();
+        }
+        found
+    }
+
+    #[test]
+    fn a_node_keeps_its_number_under_whatever_address_it_comes() {
+        let mut datanodes = Datanodes::default();
+        let one = register(&mut datanodes, 1, "one");
+        let other = register(&mut datanodes, 2, "other");
+        datanodes.heartbeat(one, stats(&["DS-1"], 0), at(1));
+        assert_eq!(register(&mut datanodes, 1, "another"), one);
+        assert_eq!(
+            (datanodes.on_host("one"), datanodes.on_host("another")),
+            (&[][..], &[one][..])
+        );
+        assert_eq!((datanodes.live(), datanodes.live_xceivers()), (&[other, one][..], 3));
+        assert_eq!(
+            datanodes.get(one).map(|node| node.storages.len()),
+            Some(1),
+            "its storages stay"
+        );
+        datanodes.bury(one);
+        datanodes.bury(one);
+        datanodes.check();
+        assert_eq!((datanodes.live(), datanodes.live_xceivers()), (&[other][..], 0));
+        assert!(datanodes.on_host("another").is_empty() && datanodes.by_uuid("uuid-1") == Some(one));
+    }
+
+    #[test]
+    fn replicas_of_the_dead_and_of_broken_volumes_are_to_be_forgotten() {
+        let mut datanodes = Datanodes::default();
+        let node = register(&mut datanodes, 1, "one");
+        datanodes.heartbeat(node, stats(&["a", "b", "c"], 0), at(1));
+        let [a, b, c] = ["a", "b", "c"].map(|uuid| datanodes.find_storage(node, uuid).unwrap());
+        // One is said to be broken, one is not spoken of any more and another volume failed.
+        let mut report = stats(&["a", "b"], 1);
+        report.reports[1].failed = true;
+        datanodes.heartbeat(node, report.clone(), at(2));
+        datanodes.heartbeat(node, report, at(3));
+        assert_eq!(leaving(&mut datanodes), [b, c]);
+        assert!(datanodes.is_writable(a) && !datanodes.is_writable(b) && !datanodes.is_writable(c));
+        datanodes.bury(node);
+        datanodes.check();
+        assert!(!datanodes.is_writable(a));
+        // It is back before all were forgotten.
+        register(&mut datanodes, 1, "one");
+        assert!(leaving(&mut datanodes).is_empty());
+        assert!(datanodes.set_admin_state(node, AdminState::InMaintenance));
+        datanodes.bury(node);
+        assert!(leaving(&mut datanodes).is_empty(), "it is expected to be away");
+    }
+
+    #[test]
+    fn a_report_vouches_only_after_a_heartbeat_of_the_term_and_not_over_its_end() {
+        let mut datanodes = Datanodes::default();
+        let node = register(&mut datanodes, 1, "one");
+        datanodes.heartbeat(node, stats(&["a"], 0), at(1));
+        let storage = datanodes.find_storage(node, "a").unwrap();
+        let is_sure = |datanodes: &Datanodes| datanodes.storage(storage).is_some_and(|one| !one.content_stale);
+        let mut sequence = 0;
+        let mut report = |datanodes: &mut Datanodes, vouches| {
+            sequence += 1;
+            datanodes.report_ended(storage, ReportSequence(sequence), vouches, at(sequence));
+            is_sure(datanodes)
+        };
+        assert!(!report(&mut datanodes, false), "no heartbeat came before it began");
+        datanodes.heard_of(node);
+        assert!(datanodes.storage(storage).unwrap().may_vouch());
+        assert!(report(&mut datanodes, true));
+        datanodes.begin_term(false);
+        assert!(!is_sure(&datanodes) && !datanodes.storage(storage).unwrap().may_vouch());
+        assert!(!report(&mut datanodes, true), "it began in the term before");
+        assert_eq!(
+            datanodes.storage(storage).unwrap().report_before_last(),
+            ReportSequence(2)
+        );
+        datanodes.begin_term(true);
+        assert!(is_sure(&datanodes));
+    }
+
+    #[test]
+    fn who_was_told_of_an_earlier_term_counts_anew_until_it_registers() {
+        let mut datanodes = Datanodes::default();
+        let told = register(&mut datanodes, 1, "one");
+        let not_told = register(&mut datanodes, 2, "other");
+        datanodes.note_told_active(told);
+        let anew = |datanodes: &Datanodes, node| datanodes.get(node).is_some_and(Datanode::counts_anew);
+        assert!(!anew(&datanodes, told));
+        datanodes.begin_term(false);
+        assert!(anew(&datanodes, told) && !anew(&datanodes, not_told));
+        register(&mut datanodes, 1, "one");
+        assert!(!anew(&datanodes, told));
+        datanodes.begin_term(false);
+        assert!(!anew(&datanodes, told), "nobody told it again");
+    }
+
+    #[test]
+    fn racks_are_those_of_live_nodes() {
+        let mut datanodes = Datanodes::default();
+        datanodes.set_rack("10.0.0.2", "/b");
+        let one = register(&mut datanodes, 1, "one");
+        register(&mut datanodes, 2, "other");
+        assert_eq!(datanodes.rack_count(), 2);
+        assert!(datanodes.set_rack("one", "/b") && !datanodes.set_rack("one", "/b"));
+        datanodes.check();
+        assert_eq!(
+            (datanodes.rack_count(), datanodes.rack_of_host("10.0.0.1")),
+            (1, Some("/b"))
+        );
+        datanodes.set_rack("one", "/c");
+        datanodes.bury(one);
+        datanodes.check();
+        assert_eq!((datanodes.rack_count(), datanodes.rack_of_host("10.0.0.1")), (1, None));
+    }
+}

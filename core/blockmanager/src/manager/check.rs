@@ -54,7 +54,7 @@ impl BlockManager {
             );
             // Between the death of a node and the end of its purge the flags may lag behind.
             if self.datanodes.leaving().is_none() {
-                let safe = record.is_complete() && self.has_min_replicas(id);
+                let safe = record.is_complete() && self.has_min(id, record);
                 assert_eq!(record.is_safe(), safe, "safe flag of {id}");
             }
         }

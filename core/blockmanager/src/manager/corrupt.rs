@@ -62,23 +62,24 @@ impl BlockManager {
         let Some(record) = self.blocks.get(id) else {
             return;
         };
-        let counts = self.count_replicas(id);
-        let left_behind = reason == CorruptReason::GenerationStamp && self.enough_to_complete(counts);
+        let counts = self.count(id, record);
+        let left_behind = reason == CorruptReason::GenerationStamp && self.enough_to_complete(record, counts);
         if self.corrupt_may_go(record, counts) || left_behind {
             self.delete_corrupt_on(id, node);
         }
         self.check_redundancy(id, None, None);
     }
 
-    fn enough_to_complete(&self, counts: NumberReplicas) -> bool {
-        counts.live.saturating_add(counts.decommissioning) >= u32::from(self.config.min_replication)
+    fn enough_to_complete(&self, record: &Record, counts: NumberReplicas) -> bool {
+        let good = counts.live.saturating_add(counts.decommissioning);
+        good >= record.min_storages(self.config.min_replication)
     }
 
     /// Whether a corrupt replica can be done without: enough others are good, or its node is needed for a good one.
     pub(super) fn corrupt_may_go(&self, record: &Record, counts: NumberReplicas) -> bool {
         let expected = record.wanted_storages();
         let enough = counts.live.saturating_add(counts.decommissioning) >= expected;
-        enough || (self.enough_to_complete(counts) && counts.live.saturating_add(counts.corrupt) > expected)
+        enough || (self.enough_to_complete(record, counts) && counts.live.saturating_add(counts.corrupt) > expected)
     }
 
     /// Deletes the corrupt replicas of a complete block that can be done without (`invalidateCorruptReplicas`): all of them
@@ -89,12 +90,12 @@ impl BlockManager {
         let Some(record) = self.blocks.get(id) else {
             return;
         };
-        let counts = self.count_replicas(id);
+        let counts = self.count(id, record);
         let stamp = record.generation_stamp();
         let all = self.corrupt_may_go(record, counts);
         let left_behind =
             |mark: &CorruptMark| mark.reason == CorruptReason::GenerationStamp && mark.block.generation_stamp < stamp;
-        let older = self.enough_to_complete(counts);
+        let older = self.enough_to_complete(record, counts);
         let marks = self.corrupt.of(id).iter();
         let nodes: SmallVec<[DatanodeIndex; 2]> = marks
             .filter(|mark| all || (older && left_behind(mark)))

@@ -1,12 +1,10 @@
 //! When a node that is to leave may go (`DatanodeAdminDefaultMonitor`).
 
 use super::BlockManager;
-use crate::block_map::Record;
 use crate::construction::ExpectedReplica;
 use crate::datanodes::AdminState;
 use crate::mutant::Mutant;
 use crate::types::{DatanodeIndex, ReplicaState, StorageIndex};
-use hathi_formats::ids::GenerationStamp;
 
 impl BlockManager {
     /// Lets nodes go whose blocks all have enough replicas elsewhere (`DatanodeAdminDefaultMonitor`).
@@ -64,14 +62,16 @@ impl BlockManager {
         };
         // Whether there is one does not depend on which is found first.
         self.construction.all().any(|(id, construction)| {
-            let stamp = self.blocks.get(id).map_or(GenerationStamp(0), Record::generation_stamp);
+            let Some(record) = self.blocks.get(id) else {
+                return false;
+            };
             let left_behind = |storage: StorageIndex| {
                 let node = self.datanodes.node_of(storage);
                 node.is_some_and(|node| self.corrupt.is_marked(id, node))
             };
             let has_all = |replica: &ExpectedReplica| {
                 replica.state != ReplicaState::Rwr
-                    && replica.generation_stamp >= stamp
+                    && replica.generation_stamp >= record.generation_stamp()
                     && !replica.is_gone(&self.datanodes)
                     && !left_behind(replica.storage)
             };
@@ -82,7 +82,7 @@ impl BlockManager {
             replicas
                 .iter()
                 .any(|replica| self.datanodes.is_on(replica.storage, leaving))
-                && stay.count() < usize::from(self.config.min_replication)
+                && stay.count() < record.min_storages(self.config.min_replication) as usize
         })
     }
 }

@@ -52,7 +52,7 @@ impl BlockManager {
         if record.generation_stamp() != ordered.generation_stamp || !self.holds(id, node) {
             return true;
         }
-        let counts = self.count_replicas(id);
+        let counts = self.count(id, &record);
         if self.corrupt.is_marked(id, node) {
             if self.corrupt_may_go(&record, counts) {
                 return true;

@@ -195,10 +195,12 @@ impl BlockManager {
     /// Number of replicas in each condition.
     #[must_use]
     pub fn count_replicas(&self, id: BlockId) -> NumberReplicas {
+        let record = self.blocks.get(id);
+        record.map_or_else(NumberReplicas::default, |record| self.count(id, record))
+    }
+
+    fn count(&self, id: BlockId, record: &Record) -> NumberReplicas {
         let mut counts = NumberReplicas::default();
-        let Some(record) = self.blocks.get(id) else {
-            return counts;
-        };
         for storage in self.blocks.replicas(record) {
             match self.condition(id, record, storage) {
                 Condition::Gone => continue,
@@ -223,16 +225,24 @@ impl BlockManager {
     /// Whether the block has at least `dfs.namenode.replication.min` good replicas (`hasMinStorage`).
     #[must_use]
     pub fn has_min_replicas(&self, id: BlockId) -> bool {
-        let counts = self.count_replicas(id);
-        counts.live + counts.decommissioning + counts.maintenance >= u32::from(self.config.min_replication)
+        self.blocks.get(id).is_some_and(|record| self.has_min(id, record))
+    }
+
+    fn has_min(&self, id: BlockId, record: &Record) -> bool {
+        let counts = self.count(id, record);
+        let good = counts.live + counts.decommissioning + counts.maintenance;
+        good >= record.min_storages(self.config.min_replication)
     }
 
     /// Whether the block has as many good replicas as append needs (`isSufficientlyReplicated`): the minimum, or one
     /// per live node if there are fewer.
     #[must_use]
     pub fn is_sufficiently_replicated(&self, id: BlockId) -> bool {
-        let wanted = (self.config.min_replication as usize).min(self.datanodes.live().len());
-        self.count_replicas(id).live as usize >= wanted
+        let Some(record) = self.blocks.get(id) else {
+            return false;
+        };
+        let min = record.min_storages(self.config.min_replication) as usize;
+        self.count(id, record).live as usize >= min.min(self.datanodes.live().len())
     }
 
     /// Whether the block is complete.

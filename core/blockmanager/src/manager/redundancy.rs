@@ -58,7 +58,7 @@ impl BlockManager {
             self.redundancy.set_level(&mut self.blocks, id, None, 0);
             return;
         }
-        let counts = self.count_replicas(id);
+        let counts = self.count(id, record);
         let expected = self.expected_live(record, counts);
         let pending = self.redundancy.pending().count(id);
         let level = if counts.live + pending < expected {
@@ -227,7 +227,7 @@ impl BlockManager {
         let Some(&record) = self.blocks.get(id) else {
             return;
         };
-        let counts = self.count_replicas(id);
+        let counts = self.count(id, &record);
         let expected = self.expected_live(&record, counts);
         let pending = self.redundancy.pending().targets(id);
         let badly_distributed = level == Level::BadlyDistributed;

@@ -88,8 +88,12 @@ impl BlockManager {
         let Some(record) = self.blocks.get(id) else {
             return;
         };
-        let safe = record.is_complete() && self.has_min_replicas(id);
-        if self.blocks.set_safe(id, safe) && self.safe_mode.is_startup() {
+        let safe = record.is_complete() && self.has_min(id, record);
+        if record.is_safe() == safe {
+            return;
+        }
+        self.blocks.set_safe(id, safe);
+        if self.safe_mode.is_startup() {
             self.check_safe_mode();
         }
     }

@@ -8,6 +8,7 @@ use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
 use hathi_formats::proto::datanode::{DatanodeCommandProto, StorageBlockReportProto};
 use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeStorageProto, StorageTypeProto};
 
+mod broken;
 mod model;
 mod nodes;
 mod safety;
