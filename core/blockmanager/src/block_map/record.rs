@@ -26,8 +26,9 @@ const LAYOUT_SHIFT: u32 = 56;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Layout {
-    /// Each storage has all bytes of the block (`CONTIGUOUS`). Of as many as the file asks for any one is enough.
-    Replicated = 0,
+    /// Each storage has all bytes of the block (`CONTIGUOUS`). Of as many as the file asks for any one is enough. Its
+    /// number is not 0, so that a record that lost it is noticed.
+    Replicated = 1,
 }
 
 /// Facts of the parts beside the map, in one bit per block, so that a common report needs no other table. Each is set
