@@ -28,7 +28,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
         "core/namespace",
         &[
             "feature",
-            "lease",
             "namespace",
             "path",
             "permission",

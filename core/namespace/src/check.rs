@@ -3,7 +3,6 @@
 //! Simulators and tests check them after every step, and debug builds now and then, because [`Namespace::check`] walks
 //! everything. A namespace that [is broken](Namespace::is_broken) is the state of no log, and keeps no invariant.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use hathi_formats::ids::InodeId;
@@ -291,25 +290,28 @@ impl Namespace {
 
     /// Open files and leases agree.
     fn check_leases(&self) {
-        let mut leased = BTreeSet::new();
-        for (holder, lease) in self.leases.iter() {
-            assert!(!lease.files.is_empty(), "{holder} has a lease of no file");
-            assert!(
-                lease.renewed_mono_ms <= self.now_mono_ms.load(Ordering::Relaxed),
-                "{holder} has renewed at a time that has not come"
+        self.leases.check(self.now_mono_ms.load(Ordering::Relaxed));
+        for (holder, file) in self.leases.leased() {
+            let slot = self.slot(file);
+            let open = slot.and_then(|slot| self.open.get(slot));
+            assert_eq!(
+                open.map(|open| &*open.client_name),
+                Some(holder),
+                "inode {file} is leased to who does not write it"
             );
-            for &file in &lease.files {
-                assert!(leased.insert(file), "inode {file} is leased twice");
-                let slot = self.inode_ids.get(file);
-                let open = slot.and_then(|slot| self.open.get(slot));
-                assert_eq!(
-                    open.map(|open| &*open.client_name),
-                    Some(holder),
-                    "inode {file} is leased to who does not write it"
-                );
-            }
         }
-        assert_eq!(leased, self.open_ids, "files that are leased, and those that are open");
+        assert_eq!(
+            self.leases.file_count(),
+            self.open.len(),
+            "files that are leased, and those that are open"
+        );
+        for &file in &self.reassigned {
+            let slot = self.slot(InodeId(file));
+            assert!(
+                slot.is_some_and(|slot| self.open.get(slot).is_some()),
+                "the lease of inode {file} was reassigned, and it is closed"
+            );
+        }
     }
 
     /// State that is kept only for logs and images.

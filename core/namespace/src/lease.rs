@@ -1,37 +1,43 @@
 //! Leases of open files (`LeaseManager`). The edits say which holder has which file. The time of a holder's last
 //! renewal is soft state, and starts anew with each active.
+//!
+//! Invariants ([`Leases::check`]): a file has one holder; a holder has a file, or it has no lease; `files` are the files
+//! of all holders; nobody has renewed at a time that has not come.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hathi_formats::ids::InodeId;
 
-use crate::namespace::Namespace;
-use crate::store::slab::Slot;
-
 #[derive(Clone, Debug)]
-pub(crate) struct Lease {
-    pub(crate) files: BTreeSet<u64>,
-    pub(crate) renewed_mono_ms: u64,
+struct Lease {
+    files: BTreeSet<InodeId>,
+    renewed_mono_ms: u64,
 }
 
 /// All leases by holder.
 #[derive(Clone, Debug)]
 pub(crate) struct Leases {
     holders: HashMap<Arc<str>, Lease, FixedState>,
+    /// The files of all holders, in the order of listings.
+    files: BTreeSet<InodeId>,
 }
 
 impl Leases {
     pub(crate) fn new() -> Self {
         Leases {
             holders: HashMap::with_hasher(FixedState::default()),
+            files: BTreeSet::new(),
         }
     }
 
-    /// Notes that `holder` writes `file`, and renews its lease. Returns the shared name.
-    pub(crate) fn add(&mut self, holder: &str, file: u64, mono_ms: u64) -> Arc<str> {
+    /// Notes that `holder` writes `file`, which nobody wrote, and renews its lease. Returns the shared name.
+    pub(crate) fn add(&mut self, holder: &str, file: InodeId, mono_ms: u64) -> Arc<str> {
+        let new = self.files.insert(file);
+        debug_assert!(new, "a file has one writer");
         if let Some((name, lease)) = self.holders.get_key_value_mut(holder) {
             lease.files.insert(file);
             lease.renewed_mono_ms = lease.renewed_mono_ms.max(mono_ms);
@@ -48,27 +54,30 @@ impl Leases {
         name
     }
 
-    pub(crate) fn remove(&mut self, holder: &str, file: u64) {
+    /// `holder` writes `file` no more. A lease of no file is over.
+    pub(crate) fn remove(&mut self, holder: &str, file: InodeId) {
         debug_assert!(self.holders.contains_key(holder), "the writer of a file has a lease");
-        if let Some(lease) = self.holders.get_mut(holder) {
-            let held = lease.files.remove(&file);
-            debug_assert!(held, "the lease of a file's writer names the file");
-            if lease.files.is_empty() {
-                self.holders.remove(holder);
-            }
+        let Some(lease) = self.holders.get_mut(holder) else {
+            return;
+        };
+        let held = lease.files.remove(&file);
+        debug_assert!(held, "the lease of a file's writer names the file");
+        if held {
+            self.files.remove(&file);
+        }
+        if lease.files.is_empty() {
+            self.holders.remove(holder);
         }
     }
 
-    pub(crate) fn get(&self, holder: &str) -> Option<&Lease> {
-        self.holders.get(holder)
-    }
-
+    /// The holder says that it is there.
     pub(crate) fn renew(&mut self, holder: &str, mono_ms: u64) {
         if let Some(lease) = self.holders.get_mut(holder) {
             lease.renewed_mono_ms = lease.renewed_mono_ms.max(mono_ms);
         }
     }
 
+    /// All holders count as if they had just said that they are there.
     pub(crate) fn renew_all(&mut self, mono_ms: u64) {
         // order: all get the same time.
         for lease in self.holders.values_mut() {
@@ -76,52 +85,49 @@ impl Leases {
         }
     }
 
+    /// Number of holders.
     pub(crate) fn len(&self) -> usize {
         self.holders.len()
     }
 
-    /// All leases, in no order. Only checks walk through them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Lease)> {
-        // order: a check looks at each by itself.
-        self.holders.iter().map(|(holder, lease)| (&**holder, lease))
+    /// Number of files that somebody writes.
+    pub(crate) fn file_count(&self) -> usize {
+        self.files.len()
     }
 
-    /// Files of holders that have not renewed for `limit_ms`, in no order.
-    fn silent(&self, mono_ms: u64, limit_ms: u64) -> impl Iterator<Item = u64> + '_ {
-        // order: `expired_leases` sorts them.
+    /// The files with ids above this one that somebody writes, in the order of ids.
+    pub(crate) fn files_after(&self, after: InodeId) -> impl Iterator<Item = InodeId> + '_ {
+        let from = (Bound::Excluded(after), Bound::Unbounded);
+        self.files.range(from).copied()
+    }
+
+    /// Number of files that a holder writes. `None`: it has no lease.
+    pub(crate) fn files_of(&self, holder: &str) -> Option<usize> {
+        self.holders.get(holder).map(|lease| lease.files.len())
+    }
+
+    /// Whether the holder has not renewed for longer than `limit_ms`, or has no lease.
+    pub(crate) fn is_silent(&self, holder: &str, mono_ms: u64, limit_ms: u64) -> bool {
         self.holders
-            .values()
-            .filter(move |lease| mono_ms.saturating_sub(lease.renewed_mono_ms) > limit_ms)
-            .flat_map(|lease| lease.files.iter().copied())
-    }
-}
-
-impl Namespace {
-    /// `renewLease`: soft state, so no op and `&mut` only for the time.
-    pub fn renew_lease(&mut self, client_name: &str, mono_ms: u64) {
-        self.note_time(mono_ms);
-        self.leases.renew(client_name, mono_ms);
+            .get(holder)
+            .is_none_or(|lease| mono_ms.saturating_sub(lease.renewed_mono_ms) > limit_ms)
     }
 
-    /// Number of lease holders.
-    #[must_use]
-    pub fn lease_count(&self) -> usize {
-        self.leases.len()
-    }
-
-    /// At most `max` files whose holder has not renewed for the hard limit: first those with ids above `after`, then
-    /// from the lowest id on. A caller that continues with the last returned file meets all of them in turn, whatever
-    /// becomes of each.
-    #[must_use]
-    pub fn expired_leases(&self, mono_ms: u64, after: InodeId, max: usize) -> Vec<InodeId> {
+    /// Files of holders that have not renewed for longer than `limit_ms`: at most `max`, first those with ids above
+    /// `after`, then from the lowest id on.
+    pub(crate) fn expired(&self, mono_ms: u64, limit_ms: u64, after: InodeId, max: usize) -> Vec<InodeId> {
         // Key: (whether the id is at most `after`, id). So the turn begins at the front.
-        let mut turn: BTreeSet<(bool, u64)> = BTreeSet::new();
-        for file in self.leases.silent(mono_ms, self.config.lease_hard_limit_ms) {
-            let key = (file <= after.0, file);
-            if turn.len() >= max && turn.last().is_some_and(|last| *last < key) {
+        let mut turn: BTreeSet<(bool, InodeId)> = BTreeSet::new();
+        // order: `turn` sorts them.
+        for lease in self.holders.values() {
+            if mono_ms.saturating_sub(lease.renewed_mono_ms) <= limit_ms {
                 continue;
             }
-            if self.slot(InodeId(file)).is_some() {
+            for &file in &lease.files {
+                let key = (file <= after, file);
+                if turn.len() >= max && turn.last().is_none_or(|last| *last < key) {
+                    continue;
+                }
                 turn.insert(key);
                 if turn.len() > max {
                     turn.pop_last();
@@ -129,39 +135,96 @@ impl Namespace {
             }
         }
         debug_assert!(turn.len() <= max, "nobody waits longer for the lock");
-        turn.into_iter().map(|(_, file)| InodeId(file)).collect()
+        turn.into_iter().map(|(_, file)| file).collect()
     }
 
-    /// Files whose lease was taken from their writer, because somebody asked for their recovery or the hard limit
-    /// passed, and whose recovery has not ended.
-    pub fn reassigned_leases(&self) -> impl Iterator<Item = InodeId> + '_ {
-        self.reassigned.iter().map(|id| InodeId(*id))
+    /// All files with their holders, in no order. Only checks walk through them.
+    pub(crate) fn leased(&self) -> impl Iterator<Item = (&str, InodeId)> {
+        // order: a check looks at each by itself.
+        let holders = self.holders.iter();
+        holders.flat_map(|(holder, lease)| lease.files.iter().map(|file| (&**holder, *file)))
     }
 
-    pub(crate) fn note_reassigned(&mut self, file: Slot) {
-        let id = self.rec(file).id().0;
-        debug_assert!(self.open_ids.contains(&id), "a closed file has no lease");
-        self.reassigned.insert(id);
+    /// Panics when an invariant of the module does not hold at this time.
+    pub(crate) fn check(&self, now_mono_ms: u64) {
+        let mut leased = BTreeSet::new();
+        // order: each holder is looked at by itself.
+        for (holder, lease) in &self.holders {
+            assert!(!lease.files.is_empty(), "{holder} has a lease of no file");
+            assert!(
+                lease.renewed_mono_ms <= now_mono_ms,
+                "{holder} has renewed at a time that has not come"
+            );
+            for &file in &lease.files {
+                assert!(leased.insert(file), "inode {file} is leased twice");
+            }
+        }
+        assert_eq!(leased, self.files, "files of the holders, and those that are listed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES: [InodeId; 3] = [InodeId(20_001), InodeId(20_002), InodeId(20_003)];
+
+    fn after(leases: &Leases, file: InodeId) -> Vec<InodeId> {
+        leases.files_after(file).collect()
     }
 
-    /// Holder of the lease of an open file.
-    #[must_use]
-    pub fn lease_holder(&self, file: InodeId) -> Option<&str> {
-        let slot = self.slot(file)?;
-        self.open.get(slot).map(|open| &*open.client_name)
+    #[test]
+    fn a_holder_has_a_lease_while_it_writes_a_file() {
+        let mut leases = Leases::new();
+        let name = leases.add("one", FILES[0], 5);
+        assert!(
+            Arc::ptr_eq(&name, &leases.add("one", FILES[2], 6)),
+            "one name for all files"
+        );
+        leases.add("other", FILES[1], 7);
+        leases.check(7);
+        assert_eq!(
+            (leases.len(), leases.file_count(), leases.files_of("one")),
+            (2, 3, Some(2))
+        );
+        assert_eq!(after(&leases, FILES[0]), FILES[1..]);
+        leases.remove("one", FILES[0]);
+        leases.remove("one", FILES[2]);
+        leases.check(7);
+        assert_eq!((leases.len(), leases.files_of("one")), (1, None));
+        assert_eq!(after(&leases, InodeId(0)), [FILES[1]]);
+        assert!(
+            leases.is_silent("one", 7, u64::MAX),
+            "who has no lease does not renew it"
+        );
     }
 
-    /// Machine of the writer of an open file, as its create or append named it.
-    #[must_use]
-    pub fn client_machine(&self, file: InodeId) -> Option<&str> {
-        let slot = self.slot(file)?;
-        self.open.get(slot).map(|open| &*open.client_machine)
+    #[test]
+    fn a_holder_is_silent_from_its_last_renewal_on() {
+        let mut leases = Leases::new();
+        leases.add("one", FILES[0], 100);
+        leases.renew("one", 50);
+        leases.renew("nobody", 50);
+        assert!(!leases.is_silent("one", 110, 10) && leases.is_silent("one", 111, 10));
+        leases.add("one", FILES[1], 200);
+        assert!(!leases.is_silent("one", 210, 10));
+        leases.renew_all(300);
+        assert!(!leases.is_silent("one", 310, 10));
+        leases.check(300);
     }
 
-    /// `Lease.expiredSoftLimit`.
-    pub(crate) fn soft_limit_expired(&self, holder: &str, mono_ms: u64) -> bool {
-        self.leases
-            .get(holder)
-            .is_none_or(|lease| mono_ms.saturating_sub(lease.renewed_mono_ms) > self.config.lease_soft_limit_ms)
+    #[test]
+    fn files_of_silent_holders_are_met_in_turn() {
+        let mut leases = Leases::new();
+        leases.add("silent", FILES[2], 0);
+        leases.add("silent too", FILES[0], 0);
+        leases.add("there", FILES[1], 100);
+        let expired = |after, max| leases.expired(100, 10, after, max);
+        assert_eq!(expired(InodeId(0), 9), [FILES[0], FILES[2]]);
+        assert_eq!(expired(InodeId(0), 1), [FILES[0]]);
+        assert_eq!(expired(FILES[0], 1), [FILES[2]]);
+        assert_eq!(expired(FILES[0], 9), [FILES[2], FILES[0]]);
+        assert_eq!(expired(FILES[2], 1), [FILES[0]]);
+        assert!(expired(FILES[0], 0).is_empty());
     }
 }

@@ -31,6 +31,7 @@ pub mod types;
 mod unsupported;
 mod usage;
 mod walk;
+mod writers;
 
 pub use config::Config;
 pub use namespace::Namespace;

@@ -92,8 +92,6 @@ pub struct Namespace {
     pub(crate) type_quotas: usize,
     pub(crate) links: Side<Arc<[u8]>>,
     pub(crate) open: Side<Open>,
-    /// Ids of open files, in the order of listings.
-    pub(crate) open_ids: BTreeSet<u64>,
     /// Ids of the open files whose lease OP_REASSIGN_LEASE took from the writer: DataNodes must agree on the last
     /// block, and then the file is closed.
     pub(crate) reassigned: BTreeSet<u64>,
@@ -179,7 +177,6 @@ impl Namespace {
             type_quotas: 0,
             links: Side::new(),
             open: Side::new(),
-            open_ids: BTreeSet::new(),
             reassigned: BTreeSet::new(),
             snapshottable: BTreeSet::new(),
             truncations: BTreeMap::new(),
@@ -237,7 +234,7 @@ impl Namespace {
     /// Files under construction.
     #[must_use]
     pub fn open_file_count(&self) -> usize {
-        self.open_ids.len()
+        self.leases.file_count()
     }
     /// The stamp above which a DataNode's report is from the future. On a standby, stamps that were handed out without
     /// a block (SET_GENSTAMP_V2) do not count.
@@ -715,7 +712,7 @@ impl Namespace {
         debug_assert!(self.open.get(slot).is_none(), "a file has one writer");
         let id = self.rec(slot).id();
         let mono_ms = self.now_mono_ms.load(Ordering::Relaxed);
-        let holder = self.leases.add(client_name, id.0, mono_ms);
+        let holder = self.leases.add(client_name, id, mono_ms);
         self.open.insert(
             slot,
             Open {
@@ -723,8 +720,7 @@ impl Namespace {
                 client_machine: Arc::from(client_machine),
             },
         );
-        self.open_ids.insert(id.0);
-        debug_assert_eq!(self.open_ids.len(), self.open.len(), "each open file is listed");
+        debug_assert_eq!(self.leases.file_count(), self.open.len(), "each open file is leased");
         self.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, true);
     }
 
@@ -732,11 +728,10 @@ impl Namespace {
     pub(crate) fn forget_open(&mut self, slot: Slot) {
         let id = self.rec(slot).id();
         if let Some(open) = self.open.remove(slot) {
-            self.leases.remove(&open.client_name, id.0);
+            self.leases.remove(&open.client_name, id);
         }
-        self.open_ids.remove(&id.0);
         self.reassigned.remove(&id.0);
-        debug_assert_eq!(self.open_ids.len(), self.open.len(), "only open files are listed");
+        debug_assert_eq!(self.leases.file_count(), self.open.len(), "only open files are leased");
         self.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, false);
     }
 

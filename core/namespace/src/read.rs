@@ -413,9 +413,9 @@ impl Namespace {
     /// checked. The lock may be released between two calls: files that are opened or closed meanwhile may or may not be
     /// in the page.
     pub fn open_files_step(&self, walk: &mut OpenFilesWalk, path: &str, page: usize, max_files: usize) -> Option<bool> {
-        let mut ids = self.open_ids.range(walk.after.0.saturating_add(1)..);
+        let mut ids = self.leases.files_after(walk.after);
         for id in ids.by_ref().take(max_files.max(1)) {
-            walk.after = InodeId(*id);
+            walk.after = id;
             let Some(slot) = self.slot(walk.after) else { continue };
             let Some(open) = self.open.get(slot) else { continue };
             let full = self.path_of_slot(slot);

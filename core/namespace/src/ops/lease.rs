@@ -70,8 +70,8 @@ pub(crate) enum LeaseTakeover {
 impl Namespace {
     /// `leaseExceptionString`.
     pub(crate) fn lease_text(&self, src: &str, file: InodeId, holder: &str) -> String {
-        let lease = match self.leases.get(holder) {
-            Some(lease) => format!("[Lease.  Holder: {holder}, pending creates: {}]", lease.files.len()),
+        let lease = match self.leases.files_of(holder) {
+            Some(files) => format!("[Lease.  Holder: {holder}, pending creates: {files}]"),
             None => format!("Holder {holder} does not have any open files."),
         };
         format!("{src} (inode {file}) {lease}")

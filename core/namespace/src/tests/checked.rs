@@ -66,12 +66,12 @@ const BREAKS: [(&str, Break); 15] = [
     }),
     ("usage kept and counted", |ns| ns.root_quota.used_ds += 1),
     ("usage kept and counted", |ns| ns.root_quota.used_ns += 1),
-    ("files that are leased, and those that are open", |ns| {
-        ns.open_ids.clear()
+    ("is leased to who does not write it", |ns| {
+        ns.leases.add("client", InodeId(4711), 0);
     }),
     ("files that are leased, and those that are open", |ns| {
         let id = ns.rec(slot(ns, "/dir/open")).id();
-        ns.leases.remove("client", id.0);
+        ns.leases.remove("client", id);
     }),
     ("at a time that has not come", |ns| ns.leases.renew_all(u64::MAX)),
 ];
