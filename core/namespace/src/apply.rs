@@ -48,12 +48,17 @@ impl Namespace {
         }
         let mut fx = Effects::default();
         let before = cfg!(debug_assertions).then(|| self.counters.clone());
+        if txid > self.counters.txid.saturating_add(1) {
+            self.set_last_applied_txid(txid - 1);
+        }
         match self.apply_op(op, &mut fx) {
             Ok(()) => {
                 if let Some(before) = &before {
                     self.counters.check_grown_since(before);
                 }
                 self.counters.txid = txid;
+                self.end_changes();
+                self.mark_after(op);
                 Ok(fx)
             }
             Err(why) => {
@@ -211,37 +216,25 @@ impl Namespace {
                 Ok(())
             }
 
-            EditOp::GetDelegationToken { token, expiry_time } => {
-                self.secrets.add_token(token, *expiry_time);
-                Ok(())
-            }
-            EditOp::RenewDelegationToken { token, expiry_time } => {
-                self.secrets.renew_token(token, *expiry_time);
-                Ok(())
-            }
-            EditOp::CancelDelegationToken { token } => {
-                self.secrets.cancel_token(token);
-                Ok(())
-            }
-            EditOp::UpdateMasterKey { key } => {
-                self.secrets.add_key(key);
-                Ok(())
-            }
+            EditOp::GetDelegationToken { token, expiry_time } => self.change_token(token, |secrets| {
+                secrets.add_token(token, *expiry_time);
+            }),
+            EditOp::RenewDelegationToken { token, expiry_time } => self.change_token(token, |secrets| {
+                secrets.renew_token(token, *expiry_time);
+            }),
+            EditOp::CancelDelegationToken { token } => self.change_token(token, |secrets| secrets.cancel_token(token)),
+            EditOp::UpdateMasterKey { key } => self.apply_master_key(key),
             EditOp::AddCachePool { pool, .. } | EditOp::ModifyCachePool { pool, .. } => {
-                self.cache.put_pool(pool);
-                Ok(())
+                self.change_pool(&pool.pool_name, |cache| cache.put_pool(pool))
             }
             EditOp::RemoveCachePool { pool_name, .. } => {
-                self.cache.remove_pool(pool_name);
-                Ok(())
+                self.change_pool(pool_name, |cache| cache.remove_pool(pool_name))
             }
             EditOp::AddCacheDirective { directive, .. } | EditOp::ModifyCacheDirective { directive, .. } => {
-                self.cache.put_directive(directive);
-                Ok(())
+                self.change_directive(directive.id, |cache| cache.put_directive(directive))
             }
             EditOp::RemoveCacheDirective { id, .. } => {
-                self.cache.directives.remove(id);
-                Ok(())
+                self.change_directive(*id, |cache| drop(cache.directives.remove(id)))
             }
             EditOp::AddErasureCodingPolicy {
                 codec,
@@ -250,28 +243,32 @@ impl Namespace {
                 cell_size,
                 extra_options,
                 ..
-            } => {
-                self.erasure_coding
-                    .add(codec, *data_units, *parity_units, *cell_size, extra_options);
-                Ok(())
-            }
+            } => self.change_policies(|policies| {
+                policies.add(codec, *data_units, *parity_units, *cell_size, extra_options);
+            }),
             EditOp::EnableErasureCodingPolicy { policy_name, .. } => {
-                self.erasure_coding.set_state(policy_name, carried::ENABLED);
-                Ok(())
+                self.change_policies(|policies| policies.set_state(policy_name, carried::ENABLED))
             }
             EditOp::DisableErasureCodingPolicy { policy_name, .. } => {
-                self.erasure_coding.set_state(policy_name, carried::DISABLED);
-                Ok(())
+                self.change_policies(|policies| policies.set_state(policy_name, carried::DISABLED))
             }
             EditOp::RemoveErasureCodingPolicy { policy_name, .. } => {
-                self.erasure_coding.set_state(policy_name, carried::REMOVED);
-                Ok(())
+                self.change_policies(|policies| policies.set_state(policy_name, carried::REMOVED))
             }
         }
     }
 
-    /// Parent, name and inode of the path in an op, as far as they exist.
+    /// Parent, name and inode of the path in an op, as far as they exist. The op may change the inode: every op finds
+    /// what it changes here.
     pub(crate) fn op_lookup<'p>(&mut self, path: &'p str) -> Result<(Option<Slot>, &'p str, Option<Slot>), Why> {
+        let (parent, name, found) = self.op_resolve(path)?;
+        if let Some(slot) = found {
+            self.begin_change(slot);
+        }
+        Ok((parent, name, found))
+    }
+
+    fn op_resolve<'p>(&mut self, path: &'p str) -> Result<(Option<Slot>, &'p str, Option<Slot>), Why> {
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
         if !name.is_empty() && !is_reserved(path) {
             if let Some((known, parent)) = &self.last_dir
@@ -326,6 +323,7 @@ impl Namespace {
 
     /// The children of a directory changed, so its modification time changes, too.
     pub(crate) fn touch_parent(&mut self, dir: Slot, time_ms: u64, fx: &mut Effects) {
+        self.begin_change(dir);
         let rec = self.inodes.get_mut(dir);
         // The modification time never goes back (`INode.updateModificationTime`).
         if time_ms > rec.mtime() {

@@ -69,6 +69,7 @@ impl Namespace {
         self.check_leases();
         self.check_last_dir();
         self.check_carried();
+        self.check_sum();
         self.names.check(found.names.iter().copied());
         self.inodes.check();
         self.lists.check();

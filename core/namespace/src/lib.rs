@@ -34,6 +34,8 @@ mod walk;
 mod writers;
 
 pub use config::Config;
+pub use digest::marks::{Attestation, Comparison, MARK_EVERY_TXNS, MARKS_TOLD, Mark};
+pub use digest::terms::DIGEST_VERSION;
 pub use namespace::Namespace;
 pub use ops::{NAMENODE_LEASE_HOLDER, RecoverLeaseOp, STORAGE_POLICIES, storage_type_number, storage_type_ordinal};
 pub use path::{InodesInPath, MAX_PATH_DEPTH, MAX_PATH_LENGTH, is_valid_name};

@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 
 use crate::config::Config;
+use crate::digest::marks::Sum;
+use crate::digest::terms;
 use crate::feature::{AclFeature, Cache, ErasureCoding, Open, Quota, Secrets, XAttrs};
 use crate::lease::Leases;
 use crate::store::children::{ChildIndex, ChildList};
@@ -116,6 +118,12 @@ pub struct Namespace {
     pub(crate) broken: bool,
     /// See [`Namespace::adjusted_replications`].
     pub(crate) adjusted_replications: u64,
+    /// The digest of everything, and its marks.
+    pub(crate) sum: Sum,
+    /// Inodes that the digest is without during this op.
+    pub(crate) changing: Vec<Slot>,
+    /// See [`Namespace::digest_origin`].
+    pub(crate) origin: u64,
     /// The latest monotonic time that was told, ms: the renewal time of a lease that an op makes. Soft state.
     pub(crate) now_mono_ms: AtomicU64,
 }
@@ -133,6 +141,7 @@ impl Namespace {
         ns.inode_ids.insert(InodeId::ROOT.0, ns.root);
         ns.root_quota.used_ns = 1;
         ns.erasure_coding = ErasureCoding::built_in();
+        ns.count_all();
         ns
     }
 
@@ -191,6 +200,9 @@ impl Namespace {
             watch: Watch::default(),
             broken: false,
             adjusted_replications: 0,
+            sum: Sum::default(),
+            changing: Vec::new(),
+            origin: 0,
             now_mono_ms: AtomicU64::new(0),
             config,
         }
@@ -203,8 +215,10 @@ impl Namespace {
     pub fn last_applied_txid(&self) -> u64 {
         self.counters.txid
     }
-    /// Sets the last transaction where an image or log ends and no op says so.
+    /// Everything up to this transaction has been applied, and what no op says changes nothing: the ends and beginnings
+    /// of segments on an active, and where an image or log ends.
     pub fn set_last_applied_txid(&mut self, txid: u64) {
+        self.mark_up_to(txid);
         self.counters.txid = txid;
     }
     /// `namespaceID` as the image carries it.
@@ -455,6 +469,7 @@ impl Namespace {
     /// Replaces a file's block list; the blocks themselves are the caller's matter.
     pub(crate) fn set_block_slots(&mut self, file: Slot, slots: Vec<Slot>) {
         debug_assert!(self.rec(file).is_file(), "only files have blocks");
+        self.replace_places(file, &slots);
         let rec = self.inodes.get_mut(file);
         if rec.has(flag::MULTI_OR_SNAPSHOTTABLE) {
             self.block_lists.remove(rec.data);
@@ -482,7 +497,9 @@ impl Namespace {
 
     /// Makes a block the last one of a file.
     pub(crate) fn push_block(&mut self, file: Slot, block: Block, open: bool) {
-        let slot = self.blocks.insert(BlockRec::new(block, file, open));
+        let block_rec = BlockRec::new(block, file, open);
+        self.sum.add(terms::block(&block_rec));
+        let slot = self.blocks.insert(block_rec);
         let before = self.block_ids.insert(block.id.0 as u64, slot);
         debug_assert!(
             before.is_none(),
@@ -491,11 +508,15 @@ impl Namespace {
         self.open_blocks += usize::from(open);
         let rec = *self.rec(file);
         if rec.data != NONE && rec.has(flag::MULTI_OR_SNAPSHOTTABLE) {
-            self.block_lists.get_mut(rec.data).push(slot);
+            let list = self.block_lists.get_mut(rec.data);
+            list.push(slot);
+            let index = list.len() - 1;
+            self.add_place(file, index, slot);
         } else if rec.data != NONE {
             self.set_block_slots(file, vec![rec.data, slot]);
         } else {
             self.inodes.get_mut(file).data = slot;
+            self.add_place(file, 0, slot);
         }
     }
 
@@ -510,6 +531,7 @@ impl Namespace {
     pub(crate) fn free_block(&mut self, slot: Slot) -> Block {
         let rec = *self.blocks.get(slot);
         debug_assert!(rec.file != NONE, "a block is freed once");
+        self.sum.subtract(terms::block(&rec));
         debug_assert!(
             self.open_blocks >= usize::from(rec.is_open()),
             "an open block is counted"
@@ -522,9 +544,8 @@ impl Namespace {
     }
 
     pub(crate) fn set_block_open(&mut self, slot: Slot, open: bool) {
-        let rec = self.blocks.get_mut(slot);
-        if rec.is_open() != open {
-            rec.set_open(open);
+        if self.blocks.get(slot).is_open() != open {
+            self.change_block(slot, |rec| rec.set_open(open));
             if open {
                 self.open_blocks += 1;
             } else {
@@ -577,11 +598,12 @@ impl Namespace {
                         let hash = self.index.hash(rec.parent, self.names.get(rec.name));
                         self.index.remove(hash, child);
                         self.lists.get_mut(self.inodes.get(at).data).pop();
-                        self.free_inode(child, &mut out);
+                        self.free_waiting(child, &mut out);
                     }
                     None if at == root => {
-                        self.free_inode(root, &mut out);
+                        self.free_waiting(root, &mut out);
                         self.detached.pop_front();
+                        self.sum.subtree_freed();
                         break;
                     }
                     None => at = self.rec(at).parent,
@@ -599,12 +621,20 @@ impl Namespace {
         out
     }
 
+    /// Frees an inode of a subtree that was cut off earlier.
+    fn free_waiting(&mut self, slot: Slot, out: &mut Reclaimed) {
+        let before = self.sum.before_freeing();
+        self.free_inode(slot, out);
+        self.sum.freed_since(before);
+    }
+
     /// Frees one inode without children, with its blocks and side entries.
     pub(crate) fn free_inode(&mut self, slot: Slot, out: &mut Reclaimed) {
         debug_assert!(slot != self.root, "the root stays");
         debug_assert_eq!(self.children(slot).len(), 0, "its children would hang nowhere");
         let rec = *self.rec(slot);
         debug_assert!(rec.is_live(), "an inode is freed once");
+        self.subtract_freed(slot);
         let space = match rec.is_file() {
             true => self.file_usage(slot),
             false => Usage::default(),
@@ -656,6 +686,7 @@ impl Namespace {
         const AT_ONCE: usize = 64;
         debug_assert!(slot != self.root, "the root stays");
         debug_assert!(!self.rec(slot).has(flag::DETACHED), "it is cut off once");
+        self.begin_change(slot);
         self.unlink(slot);
         self.inodes.get_mut(slot).set(flag::DETACHED, true);
         if self.rec(slot).is_dir() {
@@ -670,6 +701,7 @@ impl Namespace {
         // Oldest first: an older subtree may name this directory as the one it is still charged to.
         let waiting = !self.detached.is_empty();
         self.detached.push_back(slot);
+        self.sum.cut_off();
         if waiting {
             return true;
         }

@@ -1,6 +1,7 @@
 //! The namespace as a whole: against a naive model, against replay, against its own images, and verb by verb.
 
 mod checked;
+mod digest;
 mod model;
 mod replay;
 mod safety;
@@ -262,6 +263,12 @@ impl Fixture {
         let loaded = self.loaded();
         loaded.check();
         assert_eq!(loaded.digest(), digest, "the image differs");
+        let verified = image::verify(self.ns.config.clone(), &Image::open(&self.image()[..]).unwrap()).unwrap();
+        assert_eq!(
+            (verified.digest, verified.origin),
+            (digest, self.ns.digest_origin()),
+            "who checks the image finds another state in it"
+        );
         assert_eq!(loaded.last_applied_txid(), self.ns.last_applied_txid());
     }
 }

@@ -84,6 +84,8 @@ fn whole(bytes: &[u8]) {
     let namespace = match (loaded, verified) {
         (Ok(namespace), Ok(verified)) => {
             assert_eq!(namespace.last_applied_txid(), verified.txid);
+            assert_eq!(namespace.digest(), verified.digest);
+            assert_eq!(namespace.digest_origin(), verified.origin);
             namespace
         }
         (Err(_), Err(_)) => return,

@@ -7,12 +7,53 @@ use hathi_formats::proto::hdfs::{
     EcSchemaProto, ErasureCodingPolicyProto,
 };
 
+use super::Applied;
+use crate::digest;
 use crate::feature::{Cache, ErasureCoding, Secrets};
+use crate::namespace::Namespace;
 
 /// `ErasureCodingPolicyState` numbers.
 pub(crate) const DISABLED: i32 = 1;
 pub(crate) const ENABLED: i32 = 2;
 pub(crate) const REMOVED: i32 = 3;
+
+/// Each change says to the digest what it may change.
+impl Namespace {
+    pub(super) fn change_token(
+        &mut self,
+        token: &DelegationTokenIdentifier,
+        change: impl FnOnce(&mut Secrets),
+    ) -> Applied {
+        let part =
+            |secrets: &Secrets, _: &Cache, _: &ErasureCoding| digest::token_and_numbers(secrets, token.sequence_number);
+        self.change_carried(part, |secrets, _, _| change(secrets));
+        Ok(())
+    }
+
+    pub(super) fn apply_master_key(&mut self, key: &DelegationKey) -> Applied {
+        let part = |secrets: &Secrets, _: &Cache, _: &ErasureCoding| digest::key_and_numbers(secrets, key.key_id);
+        self.change_carried(part, |secrets, _, _| secrets.add_key(key));
+        Ok(())
+    }
+
+    pub(super) fn change_pool(&mut self, name: &str, change: impl FnOnce(&mut Cache)) -> Applied {
+        let part = |_: &Secrets, cache: &Cache, _: &ErasureCoding| digest::pool_with_directives(cache, name);
+        self.change_carried(part, |_, cache, _| change(cache));
+        Ok(())
+    }
+
+    pub(super) fn change_directive(&mut self, id: i64, change: impl FnOnce(&mut Cache)) -> Applied {
+        let part = |_: &Secrets, cache: &Cache, _: &ErasureCoding| digest::directive_and_next(cache, id);
+        self.change_carried(part, |_, cache, _| change(cache));
+        Ok(())
+    }
+
+    pub(super) fn change_policies(&mut self, change: impl FnOnce(&mut ErasureCoding)) -> Applied {
+        let part = |_: &Secrets, _: &Cache, policies: &ErasureCoding| digest::policies(policies);
+        self.change_carried(part, |_, _, policies| change(policies));
+        Ok(())
+    }
+}
 
 impl Secrets {
     pub(crate) fn add_token(&mut self, token: &DelegationTokenIdentifier, expiry_ms: i64) {

@@ -30,7 +30,10 @@ impl Namespace {
         let (min, max) = (self.config.min_replication, self.config.max_replication.max(1));
         let logged = u16::try_from(replication).unwrap_or(0);
         let kept = logged.clamp(min.min(max), max);
-        self.adjusted_replications += u64::from(kept != logged);
+        if kept != logged {
+            self.adjusted_replications += 1;
+            self.note_adjusted(replication, kept);
+        }
         kept
     }
 
@@ -152,9 +155,10 @@ impl Namespace {
             }
             let changed = was.len() != block.num_bytes || was.generation_stamp() != block.generation_stamp;
             if changed {
-                let rec = self.blocks.get_mut(*slot);
-                rec.set_len(block.num_bytes);
-                rec.set_generation_stamp(block.generation_stamp);
+                self.change_block(*slot, |rec| {
+                    rec.set_len(block.num_bytes);
+                    rec.set_generation_stamp(block.generation_stamp);
+                });
                 self.raise_stamp(block.generation_stamp);
             }
             if was.is_open() && (!is_last || complete_last) {
@@ -249,7 +253,7 @@ impl Namespace {
                     )));
                 }
                 change += block.num_bytes as i64 - if was.is_open() { pref } else { was.len() as i64 };
-                self.blocks.get_mut(slot).set_len(block.num_bytes);
+                self.change_block(slot, |rec| rec.set_len(block.num_bytes));
                 if was.is_open() {
                     self.complete_block(file, slot, fx);
                 }

@@ -57,6 +57,7 @@ impl Namespace {
         self.op_new_id(id)?;
         let perm = self.perm_of(permissions);
         let slot = self.new_inode(id, kind, name.as_bytes(), perm, mtime);
+        self.begin_new(slot);
         self.link(parent, slot);
         self.charge(parent, Usage::inodes(1));
         Ok(slot)

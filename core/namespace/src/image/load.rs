@@ -1,6 +1,7 @@
 //! Reading an image.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hathi_formats::editlog::{AclEntry, AclEntryType, DelegationKey, DelegationTokenIdentifier, XAttr, XAttrNamespace};
@@ -15,6 +16,7 @@ use prost::Message;
 
 use super::POLICY_XATTR;
 use crate::config::Config;
+use crate::digest::{self, terms};
 use crate::feature::Quota;
 use crate::namespace::Namespace;
 use crate::store::children::{ChildIndex, ChildList};
@@ -52,6 +54,19 @@ struct Serials {
     table: StringTable,
     /// The newest stamp of any block. The next one that is handed out is above it.
     newest_stamp: u64,
+    /// What the digest takes for users and groups, by the namespace's serials.
+    user_terms: Vec<u64>,
+    group_terms: Vec<u64>,
+}
+
+/// What [`ImageLoader::read_rest`] finds.
+pub(super) struct Rest {
+    pub(super) txid: u64,
+    pub(super) namespace_id: u32,
+    /// Of the whole image.
+    pub(super) digest: u64,
+    /// See [`Namespace::digest_origin`].
+    pub(super) origin: u64,
 }
 
 /// Builds a namespace from the parts of an image. The parts may be decoded on other threads ([`ImageLoader::decoder`])
@@ -65,6 +80,8 @@ pub struct ImageLoader {
     unsupported: Option<(InodeId, Slot, Feature)>,
     /// Whether a directory names children by reference, which only snapshots do.
     has_references: bool,
+    /// See [`Namespace::digest_origin`]. An image of Hadoop's has none.
+    origin: Option<u64>,
 }
 
 /// Inodes that were read but belong to no namespace yet.
@@ -75,6 +92,8 @@ pub struct DecodedInodes {
     pub(super) names: Vec<u8>,
     pub(super) blocks: Vec<BlockRec>,
     pub(super) rare: Vec<(usize, Rare)>,
+    /// Their part of the digest, without their parents: added up where they are decoded, on several threads.
+    pub(super) sum: u64,
 }
 
 /// State that few inodes have.
@@ -268,9 +287,51 @@ impl DecodedInodes {
                 self.rare.push((at, Rare::XAttrs(xattrs)));
             }
         }
+        self.count(&rec, &name, serials);
         self.names.extend_from_slice(&name);
         self.recs.push(rec);
         Ok(())
+    }
+
+    /// Adds the terms of an inode that is about to be added, of its blocks and of what is rare.
+    fn count(&mut self, rec: &InodeRec, name: &[u8], serials: &Serials) {
+        let term = |terms: &[u64], serial: u32| terms.get(serial as usize).copied().unwrap_or_default();
+        let user = term(&serials.user_terms, rec.perm().user());
+        let group = term(&serials.group_terms, rec.perm().group());
+        let mut sum = self.sum.wrapping_add(terms::inode(rec, name, user, group));
+        let mut add = |term: u64| sum = sum.wrapping_add(term);
+        if rec.is_file() {
+            let own = self.blocks.iter().rev().take(rec.data as usize).rev();
+            for (index, block) in own.enumerate() {
+                add(terms::block(block));
+                add(terms::place(rec.id(), index, block));
+            }
+        }
+        let at = self.recs.len();
+        let rare = self.rare.iter().rev().take_while(|(of, _)| *of == at);
+        rare.for_each(|(_, rare)| add(rare.terms(rec.id())));
+        self.sum = sum;
+    }
+}
+
+impl Rare {
+    /// What the digest counts for it.
+    fn terms(&self, inode: InodeId) -> u64 {
+        match self {
+            Rare::Open(client_name, client_machine, reassigned) => {
+                terms::open(inode, client_name, client_machine, *reassigned)
+            }
+            Rare::Truncation(length, source) => {
+                let block = source.map_or(0, |block| terms::block(&BlockRec::new(block, NONE, false)));
+                terms::truncation(inode, *length, source.as_ref()).wrapping_add(block)
+            }
+            Rare::Acl(acl) => terms::acl(inode, acl),
+            Rare::XAttrs(xattrs) => terms::xattrs(inode, xattrs),
+            Rare::Quota(quota) => terms::quota(inode, quota.ns, quota.ds, &quota.types),
+            Rare::Target(target) => terms::link(inode, target),
+            // No image with it is taken.
+            Rare::Unsupported(_) => 0,
+        }
     }
 }
 
@@ -406,6 +467,8 @@ impl ImageLoader {
             groups: vec![0],
             table,
             newest_stamp: ns.counters.genstamp,
+            user_terms: Vec::new(),
+            group_terms: Vec::new(),
         };
         if let Some(section) = image.section(SectionName::StringTable) {
             let mut messages = image.messages(section);
@@ -437,6 +500,8 @@ impl ImageLoader {
                 }
             }
         }
+        serials.user_terms = ns.users.terms().to_vec();
+        serials.group_terms = ns.groups.terms().to_vec();
         let section = image
             .section(SectionName::Inode)
             .ok_or_else(|| bad("section INODE is missing"))?;
@@ -448,15 +513,19 @@ impl ImageLoader {
             expected: header.num_inodes(),
             unsupported: None,
             has_references: false,
+            origin: info.digest_origin,
         })
     }
 
-    /// Reads all sections except those of inodes, and drops them. Returns the transaction and namespace of the image.
+    /// Reads all sections except those of inodes, whose highest id and sum are given, and drops them.
     pub(super) fn read_rest<F: ReadAt + ?Sized>(
         mut self,
         image: &Image<'_, F>,
+        (last_inode, mut sum): (u64, u64),
         is_directory: impl Fn(u64) -> bool,
-    ) -> Result<(u64, u32), ImageError> {
+    ) -> Result<Rest, ImageError> {
+        let counters = &mut self.ns.counters;
+        counters.inode_id = counters.inode_id.max(last_inode);
         if let Some(section) = image.section(SectionName::Snapshot)
             && let Some(header) = image.messages(section).next_message::<pb::SnapshotSection>()?
         {
@@ -467,10 +536,23 @@ impl ImageLoader {
                 let place = format!("{} snapshots", header.num_snapshots());
                 return Err(ImageError::Unsupported(Feature::Snapshots.refused_at(&place)));
             }
+            counters.snapshot_counter = header.snapshot_counter();
+            let dirs: BTreeSet<u64> = header.snapshottable_dir.iter().copied().collect();
+            for id in dirs {
+                sum = sum.wrapping_add(terms::snapshottable(InodeId(id)));
+            }
         }
         check_no_snapshot_records(image)?;
-        load_carried(&mut self.ns, image)?;
-        Ok((self.ns.counters.txid, self.ns.namespace_id))
+        let ns = &mut self.ns;
+        load_carried(ns, image)?;
+        let carried = digest::carried_terms(&ns.secrets, &ns.cache, &ns.erasure_coding);
+        let digest = sum.wrapping_add(carried).wrapping_add(digest::counters(&ns.counters));
+        Ok(Rest {
+            txid: ns.counters.txid,
+            namespace_id: ns.namespace_id,
+            digest,
+            origin: self.origin.unwrap_or_else(|| digest::foreign(digest)),
+        })
     }
 
     /// Number of inodes that the image announces.
@@ -495,6 +577,7 @@ impl ImageLoader {
     /// Adds decoded inodes.
     pub fn add_inodes(&mut self, decoded: DecodedInodes) -> Result<(), ImageError> {
         let ns = &mut self.ns;
+        ns.sum.add(decoded.sum);
         let (mut name_at, mut block_at) = (0, 0);
         let mut rare = decoded.rare.into_iter().peekable();
         for (n, mut rec) in decoded.recs.into_iter().enumerate() {
@@ -529,7 +612,10 @@ impl ImageLoader {
                     }
                 }
                 if blocks > 1 {
-                    ns.set_block_slots(slot, slots);
+                    let list = ns.block_lists.insert(slots);
+                    let rec = ns.inodes.get_mut(slot);
+                    rec.set(flag::MULTI_OR_SNAPSHOTTABLE, true);
+                    rec.data = list;
                 }
                 block_at += blocks;
             }
@@ -602,6 +688,7 @@ impl ImageLoader {
                 }
             }
         }
+        ns.loaded(self.origin);
         Ok(self.ns)
     }
 }
@@ -690,6 +777,7 @@ fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> 
         index,
         lists,
         root,
+        sum,
         ..
     } = ns;
     let state = index.state();
@@ -701,6 +789,7 @@ fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> 
             return Err(format!("inode {id} has two parents"));
         }
         rec.parent = parent;
+        sum.add(terms::parent(rec.id(), InodeId(entry.parent)));
         let name = names.get(rec.name);
         if name.is_empty() {
             return Err(format!("child {id} has no name"));
@@ -799,7 +888,9 @@ fn load_snapshots<F: ReadAt + ?Sized>(
         for slot in dirs {
             let id = ns.rec(slot).id().0;
             ns.inodes.get_mut(slot).set(flag::MULTI_OR_SNAPSHOTTABLE, true);
-            ns.snapshottable.insert(id);
+            if ns.snapshottable.insert(id) {
+                ns.sum.add(terms::snapshottable(InodeId(id)));
+            }
         }
     }
     check_no_snapshot_records(image)?;

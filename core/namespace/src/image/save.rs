@@ -35,6 +35,8 @@ pub struct Frozen {
     namespace_id: u32,
     counters: Counters,
     genstamp: u64,
+    /// An image without it is one that Hadoop made.
+    pub(crate) digest_origin: Option<u64>,
     inodes: FrozenSlab<InodeRec, 12>,
     names: FrozenNames,
     lists: FrozenSlab<ChildList, 6>,
@@ -84,6 +86,7 @@ impl Namespace {
             namespace_id: self.namespace_id,
             counters: self.counters.clone(),
             genstamp: self.newest_stamp().0,
+            digest_origin: Some(self.origin),
             inodes: self.inodes.freeze(),
             names: self.names.freeze(),
             lists: self.lists.freeze(),
@@ -230,6 +233,7 @@ impl Frozen {
             transaction_id: Some(c.txid),
             rolling_upgrade_start_time: (c.rolling_upgrade_start != 0).then_some(c.rolling_upgrade_start),
             last_allocated_striped_block_id: Some(c.striped_block_id as u64),
+            digest_origin: self.digest_origin,
         })?;
         w.end();
         Ok(())

@@ -11,6 +11,7 @@ use hathi_formats::ids::InodeId;
 
 use super::load::{ImageLoader, Rare, bad};
 use crate::config::Config;
+use crate::digest::terms;
 use crate::unsupported::Feature;
 
 /// What a whole image says about itself.
@@ -22,6 +23,10 @@ pub struct Verified {
     pub namespace_id: u32,
     /// Inodes.
     pub inodes: u64,
+    /// Of the namespace that a load of it gives.
+    pub digest: u64,
+    /// The [`digest_origin`](crate::Namespace::digest_origin) of that namespace.
+    pub origin: u64,
 }
 
 /// No parent is known yet.
@@ -38,6 +43,7 @@ pub fn verify<F: ReadAt + ?Sized>(config: Config, image: &Image<'_, F>) -> Resul
         known: Vec::new(),
         blocks: Vec::new(),
         names: Vec::new(),
+        sum: 0,
     };
     let loader = ImageLoader::new(config, image)?;
     for part in image.parts(SectionName::Inode) {
@@ -62,11 +68,14 @@ pub fn verify<F: ReadAt + ?Sized>(config: Config, image: &Image<'_, F>) -> Resul
         }
     }
     inodes.check_tree()?;
-    let (txid, namespace_id) = loader.read_rest(image, |id| inodes.directory(id).is_some())?;
+    let last = inodes.known.last().map_or(0, |inode| inode.id);
+    let rest = loader.read_rest(image, (last, inodes.sum), |id| inodes.directory(id).is_some())?;
     Ok(Verified {
-        txid,
-        namespace_id,
+        txid: rest.txid,
+        namespace_id: rest.namespace_id,
         inodes: inodes.known.len() as u64,
+        digest: rest.digest,
+        origin: rest.origin,
     })
 }
 
@@ -86,10 +95,13 @@ struct Inodes {
     blocks: Vec<i64>,
     /// Names in the directory that is being checked.
     names: Vec<u64>,
+    /// Their part of the digest.
+    sum: u64,
 }
 
 impl Inodes {
     fn add(&mut self, decoded: &super::DecodedInodes) -> Result<(), ImageError> {
+        self.sum = self.sum.wrapping_add(decoded.sum);
         let mut name_at = 0;
         for rec in &decoded.recs {
             let len = rec.name as usize;
@@ -158,6 +170,8 @@ impl Inodes {
             if child.name == 0 {
                 return Err(bad(format!("child {id} has no name")));
             }
+            let term = terms::parent(InodeId(id), InodeId(entry.parent));
+            self.sum = self.sum.wrapping_add(term);
             child.parent = u32::try_from(parent).map_err(|_| bad("too many inodes"))?;
             self.names.push(child.name);
         }

@@ -23,6 +23,8 @@ pub(crate) mod flag {
     pub(crate) const MULTI_OR_SNAPSHOTTABLE: u8 = 32;
     /// The root of a subtree that was deleted and not yet freed.
     pub(crate) const DETACHED: u8 = 64;
+    /// During an op: the digest is without this inode until the op ends.
+    pub(crate) const CHANGING: u8 = 128;
 }
 
 /// One inode.

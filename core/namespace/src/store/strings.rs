@@ -5,6 +5,8 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use crate::digest::terms;
+
 /// Serials must fit the 24 bits of the image's packings.
 const MAX_SERIAL: u32 = (1 << 24) - 1;
 
@@ -13,6 +15,8 @@ const MAX_SERIAL: u32 = (1 << 24) - 1;
 pub(crate) struct Strings {
     by_name: HashMap<Arc<str>, u32, FixedState>,
     names: Vec<Arc<str>>,
+    /// By serial, 0 included: what the digest takes for the string.
+    terms: Vec<u64>,
 }
 
 impl Strings {
@@ -20,6 +24,7 @@ impl Strings {
         Strings {
             by_name: HashMap::with_hasher(FixedState::default()),
             names: Vec::new(),
+            terms: vec![terms::name("")],
         }
     }
 
@@ -35,6 +40,7 @@ impl Strings {
             return 0;
         }
         let name: Arc<str> = Arc::from(name);
+        self.terms.push(terms::name(&name));
         self.names.push(name.clone());
         let serial = self.names.len() as u32;
         debug_assert!(serial <= MAX_SERIAL, "serials fit the packings of the image");
@@ -50,8 +56,20 @@ impl Strings {
         }
     }
 
+    /// What the digest takes for the string of a serial.
+    #[inline]
+    pub(crate) fn term(&self, serial: u32) -> u64 {
+        self.terms.get(serial as usize).copied().unwrap_or_default()
+    }
+
+    /// [`Strings::term`] by serial.
+    pub(crate) fn terms(&self) -> &[u64] {
+        &self.terms
+    }
+
     /// Panics when a string has no serial or two.
     pub(crate) fn check(&self) {
+        assert_eq!(self.terms.len(), 1 + self.names.len(), "each string has a term");
         assert_eq!(self.by_name.len(), self.names.len(), "each string has one serial");
         for (serial, name) in self.iter() {
             assert_eq!(self.by_name.get(name), Some(&serial), "the serial of {name}");

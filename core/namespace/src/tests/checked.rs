@@ -24,9 +24,11 @@ fn first_block(ns: &Namespace, path: &str) -> Slot {
     ns.block_slots(slot(ns, path))[0]
 }
 
+const DIGEST: &str = "the digest that was kept";
+
 type Break = fn(&mut Namespace);
 
-const BREAKS: [(&str, Break); 15] = [
+const BREAKS: [(&str, Break); 19] = [
     ("would be given out once more", |ns| ns.counters.inode_id -= 1),
     ("the stamp of block", |ns| {
         ns.counters.genstamp = 1000;
@@ -74,6 +76,16 @@ const BREAKS: [(&str, Break); 15] = [
         ns.leases.remove("client", id);
     }),
     ("at a time that has not come", |ns| ns.leases.renew_all(u64::MAX)),
+    (DIGEST, |ns| {
+        let closed = slot(ns, "/dir/closed");
+        ns.inodes.get_mut(closed).set_mtime(4711);
+    }),
+    (DIGEST, |ns| {
+        let block = first_block(ns, "/dir/closed");
+        ns.blocks.get_mut(block).set_generation_stamp(GenerationStamp(1));
+    }),
+    (DIGEST, |ns| ns.cache.next_directive_id += 1),
+    ("and those that marks wait for", |ns| ns.sum.cut_off()),
 ];
 
 #[test]
