@@ -11,7 +11,8 @@
 //! 6. the caller is answered when the first transaction of that life is durable.
 //!
 //! Invariants: one step is under way at a time; the gate is open exactly while the role is active or stepping down; a
-//! namespace that has changes without a quorum, or an op that failed, is loaded anew before it has another role.
+//! namespace that has changes without a quorum, or an op that failed, is loaded anew before it has another role; nobody
+//! becomes active whose namespace is known to differ from the active's.
 //!
 //! Hadoop's NameNode ends its process where this one drops its namespace and loads it again.
 

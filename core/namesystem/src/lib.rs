@@ -8,6 +8,7 @@ pub mod calls;
 mod check;
 pub mod checkpoint;
 pub mod context;
+pub mod divergence;
 pub mod edit_log;
 pub mod fsck;
 pub mod history;

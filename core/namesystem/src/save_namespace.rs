@@ -91,6 +91,12 @@ impl UnderWay {
         }
     }
 
+    /// Whether no image is saved or received.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Whether a peer is sending an image.
     #[must_use]
     pub fn is_receiving(&self) -> bool {

@@ -5,6 +5,7 @@
 //! or changes, and then once in [`LOG_EVERY_MS`]. After a load that failed like the one before, the next one is not
 //! tried at once.
 
+use crate::divergence::Divergence;
 use std::collections::BTreeMap;
 
 /// Time between two log lines about the same problem.
@@ -41,6 +42,8 @@ pub struct StandbyHealth {
     problems: BTreeMap<Aspect, Problem>,
     /// When a problem last led to a load.
     loaded_ms: Option<u64>,
+    /// Whether the namespace is the active's.
+    pub divergence: Divergence,
 }
 
 impl StandbyHealth {
@@ -102,7 +105,8 @@ impl StandbyHealth {
             **aspect != Aspect::Reading || problem.times >= READING_FAILURES
         };
         let mut lasting = self.problems.iter().filter(lasts);
-        lasting.next().map(|(_, problem)| problem.what.as_str())
+        let lasting = lasting.next().map(|(_, problem)| problem.what.as_str());
+        lasting.or_else(|| self.divergence.difference().map(|known| known.what.as_str()))
     }
 }
 

@@ -65,6 +65,7 @@ impl<D> RoleChanges<D> {
                 actions.push(Action::Answer(by, Ok(())));
                 return None;
             }
+            Role::Standby if let Some(known) = place.health.divergence.difference() => Some(known.what.clone()),
             Role::Standby if self.config.not_active_in_safe_mode && place.ns.blockmanager.in_safe_mode() => {
                 Some("NameNode still not leave safemode".to_owned())
             }
@@ -156,6 +157,10 @@ impl<D> RoleChanges<D> {
     /// The role becomes active; answers the first transaction of the new life.
     fn open<R>(&self, attempt: &Attempt<D>, place: &mut Place<'_, R>) -> Result<(TxId, Life), String> {
         let applied = place.ns.edit_log.applied();
+        // Found while this change was under way.
+        if let Some(known) = place.health.divergence.difference() {
+            return Err(known.what.clone());
+        }
         if self.config.is_single && applied < place.max_seen_txid {
             return Err(format!(
                 "Gap in transactions. Expected to be able to read up until at least txid {} but unable to find any edit logs \

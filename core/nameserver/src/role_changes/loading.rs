@@ -79,6 +79,7 @@ impl<D> RoleChanges<D> {
             took_ms: place.now.monotonic_ms.saturating_sub(self.load_began_ms),
         }));
         place.health.well(Aspect::Loading);
+        place.health.divergence.on_loaded();
         if self.config.is_single {
             let attempt = self.attempt(true, None, place);
             return self.recover(attempt);

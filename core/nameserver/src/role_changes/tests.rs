@@ -6,7 +6,7 @@ use super::*;
 use hathi_blockmanager::{BlockManagerConfig, Now};
 use hathi_formats::editlog::EditOp;
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
-use hathi_namespace::Namespace;
+use hathi_namespace::{Comparison, Namespace};
 use hathi_namesystem::loader::{Parts, assemble};
 use hathi_namesystem::reply_gate::ReplyGate;
 use hathi_namesystem::retry_cache::RetryCacheOptions;
@@ -41,7 +41,7 @@ pub(super) struct Bench {
     roles: RoleChanges<Asker>,
     pub(super) ns: Namesystem,
     gate: ReplyGate<Reply>,
-    health: StandbyHealth,
+    pub(super) health: StandbyHealth,
     pub(super) is_lease_held: bool,
     max_seen_txid: TxId,
     pub(super) now_ms: u64,
@@ -150,6 +150,12 @@ impl Bench {
         self.ns = namesystem(txid.0, self.ns.life().next(txid));
         self.ns.role = role;
         self.forget_orders();
+    }
+
+    /// The namespace was compared with the active's.
+    pub(super) fn compared(&mut self, comparison: Comparison) {
+        let divergence = &mut self.health.divergence;
+        divergence.on_compared(comparison, self.now_ms, self.now_ms);
     }
 
     /// What happens now is no event of the changes of a role.

@@ -5,6 +5,7 @@
 
 use super::*;
 use hathi_formats::ids::{Epoch, TxId};
+use hathi_namespace::Comparison;
 use std::fmt::Write;
 
 /// A word of an event as a number.
@@ -62,6 +63,15 @@ fn happens_elsewhere(bench: &mut Bench, words: &[&str]) {
             bench.park(txid);
         }
         ["quorum"] => bench.sync(),
+        ["differs", "at", txid] => {
+            let txid = number(Some(txid));
+            bench.compared(Comparison::Differs { txid });
+        }
+        ["equal", "at", txid] => {
+            let txid = number(Some(txid));
+            bench.compared(Comparison::Equal { txid });
+        }
+        ["nobody", "is", "active"] => drop(bench.health.divergence.on_nobody_to_compare_with()),
         ["lease", state] => bench.is_lease_held = *state == "held",
         ["time", ms] => bench.now_ms += number(Some(ms)),
         other => panic!("no event: {other:?}"),
