@@ -266,6 +266,7 @@ requests! {
     SUPERVISOR_PROTOCOL:
         "changeJournalNodes" => ext::ChangeJournalNodesRequestProto,
         "confirmPassRequest" => ext::ConfirmPassRequestRequestProto,
+        "getDigestMarks" => ext::GetDigestMarksRequestProto,
         "getInstance" => ext::GetInstanceRequestProto,
         "requestPass" => ext::RequestPassRequestProto;
 }

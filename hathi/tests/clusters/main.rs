@@ -8,6 +8,7 @@ mod closing_files;
 mod cluster;
 mod controller;
 mod datanode_memory;
+mod divergence;
 mod guide;
 mod hdfs_native;
 mod journal_members;

@@ -55,6 +55,10 @@ pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
                 }));
                 return true;
             }
+            "getDigestMarks" => {
+                responder.send(nn.tell_digest_marks(call));
+                return true;
+            }
             _ => {}
         }
         if let Ok(GetInstanceRequestProto { split: Some(split) }) = call.decode()
@@ -222,10 +226,11 @@ fn service_status(nn: &NameNode) -> GetServiceStatusResponseProto {
             let ns = nn.ns.read();
             ns.blockmanager.in_safe_mode().then(|| ns.blockmanager.safe_mode_tip())
         };
-        match tip {
-            Some(tip) => {
+        let difference = nn.health.lock().divergence.difference().map(|known| known.what.clone());
+        match difference.or(tip.map(|tip| format!("The NameNode is in safemode. {tip}"))) {
+            Some(reason) => {
                 response.ready_to_become_active = Some(false);
-                response.not_ready_reason = Some(format!("The NameNode is in safemode. {tip}"));
+                response.not_ready_reason = Some(reason);
             }
             None => response.ready_to_become_active = Some(true),
         }

@@ -240,7 +240,7 @@ pub(crate) async fn download_image(
         bail!("the image is not what {} announced", from);
     }
     let (path, info) = (first.clone(), dirs.info.clone());
-    tokio::task::spawn_blocking(move || check_image(config, &path, &info, txid))
+    tokio::task::spawn_blocking(move || check_image(config, &path, &info, txid).map(drop))
         .await?
         .with_context(|| format!("the image of {} is not taken", from))?;
     dirs.publish_image(&unpublished, &md5)

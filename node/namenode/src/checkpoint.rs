@@ -137,6 +137,7 @@ impl Drop for Unpublished {
 pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Result<TxId> {
     let under_way = ImageUnderWay::begin_when_free(nn, purpose).context("a checkpoint is under way already")?;
     let started = nn.clock.ms();
+    refuse_of_another_state(nn)?;
     // Done before a segment begins, so that a restored directory gets all of it.
     dirs.attempt_restore();
     let (frozen, image) = {
@@ -155,6 +156,7 @@ pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Re
     let md5 = save_checkpoint(&frozen, unpublished.paths(), &|| image.is_over())?;
     drop(frozen);
     wait_until_durable(nn, &image)?;
+    wait_until_compared(nn, &image)?;
     dirs.publish_image(&unpublished, &md5)?;
     note_image(nn, txid);
     dirs.purge_images(&nn.settings);
@@ -178,6 +180,29 @@ fn wait_until_durable(nn: &NameNode, image: &SaveNamespaceContext) -> anyhow::Re
             }
             Publication::Wait => std::thread::sleep(PAUSE),
         }
+    }
+}
+
+/// A standby that knows that its namespace is not the active's makes no image of it.
+fn refuse_of_another_state(nn: &NameNode) -> anyhow::Result<()> {
+    let health = nn.health.lock();
+    match health.divergence.difference() {
+        Some(known) if nn.role() != Role::Active => bail!("{}", known.what),
+        _ => Ok(()),
+    }
+}
+
+/// Waits until the standby's namespace was compared with the active's at the image or behind it, if it is compared at
+/// all. An image that differs would come back with the next load, here and elsewhere.
+fn wait_until_compared(nn: &NameNode, image: &SaveNamespaceContext) -> anyhow::Result<()> {
+    let is_awaited = || nn.health.lock().divergence.is_awaited(image.txid(), nn.clock.ms());
+    while nn.role() == Role::Standby && is_awaited() && !image.is_over() {
+        std::thread::sleep(PAUSE);
+    }
+    refuse_of_another_state(nn)?;
+    match image.publication() {
+        Publication::Never(why) => Err(why.into()),
+        Publication::Now | Publication::Wait => Ok(()),
     }
 }
 
@@ -290,7 +315,10 @@ pub async fn run(shared: Arc<Shared>) {
         tokio::time::sleep(Duration::from_millis(checkpointer.check_interval_ms())).await;
         let (applied, image) = applied_and_image(nn);
         let is_due = checkpointer.due(applied, image, nn.clock.ms());
-        let is_maker = || nn.role() == Role::Standby && nn.settings.standby_checkpoints;
+        let is_maker = || {
+            let is_trusted = nn.health.lock().divergence.difference().is_none();
+            is_trusted && nn.role() == Role::Standby && nn.settings.standby_checkpoints
+        };
         if !is_due || !is_maker() {
             continue;
         }
@@ -482,6 +510,7 @@ mod tests {
     use crate::load::digest_of;
     use crate::storage::read_md5;
     use crate::testing;
+    use hathi_namespace::Comparison;
 
     fn becomes_standby(nn: &NameNode) {
         let mut ns = nn.ns.write();
@@ -519,6 +548,33 @@ mod tests {
             }
             nn.ns.write().most_recent_checkpoint = TxId(5);
         }
+    }
+
+    #[test]
+    fn a_standby_that_differs_from_the_active_makes_no_image() {
+        let alone = testing::active();
+        let (nn, dirs) = (&alone.shared.nn, &alone.shared.dirs);
+        becomes_standby(nn);
+        let compared = |comparison| {
+            let now_ms = nn.clock.ms();
+            nn.health.lock().divergence.on_compared(comparison, now_ms, now_ms);
+        };
+        compared(Comparison::Differs { txid: 6 });
+        let refused = save(nn, dirs, Purpose::Checkpoint).unwrap_err();
+        assert!(refused.to_string().contains("differs from the active's"), "{refused}");
+        // It was equal before the image, and nobody knows yet whether it is at the image.
+        compared(Comparison::Equal { txid: 5 });
+        let (saving, into) = (nn.clone(), dirs.clone());
+        let saved = std::thread::spawn(move || save(&saving, &into, Purpose::Checkpoint));
+        while nn.image_under_way.lock().is_free() {
+            std::thread::yield_now();
+        }
+        compared(Comparison::Differs { txid: 6 });
+        saved.join().unwrap().unwrap_err();
+        assert!(dirs.images().is_empty());
+        compared(Comparison::Equal { txid: 6 });
+        save(nn, dirs, Purpose::Checkpoint).unwrap();
+        assert_eq!(dirs.images().len(), 1);
     }
 
     #[test]

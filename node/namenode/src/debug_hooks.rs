@@ -1,10 +1,11 @@
 //! Faults inside the process, on demand, for tests. They are off unless `hathi.debug.hooks` is set, which the log says
 //! at the start.
 //!
-//! `POST /debug/hang?what=namespace|reactor|health&ms=N` on the web server:
+//! `POST /debug/hang?what=namespace|reactor|health|state&ms=N` on the web server:
 //! * `namespace`: the namespace's lock is held for N ms;
 //! * `reactor`: the reactor `index` (0 if not given) does nothing for N ms;
-//! * `health`: `monitorHealth` says for N ms that this NameNode is not well.
+//! * `health`: `monitorHealth` says for N ms that this NameNode is not well;
+//! * `state`: the namespace becomes another one, without a word to anybody, as by an op that is applied wrongly.
 
 use crate::state::NameNode;
 use hathi_net::http::{self, HttpResponse, Query};
@@ -68,7 +69,13 @@ pub fn serve(nn: &Arc<NameNode>, query: &Query) -> HttpResponse {
             reactor.spawn(async move { std::thread::sleep(hang) });
         }
         "health" => hooks.unhealthy_until_ms.store(nn.clock.ms() + ms, Ordering::Relaxed),
-        _ => return http::error(StatusCode::BAD_REQUEST, "what=namespace|reactor|health is missing"),
+        "state" => nn.ns.write().namespace.spoil(),
+        _ => {
+            return http::error(
+                StatusCode::BAD_REQUEST,
+                "what=namespace|reactor|health|state is missing",
+            );
+        }
     }
     http::text(StatusCode::OK, "It hangs.\n")
 }

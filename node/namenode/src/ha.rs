@@ -77,6 +77,12 @@ impl Controller {
         }
     }
 
+    /// Told by whoever finds that the namespace of a standby has to be loaded anew.
+    #[must_use]
+    pub fn unusable(&self) -> Arc<Notify> {
+        self.broken.clone()
+    }
+
     /// Loads, becomes a standby, and then does what it is told until the process ends. Fails when there is nothing that
     /// could ever be served.
     pub async fn run(

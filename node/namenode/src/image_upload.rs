@@ -19,6 +19,7 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use hathi_formats::fsimage::Image;
 use hathi_formats::ids::{NamespaceInfo, TxId};
+use hathi_namespace::image::Verified;
 use hathi_namesystem::Role;
 use hathi_namesystem::checkpoint::accepts_upload;
 use hathi_namesystem::save_namespace::{Canceler, Purpose};
@@ -275,7 +276,8 @@ async fn receive(
         files.iter().try_for_each(SyncedFile::sync_all)?;
         let first = unpublished.paths().first().context("no name directory")?;
         let config = shared.nn.settings.namespace()?;
-        check_image(config, first, &shared.dirs.info, announced.txid)?;
+        let found = check_image(config, first, &shared.dirs.info, announced.txid)?;
+        check_state(&shared.nn, &found)?;
         // The place is held until this step ends, whether or not somebody still waits for the answer.
         ensure!(under_way.canceler().begin_publishing(), GAVE_WAY);
         publish_received(&shared, unpublished, &announced.md5)
@@ -338,7 +340,7 @@ pub fn check_image(
     path: &Path,
     info: &NamespaceInfo,
     txid: TxId,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Verified> {
     let file = File::open(path)?;
     let image = Image::open(&file)?;
     let found = low_priority::run("verify-image", || hathi_namespace::image::verify(config, &image))?
@@ -353,6 +355,19 @@ pub fn check_image(
         "it is of namespaceID {} instead of {}",
         found.namespace_id,
         info.namespace_id
+    );
+    Ok(found)
+}
+
+/// Refuses an image with another state than this NameNode had after the same transaction, if that is known.
+fn check_state(nn: &NameNode, found: &Verified) -> anyhow::Result<()> {
+    let ns = nn.ns.read();
+    let own = ns.namespace.digest_mark(found.txid);
+    let is_comparable = found.origin == ns.namespace.digest_origin();
+    ensure!(
+        !is_comparable || own.is_none_or(|own| own.digest == found.digest),
+        "its namespace is not the one that this NameNode had after transaction {}",
+        found.txid
     );
     Ok(())
 }
@@ -463,6 +478,31 @@ mod tests {
         let kind = query.replace("IMAGE", "IMAGE_ROLLBACK");
         assert!(receiver.put(&good, &kind, digest(&good)).await.is_err());
         assert!(receiver.images().is_empty());
+        receiver.put(&good, &query, digest(&good)).await.unwrap();
+        assert_eq!(receiver.images(), [6]);
+    }
+
+    #[tokio::test]
+    async fn an_image_of_another_state_than_was_here_is_refused() {
+        let receiver = Receiver::new();
+        let query = receiver.query();
+        let settings = &receiver.alone.shared.nn.settings;
+        let image = |is_spoiled: bool| {
+            let mut namespace = Namespace::new(settings.namespace().unwrap());
+            namespace.set_namespace_id(7);
+            namespace.set_last_applied_txid(6);
+            if is_spoiled {
+                namespace.spoil();
+            }
+            let layout = LayoutVersion::NAMENODE_CURRENT;
+            namespace.freeze().save(Vec::new(), layout, &|| false).unwrap().0
+        };
+        // A standby has asked what the state after transaction 6 is.
+        receiver.alone.shared.nn.ns.write().attest(TxId(6)).unwrap();
+        let other = image(true);
+        let refused = receiver.put(&other, &query, digest(&other)).await.unwrap_err();
+        assert!(refused.contains("its namespace is not the one"), "{refused}");
+        let good = image(false);
         receiver.put(&good, &query, digest(&good)).await.unwrap();
         assert_eq!(receiver.images(), [6]);
     }

@@ -14,6 +14,7 @@ pub mod checkpoint;
 pub mod corrupt;
 pub mod debug_hooks;
 pub mod directory_log;
+pub mod divergence;
 pub mod format;
 pub mod fsck;
 pub mod ha;

@@ -190,6 +190,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         tokio::spawn(background::monitors(shared.clone()));
         tokio::spawn(background::trigger_rolls(shared.clone(), tail.clone()));
         tokio::spawn(crate::corrupt::tell_again(nn.clone()));
+        tokio::spawn(crate::divergence::run(nn.clone(), controller.unusable()));
         tokio::spawn(checkpoint::run(shared.clone()));
         let controller = tokio::spawn(controller.run(transition_queue, lost_queue));
         let hopeless = async {

@@ -53,6 +53,10 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
     };
     let fleet = Fleet::of(&ns);
     let split = nn.split.current(nn.clock.ms());
+    let (difference, equal) = {
+        let health = nn.health.lock();
+        (health.divergence.difference().cloned(), health.divergence.equal_txid())
+    };
     let mut beans = vec![
         bean(
             "NameNodeStatus",
@@ -183,6 +187,10 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "SyncedTxId": ns.edit_log.synced().0,
                 "ProvenTxId": ns.life().proven().0,
                 "HealthProblem": nn.health.lock().problem(),
+                "NamespaceDiffers": u8::from(difference.is_some()),
+                "NamespaceDiffersAtTxId": difference.as_ref().map(|known| known.txid),
+                "NamespaceDiffersSince": difference.as_ref().map(|known| known.since_ms),
+                "NamespaceEqualAtTxId": equal,
                 "Split": split,
                 "SplitNameNodes": u8::from(split.is_some()),
                 "ParkedReplies": nn.gate.lock().len(),

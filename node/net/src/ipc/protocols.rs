@@ -368,6 +368,7 @@ pub static SUPERVISOR_PROTOCOL: Protocol = Protocol {
     methods: &[
         ("changeJournalNodes", 0),
         ("confirmPassRequest", 0),
+        ("getDigestMarks", 0),
         ("getInstance", 0),
         ("requestPass", 0),
     ],

@@ -1,0 +1,257 @@
+//! Compares the namespace of this standby with the active's about once a second, and answers standbys that do. What
+//! follows is decided by [`hathi_namesystem::divergence`].
+//!
+//! A NameNode of Hadoop's does not know the call, so there is nothing to compare with while one is active.
+
+use crate::settings::Peer;
+use crate::state::NameNode;
+use hathi_formats::exceptions::{RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RemoteException};
+use hathi_formats::ids::TxId;
+use hathi_formats::proto::ext::{DigestMarkProto, GetDigestMarksRequestProto, GetDigestMarksResponseProto};
+use hathi_namespace::{Attestation, MARKS_TOLD, Mark};
+use hathi_namesystem::Role;
+use hathi_namesystem::divergence::Verdict;
+use hathi_namesystem::standby_health::LOG_EVERY_MS;
+use hathi_net::ipc::{ClientOptions, RpcCall, RpcClient, RpcError, connect_to, protocols};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+const COMPARE_EVERY: Duration = Duration::from_secs(1);
+/// An active that does not answer in this time is asked again.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause in ms before a NameNode of Hadoop's is asked again. It may have been replaced.
+const HADOOP_RETRY_MS: u64 = 30_000;
+
+impl NameNode {
+    /// Serves `getDigestMarks`: what the active says of its namespace, and nothing on a NameNode that is not active.
+    pub fn tell_digest_marks(&self, call: &RpcCall) -> Result<GetDigestMarksResponseProto, RemoteException> {
+        self.check_superuser(call)?;
+        let request: GetDigestMarksRequestProto = call.decode()?;
+        let mut ns = self.ns.write();
+        // Who asks for another namespace finds out about that in other ways.
+        let is_of_this = request.block_pool_id == ns.info.block_pool_id;
+        let attestation = is_of_this.then(|| ns.attest(TxId(request.known_tx_id))).flatten();
+        Ok(
+            attestation.map_or_else(Default::default, |attestation| GetDigestMarksResponseProto {
+                version: Some(attestation.version),
+                origin: Some(attestation.origin),
+                marks: attestation.marks.iter().map(told).collect(),
+            }),
+        )
+    }
+}
+
+fn told(mark: &Mark) -> DigestMarkProto {
+    DigestMarkProto {
+        tx_id: mark.txid,
+        digest: mark.digest,
+    }
+}
+
+/// The attestation in an answer. An active of ours names no more marks than the limit.
+fn attestation(answer: GetDigestMarksResponseProto) -> Option<Attestation> {
+    if answer.marks.len() > MARKS_TOLD {
+        return None;
+    }
+    let mark = |mark: DigestMarkProto| Mark {
+        txid: mark.tx_id,
+        digest: mark.digest,
+    };
+    Some(Attestation {
+        version: answer.version?,
+        origin: answer.origin?,
+        marks: answer.marks.into_iter().map(mark).collect(),
+    })
+}
+
+/// Another NameNode, and the connection to it.
+struct Other {
+    peer: Peer,
+    client: Option<RpcClient>,
+    not_before_ms: u64,
+}
+
+impl Other {
+    async fn ask(&mut self, user: &str, request: &GetDigestMarksRequestProto, now_ms: u64) -> Option<Attestation> {
+        if now_ms < self.not_before_ms {
+            return None;
+        }
+        match self.try_to_ask(user, request).await {
+            Ok(answer) => attestation(answer),
+            Err(error) => {
+                self.client = None;
+                if let RpcError::Remote(exception) = &error
+                    && (exception.is(RPC_NO_SUCH_PROTOCOL) || exception.is(RPC_NO_SUCH_METHOD))
+                {
+                    self.not_before_ms = now_ms + HADOOP_RETRY_MS;
+                }
+                tracing::debug!(namenode = self.peer.namenode_id, %error, "it does not say what its digest is");
+                None
+            }
+        }
+    }
+
+    async fn try_to_ask(
+        &mut self,
+        user: &str,
+        request: &GetDigestMarksRequestProto,
+    ) -> Result<GetDigestMarksResponseProto, RpcError> {
+        let client = match &self.client {
+            Some(client) => client,
+            None => {
+                let options = ClientOptions {
+                    connect_timeout: TIMEOUT,
+                    call_timeout: TIMEOUT,
+                    ..ClientOptions::new(user)
+                };
+                let address = self.peer.rpc.to_string();
+                let client = connect_to(&address, &protocols::SUPERVISOR_PROTOCOL, &options).await?;
+                self.client.insert(client)
+            }
+        };
+        client.call("getDigestMarks", request).await
+    }
+}
+
+/// Compares, until the process ends. `unusable` is told when the namespace has to be loaded anew.
+pub async fn run(nn: Arc<NameNode>, unusable: Arc<Notify>) {
+    let other = |peer: &Peer| Other {
+        peer: peer.clone(),
+        client: None,
+        not_before_ms: 0,
+    };
+    let mut others: Vec<Other> = nn.settings.peers.iter().map(other).collect();
+    let mut said = Said::default();
+    loop {
+        tokio::time::sleep(COMPARE_EVERY).await;
+        if nn.role() != Role::Standby {
+            // An active is not compared with anybody, and what is loading has nothing yet.
+            continue;
+        }
+        let attestation = ask_all(&nn, &mut others).await;
+        let verdict = judge(&nn, attestation.as_ref());
+        said.say(&nn, verdict);
+        if matches!(verdict, Verdict::Load | Verdict::Lasts) {
+            nn.image_under_way.lock().cancel_checkpoint();
+        }
+        if verdict == Verdict::Load && nn.health.lock().may_load(nn.clock.ms()) {
+            unusable.notify_one();
+        }
+    }
+}
+
+/// What the active attests. If two NameNodes think that they are active, the one that is ahead.
+async fn ask_all(nn: &NameNode, others: &mut Vec<Other>) -> Option<Attestation> {
+    let request = {
+        let ns = nn.ns.read();
+        GetDigestMarksRequestProto {
+            block_pool_id: ns.info.block_pool_id.clone(),
+            known_tx_id: ns.edit_log.applied().0,
+        }
+    };
+    let mut asked = JoinSet::new();
+    for mut other in others.drain(..) {
+        let (request, user, now_ms) = (request.clone(), nn.settings.user.clone(), nn.clock.ms());
+        asked.spawn(async move {
+            let attestation = other.ask(&user, &request, now_ms).await;
+            (other, attestation)
+        });
+    }
+    let mut all = Vec::new();
+    for (other, attestation) in asked.join_all().await {
+        others.push(other);
+        all.extend(attestation);
+    }
+    all.into_iter()
+        .max_by_key(|attestation: &Attestation| attestation.marks.last().map(|mark| mark.txid))
+}
+
+fn judge(nn: &NameNode, attestation: Option<&Attestation>) -> Verdict {
+    let mut ns = nn.ns.write();
+    if ns.role != Role::Standby {
+        return Verdict::Nothing;
+    }
+    let comparison = attestation.map(|attestation| ns.compare(attestation));
+    let divergence = &mut nn.health.lock().divergence;
+    match comparison {
+        Some(comparison) => divergence.on_compared(comparison, nn.clock.ms(), nn.clock.wall_ms()),
+        None => divergence.on_nobody_to_compare_with(),
+    }
+}
+
+/// What the log has said: each news once, and then once a minute.
+#[derive(Default)]
+struct Said {
+    what: Option<String>,
+    at_ms: u64,
+}
+
+impl Said {
+    fn say(&mut self, nn: &NameNode, verdict: Verdict) {
+        let known = nn.health.lock().divergence.difference().cloned();
+        let now_ms = nn.clock.ms();
+        match known {
+            Some(known) if self.what.as_ref() != Some(&known.what) || now_ms >= self.at_ms + LOG_EVERY_MS => {
+                self.at_ms = now_ms;
+                tracing::error!(
+                    problem = known.what,
+                    txid = known.txid,
+                    since_ms = known.since_ms,
+                    "this standby's namespace is not the active's"
+                );
+                self.what = Some(known.what);
+            }
+            Some(_) => {}
+            None => {
+                self.what = None;
+                if verdict == Verdict::Over {
+                    tracing::info!("this standby may become active again: its namespace was loaded anew");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn an_answer_is_an_attestation_only_if_it_is_whole_and_bounded() {
+        let mark = DigestMarkProto { tx_id: 1, digest: 2 };
+        let answer = |version, marks| GetDigestMarksResponseProto {
+            version,
+            origin: Some(0),
+            marks: vec![mark; marks],
+        };
+        assert_eq!(attestation(answer(None, 0)), None, "who is not active attests nothing");
+        assert_eq!(
+            attestation(answer(Some(1), 2)).map(|attestation| attestation.marks.len()),
+            Some(2)
+        );
+        assert_eq!(attestation(answer(Some(1), MARKS_TOLD + 1)), None);
+    }
+
+    #[test]
+    fn a_standby_is_compared_and_an_active_is_not() {
+        let alone = testing::active();
+        let nn = &alone.shared.nn;
+        let mut attestation = nn.ns.write().attest(TxId(6)).expect("it is active");
+        assert_eq!(attestation.marks.last().map(|mark| mark.txid), Some(6));
+        attestation.marks[0].digest ^= 1;
+        assert_eq!(judge(nn, Some(&attestation)), Verdict::Nothing);
+        {
+            let mut ns = nn.ns.write();
+            ns.role = Role::Standby;
+            assert_eq!(ns.attest(TxId(6)), None);
+        }
+        assert_eq!(judge(nn, Some(&attestation)), Verdict::Load);
+        assert!(nn.health.lock().problem().is_some());
+        attestation.marks[0].digest ^= 1;
+        assert_eq!(judge(nn, Some(&attestation)), Verdict::Over);
+        assert_eq!(nn.health.lock().problem(), None);
+    }
+}
