@@ -124,6 +124,8 @@ pub struct JournalNode {
     waiting: Waiting,
     /// Calls of nobody in this world that wait for something, and until when.
     parked: Vec<(Request, u64)>,
+    /// Calls that wait for something, and until when, on its clock.
+    parked_calls: Vec<(Message, u64)>,
     syncing: Option<(SyncJob<SimFile>, Waiting)>,
     mutation: Mutation,
 }
@@ -151,6 +153,7 @@ impl JournalNode {
             flipped: BTreeSet::new(),
             waiting: Waiting::default(),
             parked: Vec::new(),
+            parked_calls: Vec::new(),
             syncing: None,
             mutation: Mutation::planted(mutant),
         }
@@ -181,6 +184,7 @@ impl JournalNode {
         self.acceptor = None;
         self.waiting = Waiting::default();
         self.parked.clear();
+        self.parked_calls.clear();
         self.syncing = None;
     }
 
@@ -235,9 +239,42 @@ impl JournalNode {
                 effects.extend(self.begin_sync());
             }
             Handled::Download(download) => effects.push(Effect::Fetch(Box::new(message), download)),
-            Handled::Park { .. } => {}
+            Handled::Park { until } => self.parked_calls.push((message, until)),
+        }
+        effects.extend(self.try_parked_calls(local));
+        effects
+    }
+
+    /// Answers the calls that waited, if they need not wait any more.
+    fn try_parked_calls(&mut self, local: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some(acceptor) = &mut self.acceptor else {
+            return effects;
+        };
+        for (message, until) in std::mem::take(&mut self.parked_calls) {
+            match acceptor.handle_parked(&message.request, until, local) {
+                Handled::Now(result) => effects.push(Effect::Answer(Box::new(message), result.map_err(remote))),
+                Handled::AfterSync(_) | Handled::Download(_) => {}
+                Handled::Park { until } => self.parked_calls.push((message, until)),
+            }
         }
         effects
+    }
+
+    /// The true time at which [`JournalNode::wake`] has to be called, if calls wait here.
+    pub fn wake_at(&self) -> Option<u64> {
+        let waits = self.parked_calls.iter().map(|(_, until)| *until).min()?;
+        let lease = self.acceptor.as_ref().and_then(Acceptor::wake_at);
+        Some(self.clock.when(lease.map_or(waits, |lease| lease.min(waits))))
+    }
+
+    /// Time has passed.
+    pub fn wake(&mut self, now: u64) -> Vec<Effect> {
+        let local = self.clock.at(now);
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.tick(local);
+        }
+        self.try_parked_calls(local)
     }
 
     /// Starts a sync for the waiting answers, unless one is under way.
