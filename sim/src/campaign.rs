@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::cluster::{self, CLUSTER_FAULTS, ClusterPlan};
 use crate::nemesis::{CLOCK_FAULTS, FAULTS};
 use crate::{Outcome, Plan, run};
 
@@ -39,20 +40,31 @@ impl Summary {
     /// Faults that happened in no run.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
-        let happened = |fault: &&str| self.marks.get(*fault).is_some_and(|count| *count > 0);
-        FAULTS.into_iter().filter(|fault| !happened(fault)).collect()
+        self.missing_of(&FAULTS)
+    }
+
+    /// Those of these that happened in no run.
+    #[must_use]
+    pub fn missing_of(&self, wanted: &[&'static str]) -> Vec<&'static str> {
+        let happened = |what: &&str| self.marks.get(*what).is_some_and(|count| *count > 0);
+        wanted.iter().copied().filter(|what| !happened(what)).collect()
     }
 
     /// Every failure, with the command that shows it.
     #[must_use]
     pub fn failures(&self, plan: &Plan) -> String {
-        let lines = self.failures.iter().map(|(seed, violation)| {
-            let plan = Plan {
-                seed: *seed,
-                ..plan.clone()
-            };
-            format!("seed {seed}: {violation}\n  replay: {}\n", command(&plan))
-        });
+        self.failures_by(|seed| command(&Plan { seed, ..plan.clone() }))
+    }
+
+    /// The same of the whole cluster.
+    #[must_use]
+    pub fn failures_of_clusters(&self, plan: &ClusterPlan) -> String {
+        self.failures_by(|seed| cluster_command(&ClusterPlan { seed, ..plan.clone() }))
+    }
+
+    fn failures_by(&self, command: impl Fn(u64) -> String) -> String {
+        let lines = self.failures.iter();
+        let lines = lines.map(|(seed, violation)| format!("seed {seed}: {violation}\n  replay: {}\n", command(*seed)));
         lines.collect()
     }
 
@@ -60,7 +72,8 @@ impl Summary {
     #[must_use]
     pub fn coverage(&self) -> String {
         let lines = self.marks.iter().map(|(what, count)| {
-            let kind = if FAULTS.contains(what) || CLOCK_FAULTS.contains(what) {
+            let faults = [&FAULTS[..], &CLOCK_FAULTS, &CLUSTER_FAULTS];
+            let kind = if faults.iter().any(|faults| faults.contains(what)) {
                 "fault"
             } else {
                 "reached"
@@ -105,6 +118,16 @@ pub fn command(plan: &Plan) -> String {
 /// Runs a plan with each of these seeds, on all cores.
 #[must_use]
 pub fn run_all(plan: &Plan, seeds: Range<u64>) -> Summary {
+    run_each(seeds, |seed| run(&Plan { seed, ..plan.clone() }))
+}
+
+/// Runs a plan of the whole cluster with each of these seeds, on all cores.
+#[must_use]
+pub fn run_clusters(plan: &ClusterPlan, seeds: Range<u64>) -> Summary {
+    run_each(seeds, |seed| cluster::run(&ClusterPlan { seed, ..plan.clone() }))
+}
+
+fn run_each(seeds: Range<u64>, run: impl Fn(u64) -> Outcome + Sync) -> Summary {
     let next = AtomicU64::new(seeds.start);
     let summary = Mutex::new(Summary::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -116,13 +139,30 @@ pub fn run_all(plan: &Plan, seeds: Range<u64>) -> Summary {
                     if seed >= seeds.end {
                         return;
                     }
-                    let outcome = run(&Plan { seed, ..plan.clone() });
+                    let outcome = run(seed);
                     summary.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
                 }
             });
         }
     });
     summary.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The command that shows a run of the whole cluster.
+#[must_use]
+pub fn cluster_command(plan: &ClusterPlan) -> String {
+    let seed = plan.seed;
+    let mut command = format!("cargo run -p hathi-sim --bin sim -- --world cluster --seed {seed} --verbose");
+    if let Some(mutant) = plan.mutant {
+        command += &format!(" --mutant {mutant:?}");
+    }
+    for fault in &plan.without {
+        command += &format!(" --without '{fault}'");
+    }
+    if let Some(end) = plan.faults_until {
+        command += &format!(" --faults-until {end}");
+    }
+    command
 }
 
 /// Leaves out one kind of fault after the other, as long as the run still fails. Without a fault the course of events
@@ -133,12 +173,69 @@ pub fn minimize(plan: &Plan) -> Plan {
         verbose: false,
         ..plan.clone()
     };
-    for fault in FAULTS.into_iter().chain(CLOCK_FAULTS) {
-        let mut smaller = smallest.clone();
-        smaller.without.push(fault);
-        if !smallest.without.contains(&fault) && run(&smaller).violation.is_some() {
-            smallest = smaller;
+    let faults = FAULTS.into_iter().chain(CLOCK_FAULTS);
+    let fails = |without: &[&'static str]| {
+        let without = without.to_vec();
+        run(&Plan {
+            without,
+            ..plan.clone()
+        })
+        .violation
+        .is_some()
+    };
+    smallest.without = leave_out(plan.without.clone(), faults, fails);
+    smallest
+}
+
+/// The same for a run of the whole cluster, whose faults also end as early as possible.
+#[must_use]
+pub fn minimize_cluster(plan: &ClusterPlan) -> ClusterPlan {
+    let mut smallest = ClusterPlan {
+        verbose: false,
+        ..plan.clone()
+    };
+    let fails = |plan: ClusterPlan| cluster::run(&plan).violation.is_some();
+    let without = |without: &[&'static str]| {
+        let without = without.to_vec();
+        fails(ClusterPlan {
+            without,
+            ..smallest.clone()
+        })
+    };
+    smallest.without = leave_out(plan.without.clone(), CLUSTER_FAULTS.into_iter(), without);
+    let (mut least, mut enough) = (0, LONGEST_FAULTS_US);
+    while least + FAULTS_STEP_US < enough {
+        let middle = least.midpoint(enough);
+        let shorter = ClusterPlan {
+            faults_until: Some(middle),
+            ..smallest.clone()
+        };
+        match fails(shorter.clone()) {
+            true => (smallest, enough) = (shorter, middle),
+            false => least = middle,
         }
     }
     smallest
+}
+
+/// No run has faults for longer.
+const LONGEST_FAULTS_US: u64 = 8_000_000;
+/// How exactly the end of the faults is looked for.
+const FAULTS_STEP_US: u64 = 10_000;
+
+fn leave_out(
+    mut without: Vec<&'static str>,
+    faults: impl Iterator<Item = &'static str>,
+    fails: impl Fn(&[&'static str]) -> bool,
+) -> Vec<&'static str> {
+    for fault in faults {
+        if without.contains(&fault) {
+            continue;
+        }
+        without.push(fault);
+        if !fails(&without) {
+            without.pop();
+        }
+    }
+    without
 }

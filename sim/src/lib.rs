@@ -9,6 +9,7 @@
 //! * [`checkers`]: one invariant each, watched during the run and at its end.
 //! * [`blocks`]: a world of its own for the block side over failovers.
 //! * [`writing`]: another for files that are written while DataNodes, NameNodes and clients fail.
+//! * [`cluster`]: a third for the whole: NameNodes, JournalNodes, failover controllers and clients.
 //! * [`campaign`]: many seeds on all cores, what they reached, and the smallest set of faults that still fails.
 //!
 //! A run has two phases. First there are faults, and everything must stay safe. Then the world heals, must make
@@ -17,6 +18,7 @@
 pub mod blocks;
 pub mod campaign;
 pub mod checkers;
+pub mod cluster;
 pub mod journalnode;
 pub mod knobs;
 pub mod namenode;

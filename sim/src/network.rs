@@ -16,6 +16,8 @@ pub enum Node {
     NameNode(usize),
     /// A JournalNode.
     JournalNode(usize),
+    /// A client.
+    Client(usize),
 }
 
 /// A NameNode's end of its connection to one JournalNode.

@@ -108,6 +108,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-blockmanager",
             "hathi-journal",
             "hathi-namesystem",
+            "hathi-nameserver",
+            "hathi-failover",
             "hathi-blockpool",
         ],
     ),

@@ -1,0 +1,469 @@
+//! The whole cluster in virtual time: JournalNodes on simulated disks, NameNodes with the production's namesystem, changes
+//! of role, reply gate, quorum writer and tailing, a failover controller beside each, and clients; one seed gives every
+//! event.
+//!
+//! Faults: anything is killed and started again, at any moment and between any two steps of a change of role; processes
+//! stand still for longer than leases, also between the look at the lease and the reply; messages are lost, late by seconds,
+//! doubled, or blocked in one direction; clocks differ as far as leases allow; disks are slow and lose what was not synced;
+//! one JournalNode loses all; administrators move the active role, politely and rudely.
+//!
+//! Rules, watched as it goes:
+//! - **answers** ([`crate::checkers::answers`]): no read is stale or shows what may be taken back, nothing acknowledged is
+//!   lost, what is to be served once is served once;
+//! - **service** ([`crate::checkers::service`]): nobody answers beside a newer active;
+//! - **replicas** ([`crate::checkers::replicas`]): all namespaces are what the journal makes of them;
+//! - the journal's rules ([`crate::checkers::acknowledged`], [`crate::checkers::epochs`]);
+//! - the cores' own `check()`, and nothing grows without bound;
+//! - when faults end every call is answered, one NameNode is active, and the others have caught up.
+//!
+//! * [`shell`], [`roles`], [`tail`], [`serve`], [`checkpoints`]: a NameNode's process, which does what
+//!   `node/namenode` does; its tasks are futures ([`tasks`]).
+//! * `namenodes`, `journalnodes`, `controllers`, `clients`: the machines. `delivery`: messages on their way. `nemesis`: the
+//!   faults. `watch`: the rules.
+//! * [`mutants`]: planted bugs.
+
+pub mod checkpoints;
+pub mod knobs;
+pub mod mutants;
+pub mod roles;
+pub mod serve;
+pub mod shell;
+pub mod tail;
+pub mod tasks;
+
+mod clients;
+mod controllers;
+mod delivery;
+mod journalnodes;
+mod namenodes;
+mod nemesis;
+mod watch;
+
+use crate::checkers::Verdict;
+use crate::journalnode::{Clock, JournalNode};
+use crate::knobs::Micros;
+use crate::network::{Message, Node, Partitions};
+use crate::ops;
+use crate::world::Outcome;
+use clients::{Client, Heard};
+use controllers::{Controlled, ControllerEvent};
+use fastrand::Rng;
+use hathi_journal::acceptor::Download;
+use hathi_journal::messages::Answer;
+use hathi_journal::writer::{CallError, CallId};
+use knobs::Knobs;
+use mutants::{ClusterMutant, Planted};
+use namenodes::NameNode;
+pub use nemesis::CLUSTER_FAULTS;
+use serve::Call;
+use shell::{Asker, Parked};
+use std::collections::BTreeMap;
+use watch::Truth;
+
+/// A run to be made.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterPlan {
+    /// The seed, which determines everything else.
+    pub seed: u64,
+    /// A planted bug.
+    pub mutant: Option<ClusterMutant>,
+    /// Faults ([`CLUSTER_FAULTS`]) that are left out.
+    pub without: Vec<&'static str>,
+    /// When the faults end, in microseconds, if the seed is not to say so.
+    pub faults_until: Option<Micros>,
+    /// Whether every event is written to the standard error output.
+    pub verbose: bool,
+}
+
+/// Something that happens at some time.
+#[derive(Debug)]
+enum Event {
+    /// A request arrives at a JournalNode.
+    Request(Box<Message>),
+    /// A sync of a JournalNode is done.
+    SyncDone { jn: usize, life: u64 },
+    /// A JournalNode has fetched a segment.
+    Fetched {
+        jn: usize,
+        life: u64,
+        message: Box<Message>,
+        download: Download,
+        from: usize,
+    },
+    /// Calls that wait at a JournalNode are looked at.
+    JournalNodeWakes(usize),
+    /// A JournalNode's process starts.
+    StartJournalNode(usize),
+    /// An answer to a writer arrives.
+    Answer(Box<Message>, Result<Answer, CallError>),
+    /// A NameNode notices that a connection to a JournalNode is broken.
+    Broken {
+        nn: usize,
+        nn_life: u64,
+        jn: usize,
+        connection: u64,
+    },
+    /// A writer's call has waited for too long.
+    Timeout {
+        nn: usize,
+        nn_life: u64,
+        jn: usize,
+        connection: u64,
+        call: CallId,
+    },
+    /// The end of a call that goes over no writer's connection.
+    Single(u64, Box<delivery::Ended>),
+    /// Somebody wants the file of a segment.
+    Download {
+        call: u64,
+        jn: usize,
+        start: u64,
+        in_progress: bool,
+    },
+    /// Somebody wants the newest image of a NameNode.
+    WantImage { call: u64, nn: usize },
+    /// An image arrives.
+    Image { nn: usize, txid: u64, image: Vec<u8> },
+    /// A NameNode's timer.
+    Wake { nn: usize, nn_life: u64 },
+    /// A NameNode's edit log task looks at the log.
+    Log { nn: usize, nn_life: u64 },
+    /// A client's call arrives.
+    Call { nn: usize, call: Box<Call> },
+    /// A thread of a NameNode hands its reply over.
+    HandOver {
+        nn: usize,
+        nn_life: u64,
+        reply: Box<(Parked, hathi_nameserver::replies::Made)>,
+    },
+    /// Somebody asks a NameNode for a role.
+    Ask { nn: usize, to_active: bool, by: Asker },
+    /// A NameNode's process starts.
+    StartNameNode(usize),
+    /// Something happens at a failover controller.
+    Controller {
+        nn: usize,
+        life: u64,
+        event: ControllerEvent,
+    },
+    /// A client hears something.
+    Client { client: usize, attempt: u64, heard: Heard },
+    /// The rules about replicas are looked at.
+    Look,
+    /// The nemesis does something.
+    Nemesis,
+    /// The effect of a fault ends.
+    Repair(nemesis::Repair),
+    /// An administrator's polite failover ends.
+    EndCede,
+    /// The faults end.
+    Heal,
+    /// The run ends.
+    End,
+}
+
+/// Largest number of events in a run. More of them are a livelock.
+const MAX_EVENTS: u64 = 600_000;
+
+#[derive(Debug)]
+struct World {
+    rng: Rng,
+    now: Micros,
+    knobs: Knobs,
+    plan: ClusterPlan,
+    planted: Planted,
+    jns: Vec<JournalNode>,
+    /// When each JournalNode is looked at for the calls that wait there.
+    jn_wakes: Vec<Option<Micros>>,
+    nns: Vec<NameNode>,
+    controllers: Vec<Controlled>,
+    clients: Vec<Client>,
+    partitions: Partitions,
+    /// Calls that go over no writer's connection, and the JournalNode of each.
+    singles: BTreeMap<u64, (usize, delivery::Single)>,
+    /// Counts calls.
+    numbers: u64,
+    healed: bool,
+    done: bool,
+    marks: BTreeMap<&'static str, u64>,
+    queue: BTreeMap<(Micros, u64), Event>,
+    sequence: u64,
+    trace: Trace,
+    truth: Truth,
+    violation: Option<String>,
+}
+
+/// Hash of what happened, which is printed when asked for.
+#[derive(Debug)]
+struct Trace(u64);
+
+impl std::fmt::Write for Trace {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0 = self.0.rotate_left(7) ^ ops::hash(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Runs a seed. A panic of a core is a broken rule, too.
+#[must_use]
+pub fn run(plan: &ClusterPlan) -> Outcome {
+    let ran = std::panic::catch_unwind(|| {
+        let mut world = World::new(plan);
+        world.run();
+        world.outcome()
+    });
+    ran.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Outcome {
+            seed: plan.seed,
+            trace_hash: 0,
+            violation: Some(format!("panicked: {}", text.unwrap_or("?"))),
+            acknowledged: 0,
+            epochs: 0,
+            marks: BTreeMap::new(),
+        }
+    })
+}
+
+impl World {
+    fn new(plan: &ClusterPlan) -> Self {
+        let mut rng = Rng::with_seed(plan.seed);
+        let mut knobs = Knobs::draw(&mut rng);
+        if plan.without.contains(&"clock drift") {
+            knobs.drift_ppm.fill(0);
+        }
+        knobs.faults_until = plan.faults_until.unwrap_or(knobs.faults_until);
+        let drifts = knobs.drift_ppm.clone();
+        let clock = |i: usize, rng: &mut Rng| {
+            let drift_ppm = drifts.get(i).copied().unwrap_or(0);
+            Clock::new(drift_ppm, rng.u64(0..1_000_000_000))
+        };
+        let jns: Vec<_> = (0..knobs.journalnodes)
+            .map(|i| JournalNode::new(i, clock(i, &mut rng), false, None))
+            .collect();
+        let nns = (0..knobs.namenodes)
+            .map(|i| NameNode::new(i, clock(knobs.journalnodes + i, &mut rng), knobs.journalnodes))
+            .collect();
+        World {
+            controllers: (0..knobs.namenodes).map(|i| Controlled::new(i, &knobs)).collect(),
+            clients: (0..knobs.clients).map(Client::new).collect(),
+            rng,
+            now: 0,
+            jn_wakes: vec![None; jns.len()],
+            jns,
+            nns,
+            planted: Planted(plan.mutant),
+            plan: plan.clone(),
+            partitions: Partitions::default(),
+            singles: BTreeMap::new(),
+            numbers: 0,
+            healed: false,
+            done: false,
+            marks: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            trace: Trace(plan.seed),
+            truth: Truth::default(),
+            violation: None,
+            knobs,
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        Outcome {
+            seed: self.plan.seed,
+            trace_hash: self.trace.0,
+            violation: self.violation,
+            acknowledged: self.truth.acknowledged_calls,
+            epochs: self.truth.epochs.count(),
+            marks: self.marks,
+        }
+    }
+
+    fn is(&self, mutant: ClusterMutant) -> bool {
+        self.planted.is(mutant)
+    }
+
+    fn at(&mut self, time: Micros, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((time.max(self.now), self.sequence), event);
+    }
+
+    fn after(&mut self, time: Micros, event: Event) {
+        self.at(self.now + time, event);
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// A time between half and one and a half of the mean.
+    fn around(&mut self, mean: Micros) -> Micros {
+        mean / 2 + self.rng.u64(0..=mean)
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.rng.u64(0..n.max(1)) == 0
+    }
+
+    fn mark(&mut self, what: &'static str) {
+        *self.marks.entry(what).or_default() += 1;
+        self.say(format_args!("{what}"));
+    }
+
+    /// Whether this fault may happen now. Counts it.
+    fn fault(&mut self, what: &'static str) -> bool {
+        let happens = !self.healed && !self.plan.without.contains(&what);
+        if happens {
+            self.mark(what);
+        }
+        happens
+    }
+
+    /// Adds something to the hash of the trace, and prints it when asked to.
+    fn say(&mut self, what: std::fmt::Arguments<'_>) {
+        let written = std::fmt::Write::write_fmt(&mut self.trace, what);
+        debug_assert!(written.is_ok(), "a hash takes everything");
+        if self.plan.verbose {
+            eprintln!("{:>9} {what}", self.now);
+        }
+    }
+
+    fn check(&mut self, verdict: Verdict) {
+        if let Err(what) = verdict
+            && self.violation.is_none()
+        {
+            self.violation = Some(format!("at {} us: {what}", self.now));
+            self.say(format_args!("VIOLATION"));
+        }
+    }
+
+    fn run(&mut self) {
+        self.begin();
+        let mut events = 0;
+        while self.violation.is_none() && !self.done {
+            let Some(((time, _), event)) = self.queue.pop_first() else {
+                break;
+            };
+            self.now = time;
+            self.step(event);
+            events += 1;
+            if events > MAX_EVENTS {
+                self.violation = Some("too many events: a livelock".to_owned());
+            }
+        }
+        self.count_losses();
+    }
+
+    fn begin(&mut self) {
+        self.format();
+        for nn in 0..self.nns.len() {
+            let first = self.rng.u64(0..50_000);
+            self.at(first, Event::StartNameNode(nn));
+            self.start_controller(nn);
+        }
+        for client in 0..self.clients.len() {
+            let first = self.rng.u64(0..200_000);
+            let attempt = 0;
+            let heard = Heard::Time;
+            self.at(first, Event::Client { client, attempt, heard });
+        }
+        if self.knobs.drift_ppm.iter().any(|ppm| *ppm != 0) {
+            self.mark("clock drift");
+        }
+        let first = self.around(self.knobs.fault_every);
+        self.at(first, Event::Nemesis);
+        self.at(100_000, Event::Look);
+        self.at(self.knobs.faults_until, Event::Heal);
+        self.at(self.knobs.faults_until + self.knobs.patience, Event::End);
+    }
+
+    fn step(&mut self, event: Event) {
+        if let Some(until) = self.paused(&event) {
+            return self.at(until, event);
+        }
+        match event {
+            Event::Request(message) => self.request_arrives(*message),
+            Event::SyncDone { jn, life } => self.sync_done(jn, life),
+            Event::Fetched {
+                jn,
+                life,
+                message,
+                download,
+                from,
+            } => self.fetched(jn, life, *message, download, from),
+            Event::JournalNodeWakes(jn) => self.journalnode_wakes(jn),
+            Event::StartJournalNode(jn) => self.start_journalnode(jn),
+            Event::Answer(message, result) => self.answer_arrives(*message, result),
+            Event::Broken {
+                nn,
+                nn_life,
+                jn,
+                connection,
+            } => self.connection_broken(nn, nn_life, jn, connection),
+            Event::Timeout {
+                nn,
+                nn_life,
+                jn,
+                connection,
+                call,
+            } => self.timed_out(nn, nn_life, jn, connection, call),
+            Event::Single(call, ended) => self.single_ended(call, *ended),
+            Event::Download {
+                call,
+                jn,
+                start,
+                in_progress,
+            } => self.download(call, jn, start, in_progress),
+            Event::WantImage { call, nn } => self.want_image(call, nn),
+            Event::Image { nn, txid, image } => self.image_arrives(nn, txid, image),
+            Event::Wake { nn, nn_life } => self.wake(nn, nn_life),
+            Event::Log { nn, nn_life } => self.look_at_log(nn, nn_life),
+            Event::Call { nn, call } => self.call_arrives(nn, &call),
+            Event::HandOver { nn, nn_life, reply } => self.hand_over(nn, nn_life, *reply),
+            Event::Ask { nn, to_active, by } => self.asked_for_role(nn, to_active, by),
+            Event::StartNameNode(nn) => self.start_namenode(nn),
+            Event::Controller { nn, life, event } => self.controller_event(nn, life, event),
+            Event::Client { client, attempt, heard } => self.client_hears(client, attempt, heard),
+            Event::Look => self.look(),
+            Event::Nemesis => {
+                if !self.healed {
+                    self.nemesis();
+                    let next = self.around(self.knobs.fault_every);
+                    self.after(next, Event::Nemesis);
+                }
+            }
+            Event::Repair(repair) => self.repair(repair),
+            Event::EndCede => self.end_cede(),
+            Event::Heal => self.heal(),
+            Event::End => self.no_progress(),
+        }
+    }
+
+    /// The end of the pause of the process that an event would reach.
+    fn paused(&self, event: &Event) -> Option<Micros> {
+        let nn = match event {
+            Event::Answer(message, _) => message.nn,
+            Event::Broken { nn, .. }
+            | Event::Timeout { nn, .. }
+            | Event::Wake { nn, .. }
+            | Event::Log { nn, .. }
+            | Event::Call { nn, .. }
+            | Event::HandOver { nn, .. }
+            | Event::Ask { nn, .. }
+            | Event::WantImage { nn, .. }
+            | Event::Image { nn, .. } => *nn,
+            Event::Single(call, _) => self.singles.get(call)?.1.process()?,
+            _ => return None,
+        };
+        let until = self.nns.get(nn)?.paused_until;
+        (until > self.now).then_some(until)
+    }
+
+    /// Whether messages pass.
+    fn passes(&self, from: Node, to: Node) -> bool {
+        self.partitions.passes(from, to)
+    }
+}

@@ -1,0 +1,92 @@
+//! Planted bugs of the whole cluster: each breaks a rule of a NameNode's shell, of its standby, or of a failover controller,
+//! and the simulator must find it.
+
+/// A rule that can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClusterMutant {
+    /// The reply to a change leaves before a quorum has the change.
+    ReplyBeforeSynced,
+    /// A read leaves although what it shows is in flight.
+    ReadInFlight,
+    /// A refusal leaves although what it shows is in flight.
+    RefusalInFlight,
+    /// Replies leave without the read lease.
+    LeaseNotChecked,
+    /// Replies that waited leave without a look at the read lease.
+    LeaseNotCheckedAtRelease,
+    /// The clock of the lease stands still while the process does.
+    LeaseClockStands,
+    /// A NameNode becomes active before the last edits of the recovered journal are applied.
+    ActiveBeforeLastEdits,
+    /// A NameNode becomes active without recovering the journal.
+    NotRecovered,
+    /// A standby does not remember the answers to calls whose edits it applies.
+    RetryCacheNotReplayed,
+    /// Answers to calls whose edits were lost are remembered.
+    LostAnswersRemembered,
+    /// A standby applies edits that are not known to be committed.
+    TailUncommitted,
+    /// The namespace is kept although some changes reached no quorum.
+    NamespaceKept,
+    /// A standby answers reads.
+    StandbyAnswers,
+    /// Replies of a life that ends are sent instead of given up.
+    GateSendsAtEnd,
+    /// A reply that comes too late for its life is sent.
+    ReplyOfEarlierLife,
+    /// An image is published although its last edits are not proven.
+    ImageUnproven,
+    /// The image of a standby is named by what was applied when it was saved, not when it was frozen.
+    ImageNamedLate,
+    /// Edits are purged up to now, not up to the images that need them.
+    PurgeBeyondImages,
+    /// A standby whose next edits were purged does not notice it.
+    PurgeNotNoticed,
+    /// A standby follows the journal while it becomes active.
+    TailsOn,
+    /// A controller gives the lease back of a NameNode that is only silent.
+    ReleaseOfSilent,
+    /// The lease is given back before the role ends.
+    LeaseGivenBackFirst,
+    /// A demoted NameNode does not give its lease back, and goes on renewing it.
+    ResignForgotten,
+}
+
+/// Every one of them.
+pub const ALL_CLUSTER_MUTANTS: [ClusterMutant; 23] = [
+    ClusterMutant::ReplyBeforeSynced,
+    ClusterMutant::ReadInFlight,
+    ClusterMutant::RefusalInFlight,
+    ClusterMutant::LeaseNotChecked,
+    ClusterMutant::LeaseNotCheckedAtRelease,
+    ClusterMutant::LeaseClockStands,
+    ClusterMutant::ActiveBeforeLastEdits,
+    ClusterMutant::NotRecovered,
+    ClusterMutant::RetryCacheNotReplayed,
+    ClusterMutant::LostAnswersRemembered,
+    ClusterMutant::TailUncommitted,
+    ClusterMutant::NamespaceKept,
+    ClusterMutant::StandbyAnswers,
+    ClusterMutant::GateSendsAtEnd,
+    ClusterMutant::ReplyOfEarlierLife,
+    ClusterMutant::ImageUnproven,
+    ClusterMutant::ImageNamedLate,
+    ClusterMutant::PurgeBeyondImages,
+    ClusterMutant::PurgeNotNoticed,
+    ClusterMutant::TailsOn,
+    ClusterMutant::ReleaseOfSilent,
+    ClusterMutant::LeaseGivenBackFirst,
+    ClusterMutant::ResignForgotten,
+];
+
+/// The bug that is planted, if any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Planted(pub Option<ClusterMutant>);
+
+impl Planted {
+    /// Whether it is this one.
+    #[must_use]
+    pub fn is(self, mutant: ClusterMutant) -> bool {
+        self.0 == Some(mutant)
+    }
+}
