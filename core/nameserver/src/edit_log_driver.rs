@@ -57,6 +57,8 @@ pub struct QuorumLog<W> {
     ended_early: Option<TxId>,
     /// The highest epoch that a writer of this process has asked for.
     asked_before: Epoch,
+    /// The JournalNodes of the last writer, whose last messages may be on their way.
+    last_addresses: Vec<String>,
 }
 
 type Actions<W> = Vec<LogAction<W>>;
@@ -73,6 +75,7 @@ impl<W> QuorumLog<W> {
             shipping: Shipping::default(),
             ended_early: None,
             asked_before: Epoch(0),
+            last_addresses: Vec::new(),
         }
     }
 
@@ -126,6 +129,7 @@ impl<W> QuorumLog<W> {
     fn stop(&mut self, out: &mut Actions<W>) {
         if let Some(writer) = self.writer.take() {
             self.asked_before = self.asked_before.max(writer.epoch());
+            self.last_addresses = writer.addresses().to_vec();
         }
         self.attempt += 1;
         self.recovering = false;
@@ -377,10 +381,12 @@ impl<W> QuorumLog<W> {
         self.attempt
     }
 
-    /// `host:port` of the JournalNodes, by the index in [`JournalCall`]. It only grows within one attempt.
+    /// `host:port` of the JournalNodes, by the index in [`JournalCall`]. It only grows within one attempt. A writer that was
+    /// refused gives leases back when it has ended, so its JournalNodes are known until the next attempt.
     #[must_use]
     pub fn addresses(&self) -> &[String] {
-        self.writer.as_ref().map_or(&[], QuorumWriter::addresses)
+        let writer = self.writer.as_ref();
+        writer.map_or(&self.last_addresses, QuorumWriter::addresses)
     }
 
     /// State of each JournalNode for metrics; empty if this NameNode is not the writer.

@@ -141,6 +141,34 @@ fn an_answer_to_an_earlier_writer_changes_nothing() {
     assert!(matches!(done.last(), Some(LogAction::Recovered(_))), "{done:?}");
 }
 
+/// The JournalNodes that did not refuse have granted a lease, which would keep the next writer waiting.
+#[test]
+fn who_is_refused_because_of_a_lease_gives_its_own_leases_back_where_they_were_granted() {
+    let mut world = Cluster::new(2);
+    world.drive(1, |driver, now, out| driver.recover(journal(), now, out));
+    world.settle();
+    world.open_log(1, TxId(0));
+    world.ship(1);
+    world.settle();
+    world.drive(NN, |driver, now, out| driver.recover(journal(), now, out));
+    let mut released = Vec::new();
+    while let Some(delivered) = world.deliver() {
+        let of_nn = delivered.namenode == NN && matches!(delivered.request, Request::ReleaseLease { .. });
+        released.extend(of_nn.then_some(delivered.journalnode));
+    }
+    assert_eq!(released, [0, 1, 2]);
+    assert!(
+        world
+            .take_done(NN)
+            .contains(&LogAction::NotRecovered(LogError::LeaseHeld))
+    );
+    assert_eq!(
+        world.namenodes[NN].driver.addresses().len(),
+        3,
+        "the shell knows where they are"
+    );
+}
+
 #[test]
 fn a_lost_quorum_is_told_once_and_ends_the_lease() {
     let mut world = cluster();
