@@ -16,8 +16,10 @@
 //!
 //! Invariants: from the first difference until the two are found equal, the standby is not healthy, becomes not active
 //! and publishes no image. One exception: once it is loaded anew it knows as much as a process that has just started,
-//! so while nobody is active it may be elected; otherwise the loss of the active would leave nobody. When the
-//! difference comes back after a load, image or edits are wrong, or the active is, and only an operator can tell.
+//! so while nobody is active it may be elected; otherwise the loss of the active would leave nobody. That holds as well
+//! when the difference has come back after a load: then image or edits are wrong, or the active is, and only an operator
+//! can tell, but image and edits are all that any NameNode will ever have of what was acknowledged. It is told again,
+//! without another load, when there is an active that differs.
 
 use crate::namesystem::Namesystem;
 use crate::role::Role;
@@ -35,6 +37,8 @@ enum Stage {
     Loaded,
     /// It was loaded anew, and still differed.
     Lasting,
+    /// The same, and nobody is active.
+    Alone,
 }
 
 /// A difference that was found.
@@ -94,7 +98,7 @@ impl Divergence {
             }
             (Comparison::Differs { txid }, Some(known)) => match known.stage {
                 Stage::Found => Verdict::Load,
-                Stage::Loaded => {
+                Stage::Loaded | Stage::Alone => {
                     known.stage = Stage::Lasting;
                     known.txid = txid;
                     known.what = format!(
@@ -120,19 +124,23 @@ impl Divergence {
 
     /// No other NameNode is active, or says what its digest is.
     pub fn on_nobody_to_compare_with(&mut self) -> Verdict {
-        match &self.difference {
-            Some(known) if known.stage == Stage::Loaded => {
+        match self.difference.as_mut().map(|known| &mut known.stage) {
+            Some(Stage::Loaded) => {
                 self.difference = None;
                 Verdict::Over
             }
-            _ => Verdict::Nothing,
+            Some(stage @ Stage::Lasting) => {
+                *stage = Stage::Alone;
+                Verdict::Over
+            }
+            Some(Stage::Found | Stage::Alone) | None => Verdict::Nothing,
         }
     }
 
     /// The difference, as long as this NameNode may not become active and publish no image because of it.
     #[must_use]
     pub fn difference(&self) -> Option<&Difference> {
-        self.difference.as_ref()
+        self.difference.as_ref().filter(|known| known.stage != Stage::Alone)
     }
 
     /// The newest transaction after which the two were equal in this life.
@@ -146,7 +154,7 @@ impl Divergence {
     #[must_use]
     pub fn is_awaited(&self, txid: TxId, mono_ms: u64) -> bool {
         let comparing = |(equal, at_ms): (u64, u64)| equal < txid.0 && mono_ms < at_ms.saturating_add(COMPARING_MS);
-        self.difference.is_none() && self.equal.is_some_and(comparing)
+        self.difference().is_none() && self.equal.is_some_and(comparing)
     }
 }
 
@@ -215,7 +223,6 @@ mod tests {
         assert_eq!(compared(&mut all, Comparison::Differs { txid: 8 }), Verdict::Lasts);
         assert_eq!(compared(&mut all, Comparison::Differs { txid: 8 }), Verdict::Nothing);
         all.on_loaded();
-        assert_eq!(all.on_nobody_to_compare_with(), Verdict::Nothing);
         assert_eq!(all.difference().map(|known| known.txid), Some(8));
         assert_eq!(compared(&mut all, EQUAL), Verdict::Over);
         assert!(is_trusted(&all));
@@ -228,6 +235,17 @@ mod tests {
         all.on_loaded();
         assert_eq!(all.on_nobody_to_compare_with(), Verdict::Over);
         assert!(is_trusted(&all), "it is as good as a process that has just started");
+        // All standbys differ, because the active is wrong. Then it dies.
+        compared(&mut all, DIFFERS);
+        all.on_loaded();
+        assert_eq!(compared(&mut all, DIFFERS), Verdict::Lasts);
+        assert!(!is_trusted(&all));
+        assert_eq!(all.on_nobody_to_compare_with(), Verdict::Over);
+        assert_eq!(all.on_nobody_to_compare_with(), Verdict::Nothing);
+        assert!(is_trusted(&all));
+        // It was only out of reach.
+        assert_eq!(compared(&mut all, DIFFERS), Verdict::Lasts, "no load helps");
+        assert!(!is_trusted(&all));
     }
 
     #[test]
