@@ -1,4 +1,4 @@
-//! How fast full block reports go in: `cargo run --release -p hathi-blockmanager --example report_speed`.
+//! How fast full block reports go in: `cargo run --profile dist -p hathi-blockmanager --example report_speed`.
 
 use bytes::Bytes;
 use hathi_blockmanager::{
