@@ -72,7 +72,7 @@ impl<W> QuorumLog<W> {
             writer: None,
             attempt: 0,
             recovering: false,
-            shipping: Shipping::default(),
+            shipping: Shipping::gathering(),
             ended_early: None,
             asked_before: Epoch(0),
             last_addresses: Vec::new(),
@@ -133,7 +133,7 @@ impl<W> QuorumLog<W> {
         }
         self.attempt += 1;
         self.recovering = false;
-        self.shipping = Shipping::default();
+        self.shipping = Shipping::gathering();
         out.push(LogAction::AbandonCopies);
         self.debug_check();
     }

@@ -56,7 +56,9 @@ pub struct Shipping<W> {
     life: Option<Life>,
     /// Last transaction of each batch at the journals, and when it was handed over.
     under_way: VecDeque<(TxId, Micros)>,
-    group_commit: GroupCommit,
+    /// Whether a batch waits for callers that are about to come. Whoever drives this looks again at
+    /// [`Shipping::wake_at`] then.
+    group_commit: Option<GroupCommit>,
     /// Transactions and times of batches that were synced since the last look at the open log.
     synced: Vec<(u64, Micros)>,
     /// What was taken from the log and is not handed over yet.
@@ -71,7 +73,7 @@ impl<W> Default for Shipping<W> {
         Shipping {
             life: None,
             under_way: VecDeque::new(),
-            group_commit: GroupCommit::default(),
+            group_commit: None,
             synced: Vec::new(),
             held: VecDeque::new(),
             finalizing: false,
@@ -82,6 +84,15 @@ impl<W> Default for Shipping<W> {
 }
 
 impl<W> Shipping<W> {
+    /// Batches wait for callers that are about to come ([`GroupCommit`]). The default takes what there is.
+    #[must_use]
+    pub fn gathering() -> Self {
+        Shipping {
+            group_commit: Some(GroupCommit::default()),
+            ..Shipping::default()
+        }
+    }
+
     /// The log was opened in this life. Its edits are sent from now on.
     pub fn begin(&mut self, life: Life) {
         self.life = Some(life);
@@ -118,12 +129,17 @@ impl<W> Shipping<W> {
             return Ok(());
         }
         let log = log.edit_log().ok_or(Broken)?;
-        let transactions = log.pending_txns();
-        for (synced, took) in self.synced.drain(..) {
-            self.group_commit.synced(synced, transactions, took);
-        }
-        let others = !self.under_way.is_empty();
-        if self.group_commit.leaves(transactions, log.pending_bytes(), others, now) {
+        let leaves = match &mut self.group_commit {
+            Some(group_commit) => {
+                let transactions = log.pending_txns();
+                for (synced, took) in self.synced.drain(..) {
+                    group_commit.synced(synced, transactions, took);
+                }
+                group_commit.leaves(transactions, log.pending_bytes(), !self.under_way.is_empty(), now)
+            }
+            None => log.has_pending(),
+        };
+        if leaves {
             self.held = log.take();
         }
         Ok(())
@@ -153,7 +169,7 @@ impl<W> Shipping<W> {
     /// When [`Shipping::take`] has to be called again if nothing else happens before.
     #[must_use]
     pub fn wake_at(&self) -> Option<Micros> {
-        self.group_commit.wake_at()
+        self.group_commit.as_ref().and_then(GroupCommit::wake_at)
     }
 
     /// A quorum has everything up to this transaction. Whoever waited for it is added to `reached`.
@@ -177,7 +193,9 @@ impl<W> Shipping<W> {
             synced.batches.push(now.saturating_sub(since));
         }
         let took = synced.batches.last().copied().unwrap_or(0);
-        self.synced.push((synced.transactions, took));
+        if self.group_commit.is_some() {
+            self.synced.push((synced.transactions, took));
+        }
         self.waiting_synced.reached(txid, reached);
         Ok(synced)
     }

@@ -193,6 +193,33 @@ fn a_lost_quorum_is_told_once_and_ends_the_lease() {
     assert_eq!((lost, world.namenodes[NN].driver.may_read_until()), (1, 0));
 }
 
+/// The edit log task of directories has no timer, so an edit must leave without one also when many callers went away.
+#[test]
+fn without_gathering_a_single_edit_leaves_at_once_after_a_large_batch() {
+    let (mut shipping, mut world) = (Shipping::<()>::default(), cluster());
+    let log = &mut world.namenodes[NN].log;
+    log.open_for_write(0);
+    shipping.begin(log.life().clone());
+    let mut sync = |count: u64, log: &mut EditLog| {
+        for _ in 0..count {
+            let op = hathi_formats::editlog::EditOp::SetReplication {
+                path: "/a".to_owned(),
+                replication: 2,
+            };
+            log.stage(&[op]).expect("it is short");
+            log.log_staged();
+        }
+        shipping.take(log, 5).expect("it applies");
+        while shipping.next(5).is_some() {}
+        let applied = log.applied();
+        let synced = shipping.on_synced(applied, 900, &mut Vec::new());
+        synced.map(|synced| synced.transactions)
+    };
+    assert_eq!(sync(100, log), Ok(101));
+    assert_eq!(sync(1, log), Ok(1), "it waits for callers that do not come");
+    assert_eq!(shipping.wake_at(), None);
+}
+
 struct BrokenLog;
 
 impl OpenLog for BrokenLog {
