@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 /// Period in which kept calls and pending deletions are looked at.
 const TICK: Duration = Duration::from_millis(50);
 /// Number of inodes that are freed under one hold of the lock, in about a millisecond.
-const RECLAIM_INODES: usize = 500;
+pub(crate) const RECLAIM_INODES: usize = 500;
 /// Number of blocks that are processed under one hold of the lock, in about a millisecond.
 const SLICE_BLOCKS: usize = 1000;
 /// Pause between two holds of the lock. A call takes the lock several times, so calls would only crawl if long work took it
@@ -67,15 +67,15 @@ pub struct Shared {
 
 /// Long work that goes on with its next slice.
 #[derive(Default)]
-struct Unfinished {
-    reclaim: bool,
+pub(crate) struct Unfinished {
+    pub(crate) reclaim: bool,
     heartbeats: bool,
     redundancy: bool,
 }
 
 impl Unfinished {
     /// Does one slice of each. Calls are served between two slices.
-    fn work(&mut self, nn: &NameNode) {
+    pub(crate) fn work(&mut self, nn: &NameNode) {
         if self.reclaim {
             self.reclaim = slice(nn, |ns| ns.reclaim(RECLAIM_INODES));
         }

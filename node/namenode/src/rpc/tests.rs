@@ -1,7 +1,9 @@
 //! Long calls over the wire.
 
 use super::*;
+use crate::background::{RECLAIM_INODES, Unfinished};
 use crate::testing::{self, Alone};
+use hathi_formats::editlog::{EditOp, RpcIds};
 use hathi_formats::exceptions::{ACCESS_CONTROL, UNSUPPORTED_OPERATION};
 use hathi_formats::proto::common::{RefreshCallQueueRequestProto, RefreshCallQueueResponseProto};
 use hathi_formats::proto::hdfs::{
@@ -175,4 +177,38 @@ async fn what_can_not_be_set_anew_while_it_runs_is_refused() {
             other => panic!("{other}"),
         }
     }
+}
+
+#[test]
+fn what_was_deleted_is_freed_in_slices_between_which_nobody_holds_the_lock() {
+    let alone = testing::active();
+    let nn = &alone.shared.nn;
+    let slices = 3;
+    {
+        let mut ns = nn.ns.write();
+        ns.blockmanager.leave_safe_mode(true, nn.clock.now());
+        for number in 0..(slices - 1) * RECLAIM_INODES + RECLAIM_INODES / 2 {
+            let make = MkdirsRequestProto {
+                src: format!("/big/{number}"),
+                masked: FsPermissionProto { perm: 0o777 },
+                create_parent: true,
+                unmasked: None,
+            };
+            write(nn, &mut ns, "hdfs", "mkdirs", &make);
+        }
+        let delete = EditOp::Delete {
+            path: "/big".to_owned(),
+            time: 1,
+            rpc_ids: RpcIds::NONE,
+        };
+        ns.commit(&[delete]).unwrap();
+    }
+    let mut unfinished = Unfinished::default();
+    for slice in 1..=slices {
+        assert!(nn.ns.read().reclaim_pending, "slice {slice} of {slices}");
+        unfinished.reclaim = true;
+        unfinished.work(nn);
+        assert!(nn.ns.try_write().is_some(), "the lock is free after a slice");
+    }
+    assert!(!nn.ns.read().reclaim_pending);
 }
