@@ -4,7 +4,7 @@ use hathi_formats::editlog::{EditOp, RpcIds};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 
 use crate::namespace::Namespace;
-use crate::types::{BlockView, Caller, CreateOutcome, CreateRequest, Ctx, Effects, Holders, Refused};
+use crate::types::{BlockView, Caller, CreateOutcome, CreateRequest, Ctx, Effect, Effects, Holders, Refused};
 
 /// The files to make: directories eight levels deep with equally many files of one block each.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,8 @@ pub struct Shape {
     pub block_bytes: u64,
     /// Replication.
     pub replication: u16,
+    /// Of each so many files the first stays, and the others are deleted at once, as temporary files are; 1: all stay.
+    pub one_stays_of: u64,
 }
 
 impl Default for Shape {
@@ -26,6 +28,7 @@ impl Default for Shape {
             files_per_directory: 100,
             block_bytes: 128 << 20,
             replication: 3,
+            one_stays_of: 1,
         }
     }
 }
@@ -90,7 +93,8 @@ pub fn file_path(shape: &Shape, n: u64) -> String {
     format!("{}/{}", directory(n / shape.files_per_directory.max(1)), file_name(n))
 }
 
-/// Makes the files of a shape. `logged` gets every op with its effects. Returns the last transaction.
+/// Makes the files of a shape. `logged` gets every op with its effects; those of a delete are complete when it is freed,
+/// which happens at once. Returns the last transaction.
 pub fn fill(ns: &mut Namespace, shape: &Shape, logged: &mut dyn FnMut(u64, &EditOp, &Effects)) -> Result<u64, Refused> {
     let groups = ["supergroup".to_owned()];
     let ctx = Ctx {
@@ -110,7 +114,12 @@ pub fn fill(ns: &mut Namespace, shape: &Shape, logged: &mut dyn FnMut(u64, &Edit
             let plan = ns.plan_mkdirs(&ctx, &path, 0o755, None, true)?;
             commit(ns, &plan.ops, logged)?;
         }
-        make_file(ns, &ctx, shape, &file_path(shape, n), logged)?;
+        let path = file_path(shape, n);
+        make_file(ns, &ctx, shape, &path, logged)?;
+        if n % shape.one_stays_of.max(1) != 0 {
+            let plan = ns.plan_delete(&ctx, &path, false, None)?;
+            delete(ns, &plan.ops, logged)?;
+        }
     }
     Ok(ns.last_applied_txid())
 }
@@ -154,6 +163,22 @@ pub fn make_file(
     }
     let plan = ns.plan_complete(ctx, path, file, CLIENT, last, &AllReplicated)?;
     commit(ns, &plan.ops, logged)
+}
+
+fn delete(ns: &mut Namespace, ops: &[EditOp], logged: &mut dyn FnMut(u64, &EditOp, &Effects)) -> Result<(), Refused> {
+    let mut last = None;
+    commit(ns, ops, &mut |txid, op, effects| {
+        last = Some((txid, op.clone(), effects.clone()));
+    })?;
+    let Some((txid, op, mut effects)) = last else {
+        return Ok(());
+    };
+    let freed = ns.reclaim(usize::MAX).blocks;
+    effects
+        .effects
+        .extend(freed.into_iter().map(|block| Effect::BlockRemoved { block }));
+    logged(txid, &op, &effects);
+    Ok(())
 }
 
 fn commit(ns: &mut Namespace, ops: &[EditOp], logged: &mut dyn FnMut(u64, &EditOp, &Effects)) -> Result<(), Refused> {

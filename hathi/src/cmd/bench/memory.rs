@@ -26,6 +26,10 @@ pub(super) struct MemoryArgs {
     /// Files to build.
     #[arg(long, default_value_t = 1_000_000)]
     files: u64,
+    /// Of each so many files that are made one stays, and the others are deleted at once: ids are given out and not
+    /// used, as in a cluster that is years old.
+    #[arg(long, default_value_t = 1)]
+    one_stays_of: u64,
 }
 
 pub(super) fn run(args: MemoryArgs) -> Result<ExitCode> {
@@ -33,29 +37,39 @@ pub(super) fn run(args: MemoryArgs) -> Result<ExitCode> {
     let started = Instant::now();
     let mut namespace = Namespace::new(Config::default());
     let mut manager = BlockManager::new(BlockManagerConfig::default());
+    let one_of = args.one_stays_of.max(1);
+    let usual = generator::Shape::default();
     let shape = generator::Shape {
-        files: args.files,
-        ..generator::Shape::default()
+        files: args.files.saturating_mul(one_of),
+        files_per_directory: usual.files_per_directory.saturating_mul(one_of),
+        one_stays_of: one_of,
+        ..usual
     };
-    let mut completed = 0_u64;
+    let mut live = 0_u64;
     let mut first_block = None;
     generator::fill(&mut namespace, &shape, &mut |_, _, effects| {
         for effect in &effects.effects {
-            if let Effect::BlockCompleted {
-                block,
-                file,
-                replication,
-            } = effect
-            {
-                first_block.get_or_insert(*block);
-                completed += 1;
-                manager.set_generation_stamp(block.generation_stamp);
-                manager.add_block(NewBlock {
-                    block: *block,
-                    inode: *file,
-                    replication: *replication,
-                    state: BlockState::Complete,
-                });
+            match effect {
+                Effect::BlockCompleted {
+                    block,
+                    file,
+                    replication,
+                } => {
+                    first_block.get_or_insert(*block);
+                    live += 1;
+                    manager.set_generation_stamp(block.generation_stamp);
+                    manager.add_block(NewBlock {
+                        block: *block,
+                        inode: *file,
+                        replication: *replication,
+                        state: BlockState::Complete,
+                    });
+                }
+                Effect::BlockRemoved { block } => {
+                    live -= 1;
+                    manager.remove_block(block.id);
+                }
+                _ => {}
             }
         }
     })
@@ -63,14 +77,15 @@ pub(super) fn run(args: MemoryArgs) -> Result<ExitCode> {
     let built = started.elapsed().as_secs_f64();
     let built_bytes = resident_bytes().saturating_sub(before);
     let first = first_block.context("no block was made")?;
-    if completed != args.files {
-        bail!("{completed} blocks for {} files", args.files);
+    if live != args.files {
+        bail!("{live} blocks for {} files", args.files);
     }
     let reporting = Instant::now();
     for node in 0..DATANODES {
-        // Blocks and their stamps are numbered as they are made, so the n-th block is n above the first in both.
-        let blocks = (0..completed)
+        // Blocks and their stamps are numbered as they are made, so both of the n-th file that stays are known.
+        let blocks = (0..live)
             .filter(|n| n % (DATANODES / REPLICATION) == node / REPLICATION)
+            .map(|n| n * one_of)
             .map(|n| (first.id.0 + n.cast_signed(), first.generation_stamp.0 + n));
         report(&mut manager, node, blocks, first.num_bytes)?;
     }
@@ -83,7 +98,7 @@ pub(super) fn run(args: MemoryArgs) -> Result<ExitCode> {
         built_bytes / args.files.max(1),
         manager.heap_bytes() as u64 / args.files.max(1),
         built * 1e6 / args.files.max(1) as f64,
-        completed * REPLICATION
+        live * REPLICATION
     );
     let (id, replicas) = (first.id, manager.replicas_of(first.id).len());
     if replicas != 3 {
