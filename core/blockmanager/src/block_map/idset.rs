@@ -1,14 +1,22 @@
 //! A set of block ids: which blocks a storage holds. Blocks get their ids in sequence, so a storage's ids are dense in a
-//! small cluster (a bit each) and spread evenly in a large one (two bytes each, 65 536 ids to a chunk).
+//! small cluster (a bit each) and spread evenly in a large one (two bytes each, 65,536 ids to a chunk). In a cluster
+//! that is large and old they are so far from each other that a chunk for each would cost more than the ids do: those
+//! stand in one tree (some fourteen bytes each).
 //!
-//! Invariants: no chunk is empty; a sparse chunk is sorted, has no doubles and at most [`SPARSE_MAX`] entries.
+//! Invariants ([`BlockIdSet::check`]): no chunk is empty; a sparse chunk is sorted, has no doubles and at most
+//! [`SPARSE_MAX`] entries; no scattered id belongs to a chunk that is there, and at most [`SCATTERED_MAX`] belong to one
+//! that is not.
 
 use hathi_formats::ids::BlockId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Above this number of entries a bitmap is smaller.
 const SPARSE_MAX: usize = 4096;
 const WORDS: usize = 1024;
+/// With more ids of one range in the tree, a chunk is smaller.
+const SCATTERED_MAX: usize = 8;
+/// A chunk with fewer ids goes back into the tree.
+const CHUNK_MIN: usize = 3;
 
 #[derive(Clone, Debug)]
 enum Chunk {
@@ -20,11 +28,12 @@ enum Chunk {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BlockIdSet {
     chunks: BTreeMap<i64, Chunk>,
+    scattered: BTreeSet<BlockId>,
     len: usize,
 }
 
 // One for each storage.
-const _: () = assert!(size_of::<BlockIdSet>() == 32);
+const _: () = assert!(size_of::<BlockIdSet>() == 56);
 
 fn split(id: BlockId) -> (i64, u16) {
     (id.0 >> 16, (id.0 & 0xffff) as u16)
@@ -110,10 +119,10 @@ impl Chunk {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    fn len(&self) -> usize {
         match self {
-            Chunk::Sparse(values) => values.is_empty(),
-            Chunk::Dense(_, count) => *count == 0,
+            Chunk::Sparse(values) => values.len(),
+            Chunk::Dense(_, count) => *count as usize,
         }
     }
 
@@ -144,31 +153,53 @@ impl BlockIdSet {
 
     pub(crate) fn contains(&self, id: BlockId) -> bool {
         let (high, low) = split(id);
-        self.chunks.get(&high).is_some_and(|chunk| chunk.contains(low))
+        match self.chunks.get(&high) {
+            Some(chunk) => chunk.contains(low),
+            None => self.scattered.contains(&id),
+        }
     }
 
     /// Adds an id. Returns whether it was new.
     pub(crate) fn insert(&mut self, id: BlockId) -> bool {
         let (high, low) = split(id);
-        let new = self
-            .chunks
-            .entry(high)
-            .or_insert_with(|| Chunk::Sparse(Vec::new()))
-            .insert(low);
+        let new = match self.chunks.get_mut(&high) {
+            Some(chunk) => chunk.insert(low),
+            None => self.insert_scattered(id),
+        };
         self.len += usize::from(new);
+        new
+    }
+
+    fn insert_scattered(&mut self, id: BlockId) -> bool {
+        let new = self.scattered.insert(id);
+        let (high, _) = split(id);
+        let neighbours = || self.scattered.range(join(high, 0)..=join(high, u16::MAX)).copied();
+        if neighbours().count() > SCATTERED_MAX {
+            let gathered: Vec<BlockId> = neighbours().collect();
+            for id in &gathered {
+                self.scattered.remove(id);
+            }
+            let values = gathered.into_iter().map(|id| split(id).1).collect();
+            self.chunks.insert(high, Chunk::Sparse(values));
+        }
         new
     }
 
     /// Removes an id. Returns whether it was there.
     pub(crate) fn remove(&mut self, id: BlockId) -> bool {
         let (high, low) = split(id);
-        let Some(chunk) = self.chunks.get_mut(&high) else {
-            return false;
+        let had = match self.chunks.get_mut(&high) {
+            Some(chunk) => {
+                let had = chunk.remove(low);
+                if chunk.len() < CHUNK_MIN {
+                    let rest = std::iter::successors(chunk.next(0), |low| chunk.next(low.checked_add(1)?));
+                    self.scattered.extend(rest.map(|low| join(high, low)));
+                    self.chunks.remove(&high);
+                }
+                had
+            }
+            None => self.scattered.remove(&id),
         };
-        let had = chunk.remove(low);
-        if chunk.is_empty() {
-            self.chunks.remove(&high);
-        }
         self.len -= usize::from(had);
         had
     }
@@ -176,20 +207,22 @@ impl BlockIdSet {
     /// The smallest id at or above this one.
     pub(crate) fn next(&self, from: BlockId) -> Option<BlockId> {
         let (high, low) = split(from);
-        for (&chunk_high, chunk) in self.chunks.range(high..) {
+        let in_chunk = self.chunks.range(high..).find_map(|(&chunk_high, chunk)| {
             let start = if chunk_high == high { low } else { 0 };
-            if let Some(found) = chunk.next(start) {
-                return Some(join(chunk_high, found));
-            }
+            chunk.next(start).map(|found| join(chunk_high, found))
+        });
+        let scattered = self.scattered.range(from..).next().copied();
+        match (in_chunk, scattered) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
         }
-        None
     }
 
     /// Panics when an invariant of the module does not hold.
     pub(crate) fn check(&self) {
         let mut len = 0;
         for (high, chunk) in &self.chunks {
-            assert!(!chunk.is_empty(), "chunk {high} is empty");
+            assert!(chunk.len() > 0, "chunk {high} is empty");
             len += match chunk {
                 Chunk::Sparse(values) => {
                     assert!(values.is_sorted_by(|one, next| one < next), "chunk {high} is sorted");
@@ -203,7 +236,17 @@ impl BlockIdSet {
                 }
             };
         }
-        assert_eq!(len, self.len, "ids counted and there");
+        let mut alone: BTreeMap<i64, usize> = BTreeMap::new();
+        for id in &self.scattered {
+            let (high, _) = split(*id);
+            assert!(!self.chunks.contains_key(&high), "{id} has a chunk");
+            *alone.entry(high).or_default() += 1;
+        }
+        assert!(
+            alone.values().all(|ids| *ids <= SCATTERED_MAX),
+            "as many scattered ids would be a chunk"
+        );
+        assert_eq!(len + self.scattered.len(), self.len, "ids counted and there");
     }
 
     /// Approximate size on the heap in bytes.
@@ -216,7 +259,7 @@ impl BlockIdSet {
                 Chunk::Dense(..) => WORDS * 8,
             })
             .sum();
-        chunks + self.chunks.len() * 48
+        chunks + self.chunks.len() * 48 + self.scattered.len() * 14
     }
 }
 
@@ -228,7 +271,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_a_set(ops in proptest::collection::vec((any::<bool>(), 0i64..200_000), 0..400), dense in 0i64..9000) {
+        fn is_a_set(ops in proptest::collection::vec((any::<bool>(), 0i64..3_000_000), 0..400), dense in 0i64..9000) {
             let mut set = BlockIdSet::default();
             let mut model = BTreeSet::new();
             for id in 0..dense {
@@ -236,6 +279,7 @@ mod tests {
                 model.insert(id);
             }
             for (add, id) in ops {
+                let id = if id % 3 == 0 { id } else { id % 140_000 };
                 if add {
                     prop_assert_eq!(set.insert(BlockId(id)), model.insert(id));
                 } else {
@@ -253,6 +297,20 @@ mod tests {
             }
             prop_assert_eq!(listed, model.into_iter().collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn ids_far_from_each_other_cost_little() {
+        let mut set = BlockIdSet::default();
+        for id in 0..10_000 {
+            set.insert(BlockId(id * 30_000));
+        }
+        set.check();
+        assert!(set.chunks.is_empty() && set.heap_bytes() < 10_000 * 16);
+        for id in 0..10_000 {
+            assert!(set.remove(BlockId(id * 30_000)));
+        }
+        assert_eq!((set.len(), set.next(BlockId(i64::MIN))), (0, None));
     }
 
     #[test]
