@@ -15,3 +15,4 @@ pub mod fsimage;
 pub mod ids;
 pub mod limits;
 pub mod proto;
+pub mod protocols;

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use hathi_blockmanager::{BlockManagerConfig, Now};
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::GetFileInfoRequestProto;
+use hathi_formats::protocols::ClientMethod;
 use hathi_namespace::{Config, Namespace, generator};
-use hathi_namesystem::calls::{self, CLIENT_PROTOCOL};
+use hathi_namesystem::calls;
 use hathi_namesystem::loader::{Parts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
 use hathi_namesystem::{CallContext, Life, Namesystem, Role, Verb};
@@ -85,7 +86,7 @@ fn measure(ns: &RwLock<Namesystem>, requests: &[Bytes], threads: usize) -> f64 {
 }
 
 fn read(ns: &RwLock<Namesystem>, requests: &[Bytes], first: usize, stop: &AtomicBool) -> u64 {
-    let Some(Verb::Read(handler)) = calls::lookup(CLIENT_PROTOCOL, "getFileInfo") else {
+    let Some(Verb::Read(handler)) = calls::verb(ClientMethod::GetFileInfo.into()) else {
         panic!("getFileInfo only reads");
     };
     let context = CallContext {

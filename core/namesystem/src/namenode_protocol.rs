@@ -17,9 +17,8 @@ use hathi_formats::proto::namenode::{
     GetMostRecentNameNodeFileTxIdResponseProto, GetNextSpsPathResponseProto, GetTransactionIdResponseProto,
     IsRollingUpgradeResponseProto, IsUpgradeFinalizedResponseProto, RollEditLogResponseProto,
 };
+use hathi_formats::protocols::NamenodeMethod;
 
-/// `org.apache.hadoop.hdfs.server.protocol.NamenodeProtocol`
-pub const NAMENODE_PROTOCOL: &str = "org.apache.hadoop.hdfs.server.protocol.NamenodeProtocol";
 /// Which Hadoop this NameNode is compatible with: DataNodes and NameNodes compare it with their minimum.
 pub const SOFTWARE_VERSION: &str = "3.5.0";
 /// `DatanodeProtocol` block reports may use buffers (`NamespaceInfo.Capability.STORAGE_BLOCK_REPORT_BUFFERS`).
@@ -27,10 +26,10 @@ const CAPABILITIES: u64 = 1;
 
 /// The handler of a method.
 #[must_use]
-pub fn lookup(method: &str) -> Option<Verb> {
-    Some(match method {
-        "versionRequest" => Verb::Read(version_request),
-        "getTransactionId" => Verb::Read(|ns, ctx, _| {
+pub(crate) fn verb(method: NamenodeMethod) -> Verb {
+    match method {
+        NamenodeMethod::VersionRequest => Verb::Read(version_request),
+        NamenodeMethod::GetTransactionId => Verb::Read(|ns, ctx, _| {
             by_superuser(ns, ctx, || {
                 Reply::message(&GetTransactionIdResponseProto {
                     tx_id: ns.edit_log.applied().0,
@@ -38,22 +37,22 @@ pub fn lookup(method: &str) -> Option<Verb> {
                 .after(ns.shown_everything())
             })
         }),
-        "getMostRecentCheckpointTxId" => Verb::Read(|ns, ctx, _| {
+        NamenodeMethod::GetMostRecentCheckpointTxId => Verb::Read(|ns, ctx, _| {
             by_superuser(ns, ctx, || {
                 Reply::message(&GetMostRecentCheckpointTxIdResponseProto {
                     tx_id: ns.most_recent_checkpoint.0,
                 })
             })
         }),
-        "getMostRecentNameNodeFileTxId" => Verb::Read(|ns, ctx, _| {
+        NamenodeMethod::GetMostRecentNameNodeFileTxId => Verb::Read(|ns, ctx, _| {
             by_superuser(ns, ctx, || {
                 Reply::message(&GetMostRecentNameNodeFileTxIdResponseProto {
                     tx_id: ns.most_recent_checkpoint.0,
                 })
             })
         }),
-        "rollEditLog" => Verb::Write(roll_edit_log),
-        "getEditLogManifest" => Verb::Read(|ns, ctx, body| {
+        NamenodeMethod::RollEditLog => Verb::Write(roll_edit_log),
+        NamenodeMethod::GetEditLogManifest => Verb::Read(|ns, ctx, body| {
             by_superuser(ns, ctx, || match ns.check_operation(OperationCategory::Read) {
                 Err(refused) => Reply::refuse(refused),
                 Ok(()) if !ns.config.ha_enabled => match decode::<GetEditLogManifestRequestProto>(&body) {
@@ -69,40 +68,41 @@ pub fn lookup(method: &str) -> Option<Verb> {
                 }),
             })
         }),
-        "isUpgradeFinalized" => Verb::Read(|ns, ctx, _| {
+        NamenodeMethod::IsUpgradeFinalized => Verb::Read(|ns, ctx, _| {
             by_superuser(ns, ctx, || {
                 Reply::message(&IsUpgradeFinalizedResponseProto {
                     is_upgrade_finalized: ns.is_upgrade_finalized(),
                 })
             })
         }),
-        "isRollingUpgrade" => Verb::Read(|ns, ctx, _| {
+        NamenodeMethod::IsRollingUpgrade => Verb::Read(|ns, ctx, _| {
             by_superuser(ns, ctx, || {
                 Reply::message(&IsRollingUpgradeResponseProto {
                     is_rolling_upgrade: ns.namespace.rolling_upgrade_start_ms().is_some(),
                 })
             })
         }),
-        "errorReport" => {
+        NamenodeMethod::ErrorReport => {
             Verb::Read(|ns, ctx, _| by_superuser(ns, ctx, || Reply::message(&ErrorReportResponseProto {})))
         }
-        "getBlockKeys" => {
+        NamenodeMethod::GetBlockKeys => {
             Verb::Read(|ns, ctx, _| by_superuser(ns, ctx, || Reply::message(&GetBlockKeysResponseProto { keys: None })))
         }
-        "getBlocks" => Verb::Write(get_blocks),
-        "getNextSPSPath" => Verb::Read(|ns, ctx, _| {
+        NamenodeMethod::GetBlocks => Verb::Write(get_blocks),
+        NamenodeMethod::GetNextSpsPath => Verb::Read(|ns, ctx, _| {
             by_superuser(ns, ctx, || {
                 Reply::message(&GetNextSpsPathResponseProto { sps_path: None })
             })
         }),
-        "registerSubordinateNamenode" | "startCheckpoint" | "endCheckpoint" => Verb::Read(|_, _, _| {
+        NamenodeMethod::RegisterSubordinateNamenode
+        | NamenodeMethod::StartCheckpoint
+        | NamenodeMethod::EndCheckpoint => Verb::Read(|_, _, _| {
             Reply::refuse(RemoteException::new(
                 exceptions::UNSUPPORTED_OPERATION,
                 "Secondary, checkpoint and backup nodes are not supported by this NameNode",
             ))
         }),
-        _ => return None,
-    })
+    }
 }
 
 /// `getBlocks`: what a balancer may move away from a DataNode.

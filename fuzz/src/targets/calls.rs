@@ -17,13 +17,13 @@ use hathi_formats::proto::hdfs::{
     SetQuotaRequestProto, SetXAttrRequestProto, StorageReportProto, TruncateRequestProto, XAttrProto,
 };
 use hathi_namespace::{Config as NamespaceConfig, Namespace};
-use hathi_namesystem::calls::{audit, lookup};
+use hathi_namesystem::calls::{self, audit};
 use hathi_namesystem::context::{CallContext, Deferred, Reply, Verb};
 use hathi_namesystem::edit_log::LogItem;
 use hathi_namesystem::loader::{Parts as NamesystemParts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
 use hathi_namesystem::{Config, Life, Namesystem, Role};
-use hathi_net::ipc::{Protocol, protocols};
+use hathi_net::ipc::{Method, Protocol, protocols};
 use prost::Message;
 
 use super::{Parts, storage};
@@ -101,14 +101,12 @@ fn sync(ns: &mut Namesystem) -> Vec<LogItem> {
 }
 
 /// Every method, by number.
-fn methods() -> &'static [(&'static str, &'static str, Verb)] {
-    static METHODS: std::sync::OnceLock<Vec<(&'static str, &'static str, Verb)>> = std::sync::OnceLock::new();
+fn methods() -> &'static [(Method, Verb)] {
+    static METHODS: std::sync::OnceLock<Vec<(Method, Verb)>> = std::sync::OnceLock::new();
     METHODS.get_or_init(|| {
         let of = |protocol: &'static Protocol| {
-            let served = |(method, _): &'static (&'static str, i32)| {
-                Some((protocol.name, *method, lookup(protocol.name, method)?))
-            };
-            protocol.methods.iter().filter_map(served)
+            let methods = (0..protocol.methods.len()).filter_map(|index| Method::at(protocol.id, index));
+            methods.filter_map(|method| Some((method, calls::verb(method)?)))
         };
         PROTOCOLS.iter().flat_map(|protocol| of(protocol)).collect()
     })
@@ -116,7 +114,7 @@ fn methods() -> &'static [(&'static str, &'static str, Verb)] {
 
 /// Encodes one call: method, caller, body.
 fn call(method: &str, message: &impl Message) -> Vec<u8> {
-    let number = methods().iter().position(|(_, name, _)| *name == method);
+    let number = methods().iter().position(|(known, _)| known.name() == method);
     let number = number
         .and_then(|number| u8::try_from(number).ok())
         .expect("it is served");
@@ -376,13 +374,15 @@ fn context(who: u8, number: i32) -> CallContext {
 }
 
 /// Runs a call as the shell does.
-fn make(ns: &mut Namesystem, ctx: &CallContext, method: &str, verb: Verb, body: &Bytes) {
+fn make(ns: &mut Namesystem, ctx: &CallContext, method: Method, verb: Verb, body: &Bytes) {
     let reply = match verb {
         Verb::Read(read) => read(ns, ctx, body.clone()),
         Verb::Write(write) => write(ns, ctx, body.clone()),
         Verb::ReadThenWrite(read, write) => read(ns, ctx, body).unwrap_or_else(|| write(ns, ctx, body.clone())),
     };
-    let _ = audit(ns, ctx, method, body, &reply);
+    if let Method::Client(method) = method {
+        let _ = audit(ns, ctx, method, body, &reply);
+    }
     finish(ns, reply);
 }
 
@@ -422,7 +422,7 @@ fn run(input: &[u8]) {
             continue;
         };
         let methods = methods();
-        let (_, method, verb) = methods[usize::from(*method) % methods.len()];
+        let (method, verb) = methods[usize::from(*method) % methods.len()];
         make(
             &mut ns,
             &context(*who, number),

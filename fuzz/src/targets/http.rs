@@ -197,9 +197,7 @@ fn origin(input: &[u8]) {
         return;
     };
     let call = RpcCall {
-        protocol: &protocols::CLIENT_PROTOCOL,
-        method: "create",
-        method_index: 0,
+        method: protocols::ClientMethod::Create.into(),
         body: bytes::Bytes::new(),
         client_id: ClientId::from([1; 16]),
         call_id: 7,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hathi_formats::proto::{common, datanode, ext, hdfs, namenode, qjournal};
-use hathi_net::ipc::{ClientId, Protocol, RpcCall, UserInfo, protocols};
+use hathi_net::ipc::{ClientId, Method, Protocol, RpcCall, UserInfo, protocols};
 use prost::Message;
 
 use super::MESSAGES;
@@ -339,9 +339,7 @@ fn run(input: &[u8]) {
     let index = usize::from(*number) + usize::from(body.first().copied().unwrap_or_default() & 1) * 128;
     let (protocol, method, decode) = all[index % all.len()];
     decode(&RpcCall {
-        protocol,
-        method,
-        method_index: 0,
+        method: Method::of(protocol.name, method).expect("it is in the table"),
         body: Bytes::copy_from_slice(body),
         client_id: ClientId::EMPTY,
         call_id: 0,

@@ -103,7 +103,7 @@ fn only_reads(method: &str) -> bool {
 /// A connection to a port that serves these protocols.
 pub(super) fn stream(served: &[&'static Protocol], messages: &Messages, facts: &Facts, rng: &mut Rng) -> Stream {
     // For a caller with rights a JournalNode opens a journal of any name. And for a stranger it serves all reads.
-    let is_journal = |protocol: &Protocol| std::ptr::eq(protocol, &protocols::QJOURNAL_PROTOCOL);
+    let is_journal = |protocol: &Protocol| *protocol == protocols::QJOURNAL_PROTOCOL;
     let with_rights = rng.u8(..5) == 0 && !served.iter().any(|protocol| is_journal(protocol));
     let user = if with_rights {
         facts.superuser.clone()

@@ -17,8 +17,10 @@ use hathi_formats::proto::hdfs::{
     RefreshNamenodesResponseProto, ShutdownDatanodeResponseProto, TriggerBlockReportRequestProto,
     TriggerBlockReportResponseProto, UpdateReplicaUnderRecoveryRequestProto, UpdateReplicaUnderRecoveryResponseProto,
 };
-use hathi_net::ipc::protocols::{CLIENT_DATANODE_PROTOCOL, INTER_DATANODE_PROTOCOL};
-use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler};
+use hathi_net::ipc::protocols::{
+    CLIENT_DATANODE_PROTOCOL, ClientDatanodeMethod as M, INTER_DATANODE_PROTOCOL, InterDatanodeMethod,
+};
+use hathi_net::ipc::{Method, Protocol, Responder, RpcCall, RpcHandler};
 use parking_lot::{Condvar, Mutex};
 use prost::bytes::Bytes;
 use tokio::runtime::Handle;
@@ -128,7 +130,7 @@ impl Handlers {
         while let Some(Waiting { node, call, reply }) = self.next() {
             let served = std::panic::catch_unwind(AssertUnwindSafe(|| serve(&node, &call, reply)));
             if served.is_err() {
-                tracing::error!(method = call.method, "a call panicked");
+                tracing::error!(method = call.method.name(), "a call panicked");
             }
         }
     }
@@ -164,8 +166,8 @@ impl RpcHandler for Server {
     fn call(&self, call: RpcCall, reply: Responder) {
         // All other methods may wait for a disk.
         match call.method {
-            "getDatanodeInfo" => reply.ok(&datanode_info(&self.node)),
-            "getBalancerBandwidth" => reply.ok(&GetBalancerBandwidthResponseProto {
+            Method::ClientDatanode(M::GetDatanodeInfo) => reply.ok(&datanode_info(&self.node)),
+            Method::ClientDatanode(M::GetBalancerBandwidth) => reply.ok(&GetBalancerBandwidthResponseProto {
                 bandwidth: self.node.balance_throttle.bandwidth(),
             }),
             _ => self.serve_in_turn(call, reply),
@@ -175,30 +177,34 @@ impl RpcHandler for Server {
 
 fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
     match call.method {
-        "getReplicaVisibleLength" => reply.send(visible_length(node, call)),
-        "initReplicaRecovery" => reply.send(
+        Method::ClientDatanode(M::GetReplicaVisibleLength) => reply.send(visible_length(node, call)),
+        Method::InterDatanode(InterDatanodeMethod::InitReplicaRecovery) => reply.send(
             call.decode::<InitReplicaRecoveryRequestProto>()
                 .and_then(|request| recovery::init_replica(node, &request.block))
                 .map(|replica| recovery::init_response(replica.as_ref())),
         ),
-        "updateReplicaUnderRecovery" => reply.send(
+        Method::InterDatanode(InterDatanodeMethod::UpdateReplicaUnderRecovery) => reply.send(
             call.decode::<UpdateReplicaUnderRecoveryRequestProto>()
                 .and_then(|request| recovery::update_replica(node, &request))
                 .map(|storage| UpdateReplicaUnderRecoveryResponseProto {
                     storage_uuid: Some(storage),
                 }),
         ),
-        "triggerBlockReport" => reply.send(superuser(node, call).and_then(|()| trigger_block_report(node, call))),
-        "getVolumeReport" => reply.send(superuser(node, call).map(|()| volume_report(node))),
-        "refreshNamenodes" => reply.send::<RefreshNamenodesResponseProto>(superuser(node, call).and_then(|()| {
-            let why = "the NameNodes of this DataNode are read when it starts";
-            Err(RemoteException::new(exceptions::UNSUPPORTED_OPERATION, why))
-        })),
-        "evictWriters" => reply.send(superuser(node, call).map(|()| {
+        Method::ClientDatanode(M::TriggerBlockReport) => {
+            reply.send(superuser(node, call).and_then(|()| trigger_block_report(node, call)))
+        }
+        Method::ClientDatanode(M::GetVolumeReport) => reply.send(superuser(node, call).map(|()| volume_report(node))),
+        Method::ClientDatanode(M::RefreshNamenodes) => {
+            reply.send::<RefreshNamenodesResponseProto>(superuser(node, call).and_then(|()| {
+                let why = "the NameNodes of this DataNode are read when it starts";
+                Err(RemoteException::new(exceptions::UNSUPPORTED_OPERATION, why))
+            }))
+        }
+        Method::ClientDatanode(M::EvictWriters) => reply.send(superuser(node, call).map(|()| {
             node.dataset.stop_writers();
             EvictWritersResponseProto {}
         })),
-        "shutdownDatanode" => {
+        Method::ClientDatanode(M::ShutdownDatanode) => {
             let allowed = superuser(node, call);
             let stop = allowed.is_ok();
             reply.send(allowed.map(|()| ShutdownDatanodeResponseProto {}));
@@ -208,11 +214,11 @@ fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
                 node.shut_down();
             }
         }
-        "getBlockLocalPathInfo" => reply.send(local_path(node, call)),
-        "listReconfigurableProperties" => {
+        Method::ClientDatanode(M::GetBlockLocalPathInfo) => reply.send(local_path(node, call)),
+        Method::ClientDatanode(M::ListReconfigurableProperties) => {
             reply.send(superuser(node, call).map(|()| ListReconfigurablePropertiesResponseProto { name: vec![] }))
         }
-        "deleteBlockPool" => reply.send::<RefreshNamenodesResponseProto>(
+        Method::ClientDatanode(M::DeleteBlockPool) => reply.send::<RefreshNamenodesResponseProto>(
             superuser(node, call)
                 .and_then(|()| call.decode::<DeleteBlockPoolRequestProto>())
                 .and_then(|request| delete_block_pool(node, &request)),

@@ -64,7 +64,7 @@ impl RpcHandler for NameNode {
     }
 
     fn call(&self, call: RpcCall, reply: Responder) {
-        match call.method {
+        match call.method.name() {
             "versionRequest" => reply.ok(&VersionResponseProto {
                 info: NamespaceInfoProto {
                     block_pool_id: "BP-1".to_owned(),

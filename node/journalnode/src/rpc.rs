@@ -54,7 +54,8 @@ impl RpcHandler for JournalNodeRpcServer {
     }
 
     fn call(&self, call: RpcCall, reply: Responder) {
-        let (envelope, request) = match Envelope::decode(call.protocol.name, call.method, call.body) {
+        let method = call.method.name();
+        let (envelope, request) = match Envelope::decode(call.method.protocol().name, method, call.body) {
             Ok(decoded) => decoded,
             Err(error) => {
                 let class = match error {
@@ -69,20 +70,20 @@ impl RpcHandler for JournalNodeRpcServer {
                 .journals
                 .is_known(&envelope.journal_id, envelope.name_service_id.as_deref())
         {
-            return serve(&self.journals, &envelope, request, reply, call.method);
+            return serve(&self.journals, &envelope, request, reply, method);
         }
         match self.writers.include(&call.user.user) {
-            Some(true) => serve(&self.journals, &envelope, request, reply, call.method),
-            Some(false) => reply.error(&refusal(&call.user.user, call.method)),
+            Some(true) => serve(&self.journals, &envelope, request, reply, method),
+            Some(false) => reply.error(&refusal(&call.user.user, method)),
             None => {
                 // The first call of a user who is listed by a group. A writer waits for its answer before it goes on.
                 let (journals, writers) = (self.journals.clone(), self.writers.clone());
                 tokio::spawn(async move {
                     if writers.ask(&call.user.user).await {
-                        serve(&journals, &envelope, request, reply, call.method);
+                        serve(&journals, &envelope, request, reply, method);
                         crate::journal::end_turn();
                     } else {
-                        reply.error(&refusal(&call.user.user, call.method));
+                        reply.error(&refusal(&call.user.user, method));
                     }
                 });
             }

@@ -16,7 +16,11 @@ use hathi_formats::proto::ext::{
 };
 use hathi_formats::proto::hdfs::{GetReconfigurationStatusResponseProto, ListReconfigurablePropertiesResponseProto};
 use hathi_namesystem::{HaState, Role};
-use hathi_net::ipc::{Responder, RpcCall, protocols};
+use hathi_net::ipc::protocols::{
+    ClientMethod, GenericRefreshMethod, GetUserMappingsMethod, HaServiceMethod, ReconfigurationMethod,
+    RefreshAuthorizationPolicyMethod, RefreshCallQueueMethod, RefreshUserMappingsMethod, SupervisorMethod,
+};
+use hathi_net::ipc::{Method, Responder, RpcCall};
 use hathi_net::process::ProcessIdentity;
 use std::sync::{Arc, OnceLock};
 
@@ -26,115 +30,107 @@ static PROCESS: OnceLock<Option<ProcessIdentity>> = OnceLock::new();
 /// Calls that are answered before the namespace is loaded.
 #[must_use]
 pub fn served_while_initializing(call: &RpcCall) -> bool {
-    call.method == "getHAServiceState"
+    call.method == Method::Client(ClientMethod::GetHaServiceState)
 }
 
 /// Serves a call of a protocol of this module. Returns false when the method does not exist here, which the caller was
 /// told.
 pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
-    if std::ptr::eq(call.protocol, &protocols::HA_SERVICE_PROTOCOL) {
-        return ha_service(nn, call, responder);
+    match call.method {
+        Method::HaService(method) => ha_service(nn, method, call, responder),
+        Method::Supervisor(method) => supervisor(nn, method, call, responder),
+        Method::RefreshUserMappings(_)
+        | Method::RefreshAuthorizationPolicy(_)
+        | Method::RefreshCallQueue(_)
+        | Method::GenericRefresh(_)
+        | Method::Reconfiguration(_) => match nn.check_superuser(call) {
+            // Hadoop leaves all of them but the reconfiguration to `hadoop-policy.xml`, which allows everything to
+            // everybody unless it is filled in.
+            Ok(()) => administer(nn, call, responder),
+            Err(refused) => {
+                responder.error(&refused);
+                true
+            }
+        },
+        Method::GetUserMappings(GetUserMappingsMethod::GetGroupsForUser) => groups_of(nn, call, responder),
+        _ => no_such_method(call, responder),
     }
-    if std::ptr::eq(call.protocol, &protocols::SUPERVISOR_PROTOCOL) {
-        match call.method {
-            "requestPass" => {
-                match call.decode::<RequestPassRequestProto>() {
-                    Ok(request) => {
-                        let nn = nn.clone();
-                        tokio::spawn(async move { responder.send(nn.give_pass(&request).await) });
-                    }
-                    Err(error) => responder.error(&error),
-                }
-                return true;
-            }
-            "confirmPassRequest" => {
-                responder.send(call.decode::<ConfirmPassRequestRequestProto>().map(|request| {
-                    ConfirmPassRequestResponseProto {
-                        asked: nn.passes.has_asked(&request.nonce),
-                    }
-                }));
-                return true;
-            }
-            "getDigestMarks" => {
-                responder.send(nn.tell_digest_marks(call));
-                return true;
-            }
-            _ => {}
-        }
-        if let Ok(GetInstanceRequestProto { split: Some(split) }) = call.decode()
-            && nn.check_superuser(call).is_ok()
-        {
-            nn.split.take(&split, nn.clock.ms());
-        }
-        let process = PROCESS.get_or_init(ProcessIdentity::own).as_ref();
-        let ns = nn.ns.read();
-        responder.ok(&GetInstanceResponseProto {
-            process_start_ticks: process.map(|process| process.start_ticks),
-            boot_id: process.map(|process| process.boot_id.clone()),
-            pid_namespace: process.map(|process| process.pid_namespace),
-            pid: std::process::id(),
-            instance_id: nn.instance().to_owned(),
-            nameservice_id: nn.settings.nameservice_id.clone(),
-            namenode_id: nn.settings.namenode_id.clone(),
-            state: ns.role.ha_state().to_wire() as u32,
-            last_applied_tx_id: ns.edit_log.applied().0,
-            safe_mode: Some(ns.blockmanager.would_be_in_safe_mode()),
-            clock_ms: Some(nn.clock.ms()),
-        });
-        return true;
-    }
-    other(nn, call, responder)
 }
 
-/// Calls that change how this process serves, or show it. Hadoop leaves all of them but the reconfiguration to
-/// `hadoop-policy.xml`, which allows everything to everybody unless it is filled in.
-const ADMINISTRATIVE: [&str; 8] = [
-    "refreshUserToGroupsMappings",
-    "refreshSuperUserGroupsConfiguration",
-    "refreshServiceAcl",
-    "refreshCallQueue",
-    "refresh",
-    "getReconfigurationStatus",
-    "listReconfigurableProperties",
-    "startReconfiguration",
-];
+fn no_such_method(call: &RpcCall, responder: Responder) -> bool {
+    let (method, protocol) = (call.method, call.method.protocol().name);
+    responder.error(&RemoteException::new(
+        exceptions::RPC_NO_SUCH_METHOD,
+        format!("Unknown method {method} called on {protocol} protocol."),
+    ));
+    false
+}
 
-fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
-    if ADMINISTRATIVE.contains(&call.method)
-        && let Err(refused) = nn.check_superuser(call)
-    {
-        responder.error(&refused);
-        return true;
-    }
-    match call.method {
-        "refreshUserToGroupsMappings" => {
-            nn.groups.refresh();
-            responder.ok(&RefreshUserToGroupsMappingsResponseProto {});
-        }
-        "refreshSuperUserGroupsConfiguration" => {
-            let refreshed = nn.authorizer.refresh_proxy_users();
-            responder.send(refreshed.map(|()| RefreshSuperUserGroupsConfigurationResponseProto {}));
-        }
-        "refreshServiceAcl" => {
-            let refreshed = nn.authorizer.refresh_service_acls();
-            responder.send(refreshed.map(|()| RefreshServiceAclResponseProto {}));
-        }
-        "refreshCallQueue" => responder.error(&not_served("calls are served where they are read, without a queue")),
-        "getGroupsForUser" => match call.decode::<GetGroupsForUserRequestProto>() {
+fn supervisor(nn: &Arc<NameNode>, method: SupervisorMethod, call: &RpcCall, responder: Responder) -> bool {
+    match method {
+        SupervisorMethod::RequestPass => match call.decode::<RequestPassRequestProto>() {
             Ok(request) => {
-                let groups = nn.groups.clone();
-                tokio::spawn(async move {
-                    responder.send(match groups.resolve(&request.user).await {
-                        Some(identity) => Ok(GetGroupsForUserResponseProto {
-                            groups: identity.groups.to_vec(),
-                        }),
-                        None => Err(not_known_yet(&request.user)),
-                    });
-                });
+                let nn = nn.clone();
+                tokio::spawn(async move { responder.send(nn.give_pass(&request).await) });
             }
             Err(error) => responder.error(&error),
         },
-        "refresh" => match call.decode::<GenericRefreshRequestProto>() {
+        SupervisorMethod::ConfirmPassRequest => {
+            responder.send(call.decode::<ConfirmPassRequestRequestProto>().map(|request| {
+                ConfirmPassRequestResponseProto {
+                    asked: nn.passes.has_asked(&request.nonce),
+                }
+            }));
+        }
+        SupervisorMethod::GetDigestMarks => responder.send(nn.tell_digest_marks(call)),
+        SupervisorMethod::GetInstance => responder.ok(&instance(nn, call)),
+        SupervisorMethod::ChangeJournalNodes => return no_such_method(call, responder),
+    }
+    true
+}
+
+fn instance(nn: &NameNode, call: &RpcCall) -> GetInstanceResponseProto {
+    if let Ok(GetInstanceRequestProto { split: Some(split) }) = call.decode()
+        && nn.check_superuser(call).is_ok()
+    {
+        nn.split.take(&split, nn.clock.ms());
+    }
+    let process = PROCESS.get_or_init(ProcessIdentity::own).as_ref();
+    let ns = nn.ns.read();
+    GetInstanceResponseProto {
+        process_start_ticks: process.map(|process| process.start_ticks),
+        boot_id: process.map(|process| process.boot_id.clone()),
+        pid_namespace: process.map(|process| process.pid_namespace),
+        pid: std::process::id(),
+        instance_id: nn.instance().to_owned(),
+        nameservice_id: nn.settings.nameservice_id.clone(),
+        namenode_id: nn.settings.namenode_id.clone(),
+        state: ns.role.ha_state().to_wire() as u32,
+        last_applied_tx_id: ns.edit_log.applied().0,
+        safe_mode: Some(ns.blockmanager.would_be_in_safe_mode()),
+        clock_ms: Some(nn.clock.ms()),
+    }
+}
+
+/// Serves a superuser's call that changes how this process serves, or shows it.
+fn administer(nn: &NameNode, call: &RpcCall, responder: Responder) -> bool {
+    match call.method {
+        Method::RefreshUserMappings(RefreshUserMappingsMethod::RefreshUserToGroupsMappings) => {
+            nn.groups.refresh();
+            responder.ok(&RefreshUserToGroupsMappingsResponseProto {});
+        }
+        Method::RefreshUserMappings(RefreshUserMappingsMethod::RefreshSuperUserGroupsConfiguration) => {
+            let refreshed = nn.authorizer.refresh_proxy_users();
+            responder.send(refreshed.map(|()| RefreshSuperUserGroupsConfigurationResponseProto {}));
+        }
+        Method::RefreshAuthorizationPolicy(RefreshAuthorizationPolicyMethod::RefreshServiceAcl) => {
+            let refreshed = nn.authorizer.refresh_service_acls();
+            responder.send(refreshed.map(|()| RefreshServiceAclResponseProto {}));
+        }
+        Method::RefreshCallQueue(RefreshCallQueueMethod::RefreshCallQueue) => {
+            responder.error(&not_served("calls are served where they are read, without a queue"));
+        }
+        Method::GenericRefresh(GenericRefreshMethod::Refresh) => match call.decode::<GenericRefreshRequestProto>() {
             // No handler is registered under any identifier (`RefreshRegistry.dispatch`).
             Ok(request) => responder.error(&RemoteException::new(
                 exceptions::ILLEGAL_ARGUMENT,
@@ -145,18 +141,34 @@ fn other(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
             )),
             Err(error) => responder.error(&error),
         },
-        "getReconfigurationStatus" => responder.ok(&GetReconfigurationStatusResponseProto::default()),
-        "listReconfigurableProperties" => responder.ok(&ListReconfigurablePropertiesResponseProto::default()),
-        "startReconfiguration" => {
+        Method::Reconfiguration(ReconfigurationMethod::GetReconfigurationStatus) => {
+            responder.ok(&GetReconfigurationStatusResponseProto::default());
+        }
+        Method::Reconfiguration(ReconfigurationMethod::ListReconfigurableProperties) => {
+            responder.ok(&ListReconfigurablePropertiesResponseProto::default());
+        }
+        Method::Reconfiguration(ReconfigurationMethod::StartReconfiguration) => {
             responder.error(&not_served("the configuration of this NameNode is read when it starts"));
         }
-        method => {
-            responder.error(&RemoteException::new(
-                exceptions::RPC_NO_SUCH_METHOD,
-                format!("Unknown method {method} called on {} protocol.", call.protocol.name),
-            ));
-            return false;
+        _ => return no_such_method(call, responder),
+    }
+    true
+}
+
+fn groups_of(nn: &NameNode, call: &RpcCall, responder: Responder) -> bool {
+    match call.decode::<GetGroupsForUserRequestProto>() {
+        Ok(request) => {
+            let groups = nn.groups.clone();
+            tokio::spawn(async move {
+                responder.send(match groups.resolve(&request.user).await {
+                    Some(identity) => Ok(GetGroupsForUserResponseProto {
+                        groups: identity.groups.to_vec(),
+                    }),
+                    None => Err(not_known_yet(&request.user)),
+                });
+            });
         }
+        Err(error) => responder.error(&error),
     }
     true
 }
@@ -166,18 +178,18 @@ fn not_served(why: &str) -> RemoteException {
     RemoteException::new(exceptions::UNSUPPORTED_OPERATION, why)
 }
 
-fn ha_service(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
-    match call.method {
-        "getServiceStatus" if nn.settings.is_single() => responder.error(&no_ha()),
-        "getServiceStatus" => responder.ok(&service_status(nn)),
-        "monitorHealth" if nn.settings.is_single() => {
+fn ha_service(nn: &Arc<NameNode>, method: HaServiceMethod, call: &RpcCall, responder: Responder) -> bool {
+    match method {
+        HaServiceMethod::GetServiceStatus if nn.settings.is_single() => responder.error(&no_ha()),
+        HaServiceMethod::GetServiceStatus => responder.ok(&service_status(nn)),
+        HaServiceMethod::MonitorHealth if nn.settings.is_single() => {
             responder.send(nn.check_superuser(call).map(|()| MonitorHealthResponseProto {}));
         }
-        "monitorHealth" => match monitor_health(nn, call) {
+        HaServiceMethod::MonitorHealth => match monitor_health(nn, call) {
             Ok(()) => responder.ok(&MonitorHealthResponseProto {}),
             Err(error) => responder.error(&error),
         },
-        "transitionToActive" => {
+        HaServiceMethod::TransitionToActive => {
             let asked = call.decode::<TransitionToActiveRequestProto>().and_then(|request| {
                 check(nn, call, &request.req_info)?;
                 // A controller asks again by itself: no NameNode becomes the writer before the lease has ended. Any
@@ -192,7 +204,7 @@ fn ha_service(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool 
                 Err(error) => responder.error(&error),
             }
         }
-        "transitionToStandby" => {
+        HaServiceMethod::TransitionToStandby => {
             let asked = call
                 .decode::<TransitionToStandbyRequestProto>()
                 .and_then(|request| check(nn, call, &request.req_info));
@@ -203,13 +215,15 @@ fn ha_service(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool 
                 Err(error) => responder.error(&error),
             }
         }
-        "transitionToObserver" => {
+        HaServiceMethod::TransitionToObserver => {
             let asked = call
                 .decode::<TransitionToObserverRequestProto>()
                 .and_then(|request| check(nn, call, &request.req_info));
             responder.error(&asked.err().unwrap_or_else(|| no_observer(nn)));
         }
-        _ => return other(nn, call, responder),
+        HaServiceMethod::GetProtocolSignature | HaServiceMethod::GetProtocolVersion => {
+            return no_such_method(call, responder);
+        }
     }
     true
 }

@@ -13,7 +13,7 @@ use file_rotate::{ContentLimit, FileRotate};
 use hathi_formats::conf::Configuration;
 use hathi_namesystem::calls::{self, AuditRecord};
 use hathi_namesystem::{CallContext, Namesystem, Reply};
-use hathi_net::ipc::{RpcCall, protocols};
+use hathi_net::ipc::{Method, RpcCall};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -164,10 +164,10 @@ pub fn record(
     reply: &Reply,
 ) -> Option<AuditRecord> {
     let audit = nn.audit.as_ref()?;
-    if !std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL) {
+    let Method::Client(method) = call.method else {
         return None;
-    }
-    calls::audit(ns, context, call.method, &call.body, reply)
+    };
+    calls::audit(ns, context, method, &call.body, reply)
         .filter(|record| !audit.options.quiet.contains(&*record.command))
 }
 

@@ -222,7 +222,7 @@ mod tests {
     fn run(alone: &Alone, call: &RpcCall, request: &impl Message) -> Reply {
         let nn = &alone.shared.nn;
         let context = nn.context(call).unwrap();
-        let Some(Verb::Write(write)) = calls::lookup(call.protocol.name, call.method) else {
+        let Some(Verb::Write(write)) = calls::verb(call.method) else {
             panic!("{} changes nothing", call.method);
         };
         write(&mut nn.ns.write(), &context, request.encode_to_vec().into())

@@ -309,7 +309,7 @@ impl JournalNodes {
         let body = Encoded(self.envelope.encode(request));
         let protocol = protocol(request);
         // The usual calls go without making another handle of the connection.
-        let pending: PendingCall<Encoded> = if std::ptr::eq(protocol, &protocols::QJOURNAL_PROTOCOL) {
+        let pending: PendingCall<Encoded> = if *protocol == protocols::QJOURNAL_PROTOCOL {
             client.call_with(method, &body, None, Some(timeout))
         } else {
             client
@@ -397,7 +397,7 @@ mod tests {
         }
 
         fn call(&self, call: RpcCall, reply: Responder) {
-            reply.ok_encoded(&Answer::IsFormatted(self.0).encode(call.method));
+            reply.ok_encoded(&Answer::IsFormatted(self.0).encode(call.method.name()));
         }
     }
 

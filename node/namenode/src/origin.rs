@@ -95,14 +95,13 @@ fn client_id(hex: &str) -> Option<ClientId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hathi_net::ipc::{CallerContext, UserInfo, protocols};
+    use hathi_net::ipc::protocols::ClientMethod;
+    use hathi_net::ipc::{CallerContext, UserInfo};
 
     /// "a NameNode" stands for a caller that has proven to be one.
     fn call(user: &str, real_user: Option<&str>, context: &str) -> RpcCall {
         RpcCall {
-            protocol: &protocols::CLIENT_PROTOCOL,
-            method: "create",
-            method_index: 0,
+            method: ClientMethod::Create.into(),
             body: bytes::Bytes::new(),
             client_id: ClientId::from([1; 16]),
             call_id: 7,

@@ -12,7 +12,8 @@ use hathi_nameserver::replies::Made;
 use hathi_namesystem::calls::{AuditRecord, DeleteWork, WalkWork};
 use hathi_namesystem::passed_on::PassedOn;
 use hathi_namesystem::{Deferred, Namesystem, Reply, Role, Standing, Verb, calls};
-use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler, protocols};
+use hathi_net::ipc::protocols::{ClientMethod, DatanodeMethod, SupervisorMethod};
+use hathi_net::ipc::{Method, Protocol, Responder, RpcCall, RpcHandler, protocols};
 use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -45,7 +46,6 @@ static PROTOCOLS: [&Protocol; 12] = [
 pub struct Handler {
     namenode: Arc<NameNode>,
     shared: Arc<Shared>,
-    verbs: Vec<(&'static Protocol, Vec<Option<Verb>>)>,
     held: mpsc::UnboundedSender<Held>,
     held_places: Arc<Semaphore>,
     walks: Arc<Semaphore>,
@@ -56,23 +56,11 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// Looks all handlers up once. [`serve_held`] receives the `held` calls.
+    /// [`serve_held`] receives the `held` calls.
     #[must_use]
     pub fn new(shared: Arc<Shared>, held: mpsc::UnboundedSender<Held>) -> Self {
-        let verbs = PROTOCOLS
-            .iter()
-            .map(|protocol| {
-                let methods = protocol
-                    .methods
-                    .iter()
-                    .map(|(name, _)| calls::lookup(protocol.name, name))
-                    .collect();
-                (*protocol, methods)
-            })
-            .collect();
         Handler {
             namenode: shared.nn.clone(),
-            verbs,
             held,
             held_places: Arc::new(Semaphore::new(HELD_MAX)),
             walks: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
@@ -81,14 +69,6 @@ impl Handler {
             block_reports: BlockReports::start(shared.nn.clone()),
             shared,
         }
-    }
-
-    fn verb(&self, call: &RpcCall) -> Option<Verb> {
-        let (_, methods) = self
-            .verbs
-            .iter()
-            .find(|(protocol, _)| std::ptr::eq(*protocol, call.protocol))?;
-        methods.get(call.method_index).copied().flatten()
     }
 
     /// Serves a call that was kept while this NameNode became active, if its client still waits.
@@ -113,7 +93,7 @@ impl Handler {
     fn run(&self, verb: Verb, call: &RpcCall, manner: Manner) -> Option<Served> {
         let nn = &self.namenode;
         let mut context = nn.context(call)?;
-        let is_client = std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL);
+        let is_client = is_from_client(call);
         let mut kept_here = false;
         if let (Manner::Kept(passed_on), None) = (manner, context.passed_on) {
             context.passed_on = Some(passed_on);
@@ -208,8 +188,8 @@ enum Manner {
 impl Handler {
     fn serve_until(&self, call: RpcCall, responder: Responder, manner: Manner) {
         let nn = &self.namenode;
-        let Some(verb) = self.verb(&call) else {
-            if call.method == "changeJournalNodes" {
+        let Some(verb) = calls::verb(call.method) else {
+            if call.method == Method::Supervisor(SupervisorMethod::ChangeJournalNodes) {
                 return crate::members::serve(&self.shared, &call, responder);
             }
             if nn.groups.get(&call.user.user, nn.clock.ms()).is_none() {
@@ -217,8 +197,8 @@ impl Handler {
             }
             if !admin::call(nn, &call, responder) {
                 tracing::debug!(
-                    protocol = call.protocol.name,
-                    method = call.method,
+                    protocol = call.method.protocol().name,
+                    method = call.method.name(),
                     "method is not served"
                 );
             }
@@ -231,7 +211,7 @@ impl Handler {
         if role == Role::Initializing && !admin::served_while_initializing(&call) {
             // Meanwhile clients go to another NameNode, if there is one.
             let single = nn.settings.is_single();
-            if (single || !nn.settings.peers.is_empty()) && std::ptr::eq(call.protocol, &protocols::CLIENT_PROTOCOL) {
+            if (single || !nn.settings.peers.is_empty()) && is_from_client(&call) {
                 let refusal = if single { not_started() } else { not_active() };
                 let call = StandbyCall::new(call, responder, refusal, nn.came_after_ms());
                 return match nn.keep_call(call) {
@@ -286,7 +266,7 @@ impl Handler {
         if write {
             nn.log_wake.notify_one();
         }
-        if call.method == "blockReceivedAndDeleted" {
+        if call.method == Method::Datanode(DatanodeMethod::BlockReceivedAndDeleted) {
             for closing in nn.unreported.take_reported(&call.body) {
                 self.serve_until(closing.call, closing.responder, Manner::Again(closing.until_ms));
             }
@@ -456,10 +436,15 @@ pub async fn serve_held(handler: Arc<Handler>, mut held: mpsc::UnboundedReceiver
     }
 }
 
+fn is_from_client(call: &RpcCall) -> bool {
+    matches!(call.method, Method::Client(_))
+}
+
 /// Whether this is the answer "not yet" to a `complete` whose last block no DataNode has reported.
 fn is_not_yet(call: &RpcCall, reply: &Reply) -> bool {
     let done = |message| CompleteResponseProto::decode(message).is_ok_and(|response| response.result);
-    call.method == "complete" && reply.result.as_ref().is_ok_and(|message| !done(message.clone()))
+    call.method == Method::Client(ClientMethod::Complete)
+        && reply.result.as_ref().is_ok_and(|message| !done(message.clone()))
 }
 
 #[cfg(test)]

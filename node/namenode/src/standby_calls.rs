@@ -24,7 +24,7 @@ use hathi_nameserver::standby_calls::{CALLS_MAX, Fate, LeaseView, fate};
 use hathi_namesystem::Role;
 use hathi_namesystem::passed_on::Turns;
 use hathi_net::auth::VOUCHED_PREFIX;
-use hathi_net::ipc::{CallIds, ClientOptions, Responder, RpcCall, RpcError, UserInfo, connect_to, protocols};
+use hathi_net::ipc::{CallIds, ClientOptions, Method, Responder, RpcCall, RpcError, UserInfo, connect_to, protocols};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl StandbyCall {
     fn fate(&self, role: Role, view: &LeaseView, leases: bool, now_ms: u64) -> Fate {
         match fate(role, view, leases, self.refused_by.as_deref(), self.age_ms(now_ms)) {
             // Other daemons find their way by themselves.
-            Fate::Ask(_) if !std::ptr::eq(self.call.protocol, &protocols::CLIENT_PROTOCOL) => Fate::SendAway,
+            Fate::Ask(_) if !matches!(self.call.method, Method::Client(_)) => Fate::SendAway,
             fate => fate,
         }
     }
@@ -236,7 +236,7 @@ impl NameNode {
             Some(Ok(None)) => call.send_away(),
             // The client repeats the call if it still waits.
             Some(Err(RpcError::Remote(exception))) if exception.is(exceptions::CALL_IN_DOUBT) => {
-                tracing::debug!(%holder, method = call.call.method, reason = exception.message, "the active has doubts");
+                tracing::debug!(%holder, method = call.call.method.name(), reason = exception.message, "the active has doubts");
                 call.send_away();
             }
             // The call was delayed there. Whether the client still waits is checked again.
@@ -246,7 +246,7 @@ impl NameNode {
                 call.responder.error(&exception);
             }
             failed => {
-                tracing::debug!(%holder, method = call.call.method, ?failed, "the active does not answer");
+                tracing::debug!(%holder, method = call.call.method.name(), ?failed, "the active does not answer");
                 // The call would fare no better at another NameNode now.
                 call.stays = true;
                 call.refused_by = failed.map(|_| holder);
@@ -274,7 +274,7 @@ impl NameNode {
                 connect_timeout: CONNECT_TIMEOUT,
                 ..ClientOptions::new(&self.settings.user)
             };
-            connect_to(&address, call.protocol, &options).await?;
+            connect_to(&address, call.method.protocol(), &options).await?;
             return Ok(None);
         }
         let (asked, pass) = match self.clock_and_pass(active).await {
@@ -291,7 +291,12 @@ impl NameNode {
             // The client is gone, or the active can't recognize a late call. So nothing is passed on.
             _ => return Ok(None),
         };
-        let client = connect_to(&address, call.protocol, &self.options_for(call, waiting, &pass)).await?;
+        let client = connect_to(
+            &address,
+            call.method.protocol(),
+            &self.options_for(call, waiting, &pass),
+        )
+        .await?;
         self.standby_calls.passed_on.fetch_add(1, Ordering::Relaxed);
         let ids = CallIds {
             client_id: call.client_id,
@@ -299,7 +304,7 @@ impl NameNode {
             // A NameNode that is not active after all returns the call, and does not pass it on once more.
             retry_count: 0,
         };
-        let answer = client.call_encoded(call.method, &call.body, Some(ids), None);
+        let answer = client.call_encoded(call.method.name(), &call.body, Some(ids), None);
         match answer.encoded().await {
             Err(error) if error.is_remote(exceptions::AUTHORIZATION) => {
                 self.passes.forget(&pass);

@@ -11,7 +11,8 @@ use hathi_blockmanager::DEFAULT_RACK;
 use hathi_formats::conf::Configuration;
 use hathi_formats::exceptions::{INVALID_TOPOLOGY, RemoteException, UNRESOLVED_TOPOLOGY};
 use hathi_namesystem::Namesystem;
-use hathi_net::ipc::{RpcCall, protocols};
+use hathi_net::ipc::protocols::DatanodeMethod;
+use hathi_net::ipc::{Method, RpcCall};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -109,9 +110,7 @@ impl Topology {
     }
 
     fn is_registration(&self, call: &RpcCall) -> bool {
-        self.options.mapping != Mapping::None
-            && call.method == "registerDatanode"
-            && std::ptr::eq(call.protocol, &protocols::DATANODE_PROTOCOL)
+        self.options.mapping != Mapping::None && call.method == Method::Datanode(DatanodeMethod::RegisterDatanode)
     }
 
     /// Asks for the rack of a held call's address, if the call is such a registration.

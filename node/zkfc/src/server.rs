@@ -3,8 +3,8 @@
 use hathi_formats::exceptions::{ACCESS_CONTROL, RETRIABLE, RPC_NO_SUCH_METHOD, RemoteException};
 use hathi_formats::proto::common;
 use hathi_net::auth::Administrators;
-use hathi_net::ipc::protocols::ZKFC_PROTOCOL;
-use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler};
+use hathi_net::ipc::protocols::{ZKFC_PROTOCOL, ZkfcMethod};
+use hathi_net::ipc::{Method, Protocol, Responder, RpcCall, RpcHandler};
 use tokio::sync::{mpsc, oneshot};
 
 /// Longest time for which a NameNode can be kept out of the election. Moving the active role takes a minute. In Hadoop
@@ -72,7 +72,7 @@ impl RpcHandler for ZkfcRpcServer {
 
     fn call(&self, call: RpcCall, reply: Responder) {
         match call.method {
-            "cedeActive" => match call.decode::<common::CedeActiveRequestProto>() {
+            Method::Zkfc(ZkfcMethod::CedeActive) => match call.decode::<common::CedeActiveRequestProto>() {
                 Ok(request) => {
                     // Java sends its signed int in this unsigned field.
                     let millis = i64::from(request.millis_to_cede.cast_signed());
@@ -83,9 +83,11 @@ impl RpcHandler for ZkfcRpcServer {
                 }
                 Err(exception) => reply.error(&exception),
             },
-            "gracefulFailover" => self.ask(&call, ZkfcRequest::GracefulFailover, reply, |reply| {
-                reply.ok(&common::GracefulFailoverResponseProto {});
-            }),
+            Method::Zkfc(ZkfcMethod::GracefulFailover) => {
+                self.ask(&call, ZkfcRequest::GracefulFailover, reply, |reply| {
+                    reply.ok(&common::GracefulFailoverResponseProto {});
+                })
+            }
             other => reply.error(&RemoteException::new(
                 RPC_NO_SUCH_METHOD,
                 format!("Unknown method {other} called on {} protocol.", ZKFC_PROTOCOL.name),

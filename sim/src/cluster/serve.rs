@@ -4,8 +4,9 @@ use super::mutants::ClusterMutant;
 use super::shell::{Caller, Out, Parked, Shell, USER};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::protocols::CLIENT_PROTOCOL;
 use hathi_nameserver::replies::Made;
-use hathi_namesystem::calls::{self, CLIENT_PROTOCOL};
+use hathi_namesystem::calls;
 use hathi_namesystem::{CallContext, Role, Verb};
 
 /// A client's call.
@@ -52,7 +53,7 @@ pub fn serve(shell: &Shell, call: &Call) {
                 _ => not_active(),
             });
         }
-        let verb = calls::lookup(CLIENT_PROTOCOL, call.method).expect("a method of the protocol");
+        let verb = calls::lookup(CLIENT_PROTOCOL.name, call.method).expect("a method of the protocol");
         let body = call.body.clone();
         let (reply, write) = match verb {
             Verb::Read(read) => (read(ns, &context, body), false),

@@ -6,8 +6,9 @@ use hathi_blockmanager::{AdminState, BlockManagerConfig, Now};
 use hathi_formats::editlog::{EditOp, Frames, decode_frame};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
+use hathi_formats::protocols::{CLIENT_PROTOCOL, DATANODE_PROTOCOL};
 use hathi_namespace::Namespace;
-use hathi_namesystem::calls::{self, CLIENT_PROTOCOL, DATANODE_PROTOCOL};
+use hathi_namesystem::calls;
 use hathi_namesystem::edit_log::LogItem;
 use hathi_namesystem::loader::{Parts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
@@ -170,7 +171,7 @@ impl World {
             call_id: call_id as i32,
             ..self.context()
         };
-        match self.serve(at, &context, CLIENT_PROTOCOL, method, request) {
+        match self.serve(at, &context, CLIENT_PROTOCOL.name, method, request) {
             Ok(body) => Ok(M::decode(body).expect("an answer can be read")),
             Err(refusal) if refusal.is(exceptions::RETRIABLE) || refusal.is(exceptions::STANDBY) => {
                 Err(CallError::Again)
@@ -190,7 +191,7 @@ impl World {
         request: &impl Message,
     ) -> Result<M, RemoteException> {
         let context = self.context();
-        let body = self.serve(at, &context, DATANODE_PROTOCOL, method, request)?;
+        let body = self.serve(at, &context, DATANODE_PROTOCOL.name, method, request)?;
         Ok(M::decode(body).expect("an answer can be read"))
     }
 

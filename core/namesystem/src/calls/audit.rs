@@ -13,6 +13,7 @@ use hathi_formats::proto::hdfs::{
     ConcatRequestProto, CreateSymlinkRequestProto, Rename2RequestProto, RenameRequestProto, RollingUpgradeActionProto,
     RollingUpgradeRequestProto, SafeModeActionProto, SetSafeModeRequestProto,
 };
+use hathi_formats::protocols::ClientMethod as M;
 use prost::Message;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -57,7 +58,7 @@ struct FirstString {
 /// The line of a call of `ClientProtocol`. `None` for methods without a line, and for failures other than a denial,
 /// which Hadoop does not log either.
 #[must_use]
-pub fn audit(ns: &Namesystem, ctx: &CallContext, method: &str, body: &Bytes, reply: &Reply) -> Option<AuditRecord> {
+pub fn audit(ns: &Namesystem, ctx: &CallContext, method: M, body: &Bytes, reply: &Reply) -> Option<AuditRecord> {
     let allowed = match &reply.result {
         Ok(_) => true,
         Err(refused) if refused.is(exceptions::ACCESS_CONTROL) => false,
@@ -75,12 +76,12 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: &str, body: &Bytes, rep
     };
     let mut changed = None;
     match method {
-        "rename" => {
+        M::Rename => {
             let request = RenameRequestProto::decode(&body[..]).ok()?;
             changed = Some(request.dst.clone());
             (record.src, record.dst) = (Some(request.src), Some(request.dst));
         }
-        "rename2" => {
+        M::Rename2 => {
             let request = Rename2RequestProto::decode(&body[..]).ok()?;
             let mut options = Vec::new();
             options.extend(request.overwrite_dest.then_some("OVERWRITE"));
@@ -92,7 +93,7 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: &str, body: &Bytes, rep
             changed = Some(request.dst.clone());
             (record.src, record.dst) = (Some(request.src), Some(request.dst));
         }
-        "setSafeMode" => {
+        M::SetSafeMode => {
             // A call that only asks leaves no line (`FSNamesystem.setSafeMode`).
             record.command = match SetSafeModeRequestProto::decode(&body[..]).ok()?.action() {
                 SafeModeActionProto::SafemodeEnter => "safemode_enter".into(),
@@ -101,20 +102,20 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: &str, body: &Bytes, rep
                 SafeModeActionProto::SafemodeGet => return None,
             };
         }
-        "rollingUpgrade" => {
+        M::RollingUpgrade => {
             record.command = match RollingUpgradeRequestProto::decode(&body[..]).ok()?.action() {
                 RollingUpgradeActionProto::Query => "queryRollingUpgrade".into(),
                 RollingUpgradeActionProto::Start => "startRollingUpgrade".into(),
                 RollingUpgradeActionProto::Finalize => "finalizeRollingUpgrade".into(),
             };
         }
-        "concat" => {
+        M::Concat => {
             let request = wire::decode::<ConcatRequestProto>(body).ok()?;
             changed = Some(request.trg.clone());
             record.src = Some(format!("[{}]", request.srcs.join(", ")));
             record.dst = Some(request.trg);
         }
-        "createSymlink" => {
+        M::CreateSymlink => {
             let request = CreateSymlinkRequestProto::decode(&body[..]).ok()?;
             changed = Some(request.link.clone());
             (record.src, record.dst) = (Some(request.link), Some(request.target));
@@ -143,56 +144,56 @@ fn permission(ns: &Namesystem, path: &str) -> Option<String> {
     Some(format!("{}:{}:{mode}", status.owner, status.group))
 }
 
-fn command_of(method: &str) -> Option<(&'static str, Shape)> {
+fn command_of(method: M) -> Option<(&'static str, Shape)> {
     use Shape::{Path, PathAndStatus, Plain};
     Some(match method {
-        "getBlockLocations" => ("open", Path),
-        "getFileInfo" | "getFileLinkInfo" | "getLocatedFileInfo" => ("getfileinfo", Path),
-        "getListing" => ("listStatus", Path),
-        "getContentSummary" => ("contentSummary", Path),
-        "getQuotaUsage" => ("quotaUsage", Path),
-        "isFileClosed" => ("isFileClosed", Path),
-        "checkAccess" => ("checkAccess", Path),
-        "getAclStatus" => ("getAclStatus", Path),
-        "getXAttrs" => ("getXAttrs", Path),
-        "listXAttrs" => ("listXAttrs", Path),
-        "getStoragePolicy" => ("getStoragePolicy", Path),
-        "getErasureCodingPolicy" => ("getErasureCodingPolicy", Path),
-        "getEZForPath" => ("getEZForPath", Path),
-        "create" => ("create", PathAndStatus),
-        "append" => ("append", Path),
-        "truncate" => ("truncate", PathAndStatus),
-        "mkdirs" => ("mkdirs", PathAndStatus),
-        "delete" => ("delete", Path),
-        "rename" | "rename2" => ("rename", PathAndStatus),
-        "concat" => ("concat", PathAndStatus),
-        "createSymlink" => ("createSymlink", PathAndStatus),
-        "setPermission" => ("setPermission", PathAndStatus),
-        "setOwner" => ("setOwner", PathAndStatus),
-        "setTimes" => ("setTimes", PathAndStatus),
-        "setReplication" => ("setReplication", Path),
-        "setStoragePolicy" => ("setStoragePolicy", PathAndStatus),
-        "unsetStoragePolicy" => ("unsetStoragePolicy", PathAndStatus),
-        "setQuota" => ("setQuota", Path),
-        "modifyAclEntries" => ("modifyAclEntries", PathAndStatus),
-        "removeAclEntries" => ("removeAclEntries", PathAndStatus),
-        "removeDefaultAcl" => ("removeDefaultAcl", PathAndStatus),
-        "removeAcl" => ("removeAcl", PathAndStatus),
-        "setAcl" => ("setAcl", PathAndStatus),
-        "setXAttr" => ("setXAttr", PathAndStatus),
-        "removeXAttr" => ("removeXAttr", PathAndStatus),
-        "listCorruptFileBlocks" => ("listCorruptFileBlocks", Path),
-        "getDatanodeReport" => ("datanodeReport", Plain),
-        "getDatanodeStorageReport" => ("getDatanodeStorageReport", Plain),
-        "saveNamespace" => ("saveNamespace", Plain),
-        "refreshNodes" => ("refreshNodes", Plain),
-        "finalizeUpgrade" => ("finalizeUpgrade", Plain),
-        "metaSave" => ("metaSave", Plain),
-        "listOpenFiles" => ("listOpenFiles", Plain),
-        "reportBadBlocks" => ("reportBadBlocks", Plain),
-        "setBalancerBandwidth" => ("setBalancerBandwidth", Plain),
-        "setSafeMode" => ("setSafeMode", Plain),
-        "rollingUpgrade" => ("rollingUpgrade", Plain),
+        M::GetBlockLocations => ("open", Path),
+        M::GetFileInfo | M::GetFileLinkInfo | M::GetLocatedFileInfo => ("getfileinfo", Path),
+        M::GetListing => ("listStatus", Path),
+        M::GetContentSummary => ("contentSummary", Path),
+        M::GetQuotaUsage => ("quotaUsage", Path),
+        M::IsFileClosed => ("isFileClosed", Path),
+        M::CheckAccess => ("checkAccess", Path),
+        M::GetAclStatus => ("getAclStatus", Path),
+        M::GetXAttrs => ("getXAttrs", Path),
+        M::ListXAttrs => ("listXAttrs", Path),
+        M::GetStoragePolicy => ("getStoragePolicy", Path),
+        M::GetErasureCodingPolicy => ("getErasureCodingPolicy", Path),
+        M::GetEzForPath => ("getEZForPath", Path),
+        M::Create => ("create", PathAndStatus),
+        M::Append => ("append", Path),
+        M::Truncate => ("truncate", PathAndStatus),
+        M::Mkdirs => ("mkdirs", PathAndStatus),
+        M::Delete => ("delete", Path),
+        M::Rename | M::Rename2 => ("rename", PathAndStatus),
+        M::Concat => ("concat", PathAndStatus),
+        M::CreateSymlink => ("createSymlink", PathAndStatus),
+        M::SetPermission => ("setPermission", PathAndStatus),
+        M::SetOwner => ("setOwner", PathAndStatus),
+        M::SetTimes => ("setTimes", PathAndStatus),
+        M::SetReplication => ("setReplication", Path),
+        M::SetStoragePolicy => ("setStoragePolicy", PathAndStatus),
+        M::UnsetStoragePolicy => ("unsetStoragePolicy", PathAndStatus),
+        M::SetQuota => ("setQuota", Path),
+        M::ModifyAclEntries => ("modifyAclEntries", PathAndStatus),
+        M::RemoveAclEntries => ("removeAclEntries", PathAndStatus),
+        M::RemoveDefaultAcl => ("removeDefaultAcl", PathAndStatus),
+        M::RemoveAcl => ("removeAcl", PathAndStatus),
+        M::SetAcl => ("setAcl", PathAndStatus),
+        M::SetXAttr => ("setXAttr", PathAndStatus),
+        M::RemoveXAttr => ("removeXAttr", PathAndStatus),
+        M::ListCorruptFileBlocks => ("listCorruptFileBlocks", Path),
+        M::GetDatanodeReport => ("datanodeReport", Plain),
+        M::GetDatanodeStorageReport => ("getDatanodeStorageReport", Plain),
+        M::SaveNamespace => ("saveNamespace", Plain),
+        M::RefreshNodes => ("refreshNodes", Plain),
+        M::FinalizeUpgrade => ("finalizeUpgrade", Plain),
+        M::MetaSave => ("metaSave", Plain),
+        M::ListOpenFiles => ("listOpenFiles", Plain),
+        M::ReportBadBlocks => ("reportBadBlocks", Plain),
+        M::SetBalancerBandwidth => ("setBalancerBandwidth", Plain),
+        M::SetSafeMode => ("setSafeMode", Plain),
+        M::RollingUpgrade => ("rollingUpgrade", Plain),
         _ => return None,
     })
 }

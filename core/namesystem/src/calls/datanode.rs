@@ -33,13 +33,9 @@ use hathi_formats::proto::hdfs::nnha_status_heartbeat_proto::State;
 use hathi_formats::proto::hdfs::{
     BlockKeyProto, DatanodeStorageProto, ExportedBlockKeysProto, LocatedBlockProto, NnhaStatusHeartbeatProto,
 };
+use hathi_formats::protocols::{DatanodeLifelineMethod, DatanodeMethod, NamenodeMethod};
 use hathi_namespace::BlockSynchronization;
 use prost::Message;
-
-/// `org.apache.hadoop.hdfs.server.protocol.DatanodeProtocol`
-pub const DATANODE_PROTOCOL: &str = "org.apache.hadoop.hdfs.server.protocol.DatanodeProtocol";
-/// `org.apache.hadoop.hdfs.server.protocol.DatanodeLifelineProtocol`
-pub const DATANODE_LIFELINE_PROTOCOL: &str = "org.apache.hadoop.hdfs.server.protocol.DatanodeLifelineProtocol";
 
 /// A full report with up to this many replicas is processed at once. The shell processes larger ones in slices.
 const REPLICAS_AT_ONCE: u64 = 10_000;
@@ -55,24 +51,25 @@ const STORAGES_MAX: usize = 10_000;
 const MIN_DATANODE_VERSION: [u32; 3] = [2, 1, 0];
 
 /// The handler of a method of `DatanodeProtocol`.
-pub(super) fn datanode_method(method: &str) -> Option<Verb> {
-    Some(match method {
-        "versionRequest" => return namenode_protocol::lookup(method),
-        "registerDatanode" => Verb::Write(register_datanode),
-        "sendHeartbeat" => Verb::Write(send_heartbeat),
-        "blockReport" => Verb::Write(block_report),
-        "cacheReport" => Verb::Read(cache_report),
-        "blockReceivedAndDeleted" => Verb::Write(block_received_and_deleted),
-        "errorReport" => Verb::Write(error_report),
-        "reportBadBlocks" => Verb::Write(report_bad_blocks),
-        "commitBlockSynchronization" => Verb::Write(commit_block_synchronization),
-        _ => return None,
-    })
+pub(super) fn verb(method: DatanodeMethod) -> Verb {
+    match method {
+        DatanodeMethod::BlockReceivedAndDeleted => Verb::Write(block_received_and_deleted),
+        DatanodeMethod::BlockReport => Verb::Write(block_report),
+        DatanodeMethod::CacheReport => Verb::Read(cache_report),
+        DatanodeMethod::CommitBlockSynchronization => Verb::Write(commit_block_synchronization),
+        DatanodeMethod::ErrorReport => Verb::Write(error_report),
+        DatanodeMethod::RegisterDatanode => Verb::Write(register_datanode),
+        DatanodeMethod::ReportBadBlocks => Verb::Write(report_bad_blocks),
+        DatanodeMethod::SendHeartbeat => Verb::Write(send_heartbeat),
+        DatanodeMethod::VersionRequest => namenode_protocol::verb(NamenodeMethod::VersionRequest),
+    }
 }
 
 /// The handler of a method of `DatanodeLifelineProtocol`.
-pub(super) fn lifeline_method(method: &str) -> Option<Verb> {
-    (method == "sendLifeline").then_some(Verb::Write(send_lifeline))
+pub(super) fn lifeline_verb(method: DatanodeLifelineMethod) -> Verb {
+    match method {
+        DatanodeLifelineMethod::SendLifeline => Verb::Write(send_lifeline),
+    }
 }
 
 /// The HA state for DataNodes. Their protocol numbers the states differently from `HAServiceProtocol`.

@@ -32,8 +32,8 @@ mod write;
 pub use audit::{AuditRecord, audit};
 pub use block_report::BlockReportWork;
 pub(crate) use blocks::{begin_recovery, internal_lease_holder};
-pub use client::{CLIENT_METHODS, ClientMethod, Retry, client_method};
-pub use datanode::{DATANODE_LIFELINE_PROTOCOL, DATANODE_PROTOCOL, heartbeat_state};
+pub use client::category;
+pub use datanode::heartbeat_state;
 pub use delete::DeleteWork;
 pub(crate) use policies::policy_types;
 pub(crate) use replayed::remember_replayed;
@@ -49,26 +49,29 @@ use hathi_formats::editlog::RpcIds;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, TxId};
 use hathi_formats::proto::hdfs::ExtendedBlockProto;
+use hathi_formats::protocols::Method;
 use hathi_namespace::{Caller, Ctx, InodesInPath, Plan};
 use prost::Message;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-/// `org.apache.hadoop.hdfs.protocol.ClientProtocol`
-pub const CLIENT_PROTOCOL: &str = "org.apache.hadoop.hdfs.protocol.ClientProtocol";
-
-/// The handler of a method of a protocol (`declaringClassProtocolName`, method name).
+/// The handler of a method. `None` for the methods of other protocols than `ClientProtocol`, `DatanodeProtocol`,
+/// `DatanodeLifelineProtocol` and `NamenodeProtocol`.
 #[must_use]
-pub fn lookup(protocol: &str, method: &str) -> Option<Verb> {
-    if protocol == CLIENT_PROTOCOL {
-        return client_method(method).map(|method| method.verb);
-    }
-    match protocol {
-        DATANODE_PROTOCOL => datanode::datanode_method(method),
-        DATANODE_LIFELINE_PROTOCOL => datanode::lifeline_method(method),
-        crate::namenode_protocol::NAMENODE_PROTOCOL => crate::namenode_protocol::lookup(method),
+pub fn verb(method: Method) -> Option<Verb> {
+    match method {
+        Method::Client(method) => Some(client::verb(method)),
+        Method::Datanode(method) => Some(datanode::verb(method)),
+        Method::DatanodeLifeline(method) => Some(datanode::lifeline_verb(method)),
+        Method::Namenode(method) => Some(crate::namenode_protocol::verb(method)),
         _ => None,
     }
+}
+
+/// [`verb`] for names (`declaringClassProtocolName`, method name).
+#[must_use]
+pub fn lookup(protocol: &str, method: &str) -> Option<Verb> {
+    verb(Method::of(protocol, method)?)
 }
 
 /// Result of a handler: a reply, or a refusal that shows the state of the namespace.

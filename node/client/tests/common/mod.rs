@@ -40,7 +40,7 @@ impl<F: Fn(&str, &Bytes) -> Answer + Send + Sync + 'static> RpcHandler for Scrip
     }
 
     fn call(&self, call: RpcCall, reply: Responder) {
-        match (self.answer)(call.method, &call.body) {
+        match (self.answer)(call.method.name(), &call.body) {
             Ok(body) => reply.ok_encoded(&body),
             Err(exception) => reply.error(&exception),
         }

@@ -36,7 +36,7 @@ fn context(nn: &NameNode, user: &str, superuser: bool) -> CallContext {
 }
 
 fn write(nn: &NameNode, ns: &mut Namesystem, user: &str, method: &str, request: &impl Message) {
-    let Some(Verb::Write(write)) = calls::lookup(calls::CLIENT_PROTOCOL, method) else {
+    let Some(Verb::Write(write)) = calls::lookup(protocols::CLIENT_PROTOCOL.name, method) else {
         panic!("{method} changes nothing");
     };
     let context = context(nn, user, user == "hdfs");

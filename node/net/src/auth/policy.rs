@@ -98,7 +98,7 @@ impl ServiceAcls {
         may_wait: bool,
     ) -> Result<Result<(), RemoteException>, Unknown> {
         let name = protocol.name;
-        let service = self.0.iter().find(|(other, _)| std::ptr::eq(*other, protocol));
+        let service = self.0.iter().find(|(other, _)| *other == protocol);
         let why = match service {
             None => format!("Protocol interface {name} is not known."),
             Some((_, admission)) => match admission.decide(user, groups, peer, may_wait)? {

@@ -6,7 +6,6 @@
 pub mod client;
 pub mod codec;
 pub mod failover;
-pub mod protocols;
 pub mod server;
 
 use std::fmt;
@@ -14,22 +13,10 @@ use std::fmt;
 pub use client::{CallIds, ClientOptions, PendingCall, RpcClient, RpcError};
 pub use failover::{HaOptions, HaProxy, Idempotence, connect_to};
 pub use hathi_formats::exceptions::RemoteException;
+pub use hathi_formats::protocols::{self, Method, Protocol};
 pub use server::{
     CallerContext, Responder, RpcCall, RpcHandler, RpcServer, ServerMetrics, ServerOptions, StateIds, UserInfo,
 };
-
-/// An RPC protocol as a server registers it.
-#[derive(Debug)]
-pub struct Protocol {
-    /// The name in `RequestHeaderProto.declaringClassProtocolName`.
-    pub name: &'static str,
-    /// The Java `*PB` interface, which `ProtocolMetaInfoPB` calls name.
-    pub pb_interface: &'static str,
-    /// 1 for all of Hadoop's.
-    pub version: u64,
-    /// Method names and their fingerprints, sorted by name.
-    pub methods: &'static [(&'static str, i32)],
-}
 
 /// The 16 bytes that name a client for the life of its process (`ClientId`), or nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]

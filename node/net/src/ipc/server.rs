@@ -26,7 +26,7 @@ use prost::Message;
 pub use listener::RpcServer;
 pub use outbox::Responder;
 
-use super::{ClientId, Protocol, RemoteException};
+use super::{ClientId, Method, Protocol, RemoteException};
 use crate::auth::Authorizer;
 
 /// The caller, as the connection named itself (`UserInformationProto`).
@@ -53,12 +53,8 @@ pub struct CallerContext {
 /// One call.
 #[derive(Debug)]
 pub struct RpcCall {
-    /// The protocol, one of those that the handler registered.
-    pub protocol: &'static Protocol,
-    /// The method's name, from the protocol's table.
-    pub method: &'static str,
-    /// Index of the method in the protocol's table.
-    pub method_index: usize,
+    /// The method, of one of the protocols that the handler registered.
+    pub method: Method,
     /// The request message.
     pub body: Bytes,
     /// With `call_id`, the identity of the call across retries.

@@ -1,9 +1,9 @@
 //! A namesystem in which an op failed half applied is of no use any more, to nobody and in no role.
 
 use super::*;
-use crate::calls::{DATANODE_LIFELINE_PROTOCOL, DATANODE_PROTOCOL, lookup};
-use crate::namenode_protocol::NAMENODE_PROTOCOL;
+use crate::calls::verb;
 use hathi_formats::editlog::{EditOp, RenameOption, RpcIds};
+use hathi_formats::protocols::{DatanodeLifelineMethod, DatanodeMethod, Method, NamenodeMethod};
 
 /// Replaces `/a/b` by `/a`: the destination is gone before it is found to be below the source.
 fn fails_half_applied() -> EditOp {
@@ -14,10 +14,6 @@ fn fails_half_applied() -> EditOp {
         options: vec![RenameOption::Overwrite],
         rpc_ids: RpcIds::NONE,
     }
-}
-
-fn verb_of(protocol: &str, method: &str) -> Verb {
-    lookup(protocol, method).unwrap_or_else(|| panic!("{method}"))
 }
 
 fn run(ns: &mut Namesystem, verb: Verb) -> Reply {
@@ -31,29 +27,22 @@ fn run(ns: &mut Namesystem, verb: Verb) -> Reply {
 }
 
 fn refuses_every_call(ns: &mut Namesystem) {
-    let clients = CLIENT_METHODS.iter().map(|method| (method.name, method.verb));
-    let datanodes = [
-        "registerDatanode",
-        "sendHeartbeat",
-        "blockReport",
-        "cacheReport",
-        "blockReceivedAndDeleted",
-        "errorReport",
-        "reportBadBlocks",
-        "commitBlockSynchronization",
-    ];
-    let datanodes = datanodes.map(|method| (method, verb_of(DATANODE_PROTOCOL, method)));
-    let lifeline = [("sendLifeline", verb_of(DATANODE_LIFELINE_PROTOCOL, "sendLifeline"))];
+    let clients = ClientMethod::ALL.iter().map(|method| Method::Client(*method));
+    let datanodes = DatanodeMethod::ALL.iter().map(|method| Method::Datanode(*method));
+    let lifeline = [DatanodeLifelineMethod::SendLifeline.into()];
     let namenodes = [
-        "getTransactionId",
-        "getMostRecentCheckpointTxId",
-        "getMostRecentNameNodeFileTxId",
-        "rollEditLog",
-        "getEditLogManifest",
-        "getBlocks",
+        NamenodeMethod::GetTransactionId,
+        NamenodeMethod::GetMostRecentCheckpointTxId,
+        NamenodeMethod::GetMostRecentNameNodeFileTxId,
+        NamenodeMethod::RollEditLog,
+        NamenodeMethod::GetEditLogManifest,
+        NamenodeMethod::GetBlocks,
     ];
-    let namenodes = namenodes.map(|method| (method, verb_of(NAMENODE_PROTOCOL, method)));
-    for (name, verb) in clients.chain(datanodes).chain(lifeline).chain(namenodes) {
+    let served = clients
+        .chain(datanodes.filter(|method| *method != DatanodeMethod::VersionRequest.into()))
+        .chain(lifeline)
+        .chain(namenodes.map(Method::from));
+    for (name, verb) in served.map(|method| (method.name(), verb(method).unwrap())) {
         let reply = run(ns, verb);
         let refused = reply.result.expect_err(name);
         assert!(refused.is(exceptions::STANDBY), "{name}: {refused:?}");

@@ -1,13 +1,14 @@
 //! What DataNodes say and get told.
 
 use super::*;
-use crate::calls::{BlockReportWork, DATANODE_LIFELINE_PROTOCOL, DATANODE_PROTOCOL, lookup};
+use crate::calls::{BlockReportWork, lookup};
 use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
 use hathi_formats::proto::datanode::received_deleted_block_info_proto::BlockStatus;
 use hathi_formats::proto::datanode::*;
 use hathi_formats::proto::datanode::{ReportBadBlocksRequestProto, ReportBadBlocksResponseProto};
 use hathi_formats::proto::datanodelifeline::LifelineResponseProto;
 use hathi_formats::proto::hdfs::nnha_status_heartbeat_proto::State;
+use hathi_formats::protocols::{DATANODE_LIFELINE_PROTOCOL, DATANODE_PROTOCOL};
 
 pub(super) fn from(node: u32) -> CallContext {
     CallContext {
@@ -18,11 +19,11 @@ pub(super) fn from(node: u32) -> CallContext {
 
 pub(super) fn raw_dn(ns: &mut Namesystem, ctx: &CallContext, method: &str, request: &impl Message) -> Reply {
     let protocol = if method == "sendLifeline" {
-        DATANODE_LIFELINE_PROTOCOL
+        &DATANODE_LIFELINE_PROTOCOL
     } else {
-        DATANODE_PROTOCOL
+        &DATANODE_PROTOCOL
     };
-    let verb = lookup(protocol, method).unwrap_or_else(|| panic!("no {method}"));
+    let verb = lookup(protocol.name, method).unwrap_or_else(|| panic!("no {method}"));
     match verb {
         Verb::Read(read) => read(ns, ctx, body(request)),
         Verb::Write(write) => write(ns, ctx, body(request)),

@@ -17,7 +17,7 @@ mod tree;
 mod upgrade;
 mod writers;
 
-use super::{CLIENT_METHODS, audit, client_method};
+use super::{audit, lookup};
 use crate::context::{CallContext, Deferred, Reply, Verb};
 use crate::edit_log::LogItem;
 use crate::loader::{Parts, assemble};
@@ -30,6 +30,7 @@ use hathi_formats::editlog::{Frames, decode_frame};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, LayoutVersion, NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::*;
+use hathi_formats::protocols::{CLIENT_PROTOCOL, ClientMethod};
 use hathi_namespace::Namespace;
 use prost::Message;
 
@@ -110,7 +111,7 @@ fn numbered(call_id: i32) -> CallContext {
 }
 
 fn raw(ns: &mut Namesystem, ctx: &CallContext, method: &str, body: Bytes) -> Reply {
-    match client_method(method).unwrap().verb {
+    match lookup(CLIENT_PROTOCOL.name, method).unwrap() {
         Verb::Read(read) => read(ns, ctx, body),
         Verb::Write(write) => write(ns, ctx, body),
         Verb::ReadThenWrite(read, write) => match read(ns, ctx, &body) {

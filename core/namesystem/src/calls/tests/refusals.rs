@@ -1,18 +1,20 @@
 //! What callers are refused, and in which words.
 
 use super::*;
+use crate::calls::category;
 use hathi_formats::editlog::EditOp;
 use hathi_formats::exceptions::ExceptionClass;
+use hathi_formats::protocols::NAMENODE_PROTOCOL;
 
 #[test]
 fn a_standby_refuses_whatever_is_not_unchecked() {
     let mut ns = new_namesystem();
-    for method in &CLIENT_METHODS {
-        let reply = raw(&mut ns, &hdfs(), method.name, Bytes::new());
-        let category = match method.category {
+    for &method in ClientMethod::ALL {
+        let reply = raw(&mut ns, &hdfs(), method.name(), Bytes::new());
+        let named = match category(method) {
             OperationCategory::Unchecked => {
                 let standby = matches!(&reply.result, Err(error) if error.is(exceptions::STANDBY));
-                assert!(!standby, "{}", method.name);
+                assert!(!standby, "{}", method.name());
                 continue;
             }
             OperationCategory::Read => "READ",
@@ -20,20 +22,21 @@ fn a_standby_refuses_whatever_is_not_unchecked() {
             OperationCategory::Journal => "JOURNAL",
             OperationCategory::Checkpoint => "CHECKPOINT",
         };
-        let refused = reply.result.expect_err(method.name);
+        let refused = reply.result.expect_err(method.name());
         let text = format!(
-            "Operation category {category} is not supported in state standby. Visit https://s.apache.org/sbnn-error"
+            "Operation category {named} is not supported in state standby. Visit https://s.apache.org/sbnn-error"
         );
         assert_eq!(
             refused,
             RemoteException::new(exceptions::STANDBY, text),
             "{}",
-            method.name
+            method.name()
         );
         assert_eq!(
-            reply.after, None,
+            reply.after,
+            None,
             "a refusal by the HA state leaves at once: {}",
-            method.name
+            method.name()
         );
     }
 }
@@ -43,15 +46,15 @@ fn a_malformed_request_is_an_error_of_every_method() {
     let mut ns = active();
     // Field 1, length-delimited, longer than the message.
     let body = Bytes::from_static(&[0x0a, 0x7f, 1]);
-    for method in &CLIENT_METHODS {
-        if method.name == "getEditsFromTxid" {
+    for &method in ClientMethod::ALL {
+        if method == ClientMethod::GetEditsFromTxid {
             continue;
         }
-        let refused = raw(&mut ns, &hdfs(), method.name, body.clone()).result;
+        let refused = raw(&mut ns, &hdfs(), method.name(), body.clone()).result;
         assert!(
             matches!(&refused, Err(error) if error.is(exceptions::RPC_SERVER)),
             "{}: {refused:?}",
-            method.name
+            method.name()
         );
     }
 }
@@ -425,7 +428,7 @@ fn what_standbys_and_balancers_ask_is_for_superusers() {
         "getNextSPSPath",
     ] {
         let alice = user("alice", false);
-        let refused = match crate::namenode_protocol::lookup(method).unwrap() {
+        let refused = match lookup(NAMENODE_PROTOCOL.name, method).unwrap() {
             Verb::Read(read) => read(&ns, &alice, Bytes::new()),
             Verb::Write(write) => write(&mut ns, &alice, Bytes::new()),
             Verb::ReadThenWrite(..) => panic!("{method}"),

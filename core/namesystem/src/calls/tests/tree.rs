@@ -149,7 +149,7 @@ fn the_audit_log_says_who_did_what() {
     let ctx = hdfs();
     let request = body(&mkdirs("/a"));
     let made = raw(&mut ns, &ctx, "mkdirs", request.clone());
-    let line = audit(&ns, &ctx, "mkdirs", &request, &made).unwrap();
+    let line = audit(&ns, &ctx, ClientMethod::Mkdirs, &request, &made).unwrap();
     assert!(line.allowed);
     assert_eq!(
         (&*line.command, line.src.as_deref(), line.dst.as_deref()),
@@ -159,7 +159,7 @@ fn the_audit_log_says_who_did_what() {
     let alice = user("alice", false);
     let request = body(&rename("/a", "/b"));
     let denied = raw(&mut ns, &alice, "rename", request.clone());
-    let line = audit(&ns, &alice, "rename", &request, &denied).unwrap();
+    let line = audit(&ns, &alice, ClientMethod::Rename, &request, &denied).unwrap();
     assert!(!line.allowed);
     assert_eq!(
         (line.src.as_deref(), line.dst.as_deref(), line.permission),
@@ -172,7 +172,7 @@ fn the_audit_log_says_who_did_what() {
         move_to_trash: None,
     });
     let renamed = raw(&mut ns, &ctx, "rename2", request.clone());
-    let line = audit(&ns, &ctx, "rename2", &request, &renamed).unwrap();
+    let line = audit(&ns, &ctx, ClientMethod::Rename2, &request, &renamed).unwrap();
     assert_eq!(&*line.command, "rename (options=[OVERWRITE])");
     for (action, command) in [
         (SafeModeActionProto::SafemodeGet, None),
@@ -182,13 +182,13 @@ fn the_audit_log_says_who_did_what() {
             action: action.into(),
             checked: None,
         });
-        let line = audit(&ns, &ctx, "setSafeMode", &request, &made);
+        let line = audit(&ns, &ctx, ClientMethod::SetSafeMode, &request, &made);
         assert_eq!(line.map(|line| line.command).as_deref(), command);
     }
     let request = body(&create("/x/y"));
     let failed = Reply::refuse(RemoteException::new(exceptions::IO, "no"));
-    assert_eq!(audit(&ns, &ctx, "create", &request, &failed), None);
-    assert_eq!(audit(&ns, &ctx, "renewLease", &Bytes::new(), &made), None);
+    assert_eq!(audit(&ns, &ctx, ClientMethod::Create, &request, &failed), None);
+    assert_eq!(audit(&ns, &ctx, ClientMethod::RenewLease, &Bytes::new(), &made), None);
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use super::datanode::{dn, heartbeat, registration, report};
 use super::*;
+use crate::calls::verb;
 use hathi_formats::editlog::EditOp;
 use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
 use hathi_formats::proto::datanode::*;
 use hathi_formats::proto::namenode::IsRollingUpgradeResponseProto;
+use hathi_formats::protocols::NamenodeMethod;
 
 fn registered() -> Namesystem {
     let mut ns = active();
@@ -82,7 +84,7 @@ fn an_upgrade_under_way_is_told_to_who_asks() {
     };
     let refused = call::<RollingUpgradeResponseProto>(&mut ns, &hdfs(), "rollingUpgrade", &start).unwrap_err();
     assert!(refused.is(exceptions::UNSUPPORTED_OPERATION), "{refused}");
-    let Verb::Read(ask) = crate::namenode_protocol::lookup("isRollingUpgrade").unwrap() else {
+    let Verb::Read(ask) = verb(NamenodeMethod::IsRollingUpgrade.into()).unwrap() else {
         panic!("it reads");
     };
     let answer = ask(&ns, &hdfs(), Bytes::new()).result.unwrap();

@@ -29,9 +29,8 @@ use super::table::ProtocolTable;
 use super::{CallerContext, RpcCall, UserInfo, meta};
 use crate::auth::Protocols;
 use crate::auth::{Asked, Decision, PendingDecision, VOUCHED_PREFIX, check_length, without_rules};
-use crate::ipc::ClientId;
 use crate::ipc::codec::{self, ErrorCode, Preamble, RequestHeader, ResponseIds};
-use crate::ipc::protocols::PROTOCOL_META_INFO_PB;
+use crate::ipc::{ClientId, Method};
 
 /// Size of the read buffer that all connections of a reactor share, so that idle connections own none.
 const SCRATCH_BYTES: usize = 256 << 10;
@@ -575,28 +574,27 @@ impl ConnectionTask {
         }
         let table = &self.service.table;
         let found = self.find(table, &call);
-        let (protocol_index, protocol, method_index, method) = match found {
+        let (protocol_index, method) = match found {
             Ok(found) => found,
             Err(exception) => {
                 reply.error(&exception);
                 return Ok(());
             }
         };
-        if !self.allowed.contain(protocol_index) && !std::ptr::eq(protocol, &raw const PROTOCOL_META_INFO_PB) {
+        if !self.allowed.contain(protocol_index) && !matches!(method, Method::ProtocolMetaInfo(_)) {
             reply.error(&RemoteException::new(
                 AUTHORIZATION,
                 format!(
                     "User {} (auth:SIMPLE) is not authorized for protocol interface {}: denied by configured ACL",
-                    user.user, protocol.name
+                    user.user,
+                    method.protocol().name
                 ),
             ));
             return Ok(());
         }
         let kept = |text: &&[u8]| text.len() <= CALLER_CONTEXT_MAX_BYTES;
         let call = RpcCall {
-            protocol,
             method,
-            method_index,
             body: frames.slice_ref(body),
             client_id,
             call_id: header.call_id,
@@ -612,8 +610,8 @@ impl ConnectionTask {
                 }),
             state_id: header.state_id,
         };
-        if std::ptr::eq(protocol, &raw const PROTOCOL_META_INFO_PB) {
-            meta::call(table, &call, reply);
+        if let Method::ProtocolMetaInfo(method) = method {
+            meta::call(table, method, &call, reply);
         } else {
             self.service.handler.call(call, reply);
             self.protocol_hint = protocol_index;
@@ -621,11 +619,7 @@ impl ConnectionTask {
         Ok(())
     }
 
-    fn find(
-        &self,
-        table: &ProtocolTable,
-        call: &codec::CallHeader<'_>,
-    ) -> Result<(usize, &'static crate::ipc::Protocol, usize, &'static str), RemoteException> {
+    fn find(&self, table: &ProtocolTable, call: &codec::CallHeader<'_>) -> Result<(usize, Method), RemoteException> {
         let found = table
             .protocol(call.protocol, self.protocol_hint)
             .and_then(|index| Some((index, table.get(index)?)));
@@ -645,14 +639,14 @@ impl ConnectionTask {
                 ),
             ));
         }
-        let Some((method_index, method)) = table.method(index, call.method) else {
+        let Some(method) = table.method(index, call.method) else {
             let name = String::from_utf8_lossy(call.method);
             return Err(RemoteException::new(
                 RPC_NO_SUCH_METHOD,
                 format!("Unknown method {name} called on {} protocol.", protocol.name),
             ));
         };
-        Ok((index, protocol, method_index, method))
+        Ok((index, method))
     }
 
     fn may_serve(&self, outstanding: u64) -> bool {

@@ -1,6 +1,6 @@
 //! `ProtocolMetaInfoPB`, which Java clients ask whether a server knows an optional method.
 
-use hathi_formats::exceptions::{CLASS_NOT_FOUND, RPC_NO_SUCH_METHOD, RemoteException};
+use hathi_formats::exceptions::{CLASS_NOT_FOUND, RemoteException};
 use hathi_formats::proto::common::{
     GetProtocolSignatureRequestProto, GetProtocolSignatureResponseProto, GetProtocolVersionsRequestProto,
     GetProtocolVersionsResponseProto, ProtocolSignatureProto, ProtocolVersionProto,
@@ -8,19 +8,16 @@ use hathi_formats::proto::common::{
 
 use super::table::ProtocolTable;
 use super::{Responder, RpcCall};
+use crate::ipc::protocols::ProtocolMetaInfoMethod;
 use crate::ipc::{Protocol, protocols};
 
 const PROTOBUF_KIND: &str = "RPC_PROTOCOL_BUFFER";
 const OTHER_KINDS: [&str; 2] = ["RPC_BUILTIN", "RPC_WRITABLE"];
 
-pub(super) fn call(table: &ProtocolTable, call: &RpcCall, reply: Responder) {
-    match call.method {
-        "getProtocolVersions" => reply.send(versions(table, call)),
-        "getProtocolSignature" => reply.send(signature(table, call)),
-        other => reply.error(&RemoteException::new(
-            RPC_NO_SUCH_METHOD,
-            format!("Unknown method {other} called on {} protocol.", call.protocol.name),
-        )),
+pub(super) fn call(table: &ProtocolTable, method: ProtocolMetaInfoMethod, call: &RpcCall, reply: Responder) {
+    match method {
+        ProtocolMetaInfoMethod::GetProtocolVersions => reply.send(versions(table, call)),
+        ProtocolMetaInfoMethod::GetProtocolSignature => reply.send(signature(table, call)),
     }
 }
 

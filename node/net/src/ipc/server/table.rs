@@ -1,7 +1,7 @@
 //! Looks up the protocol and method that a call's header names, without a map of strings.
 
-use crate::ipc::Protocol;
 use crate::ipc::protocols::PROTOCOL_META_INFO_PB;
+use crate::ipc::{Method, Protocol};
 
 /// The protocols of a handler, indexed.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl ProtocolTable {
 
     /// A method of the protocol at `index`.
     #[inline]
-    pub(super) fn method(&self, index: usize, name: &[u8]) -> Option<(usize, &'static str)> {
+    pub(super) fn method(&self, index: usize, name: &[u8]) -> Option<Method> {
         let entry = self.entries.get(index)?;
         let mask = entry.slots.len() - 1;
         let mut slot = hash(name) & mask;
@@ -68,7 +68,7 @@ impl ProtocolTable {
             let method = usize::from((*entry.slots.get(slot)?)?);
             let (known, _) = entry.protocol.methods.get(method)?;
             if known.as_bytes() == name {
-                return Some((method, known));
+                return Method::at(entry.protocol.id, method);
             }
             slot = (slot + 1) & mask;
         }
@@ -103,8 +103,9 @@ mod tests {
         for protocol in protocols::ALL {
             let at = table.protocol(protocol.name.as_bytes(), 0).unwrap();
             assert_eq!(table.get(at).unwrap().name, protocol.name);
-            for (index, (method, _)) in protocol.methods.iter().enumerate() {
-                assert_eq!(table.method(at, method.as_bytes()), Some((index, *method)));
+            for (method, _) in protocol.methods {
+                let found = table.method(at, method.as_bytes()).unwrap();
+                assert_eq!((found.protocol(), found.name()), (*protocol, *method));
             }
             assert_eq!(table.method(at, b""), None);
             assert_eq!(table.method(at, b"noSuchMethod"), None);

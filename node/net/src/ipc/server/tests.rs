@@ -60,7 +60,7 @@ impl RpcHandler for Echo {
             Ok(request) => request,
             Err(exception) => return reply.error(&exception),
         };
-        match call.method {
+        match call.method.name() {
             "monitorHealth" => {
                 reply.set_state_id(42);
                 reply.ok(&request);
@@ -89,7 +89,10 @@ impl RpcHandler for Echo {
             }
             "transitionToStandby" => drop(reply),
             "transitionToObserver" => reply.reset(),
-            _ => reply.error(&RemoteException::new(exceptions::UNSUPPORTED_OPERATION, call.method)),
+            _ => reply.error(&RemoteException::new(
+                exceptions::UNSUPPORTED_OPERATION,
+                call.method.name(),
+            )),
         }
     }
 
