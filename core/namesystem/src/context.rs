@@ -7,6 +7,7 @@ use bytes::Bytes;
 use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::TxId;
 use hathi_formats::proto::hdfs::LocatedBlockProto;
+use prost::Message;
 use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -90,9 +91,15 @@ pub struct Reply {
 
 impl Reply {
     /// A reply that shows nothing in flight.
-    pub fn message(message: &impl ::prost::Message) -> Reply {
+    pub fn message(message: &impl Message) -> Reply {
+        Reply::encoded(encoded(message))
+    }
+
+    /// A reply with an encoded response message, which shows nothing in flight.
+    #[must_use]
+    pub fn encoded(body: Bytes) -> Reply {
         Reply {
-            result: Ok(Bytes::from(message.encode_to_vec())),
+            result: Ok(body),
             after: None,
             deferred: None,
         }
@@ -124,6 +131,28 @@ impl Reply {
             deferred: Some(deferred),
         }
     }
+}
+
+/// A response message. Most changes answer nothing, yes or no, and these answers take no memory.
+fn encoded(message: &impl Message) -> Bytes {
+    const NO: &[u8; 2] = &[8, 0];
+    const YES: &[u8; 2] = &[8, 1];
+    let len = message.encoded_len();
+    if len == 0 {
+        return Bytes::new();
+    }
+    if len == YES.len() {
+        let mut short = [0; YES.len()];
+        message.encode_raw(&mut &mut short[..]);
+        match &short {
+            YES => return Bytes::from_static(YES),
+            NO => return Bytes::from_static(NO),
+            _ => {}
+        }
+    }
+    let mut body = Vec::with_capacity(len);
+    message.encode_raw(&mut body);
+    Bytes::from(body)
 }
 
 /// The handler of a protocol method. It gets the encoded request message.

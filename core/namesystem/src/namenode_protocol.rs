@@ -1,21 +1,24 @@
 //! `NamenodeProtocol`: what NameNodes and checkpointers ask each other (Hadoop's `NameNodeRpcServer`).
 
-use crate::calls::decode;
-use crate::context::{CallContext, Deferred, Reply, Verb};
+use crate::calls::border::{self, Answer, Never, OrDeferred, Outcome};
+use crate::calls::{Anything, decode};
+use crate::context::{CallContext, Deferred, Verb};
 use crate::role::OperationCategory;
 use crate::{HaState, Namesystem, Role};
-use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::{
     BlocksWithLocationsProto, CheckpointSignatureProto, NamespaceInfoProto, RemoteEditLogManifestProto,
-    StorageInfoProto, StorageTypeProto, VersionResponseProto,
+    StorageInfoProto, StorageTypeProto, VersionRequestProto, VersionResponseProto,
 };
 use hathi_formats::proto::namenode::{
-    ErrorReportResponseProto, GetBlockKeysResponseProto, GetBlocksRequestProto, GetBlocksResponseProto,
-    GetEditLogManifestRequestProto, GetEditLogManifestResponseProto, GetMostRecentCheckpointTxIdResponseProto,
-    GetMostRecentNameNodeFileTxIdResponseProto, GetNextSpsPathResponseProto, GetTransactionIdResponseProto,
-    IsRollingUpgradeResponseProto, IsUpgradeFinalizedResponseProto, RollEditLogResponseProto,
+    ErrorReportRequestProto, ErrorReportResponseProto, GetBlockKeysRequestProto, GetBlockKeysResponseProto,
+    GetBlocksRequestProto, GetBlocksResponseProto, GetEditLogManifestRequestProto, GetEditLogManifestResponseProto,
+    GetMostRecentCheckpointTxIdRequestProto, GetMostRecentCheckpointTxIdResponseProto,
+    GetMostRecentNameNodeFileTxIdRequestProto, GetMostRecentNameNodeFileTxIdResponseProto, GetNextSpsPathRequestProto,
+    GetNextSpsPathResponseProto, GetTransactionIdRequestProto, GetTransactionIdResponseProto,
+    IsRollingUpgradeRequestProto, IsRollingUpgradeResponseProto, IsUpgradeFinalizedRequestProto,
+    IsUpgradeFinalizedResponseProto, RollEditLogRequestProto, RollEditLogResponseProto,
 };
 use hathi_formats::protocols::NamenodeMethod;
 
@@ -25,122 +28,169 @@ pub const SOFTWARE_VERSION: &str = "3.5.0";
 const CAPABILITIES: u64 = 1;
 
 /// The handler of a method.
-#[must_use]
 pub(crate) fn verb(method: NamenodeMethod) -> Verb {
-    match method {
-        NamenodeMethod::VersionRequest => Verb::Read(version_request),
-        NamenodeMethod::GetTransactionId => Verb::Read(|ns, ctx, _| {
-            by_superuser(ns, ctx, || {
-                Reply::message(&GetTransactionIdResponseProto {
-                    tx_id: ns.edit_log.applied().0,
-                })
-                .after(ns.shown_everything())
-            })
-        }),
-        NamenodeMethod::GetMostRecentCheckpointTxId => Verb::Read(|ns, ctx, _| {
-            by_superuser(ns, ctx, || {
-                Reply::message(&GetMostRecentCheckpointTxIdResponseProto {
-                    tx_id: ns.most_recent_checkpoint.0,
-                })
-            })
-        }),
-        NamenodeMethod::GetMostRecentNameNodeFileTxId => Verb::Read(|ns, ctx, _| {
-            by_superuser(ns, ctx, || {
-                Reply::message(&GetMostRecentNameNodeFileTxIdResponseProto {
-                    tx_id: ns.most_recent_checkpoint.0,
-                })
-            })
-        }),
-        NamenodeMethod::RollEditLog => Verb::Write(roll_edit_log),
-        NamenodeMethod::GetEditLogManifest => Verb::Read(|ns, ctx, body| {
-            by_superuser(ns, ctx, || match ns.check_operation(OperationCategory::Read) {
-                Err(refused) => Reply::refuse(refused),
-                Ok(()) if !ns.config.ha_enabled => match decode::<GetEditLogManifestRequestProto>(&body) {
-                    Err(refused) => Reply::refuse(refused),
-                    Ok(request) => Reply::defer(Deferred::EditLogManifest(TxId(request.since_tx_id))),
-                },
-                // The shared journal has the edits; what local directories hold is nobody's source here.
-                Ok(()) => Reply::message(&GetEditLogManifestResponseProto {
-                    manifest: RemoteEditLogManifestProto {
-                        logs: Vec::new(),
-                        committed_txn_id: None,
-                    },
-                }),
-            })
-        }),
-        NamenodeMethod::IsUpgradeFinalized => Verb::Read(|ns, ctx, _| {
-            by_superuser(ns, ctx, || {
-                Reply::message(&IsUpgradeFinalizedResponseProto {
-                    is_upgrade_finalized: ns.is_upgrade_finalized(),
-                })
-            })
-        }),
-        NamenodeMethod::IsRollingUpgrade => Verb::Read(|ns, ctx, _| {
-            by_superuser(ns, ctx, || {
-                Reply::message(&IsRollingUpgradeResponseProto {
-                    is_rolling_upgrade: ns.namespace.rolling_upgrade_start_ms().is_some(),
-                })
-            })
-        }),
-        NamenodeMethod::ErrorReport => {
-            Verb::Read(|ns, ctx, _| by_superuser(ns, ctx, || Reply::message(&ErrorReportResponseProto {})))
-        }
-        NamenodeMethod::GetBlockKeys => {
-            Verb::Read(|ns, ctx, _| by_superuser(ns, ctx, || Reply::message(&GetBlockKeysResponseProto { keys: None })))
-        }
-        NamenodeMethod::GetBlocks => Verb::Write(get_blocks),
-        NamenodeMethod::GetNextSpsPath => Verb::Read(|ns, ctx, _| {
-            by_superuser(ns, ctx, || {
-                Reply::message(&GetNextSpsPathResponseProto { sps_path: None })
-            })
-        }),
-        NamenodeMethod::RegisterSubordinateNamenode
-        | NamenodeMethod::StartCheckpoint
-        | NamenodeMethod::EndCheckpoint => Verb::Read(|_, _, _| {
-            Reply::refuse(RemoteException::new(
-                exceptions::UNSUPPORTED_OPERATION,
-                "Secondary, checkpoint and backup nodes are not supported by this NameNode",
-            ))
-        }),
+    use NamenodeMethod as M;
+    macro_rules! read {
+        ($request:ty => $handler:path) => {
+            Verb::Read(|ns, ctx, body| border::any_role_read(ns, ctx, &body, decode::<$request>, $handler))
+        };
     }
+    macro_rules! write {
+        ($request:ty => $handler:path) => {
+            Verb::Write(|ns, ctx, body| border::any_role(ns, ctx, &body, decode::<$request>, $handler))
+        };
+    }
+    match method {
+        M::VersionRequest => Verb::Read(|ns, ctx, body| {
+            border::unconditional(ns, ctx, &body, decode::<VersionRequestProto>, version_request)
+        }),
+        M::GetTransactionId => read!(GetTransactionIdRequestProto => get_transaction_id),
+        M::GetMostRecentCheckpointTxId => {
+            read!(GetMostRecentCheckpointTxIdRequestProto => get_most_recent_checkpoint_tx_id)
+        }
+        M::GetMostRecentNameNodeFileTxId => {
+            read!(GetMostRecentNameNodeFileTxIdRequestProto => get_most_recent_namenode_file_tx_id)
+        }
+        M::RollEditLog => write!(RollEditLogRequestProto => roll_edit_log),
+        M::GetEditLogManifest => read!(GetEditLogManifestRequestProto => get_edit_log_manifest),
+        M::IsUpgradeFinalized => read!(IsUpgradeFinalizedRequestProto => is_upgrade_finalized),
+        M::IsRollingUpgrade => read!(IsRollingUpgradeRequestProto => is_rolling_upgrade),
+        M::ErrorReport => read!(ErrorReportRequestProto => error_report),
+        M::GetBlockKeys => read!(GetBlockKeysRequestProto => get_block_keys),
+        M::GetBlocks => write!(GetBlocksRequestProto => get_blocks),
+        M::GetNextSpsPath => read!(GetNextSpsPathRequestProto => get_next_sps_path),
+        M::RegisterSubordinateNamenode | M::StartCheckpoint | M::EndCheckpoint => read!(Anything => no_checkpoint_node),
+    }
+}
+
+fn get_transaction_id(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    _: GetTransactionIdRequestProto,
+) -> Outcome<GetTransactionIdResponseProto> {
+    ctx.check_superuser()?;
+    let tx_id = ns.edit_log.applied().0;
+    Ok(Answer::new(
+        GetTransactionIdResponseProto { tx_id },
+        ns.shown_everything(),
+    ))
+}
+
+fn get_most_recent_checkpoint_tx_id(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    _: GetMostRecentCheckpointTxIdRequestProto,
+) -> Outcome<GetMostRecentCheckpointTxIdResponseProto> {
+    ctx.check_superuser()?;
+    let tx_id = ns.most_recent_checkpoint.0;
+    Ok(Answer::new(GetMostRecentCheckpointTxIdResponseProto { tx_id }, None))
+}
+
+fn get_most_recent_namenode_file_tx_id(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    _: GetMostRecentNameNodeFileTxIdRequestProto,
+) -> Outcome<GetMostRecentNameNodeFileTxIdResponseProto> {
+    ctx.check_superuser()?;
+    let tx_id = ns.most_recent_checkpoint.0;
+    Ok(Answer::new(GetMostRecentNameNodeFileTxIdResponseProto { tx_id }, None))
+}
+
+fn get_edit_log_manifest(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: GetEditLogManifestRequestProto,
+) -> Outcome<OrDeferred<GetEditLogManifestResponseProto>> {
+    ctx.check_superuser()?;
+    ns.check_operation(OperationCategory::Read)?;
+    if !ns.config.ha_enabled {
+        return Ok(Answer::deferred(Deferred::EditLogManifest(TxId(request.since_tx_id))));
+    }
+    // The shared journal has the edits. Nobody takes them from local directories.
+    let manifest = RemoteEditLogManifestProto {
+        logs: Vec::new(),
+        committed_txn_id: None,
+    };
+    Ok(Answer::now(GetEditLogManifestResponseProto { manifest }, None))
+}
+
+fn is_upgrade_finalized(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    _: IsUpgradeFinalizedRequestProto,
+) -> Outcome<IsUpgradeFinalizedResponseProto> {
+    ctx.check_superuser()?;
+    let is_upgrade_finalized = ns.is_upgrade_finalized();
+    Ok(Answer::new(
+        IsUpgradeFinalizedResponseProto { is_upgrade_finalized },
+        None,
+    ))
+}
+
+fn is_rolling_upgrade(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    _: IsRollingUpgradeRequestProto,
+) -> Outcome<IsRollingUpgradeResponseProto> {
+    ctx.check_superuser()?;
+    let is_rolling_upgrade = ns.namespace.rolling_upgrade_start_ms().is_some();
+    Ok(Answer::new(IsRollingUpgradeResponseProto { is_rolling_upgrade }, None))
+}
+
+fn error_report(_: &Namesystem, ctx: &CallContext, _: ErrorReportRequestProto) -> Outcome<ErrorReportResponseProto> {
+    ctx.check_superuser()?;
+    Ok(Answer::new(ErrorReportResponseProto {}, None))
+}
+
+fn get_block_keys(
+    _: &Namesystem,
+    ctx: &CallContext,
+    _: GetBlockKeysRequestProto,
+) -> Outcome<GetBlockKeysResponseProto> {
+    ctx.check_superuser()?;
+    Ok(Answer::new(GetBlockKeysResponseProto { keys: None }, None))
+}
+
+fn get_next_sps_path(
+    _: &Namesystem,
+    ctx: &CallContext,
+    _: GetNextSpsPathRequestProto,
+) -> Outcome<GetNextSpsPathResponseProto> {
+    ctx.check_superuser()?;
+    Ok(Answer::new(GetNextSpsPathResponseProto { sps_path: None }, None))
+}
+
+/// `registerSubordinateNamenode`, `startCheckpoint`, `endCheckpoint`
+fn no_checkpoint_node(_: &Namesystem, _: &CallContext, _: Anything) -> Outcome<Never> {
+    Err(RemoteException::new(
+        exceptions::UNSUPPORTED_OPERATION,
+        "Secondary, checkpoint and backup nodes are not supported by this NameNode",
+    ))
 }
 
 /// `getBlocks`: what a balancer may move away from a DataNode.
-fn get_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    let found = ns
-        .check_not_broken()
-        .and_then(|()| ctx.check_superuser())
-        .and_then(|()| ns.check_not_in_safe_mode("Cannot execute getBlocks"))
-        .and_then(|()| decode::<GetBlocksRequestProto>(&body))
-        .and_then(|request| {
-            let uuid = &request.datanode.datanode_uuid;
-            let datanode = ns.blockmanager.datanode_by_uuid(uuid).map_err(|_| {
-                RemoteException::new(
-                    exceptions::HADOOP_ILLEGAL_ARGUMENT,
-                    format!("Datanode {uuid} not found."),
-                )
-            })?;
-            let kind = request
-                .storage_type
-                .and_then(|kind| StorageTypeProto::try_from(kind).ok());
-            Ok(ns
-                .blockmanager
-                .blocks_of_datanode(datanode, request.size, request.min_block_size(), kind))
-        });
-    match found {
-        Err(refused) => Reply::refuse(refused),
-        Ok(blocks) => Reply::message(&GetBlocksResponseProto {
-            blocks: BlocksWithLocationsProto { blocks },
-        })
-        .after(ns.shown_everything()),
-    }
-}
-
-fn by_superuser(ns: &Namesystem, ctx: &CallContext, answer: impl FnOnce() -> Reply) -> Reply {
-    match ns.check_not_broken().and_then(|()| ctx.check_superuser()) {
-        Ok(()) => answer(),
-        Err(refused) => Reply::refuse(refused),
-    }
+fn get_blocks(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: GetBlocksRequestProto,
+) -> Outcome<GetBlocksResponseProto> {
+    ctx.check_superuser()?;
+    ns.check_not_in_safe_mode("Cannot execute getBlocks")?;
+    let uuid = &request.datanode.datanode_uuid;
+    let datanode = ns.blockmanager.datanode_by_uuid(uuid).map_err(|_| {
+        RemoteException::new(
+            exceptions::HADOOP_ILLEGAL_ARGUMENT,
+            format!("Datanode {uuid} not found."),
+        )
+    })?;
+    let kind = request
+        .storage_type
+        .and_then(|kind| StorageTypeProto::try_from(kind).ok());
+    let blocks = ns
+        .blockmanager
+        .blocks_of_datanode(datanode, request.size, request.min_block_size(), kind);
+    let blocks = BlocksWithLocationsProto { blocks };
+    Ok(Answer::new(GetBlocksResponseProto { blocks }, ns.shown_everything()))
 }
 
 /// A namespace's identity and state as DataNodes and NameNodes get it (`FSNamesystem.getNamespaceInfo`).
@@ -168,32 +218,29 @@ pub fn storage_info(info: &NamespaceInfo) -> StorageInfoProto {
     }
 }
 
-fn version_request(ns: &Namesystem, _: &CallContext, _: Bytes) -> Reply {
-    Reply::message(&VersionResponseProto {
-        info: namespace_info(&ns.info, ns.ha_state()),
-    })
+fn version_request(ns: &Namesystem, _: &CallContext, _: VersionRequestProto) -> Outcome<VersionResponseProto> {
+    let info = namespace_info(&ns.info, ns.ha_state());
+    Ok(Answer::new(VersionResponseProto { info }, None))
 }
 
-fn roll_edit_log(ns: &mut Namesystem, ctx: &CallContext, _: Bytes) -> Reply {
-    let rolled = ctx
-        .check_superuser()
-        .and_then(|()| ns.check_operation(OperationCategory::Journal))
-        .and_then(|()| ns.check_not_in_safe_mode("Log not rolled"))
-        .and_then(|()| {
-            ns.edit_log
-                .roll(ctx.now_ms)
-                .map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))
-        });
-    match rolled {
-        Err(refused) => Reply::refuse(refused),
-        Ok(segment) => Reply::message(&RollEditLogResponseProto {
-            signature: CheckpointSignatureProto {
-                block_pool_id: ns.info.block_pool_id.clone(),
-                most_recent_checkpoint_tx_id: ns.most_recent_checkpoint.0,
-                cur_segment_tx_id: segment.0,
-                storage_info: storage_info(&ns.info),
-            },
-        })
-        .after((ns.role == Role::Active).then_some(segment)),
-    }
+fn roll_edit_log(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    _: RollEditLogRequestProto,
+) -> Outcome<RollEditLogResponseProto> {
+    ctx.check_superuser()?;
+    ns.check_operation(OperationCategory::Journal)?;
+    ns.check_not_in_safe_mode("Log not rolled")?;
+    let segment = ns
+        .edit_log
+        .roll(ctx.now_ms)
+        .map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))?;
+    let signature = CheckpointSignatureProto {
+        block_pool_id: ns.info.block_pool_id.clone(),
+        most_recent_checkpoint_tx_id: ns.most_recent_checkpoint.0,
+        cur_segment_tx_id: segment.0,
+        storage_info: storage_info(&ns.info),
+    };
+    let after = (ns.role == Role::Active).then_some(segment);
+    Ok(Answer::new(RollEditLogResponseProto { signature }, after))
 }

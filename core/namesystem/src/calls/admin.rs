@@ -1,26 +1,29 @@
 //! Calls of administrators and monitors, and calls about the NameNode rather than the tree.
 
-use super::walks::{CorruptFilesWalk, OpenFiles, Walk, WalkWork};
-use super::{Outcome, answer, io, reading, superuser, wire, writing};
-use crate::context::{CallContext, Deferred, Reply};
+use super::border::{Answer, OrDeferred, Outcome};
+use super::walks::{CorruptFilesWalk, OpenFiles, Walk, WalkWork, Walked};
+use super::{io, superuser};
+use crate::context::{CallContext, Deferred};
 use crate::{Namesystem, OperationCategory};
-use bytes::Bytes;
 use hathi_blockmanager::Now;
 use hathi_formats::editlog::EditOp;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::InodeId;
 use hathi_formats::proto::hdfs::{
-    DatanodeReportTypeProto, FinalizeUpgradeRequestProto, FsServerDefaultsProto, GetCurrentEditLogTxidRequestProto,
-    GetCurrentEditLogTxidResponseProto, GetDatanodeReportRequestProto, GetDatanodeReportResponseProto,
-    GetDatanodeStorageReportRequestProto, GetDatanodeStorageReportResponseProto, GetFsEcBlockGroupStatsRequestProto,
-    GetFsEcBlockGroupStatsResponseProto, GetFsReplicatedBlockStatsRequestProto, GetFsReplicatedBlockStatsResponseProto,
-    GetFsStatsResponseProto, GetFsStatusRequestProto, GetServerDefaultsRequestProto, GetServerDefaultsResponseProto,
-    GetSlowDatanodeReportRequestProto, GetSlowDatanodeReportResponseProto, HaServiceStateRequestProto,
-    HaServiceStateResponseProto, ListCorruptFileBlocksRequestProto, ListOpenFilesRequestProto,
-    ListOpenFilesResponseProto, MetaSaveRequestProto, MsyncRequestProto, OpenFilesTypeProto, RefreshNodesRequestProto,
-    RestoreFailedStorageRequestProto, RollEditsRequestProto, RollEditsResponseProto, RollingUpgradeActionProto,
-    RollingUpgradeRequestProto, RollingUpgradeResponseProto, SafeModeActionProto, SaveNamespaceRequestProto,
-    SetBalancerBandwidthRequestProto, SetSafeModeRequestProto, UpgradeStatusRequestProto,
+    DatanodeReportTypeProto, FinalizeUpgradeRequestProto, FinalizeUpgradeResponseProto, FsServerDefaultsProto,
+    GetCurrentEditLogTxidRequestProto, GetCurrentEditLogTxidResponseProto, GetDatanodeReportRequestProto,
+    GetDatanodeReportResponseProto, GetDatanodeStorageReportRequestProto, GetDatanodeStorageReportResponseProto,
+    GetFsEcBlockGroupStatsRequestProto, GetFsEcBlockGroupStatsResponseProto, GetFsReplicatedBlockStatsRequestProto,
+    GetFsReplicatedBlockStatsResponseProto, GetFsStatsResponseProto, GetFsStatusRequestProto,
+    GetServerDefaultsRequestProto, GetServerDefaultsResponseProto, GetSlowDatanodeReportRequestProto,
+    GetSlowDatanodeReportResponseProto, HaServiceStateRequestProto, HaServiceStateResponseProto,
+    ListCorruptFileBlocksRequestProto, ListOpenFilesRequestProto, ListOpenFilesResponseProto, MetaSaveRequestProto,
+    MetaSaveResponseProto, MsyncRequestProto, MsyncResponseProto, OpenFilesTypeProto, RefreshNodesRequestProto,
+    RefreshNodesResponseProto, RestoreFailedStorageRequestProto, RestoreFailedStorageResponseProto,
+    RollEditsRequestProto, RollEditsResponseProto, RollingUpgradeActionProto, RollingUpgradeRequestProto,
+    RollingUpgradeResponseProto, SafeModeActionProto, SaveNamespaceRequestProto, SaveNamespaceResponseProto,
+    SetBalancerBandwidthRequestProto, SetBalancerBandwidthResponseProto, SetSafeModeRequestProto,
+    SetSafeModeResponseProto, UpgradeStatusRequestProto, UpgradeStatusResponseProto,
 };
 use hathi_namespace::OpenFilesWalk;
 
@@ -30,94 +33,87 @@ const BANDWIDTH_MAX: i64 = 1 << 40;
 const DEFAULT_POLICY: u32 = 7;
 
 /// `getServerDefaults`
-pub(super) fn get_server_defaults(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, _, _: GetServerDefaultsRequestProto| {
-            let config = &ns.config;
-            let server_defaults = FsServerDefaultsProto {
-                block_size: config.block_size,
-                bytes_per_checksum: config.bytes_per_checksum,
-                write_packet_size: config.write_packet_size,
-                replication: u32::from(config.replication),
-                file_buffer_size: config.file_buffer_size,
-                encrypt_data_transfer: Some(false),
-                trash_interval: Some(config.trash_interval_min),
-                checksum_type: Some(config.checksum_type),
-                key_provider_uri: Some(String::new()),
-                policy_id: Some(DEFAULT_POLICY),
-                snapshot_trash_root_enabled: Some(false),
-            };
-            Ok(Reply::message(&GetServerDefaultsResponseProto { server_defaults }))
-        },
-    )
+pub(super) fn get_server_defaults(
+    ns: &Namesystem,
+    _: &CallContext,
+    _: GetServerDefaultsRequestProto,
+) -> Outcome<GetServerDefaultsResponseProto> {
+    let config = &ns.config;
+    let server_defaults = FsServerDefaultsProto {
+        block_size: config.block_size,
+        bytes_per_checksum: config.bytes_per_checksum,
+        write_packet_size: config.write_packet_size,
+        replication: u32::from(config.replication),
+        file_buffer_size: config.file_buffer_size,
+        encrypt_data_transfer: Some(false),
+        trash_interval: Some(config.trash_interval_min),
+        checksum_type: Some(config.checksum_type),
+        key_provider_uri: Some(String::new()),
+        policy_id: Some(DEFAULT_POLICY),
+        snapshot_trash_root_enabled: Some(false),
+    };
+    Ok(Answer::new(GetServerDefaultsResponseProto { server_defaults }, None))
 }
 
 /// `getFsStats`
-pub(super) fn get_fs_stats(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, _, _: GetFsStatusRequestProto| {
-            let counts = ns.blockmanager.counts();
-            Ok(Reply::message(&GetFsStatsResponseProto {
-                capacity: counts.capacity,
-                used: counts.dfs_used,
-                remaining: counts.remaining,
-                under_replicated: counts.low_redundancy,
-                corrupt_blocks: counts.corrupt,
-                missing_blocks: counts.missing,
-                missing_repl_one_blocks: Some(counts.missing_replication_one),
-                blocks_in_future: Some(counts.in_future),
-                pending_deletion_blocks: Some(counts.pending_deletion),
-            }))
+pub(super) fn get_fs_stats(
+    ns: &Namesystem,
+    _: &CallContext,
+    _: GetFsStatusRequestProto,
+) -> Outcome<GetFsStatsResponseProto> {
+    let counts = ns.blockmanager.counts();
+    Ok(Answer::new(
+        GetFsStatsResponseProto {
+            capacity: counts.capacity,
+            used: counts.dfs_used,
+            remaining: counts.remaining,
+            under_replicated: counts.low_redundancy,
+            corrupt_blocks: counts.corrupt,
+            missing_blocks: counts.missing,
+            missing_repl_one_blocks: Some(counts.missing_replication_one),
+            blocks_in_future: Some(counts.in_future),
+            pending_deletion_blocks: Some(counts.pending_deletion),
         },
-    )
+        None,
+    ))
 }
 
 /// `getFsReplicatedBlockStats`
-pub(super) fn get_fs_replicated_block_stats(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, _, _: GetFsReplicatedBlockStatsRequestProto| {
-            let counts = ns.blockmanager.counts();
-            Ok(Reply::message(&GetFsReplicatedBlockStatsResponseProto {
-                low_redundancy: counts.low_redundancy,
-                corrupt_blocks: counts.corrupt,
-                missing_blocks: counts.missing,
-                missing_repl_one_blocks: counts.missing_replication_one,
-                blocks_in_future: counts.in_future,
-                pending_deletion_blocks: counts.pending_deletion,
-                highest_prio_low_redundancy_blocks: Some(counts.highest_priority),
-                badly_distributed_blocks: Some(counts.badly_distributed),
-            }))
+pub(super) fn get_fs_replicated_block_stats(
+    ns: &Namesystem,
+    _: &CallContext,
+    _: GetFsReplicatedBlockStatsRequestProto,
+) -> Outcome<GetFsReplicatedBlockStatsResponseProto> {
+    let counts = ns.blockmanager.counts();
+    Ok(Answer::new(
+        GetFsReplicatedBlockStatsResponseProto {
+            low_redundancy: counts.low_redundancy,
+            corrupt_blocks: counts.corrupt,
+            missing_blocks: counts.missing,
+            missing_repl_one_blocks: counts.missing_replication_one,
+            blocks_in_future: counts.in_future,
+            pending_deletion_blocks: counts.pending_deletion,
+            highest_prio_low_redundancy_blocks: Some(counts.highest_priority),
+            badly_distributed_blocks: Some(counts.badly_distributed),
         },
-    )
+        None,
+    ))
 }
 
 /// `getFsECBlockGroupStats`: there are no block groups.
-pub(super) fn get_fs_ec_block_group_stats(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |_, _, _: GetFsEcBlockGroupStatsRequestProto| {
-            Ok(Reply::message(&GetFsEcBlockGroupStatsResponseProto {
-                highest_prio_low_redundancy_blocks: Some(0),
-                badly_distributed_blocks: Some(0),
-                ..Default::default()
-            }))
+pub(super) fn get_fs_ec_block_group_stats(
+    _: &Namesystem,
+    _: &CallContext,
+    _: GetFsEcBlockGroupStatsRequestProto,
+) -> Outcome<GetFsEcBlockGroupStatsResponseProto> {
+    Ok(Answer::new(
+        GetFsEcBlockGroupStatsResponseProto {
+            highest_prio_low_redundancy_blocks: Some(0),
+            badly_distributed_blocks: Some(0),
+            ..Default::default()
         },
-    )
+        None,
+    ))
 }
 
 fn report_type(number: i32) -> DatanodeReportTypeProto {
@@ -125,209 +121,181 @@ fn report_type(number: i32) -> DatanodeReportTypeProto {
 }
 
 /// `getDatanodeReport`
-pub(super) fn get_datanode_report(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Unchecked,
-        |ns, ctx, request: GetDatanodeReportRequestProto| {
-            superuser(ns, ctx, "datanodeReport")?;
-            let di = ns.blockmanager.datanode_report(report_type(request.r#type));
-            Ok(Reply::message(&GetDatanodeReportResponseProto { di }))
-        },
-    )
+pub(super) fn get_datanode_report(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: GetDatanodeReportRequestProto,
+) -> Outcome<GetDatanodeReportResponseProto> {
+    superuser(ns, ctx, "datanodeReport")?;
+    let di = ns.blockmanager.datanode_report(report_type(request.r#type));
+    Ok(Answer::new(GetDatanodeReportResponseProto { di }, None))
 }
 
 /// `getDatanodeStorageReport`
-pub(super) fn get_datanode_storage_report(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Unchecked,
-        |ns, ctx, request: GetDatanodeStorageReportRequestProto| {
-            superuser(ns, ctx, "getDatanodeStorageReport")?;
-            let datanode_storage_reports = ns.blockmanager.datanode_storage_report(report_type(request.r#type));
-            Ok(Reply::message(&GetDatanodeStorageReportResponseProto {
-                datanode_storage_reports,
-            }))
+pub(super) fn get_datanode_storage_report(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: GetDatanodeStorageReportRequestProto,
+) -> Outcome<GetDatanodeStorageReportResponseProto> {
+    superuser(ns, ctx, "getDatanodeStorageReport")?;
+    let datanode_storage_reports = ns.blockmanager.datanode_storage_report(report_type(request.r#type));
+    Ok(Answer::new(
+        GetDatanodeStorageReportResponseProto {
+            datanode_storage_reports,
         },
-    )
+        None,
+    ))
 }
 
 /// `getSlowDatanodeReport`: peers' latencies are not collected, so none is known to be slow.
-pub(super) fn get_slow_datanode_report(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Unchecked,
-        |ns, ctx, _: GetSlowDatanodeReportRequestProto| {
-            superuser(ns, ctx, "slowDataNodesReport")?;
-            Ok(Reply::message(&GetSlowDatanodeReportResponseProto::default()))
-        },
-    )
+pub(super) fn get_slow_datanode_report(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    _: GetSlowDatanodeReportRequestProto,
+) -> Outcome<GetSlowDatanodeReportResponseProto> {
+    superuser(ns, ctx, "slowDataNodesReport")?;
+    Ok(Answer::new(GetSlowDatanodeReportResponseProto::default(), None))
 }
 
 /// `setSafeMode`
-pub(super) fn set_safe_mode(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Unchecked,
-        |ns, ctx, request: SetSafeModeRequestProto| {
-            let action = request.action();
-            // A client asks the active ("checked"). An administrator may ask a standby, too.
-            if request.checked() {
-                let get = action == SafeModeActionProto::SafemodeGet;
-                if let Err(refused) = ns.check_operation(if get {
-                    OperationCategory::Read
-                } else {
-                    OperationCategory::Write
-                }) {
-                    return Ok(Reply::refuse(refused));
-                }
-            }
-            let now = Now {
-                monotonic_ms: ctx.mono_ms,
-                wall_ms: ctx.now_ms,
-            };
-            match action {
-                SafeModeActionProto::SafemodeGet => {}
-                SafeModeActionProto::SafemodeEnter => {
-                    superuser(ns, ctx, "safemode_enter")?;
-                    ns.blockmanager.enter_safe_mode();
-                }
-                SafeModeActionProto::SafemodeLeave => {
-                    superuser(ns, ctx, "safemode_leave")?;
-                    // The NameNode stays in safe mode when reports name blocks with stamps of the future. The answer
-                    // tells.
-                    ns.blockmanager.leave_safe_mode(false, now);
-                }
-                SafeModeActionProto::SafemodeForceExit => {
-                    superuser(ns, ctx, "safemode_force_exit")?;
-                    ns.blockmanager.leave_safe_mode(true, now);
-                }
-            }
-            Ok(answer(wire::boolean(ns.blockmanager.in_safe_mode()), None))
+pub(super) fn set_safe_mode(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: SetSafeModeRequestProto,
+) -> Outcome<SetSafeModeResponseProto> {
+    let action = request.action();
+    // A client asks the active ("checked"). An administrator may ask a standby, too.
+    if request.checked() {
+        let get = action == SafeModeActionProto::SafemodeGet;
+        ns.check_operation(if get {
+            OperationCategory::Read
+        } else {
+            OperationCategory::Write
+        })?;
+    }
+    let now = Now {
+        monotonic_ms: ctx.mono_ms,
+        wall_ms: ctx.now_ms,
+    };
+    match action {
+        SafeModeActionProto::SafemodeGet => {}
+        SafeModeActionProto::SafemodeEnter => {
+            superuser(ns, ctx, "safemode_enter")?;
+            ns.blockmanager.enter_safe_mode();
+        }
+        SafeModeActionProto::SafemodeLeave => {
+            superuser(ns, ctx, "safemode_leave")?;
+            // The NameNode stays in safe mode when reports name blocks with stamps of the future. The answer
+            // tells.
+            ns.blockmanager.leave_safe_mode(false, now);
+        }
+        SafeModeActionProto::SafemodeForceExit => {
+            superuser(ns, ctx, "safemode_force_exit")?;
+            ns.blockmanager.leave_safe_mode(true, now);
+        }
+    }
+    Ok(Answer::new(
+        SetSafeModeResponseProto {
+            result: ns.blockmanager.in_safe_mode(),
         },
-    )
+        None,
+    ))
 }
 
 /// `saveNamespace`
-pub(super) fn save_namespace(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Unchecked,
-        |ns, ctx, request: SaveNamespaceRequestProto| {
-            superuser(ns, ctx, "saveNamespace")?;
-            if !ns.blockmanager.in_safe_mode() {
-                return Err(io("Safe mode should be turned ON in order to create namespace image."));
-            }
-            Ok(Reply::defer(Deferred::SaveNamespace {
-                time_window_s: request.time_window(),
-                tx_gap: request.tx_gap(),
-            }))
-        },
-    )
+pub(super) fn save_namespace(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: SaveNamespaceRequestProto,
+) -> Outcome<OrDeferred<SaveNamespaceResponseProto>> {
+    superuser(ns, ctx, "saveNamespace")?;
+    if !ns.blockmanager.in_safe_mode() {
+        return Err(io("Safe mode should be turned ON in order to create namespace image."));
+    }
+    Ok(Answer::deferred(Deferred::SaveNamespace {
+        time_window_s: request.time_window(),
+        tx_gap: request.tx_gap(),
+    }))
 }
 
 /// `rollEdits`
-pub(super) fn roll_edits(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    if let Err(refused) = superuser(ns, ctx, "rollEditLog") {
-        return Reply::refuse(refused);
-    }
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Journal,
-        |ns, ctx, _: RollEditsRequestProto| {
-            ns.check_not_in_safe_mode("Log not rolled")?;
-            let first = ns
-                .edit_log
-                .roll(ctx.now_ms)
-                .map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))?;
-            Ok(Reply::message(&RollEditsResponseProto {
-                new_segment_tx_id: first.0,
-            })
-            .after(Some(first)))
+pub(super) fn roll_edits(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    _: RollEditsRequestProto,
+) -> Outcome<RollEditsResponseProto> {
+    superuser(ns, ctx, "rollEditLog")?;
+    ns.check_operation(OperationCategory::Journal)?;
+    ns.check_not_in_safe_mode("Log not rolled")?;
+    let first = ns
+        .edit_log
+        .roll(ctx.now_ms)
+        .map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))?;
+    Ok(Answer::new(
+        RollEditsResponseProto {
+            new_segment_tx_id: first.0,
         },
-    )
+        Some(first),
+    ))
 }
 
 /// `refreshNodes`
-pub(super) fn refresh_nodes(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Unchecked,
-        |ns, ctx, _: RefreshNodesRequestProto| {
-            superuser(ns, ctx, "refreshNodes")?;
-            Ok(Reply::defer(Deferred::RefreshNodes))
-        },
-    )
+pub(super) fn refresh_nodes(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    _: RefreshNodesRequestProto,
+) -> Outcome<OrDeferred<RefreshNodesResponseProto>> {
+    superuser(ns, ctx, "refreshNodes")?;
+    Ok(Answer::deferred(Deferred::RefreshNodes))
 }
 
 /// `restoreFailedStorage`
-pub(super) fn restore_failed_storage(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Unchecked,
-        |ns, ctx, request: RestoreFailedStorageRequestProto| {
-            superuser(ns, ctx, "restoreFailedStorage")?;
-            Ok(Reply::defer(Deferred::RestoreFailedStorage(request.arg)))
-        },
-    )
+pub(super) fn restore_failed_storage(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: RestoreFailedStorageRequestProto,
+) -> Outcome<OrDeferred<RestoreFailedStorageResponseProto>> {
+    superuser(ns, ctx, "restoreFailedStorage")?;
+    Ok(Answer::deferred(Deferred::RestoreFailedStorage(request.arg)))
 }
 
 /// `finalizeUpgrade`
-pub(super) fn finalize_upgrade(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Unchecked,
-        |ns, ctx, _: FinalizeUpgradeRequestProto| {
-            superuser(ns, ctx, "finalizeUpgrade")?;
-            Ok(Reply::defer(Deferred::FinalizeUpgrade))
-        },
-    )
+pub(super) fn finalize_upgrade(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    _: FinalizeUpgradeRequestProto,
+) -> Outcome<OrDeferred<FinalizeUpgradeResponseProto>> {
+    superuser(ns, ctx, "finalizeUpgrade")?;
+    Ok(Answer::deferred(Deferred::FinalizeUpgrade))
 }
 
 /// `upgradeStatus`: whether no upgrade is under way.
-pub(super) fn upgrade_status(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Unchecked,
-        |ns, _, _: UpgradeStatusRequestProto| Ok(answer(wire::boolean(ns.is_upgrade_finalized()), None)),
-    )
+pub(super) fn upgrade_status(
+    ns: &Namesystem,
+    _: &CallContext,
+    _: UpgradeStatusRequestProto,
+) -> Outcome<UpgradeStatusResponseProto> {
+    Ok(Answer::new(
+        UpgradeStatusResponseProto {
+            upgrade_finalized: ns.is_upgrade_finalized(),
+        },
+        None,
+    ))
 }
 
 /// `rollingUpgrade`: a rolling upgrade that a Java NameNode began can be queried and finalized. None can be begun.
-pub(super) fn rolling_upgrade(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(ns, ctx, &body, OperationCategory::Unchecked, rolling_upgrade_action)
-}
-
-fn rolling_upgrade_action(ns: &mut Namesystem, ctx: &CallContext, request: RollingUpgradeRequestProto) -> Outcome {
+pub(super) fn rolling_upgrade(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: RollingUpgradeRequestProto,
+) -> Outcome<RollingUpgradeResponseProto> {
     let (operation, category) = match request.action() {
         RollingUpgradeActionProto::Query => ("queryRollingUpgrade", OperationCategory::Read),
         RollingUpgradeActionProto::Start => ("startRollingUpgrade", OperationCategory::Write),
         RollingUpgradeActionProto::Finalize => ("finalizeRollingUpgrade", OperationCategory::Write),
     };
     superuser(ns, ctx, operation)?;
-    if let Err(refused) = ns.check_operation(category) {
-        return Ok(Reply::refuse(refused));
-    }
+    ns.check_operation(category)?;
     let mut rolling_upgrade_info = ns.rolling_upgrade_info();
     let mut after = ns.shown_everything();
     match request.action() {
@@ -344,48 +312,39 @@ fn rolling_upgrade_action(ns: &mut Namesystem, ctx: &CallContext, request: Rolli
             }
         }
     }
-    Ok(Reply::message(&RollingUpgradeResponseProto { rolling_upgrade_info }).after(after))
+    Ok(Answer::new(RollingUpgradeResponseProto { rolling_upgrade_info }, after))
 }
 
 /// `metaSave`
-pub(super) fn meta_save(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: MetaSaveRequestProto| {
-            superuser(ns, ctx, "metaSave")?;
-            Ok(Reply::defer(Deferred::MetaSave(request.filename)))
-        },
-    )
+pub(super) fn meta_save(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: MetaSaveRequestProto,
+) -> Outcome<OrDeferred<MetaSaveResponseProto>> {
+    superuser(ns, ctx, "metaSave")?;
+    Ok(Answer::deferred(Deferred::MetaSave(request.filename)))
 }
 
 /// `listCorruptFileBlocks`. The cookie is the id of the last block looked at.
-pub(super) fn list_corrupt_file_blocks(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: ListCorruptFileBlocksRequestProto| {
-            superuser(ns, ctx, "listCorruptFileBlocks")?;
-            let after: i64 = request.cookie().parse().unwrap_or(0);
-            let page = CorruptFilesWalk::new(&request.path, after);
-            Ok(WalkWork::start(ns, Walk::CorruptFiles(page)))
-        },
-    )
+pub(super) fn list_corrupt_file_blocks(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: ListCorruptFileBlocksRequestProto,
+) -> Outcome<OrDeferred<Walked>> {
+    superuser(ns, ctx, "listCorruptFileBlocks")?;
+    let after: i64 = request.cookie().parse().unwrap_or(0);
+    let page = CorruptFilesWalk::new(&request.path, after);
+    WalkWork::start(ns, Walk::CorruptFiles(page))
 }
 
 /// `listOpenFiles`
-pub(super) fn list_open_files(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    if let Err(refused) = superuser(ns, ctx, "listOpenFiles") {
-        return Reply::refuse(refused);
-    }
-    reading(ns, ctx, &body, OperationCategory::Read, open_files)
-}
-
-fn open_files(ns: &Namesystem, _: &CallContext, request: ListOpenFilesRequestProto) -> Outcome {
+pub(super) fn list_open_files(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: ListOpenFilesRequestProto,
+) -> Outcome<OrDeferred<Walked>> {
+    superuser(ns, ctx, "listOpenFiles")?;
+    ns.check_operation(OperationCategory::Read)?;
     let path = request.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
     if !path.starts_with('/') {
         return Err(RemoteException::new(
@@ -404,7 +363,7 @@ fn open_files(ns: &Namesystem, _: &CallContext, request: ListOpenFilesRequestPro
             types,
             ..Default::default()
         };
-        return Ok(Reply::message(&nothing).after(ns.shown_everything()));
+        return Ok(Answer::now(Walked::OpenFiles(nothing), ns.shown_everything()));
     }
     let previous = InodeId(u64::try_from(request.id).unwrap_or(0));
     let open = OpenFiles {
@@ -412,78 +371,66 @@ fn open_files(ns: &Namesystem, _: &CallContext, request: ListOpenFilesRequestPro
         types,
         walk: OpenFilesWalk::after(previous),
     };
-    Ok(WalkWork::start(ns, Walk::OpenFiles(open)))
+    WalkWork::start(ns, Walk::OpenFiles(open))
 }
 
 /// `getCurrentEditLogTxid`
-pub(super) fn get_current_edit_log_txid(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, _: GetCurrentEditLogTxidRequestProto| {
-            superuser(ns, ctx, "getCurrentEditLogTxid")?;
-            let txid = if ns.edit_log.is_open_for_write() {
-                ns.edit_log.applied().0 as i64
-            } else {
-                -1
-            };
-            Ok(Reply::message(&GetCurrentEditLogTxidResponseProto { txid }).after(ns.shown_everything()))
-        },
-    )
+pub(super) fn get_current_edit_log_txid(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    _: GetCurrentEditLogTxidRequestProto,
+) -> Outcome<GetCurrentEditLogTxidResponseProto> {
+    superuser(ns, ctx, "getCurrentEditLogTxid")?;
+    let txid = if ns.edit_log.is_open_for_write() {
+        ns.edit_log.applied().0 as i64
+    } else {
+        -1
+    };
+    Ok(Answer::new(
+        GetCurrentEditLogTxidResponseProto { txid },
+        ns.shown_everything(),
+    ))
 }
 
 /// `msync`: only the active answers, and its state id says the rest.
-pub(super) fn msync(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |_, _, _: MsyncRequestProto| Ok(answer(wire::EMPTY, None)),
-    )
+pub(super) fn msync(_: &Namesystem, _: &CallContext, _: MsyncRequestProto) -> Outcome<MsyncResponseProto> {
+    Ok(Answer::new(MsyncResponseProto {}, None))
 }
 
 /// `getHAServiceState`
-pub(super) fn get_ha_service_state(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Unchecked,
-        |ns, _, _: HaServiceStateRequestProto| {
-            Ok(Reply::message(&HaServiceStateResponseProto {
-                state: ns.ha_state().to_wire(),
-            }))
+pub(super) fn get_ha_service_state(
+    ns: &Namesystem,
+    _: &CallContext,
+    _: HaServiceStateRequestProto,
+) -> Outcome<HaServiceStateResponseProto> {
+    Ok(Answer::new(
+        HaServiceStateResponseProto {
+            state: ns.ha_state().to_wire(),
         },
-    )
+        None,
+    ))
 }
 
 /// `setBalancerBandwidth`: every DataNode is told with its next heartbeat. The next active does not know of it, as in
 /// Hadoop.
-pub(super) fn set_balancer_bandwidth(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, request: SetBalancerBandwidthRequestProto| {
-            if request.bandwidth > BANDWIDTH_MAX {
-                return Err(RemoteException::new(
-                    exceptions::ILLEGAL_ARGUMENT,
-                    format!("Bandwidth should not exceed maximum limit {BANDWIDTH_MAX} bytes per second"),
-                ));
-            }
-            superuser(ns, ctx, "setBalancerBandwidth")?;
-            let Ok(bandwidth) = u64::try_from(request.bandwidth) else {
-                return Err(RemoteException::new(
-                    exceptions::ILLEGAL_ARGUMENT,
-                    "Bandwidth should not be negative",
-                ));
-            };
-            ns.blockmanager.set_balancer_bandwidth(bandwidth);
-            Ok(answer(wire::EMPTY, None))
-        },
-    )
+pub(super) fn set_balancer_bandwidth(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: SetBalancerBandwidthRequestProto,
+) -> Outcome<SetBalancerBandwidthResponseProto> {
+    if request.bandwidth > BANDWIDTH_MAX {
+        return Err(RemoteException::new(
+            exceptions::ILLEGAL_ARGUMENT,
+            format!("Bandwidth should not exceed maximum limit {BANDWIDTH_MAX} bytes per second"),
+        ));
+    }
+    superuser(ns, ctx, "setBalancerBandwidth")?;
+    let Ok(bandwidth) = u64::try_from(request.bandwidth) else {
+        return Err(RemoteException::new(
+            exceptions::ILLEGAL_ARGUMENT,
+            "Bandwidth should not be negative",
+        ));
+    };
+    ns.blockmanager.set_balancer_bandwidth(bandwidth);
+    Ok(Answer::new(SetBalancerBandwidthResponseProto {}, None))
 }

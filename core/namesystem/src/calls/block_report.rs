@@ -1,9 +1,11 @@
 //! A full block report, processed in slices so that nobody waits for a million blocks.
 
+use super::border::{self, Answer};
 use super::datanode::refusal;
 use crate::context::Reply;
 use crate::{Generation, Namesystem, Role};
 use hathi_blockmanager::{BlockReport, DatanodeIndex, Now, ReportProgress, finalize_command, register_command};
+use hathi_formats::exceptions::RemoteException;
 use hathi_formats::proto::datanode::{
     BlockReportContextProto, BlockReportRequestProto, BlockReportResponseProto, StorageBlockReportProto,
 };
@@ -57,37 +59,45 @@ impl BlockReportWork {
 
     /// Processes at most `max` replicas. Returns the reply when all are done.
     pub fn step(&mut self, ns: &mut Namesystem, max: usize, now: Now) -> Option<Reply> {
-        if let Err(refused) = ns.check_not_broken() {
-            return Some(Reply::refuse(refused));
-        }
+        let outcome = self.go_on(ns, max, now).transpose()?;
+        Some(border::at_once(ns, outcome))
+    }
+
+    /// [`BlockReportWork::step`], typed.
+    pub(super) fn go_on(
+        &mut self,
+        ns: &mut Namesystem,
+        max: usize,
+        now: Now,
+    ) -> Result<Option<Answer<BlockReportResponseProto>>, RemoteException> {
+        ns.check_not_broken()?;
         // The role has changed, or the namespace was loaded anew. The node registers again and sends another report.
         let gone = ns.blockmanager.datanode(self.datanode).is_none_or(|node| !node.alive);
         let other_role = (ns.role == Role::Active) != self.by_active;
         if gone || other_role || ns.life().generation() != self.generation {
-            return Some(Reply::message(&BlockReportResponseProto {
-                cmd: Some(register_command()),
-            }));
+            let cmd = Some(register_command());
+            return Ok(Some(Answer::new(BlockReportResponseProto { cmd }, None)));
         }
         if let Some(current) = &mut self.current {
             match ns.blockmanager.report_slice(current, max, now) {
-                Ok(ReportProgress::More) => return None,
+                Ok(ReportProgress::More) => return Ok(None),
                 Ok(ReportProgress::Done) => self.current = None,
-                Err(error) => return Some(Reply::refuse(refusal(&error))),
+                Err(error) => return Err(refusal(&error)),
             }
         }
         while self.current.is_none() {
             let Some(next) = self.waiting.pop_front() else {
-                return Some(self.finish(ns, now));
+                return Ok(Some(self.finish(ns, now)));
             };
-            match ns.blockmanager.begin_report(self.datanode, next) {
-                Ok(begun) => self.current = begun,
-                Err(error) => return Some(Reply::refuse(refusal(&error))),
-            }
+            self.current = ns
+                .blockmanager
+                .begin_report(self.datanode, next)
+                .map_err(|error| refusal(&error))?;
         }
-        None
+        Ok(None)
     }
 
-    fn finish(&self, ns: &mut Namesystem, now: Now) -> Reply {
+    fn finish(&self, ns: &mut Namesystem, now: Now) -> Answer<BlockReportResponseProto> {
         debug_assert!(
             self.waiting.is_empty() && self.current.is_none(),
             "a report that was answered is not sent again: all of it counts"
@@ -106,6 +116,6 @@ impl BlockReportWork {
         let cmd = finalize.then(|| finalize_command(&ns.info.block_pool_id));
         // A file may have waited for this report.
         let begun = crate::monitor::resume_recoveries(ns, now);
-        Reply::message(&BlockReportResponseProto { cmd }).after(begun)
+        Answer::new(BlockReportResponseProto { cmd }, begun)
     }
 }

@@ -1,22 +1,24 @@
 //! Blocks of files that are being written, and the leases of their writers.
 
+use super::border::{Answer, Once, OrDeferred, Outcome};
 use super::{
-    ClientMachine, Once, Outcome, answer, block_of, block_text, commit, commit_void, commit_void_once, datanode, io,
-    local_block, no_safe_mode, once, plan_context, policies, wire, writing,
+    ClientMachine, block_of, block_text, commit, commit_void, commit_void_once, datanode, io, local_block,
+    no_safe_mode, plan_context, policies,
 };
-use crate::context::{CallContext, Deferred, Reply};
-use crate::{Namesystem, OperationCategory};
-use bytes::Bytes;
+use crate::Namesystem;
+use crate::context::{CallContext, Deferred};
 use hathi_blockmanager::{BlockState, DatanodeIndex, Now, PlacementRequest, StorageIndex, TruncateRecovery};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId, TxId};
 use hathi_formats::limits;
 use hathi_formats::proto::hdfs::{
-    AbandonBlockRequestProto, AddBlockFlagProto, AddBlockRequestProto, AddBlockResponseProto, CompleteRequestProto,
-    DatanodeInfoProto, ExtendedBlockProto, FsyncRequestProto, GetAdditionalDatanodeRequestProto,
-    GetAdditionalDatanodeResponseProto, LocatedBlockProto, RecoverLeaseRequestProto, RenewLeaseRequestProto,
-    ReportBadBlocksRequestProto, StorageTypeProto, UpdateBlockForPipelineRequestProto,
-    UpdateBlockForPipelineResponseProto, UpdatePipelineRequestProto,
+    AbandonBlockRequestProto, AbandonBlockResponseProto, AddBlockFlagProto, AddBlockRequestProto,
+    AddBlockResponseProto, CompleteRequestProto, CompleteResponseProto, DatanodeInfoProto, ExtendedBlockProto,
+    FsyncRequestProto, FsyncResponseProto, GetAdditionalDatanodeRequestProto, GetAdditionalDatanodeResponseProto,
+    LocatedBlockProto, RecoverLeaseRequestProto, RecoverLeaseResponseProto, RenewLeaseRequestProto,
+    RenewLeaseResponseProto, ReportBadBlocksRequestProto, ReportBadBlocksResponseProto, StorageTypeProto,
+    UpdateBlockForPipelineRequestProto, UpdateBlockForPipelineResponseProto, UpdatePipelineRequestProto,
+    UpdatePipelineResponseProto,
 };
 use hathi_namespace::{AddBlockCheck, Completed, LeaseRecovery, NAMENODE_LEASE_HOLDER, Plan};
 
@@ -41,17 +43,13 @@ fn now(ctx: &CallContext) -> Now {
 }
 
 /// `addBlock`
-pub(super) fn add_block(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, request: AddBlockRequestProto| {
-            let (block, after) = allocate(ns, ctx, &request)?;
-            Ok(Reply::message(&AddBlockResponseProto { block }).after(after))
-        },
-    )
+pub(super) fn add_block(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: AddBlockRequestProto,
+) -> Outcome<AddBlockResponseProto> {
+    let (block, after) = allocate(ns, ctx, &request)?;
+    Ok(Answer::new(AddBlockResponseProto { block }, after))
 }
 
 fn allocate(
@@ -196,49 +194,48 @@ fn indexes(ns: &Namesystem, nodes: &[DatanodeInfoProto]) -> Vec<DatanodeIndex> {
 }
 
 /// `getAdditionalDatanode`
-pub(super) fn get_additional_datanode(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, request: GetAdditionalDatanodeRequestProto| {
-            let src = request.src.as_str();
-            check_excluded(&request.excludes)?;
-            no_safe_mode(ns, || {
-                format!("Cannot add datanode; src={src}, blk={}", block_text(&request.blk))
-            })?;
-            let file = InodeId(request.file_id());
-            let status = ns
-                .namespace
-                .check_additional_datanode(src, file, &request.client_name)?;
-            let (block_size, policy) = (status.block_size, policies::by_id(status.storage_policy));
-            let chosen: Vec<StorageIndex> = request
-                .existings
-                .iter()
-                .zip(&request.existing_storage_uuids)
-                .filter_map(|(node, storage)| ns.blockmanager.find_storage(&node.id.datanode_uuid, storage))
-                .collect();
-            let excluded = indexes(ns, &request.excludes);
-            let machine = ClientMachine::of(ctx);
-            let placement = PlacementRequest {
-                count: request.num_additional_nodes as usize,
-                writer: (!machine.as_str().is_empty()).then(|| machine.as_str()),
-                chosen: &chosen,
-                excluded: &excluded,
-                block_size,
-                storage_types: policy.map_or(&[], |policy| policy.creation),
-                fallback_types: policy.map_or(&[], |policy| policy.replication_fallback),
-                ..Default::default()
-            };
-            let targets = ns
-                .blockmanager
-                .choose_targets(&placement, now(ctx))
-                .map_err(|error| io(format!("File {src} {error}")))?;
-            let block = with_existing(ns, &request, &targets);
-            Ok(Reply::message(&GetAdditionalDatanodeResponseProto { block }).after(ns.shown_everything()))
-        },
-    )
+pub(super) fn get_additional_datanode(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: GetAdditionalDatanodeRequestProto,
+) -> Outcome<GetAdditionalDatanodeResponseProto> {
+    let src = request.src.as_str();
+    check_excluded(&request.excludes)?;
+    no_safe_mode(ns, || {
+        format!("Cannot add datanode; src={src}, blk={}", block_text(&request.blk))
+    })?;
+    let file = InodeId(request.file_id());
+    let status = ns
+        .namespace
+        .check_additional_datanode(src, file, &request.client_name)?;
+    let (block_size, policy) = (status.block_size, policies::by_id(status.storage_policy));
+    let chosen: Vec<StorageIndex> = request
+        .existings
+        .iter()
+        .zip(&request.existing_storage_uuids)
+        .filter_map(|(node, storage)| ns.blockmanager.find_storage(&node.id.datanode_uuid, storage))
+        .collect();
+    let excluded = indexes(ns, &request.excludes);
+    let machine = ClientMachine::of(ctx);
+    let placement = PlacementRequest {
+        count: request.num_additional_nodes as usize,
+        writer: (!machine.as_str().is_empty()).then(|| machine.as_str()),
+        chosen: &chosen,
+        excluded: &excluded,
+        block_size,
+        storage_types: policy.map_or(&[], |policy| policy.creation),
+        fallback_types: policy.map_or(&[], |policy| policy.replication_fallback),
+        ..Default::default()
+    };
+    let targets = ns
+        .blockmanager
+        .choose_targets(&placement, now(ctx))
+        .map_err(|error| io(format!("File {src} {error}")))?;
+    let block = with_existing(ns, &request, &targets);
+    Ok(Answer::new(
+        GetAdditionalDatanodeResponseProto { block },
+        ns.shown_everything(),
+    ))
 }
 
 /// The pipeline with its new nodes: first those that the client has named, then the chosen ones
@@ -278,63 +275,55 @@ fn with_existing(
 }
 
 /// `abandonBlock`
-pub(super) fn abandon_block(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, request: AbandonBlockRequestProto| {
-            let src = request.src.as_str();
-            no_safe_mode(ns, || {
-                format!("Cannot abandon block {} for file{src}", block_text(&request.b))
-            })?;
-            let machine = ClientMachine::default();
-            let plan = ns.namespace.plan_abandon_block(
-                &plan_context(ctx, &machine),
-                local_block(&request.b),
-                src,
-                InodeId(request.file_id()),
-                &request.holder,
-            )?;
-            commit_void(ns, plan)
-        },
-    )
+pub(super) fn abandon_block(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: AbandonBlockRequestProto,
+) -> Outcome<AbandonBlockResponseProto> {
+    let src = request.src.as_str();
+    no_safe_mode(ns, || {
+        format!("Cannot abandon block {} for file{src}", block_text(&request.b))
+    })?;
+    let machine = ClientMachine::default();
+    let plan = ns.namespace.plan_abandon_block(
+        &plan_context(ctx, &machine),
+        local_block(&request.b),
+        src,
+        InodeId(request.file_id()),
+        &request.holder,
+    )?;
+    commit_void(ns, plan)
 }
 
 /// `complete`
-pub(super) fn complete(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, request: CompleteRequestProto| {
-            let src = request.src.as_str();
-            no_safe_mode(ns, || format!("Cannot complete file {src}"))?;
-            let last = request.last.as_ref().map(|block| block_of(ns, block)).transpose()?;
-            let mut plan = plan_complete(ns, ctx, &request, last)?;
-            if let Some(committed) = plan.reply.committed {
-                ns.blockmanager.commit_block(committed);
-                if !plan.reply.done {
-                    // Replicas that were reported with exactly this length count from now on.
-                    plan = plan_complete(ns, ctx, &request, last)?;
-                }
-            }
-            if !plan.reply.done {
-                // "Not yet" shows nothing that could be taken back.
-                return Ok(answer(wire::boolean(false), None));
-            }
-            let (completed, after) = commit(ns, plan)?;
-            debug_assert!(
-                completed
-                    .committed
-                    .is_none_or(|last| !ns.namespace.is_block_under_construction(last.id)),
-                "a file that was completed ends with a block that is not written any more"
-            );
-            Ok(answer(wire::boolean(completed.done), after))
-        },
-    )
+pub(super) fn complete(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: CompleteRequestProto,
+) -> Outcome<CompleteResponseProto> {
+    let src = request.src.as_str();
+    no_safe_mode(ns, || format!("Cannot complete file {src}"))?;
+    let last = request.last.as_ref().map(|block| block_of(ns, block)).transpose()?;
+    let mut plan = plan_complete(ns, ctx, &request, last)?;
+    if let Some(committed) = plan.reply.committed {
+        ns.blockmanager.commit_block(committed);
+        if !plan.reply.done {
+            // Replicas that were reported with exactly this length count from now on.
+            plan = plan_complete(ns, ctx, &request, last)?;
+        }
+    }
+    if !plan.reply.done {
+        // "Not yet" shows nothing that could be taken back.
+        return Ok(Answer::new(CompleteResponseProto { result: false }, None));
+    }
+    let (completed, after) = commit(ns, plan)?;
+    debug_assert!(
+        completed
+            .committed
+            .is_none_or(|last| !ns.namespace.is_block_under_construction(last.id)),
+        "a file that was completed ends with a block that is not written any more"
+    );
+    Ok(Answer::new(CompleteResponseProto { result: completed.done }, after))
 }
 
 fn plan_complete(
@@ -355,59 +344,47 @@ fn plan_complete(
 }
 
 /// `fsync`
-pub(super) fn fsync(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, request: FsyncRequestProto| {
-            no_safe_mode(ns, || format!("Cannot fsync file {}", request.src))?;
-            let machine = ClientMachine::default();
-            let plan = ns.namespace.plan_fsync(
-                &plan_context(ctx, &machine),
-                &request.src,
-                InodeId(request.file_id()),
-                &request.client,
-                request.last_block_length(),
-            )?;
-            commit_void(ns, plan)
-        },
-    )
+pub(super) fn fsync(ns: &mut Namesystem, ctx: &CallContext, request: FsyncRequestProto) -> Outcome<FsyncResponseProto> {
+    no_safe_mode(ns, || format!("Cannot fsync file {}", request.src))?;
+    let machine = ClientMachine::default();
+    let plan = ns.namespace.plan_fsync(
+        &plan_context(ctx, &machine),
+        &request.src,
+        InodeId(request.file_id()),
+        &request.client,
+        request.last_block_length(),
+    )?;
+    commit_void(ns, plan)
 }
 
 /// `updateBlockForPipeline`
-pub(super) fn update_block_for_pipeline(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, request: UpdateBlockForPipelineRequestProto| {
-            check_under_construction(ns, &request.block)?;
-            let machine = ClientMachine::default();
-            let block = local_block(&request.block);
-            let context = plan_context(ctx, &machine);
-            let plan = ns
-                .namespace
-                .plan_update_block_for_pipeline(&context, block, &request.client_name)?;
-            let (stamped, after) = commit(ns, plan)?;
-            debug_assert!(
-                ns.namespace
-                    .block(block.id)
-                    .is_none_or(|(known, _)| stamped.generation_stamp > known.generation_stamp),
-                "replicas with the old stamp are told from those that go on"
-            );
-            let mut b = request.block.clone();
-            b.generation_stamp = stamped.generation_stamp.0;
-            let block = LocatedBlockProto {
-                b,
-                offset: OFFSET_UNKNOWN,
-                ..Default::default()
-            };
-            Ok(Reply::message(&UpdateBlockForPipelineResponseProto { block }).after(after))
-        },
-    )
+pub(super) fn update_block_for_pipeline(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: UpdateBlockForPipelineRequestProto,
+) -> Outcome<UpdateBlockForPipelineResponseProto> {
+    check_under_construction(ns, &request.block)?;
+    let machine = ClientMachine::default();
+    let block = local_block(&request.block);
+    let context = plan_context(ctx, &machine);
+    let plan = ns
+        .namespace
+        .plan_update_block_for_pipeline(&context, block, &request.client_name)?;
+    let (stamped, after) = commit(ns, plan)?;
+    debug_assert!(
+        ns.namespace
+            .block(block.id)
+            .is_none_or(|(known, _)| stamped.generation_stamp > known.generation_stamp),
+        "replicas with the old stamp are told from those that go on"
+    );
+    let mut b = request.block.clone();
+    b.generation_stamp = stamped.generation_stamp.0;
+    let block = LocatedBlockProto {
+        b,
+        offset: OFFSET_UNKNOWN,
+        ..Default::default()
+    };
+    Ok(Answer::new(UpdateBlockForPipelineResponseProto { block }, after))
 }
 
 /// The part of `FSNamesystem.checkUCBlock` that needs the state of the block.
@@ -435,93 +412,82 @@ fn check_under_construction(ns: &Namesystem, block: &ExtendedBlockProto) -> Resu
 }
 
 /// `updatePipeline`
-pub(super) fn update_pipeline(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    once(
+pub(super) fn update_pipeline(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: UpdatePipelineRequestProto,
+) -> Result<Once<UpdatePipelineResponseProto>, RemoteException> {
+    no_safe_mode(ns, || "Pipeline not updated".to_owned())?;
+    check_under_construction(ns, &request.old_block)?;
+    let machine = ClientMachine::default();
+    let (old, new) = (local_block(&request.old_block), local_block(&request.new_block));
+    let context = plan_context(ctx, &machine);
+    let plan = ns
+        .namespace
+        .plan_update_pipeline(&context, &request.client_name, old, new)?;
+    let once = commit_void_once(
         ns,
-        ctx,
-        &body,
-        |ns, ctx, request: UpdatePipelineRequestProto| -> Result<Once, RemoteException> {
-            no_safe_mode(ns, || "Pipeline not updated".to_owned())?;
-            check_under_construction(ns, &request.old_block)?;
-            let machine = ClientMachine::default();
-            let (old, new) = (local_block(&request.old_block), local_block(&request.new_block));
-            let context = plan_context(ctx, &machine);
-            let plan = ns
-                .namespace
-                .plan_update_pipeline(&context, &request.client_name, old, new)?;
-            let once = commit_void_once(
-                ns,
-                Plan {
-                    ops: plan.ops,
-                    reply: (),
-                },
-            )?;
-            debug_assert_eq!(
-                ns.namespace.block(new.id).map(|(block, _)| block.generation_stamp),
-                Some(new.generation_stamp),
-                "the pipeline goes on with the stamp that was logged"
-            );
-            let storages: Vec<StorageIndex> = request
-                .new_nodes
-                .iter()
-                .zip(&request.storage_i_ds)
-                .filter_map(|(node, storage)| ns.blockmanager.find_storage(&node.datanode_uuid, storage))
-                .collect();
-            ns.blockmanager.set_expected_locations(new.id, &storages);
-            Ok(once)
+        Plan {
+            ops: plan.ops,
+            reply: (),
         },
-    )
+    )?;
+    debug_assert_eq!(
+        ns.namespace.block(new.id).map(|(block, _)| block.generation_stamp),
+        Some(new.generation_stamp),
+        "the pipeline goes on with the stamp that was logged"
+    );
+    let storages: Vec<StorageIndex> = request
+        .new_nodes
+        .iter()
+        .zip(&request.storage_i_ds)
+        .filter_map(|(node, storage)| ns.blockmanager.find_storage(&node.datanode_uuid, storage))
+        .collect();
+    ns.blockmanager.set_expected_locations(new.id, &storages);
+    Ok(once)
 }
 
 /// `reportBadBlocks`. The other NameNodes must know before the client goes on, because its next read may come after a
 /// failover.
-pub(super) fn report_bad_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, _, request: ReportBadBlocksRequestProto| {
-            let mut news = false;
-            for located in &request.blocks {
-                news |= datanode::mark_corrupt(ns, located)?;
-            }
-            Ok(if news {
-                Reply::defer(Deferred::TellCorrupt(request.blocks))
-            } else {
-                answer(wire::EMPTY, None)
-            })
-        },
-    )
+pub(super) fn report_bad_blocks(
+    ns: &mut Namesystem,
+    _: &CallContext,
+    request: ReportBadBlocksRequestProto,
+) -> Outcome<OrDeferred<ReportBadBlocksResponseProto>> {
+    let mut news = false;
+    for located in &request.blocks {
+        news |= datanode::mark_corrupt(ns, located)?;
+    }
+    Ok(if news {
+        Answer::deferred(Deferred::TellCorrupt(request.blocks))
+    } else {
+        Answer::now(ReportBadBlocksResponseProto {}, None)
+    })
 }
 
 /// `renewLease`
-pub(super) fn renew_lease(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, request: RenewLeaseRequestProto| {
-            if !request.namespaces.is_empty() {
-                return Err(io(format!(
-                    "namespaces([{}]) should be null or empty",
-                    request.namespaces.join(", ")
-                )));
-            }
-            no_safe_mode(ns, || format!("Cannot renew lease for {}", request.client_name))?;
-            ns.namespace.renew_lease(&request.client_name, ctx.mono_ms);
-            Ok(answer(wire::EMPTY, None))
-        },
-    )
+pub(super) fn renew_lease(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: RenewLeaseRequestProto,
+) -> Outcome<RenewLeaseResponseProto> {
+    if !request.namespaces.is_empty() {
+        return Err(io(format!(
+            "namespaces([{}]) should be null or empty",
+            request.namespaces.join(", ")
+        )));
+    }
+    no_safe_mode(ns, || format!("Cannot renew lease for {}", request.client_name))?;
+    ns.namespace.renew_lease(&request.client_name, ctx.mono_ms);
+    Ok(Answer::new(RenewLeaseResponseProto {}, None))
 }
 
 /// `recoverLease`
-pub(super) fn recover_lease(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(ns, ctx, &body, OperationCategory::Write, recover_lease_of)
-}
-
-fn recover_lease_of(ns: &mut Namesystem, ctx: &CallContext, request: RecoverLeaseRequestProto) -> Outcome {
+pub(super) fn recover_lease(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: RecoverLeaseRequestProto,
+) -> Outcome<RecoverLeaseResponseProto> {
     limits::check_text(
         super::write::CLIENT_NAME,
         &request.client_name,
@@ -539,7 +505,7 @@ fn recover_lease_of(ns: &mut Namesystem, ctx: &CallContext, request: RecoverLeas
     )?;
     let (recovery, after) = commit(ns, plan)?;
     let closed = begin_recovery(ns, ctx, &recovery)?;
-    Ok(answer(wire::boolean(closed), after))
+    Ok(Answer::new(RecoverLeaseResponseProto { result: closed }, after))
 }
 
 /// The lease holder under which a NameNode recovers files that became active at this time

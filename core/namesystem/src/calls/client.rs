@@ -1,13 +1,40 @@
 //! The methods of `ClientProtocol`: the handler of each, and the HA states in which it is served.
 
-use super::{admin, attributes, blocks, carried, delete, locations, policies, read, summary, unsupported, write};
+use super::border::{self, row};
+use super::{admin, attributes, blocks, carried, delete, locations, policies, read, summary, unsupported, wire, write};
 use crate::OperationCategory::{self, Journal, Read, Unchecked, Write};
 use crate::context::Verb;
+use hathi_formats::proto::hdfs::{
+    AbandonBlockRequestProto, AddBlockRequestProto, AllowSnapshotRequestProto, AppendRequestProto,
+    CheckAccessRequestProto, CompleteRequestProto, ConcatRequestProto, CreateEncryptionZoneRequestProto,
+    CreateSymlinkRequestProto, DeleteRequestProto, DisallowSnapshotRequestProto, FinalizeUpgradeRequestProto,
+    FsyncRequestProto, GetAclStatusRequestProto, GetAdditionalDatanodeRequestProto, GetBatchedListingRequestProto,
+    GetContentSummaryRequestProto, GetCurrentEditLogTxidRequestProto, GetDataEncryptionKeyRequestProto,
+    GetDatanodeReportRequestProto, GetDatanodeStorageReportRequestProto, GetEcTopologyResultForPoliciesRequestProto,
+    GetEnclosingRootRequestProto, GetErasureCodingCodecsRequestProto, GetErasureCodingPoliciesRequestProto,
+    GetErasureCodingPolicyRequestProto, GetEzForPathRequestProto, GetFileLinkInfoRequestProto,
+    GetFsEcBlockGroupStatsRequestProto, GetFsReplicatedBlockStatsRequestProto, GetFsStatusRequestProto,
+    GetLinkTargetRequestProto, GetListingRequestProto, GetLocatedFileInfoRequestProto,
+    GetPreferredBlockSizeRequestProto, GetQuotaUsageRequestProto, GetServerDefaultsRequestProto,
+    GetSlowDatanodeReportRequestProto, GetSnapshotListingRequestProto, GetSnapshottableDirListingRequestProto,
+    GetStoragePoliciesRequestProto, GetStoragePolicyRequestProto, GetXAttrsRequestProto, HaServiceStateRequestProto,
+    IsFileClosedRequestProto, ListCacheDirectivesRequestProto, ListCachePoolsRequestProto,
+    ListCorruptFileBlocksRequestProto, ListEncryptionZonesRequestProto, ListOpenFilesRequestProto,
+    ListReencryptionStatusRequestProto, ListXAttrsRequestProto, MetaSaveRequestProto, ModifyAclEntriesRequestProto,
+    MsyncRequestProto, RecoverLeaseRequestProto, RefreshNodesRequestProto, RemoveAclEntriesRequestProto,
+    RemoveAclRequestProto, RemoveDefaultAclRequestProto, RemoveXAttrRequestProto, Rename2RequestProto,
+    RenameRequestProto, RenewLeaseRequestProto, ReportBadBlocksRequestProto, RestoreFailedStorageRequestProto,
+    RollEditsRequestProto, RollingUpgradeRequestProto, SaveNamespaceRequestProto, SetAclRequestProto,
+    SetBalancerBandwidthRequestProto, SetOwnerRequestProto, SetPermissionRequestProto, SetQuotaRequestProto,
+    SetReplicationRequestProto, SetSafeModeRequestProto, SetStoragePolicyRequestProto, SetTimesRequestProto,
+    SetXAttrRequestProto, TruncateRequestProto, UnsetErasureCodingPolicyRequestProto, UnsetStoragePolicyRequestProto,
+    UpdateBlockForPipelineRequestProto, UpdatePipelineRequestProto, UpgradeStatusRequestProto,
+};
 use hathi_formats::protocols::ClientMethod;
 
 /// The HA states in which a method is served. `setSafeMode` and `rollingUpgrade` decide by their argument.
-#[must_use]
-pub fn category(method: ClientMethod) -> OperationCategory {
+#[cfg(test)]
+pub(super) fn category(method: ClientMethod) -> OperationCategory {
     row(method).0
 }
 
@@ -22,119 +49,181 @@ fn row(method: ClientMethod) -> (OperationCategory, Verb) {
         M::GetBlockLocations => (
             Read,
             Verb::ReadThenWrite(
-                locations::get_block_locations_read,
-                locations::get_block_locations_write,
+                |ns, ctx, body| {
+                    border::read_first(
+                        ns,
+                        ctx,
+                        body,
+                        Read,
+                        wire::GetBlockLocationsView::decode,
+                        locations::get_block_locations_read,
+                    )
+                },
+                |ns, ctx, body| {
+                    border::read_and_note(
+                        ns,
+                        ctx,
+                        &body,
+                        Read,
+                        wire::GetBlockLocationsView::decode,
+                        locations::get_block_locations_write,
+                    )
+                },
             ),
         ),
-        M::GetServerDefaults => (Read, Verb::Read(admin::get_server_defaults)),
-        M::Create => (Write, Verb::Write(write::create)),
-        M::Append => (Write, Verb::Write(write::append)),
-        M::SetReplication => (Write, Verb::Write(attributes::set_replication)),
-        M::SetStoragePolicy => (Write, Verb::Write(policies::set_storage_policy)),
-        M::UnsetStoragePolicy => (Write, Verb::Write(policies::unset_storage_policy)),
-        M::GetStoragePolicy => (Read, Verb::Read(policies::get_storage_policy)),
-        M::GetStoragePolicies => (Read, Verb::Read(policies::get_storage_policies)),
-        M::SetPermission => (Write, Verb::Write(attributes::set_permission)),
-        M::SetOwner => (Write, Verb::Write(attributes::set_owner)),
-        M::AbandonBlock => (Write, Verb::Write(blocks::abandon_block)),
-        M::AddBlock => (Write, Verb::Write(blocks::add_block)),
-        M::GetAdditionalDatanode => (Write, Verb::Write(blocks::get_additional_datanode)),
-        M::Complete => (Write, Verb::Write(blocks::complete)),
-        M::ReportBadBlocks => (Write, Verb::Write(blocks::report_bad_blocks)),
-        M::Concat => (Write, Verb::Write(write::concat)),
-        M::Truncate => (Write, Verb::Write(write::truncate)),
-        M::Rename => (Write, Verb::Write(write::rename)),
-        M::Rename2 => (Write, Verb::Write(write::rename2)),
-        M::Delete => (Write, Verb::Write(delete::delete)),
-        M::Mkdirs => (Write, Verb::Write(write::mkdirs)),
-        M::GetListing => (Read, Verb::Read(read::get_listing)),
-        M::GetBatchedListing => (Read, Verb::Read(read::get_batched_listing)),
-        M::RenewLease => (Write, Verb::Write(blocks::renew_lease)),
-        M::RecoverLease => (Write, Verb::Write(blocks::recover_lease)),
-        M::GetFsStats => (Read, Verb::Read(admin::get_fs_stats)),
-        M::GetFsReplicatedBlockStats => (Read, Verb::Read(admin::get_fs_replicated_block_stats)),
-        M::GetFsEcBlockGroupStats => (Read, Verb::Read(admin::get_fs_ec_block_group_stats)),
-        M::GetDatanodeReport => (Unchecked, Verb::Read(admin::get_datanode_report)),
-        M::GetDatanodeStorageReport => (Unchecked, Verb::Read(admin::get_datanode_storage_report)),
-        M::GetPreferredBlockSize => (Read, Verb::Read(read::get_preferred_block_size)),
-        M::SetSafeMode => (Unchecked, Verb::Write(admin::set_safe_mode)),
-        M::SaveNamespace => (Unchecked, Verb::Read(admin::save_namespace)),
-        M::RollEdits => (Journal, Verb::Write(admin::roll_edits)),
-        M::RestoreFailedStorage => (Unchecked, Verb::Read(admin::restore_failed_storage)),
-        M::RefreshNodes => (Unchecked, Verb::Read(admin::refresh_nodes)),
-        M::FinalizeUpgrade => (Unchecked, Verb::Read(admin::finalize_upgrade)),
-        M::UpgradeStatus => (Unchecked, Verb::Read(admin::upgrade_status)),
-        M::RollingUpgrade => (Read, Verb::Write(admin::rolling_upgrade)),
-        M::ListCorruptFileBlocks => (Read, Verb::Read(admin::list_corrupt_file_blocks)),
-        M::MetaSave => (Read, Verb::Read(admin::meta_save)),
-        M::GetFileInfo => (Read, Verb::Read(read::get_file_info)),
-        M::GetLocatedFileInfo => (Read, Verb::Read(read::get_located_file_info)),
-        M::AddCacheDirective => (Write, Verb::Write(carried::change_cache)),
-        M::ModifyCacheDirective => (Write, Verb::Write(carried::change_cache)),
-        M::RemoveCacheDirective => (Write, Verb::Write(carried::change_cache)),
-        M::ListCacheDirectives => (Read, Verb::Read(carried::list_cache_directives)),
-        M::AddCachePool => (Write, Verb::Write(carried::change_cache)),
-        M::ModifyCachePool => (Write, Verb::Write(carried::change_cache)),
-        M::RemoveCachePool => (Write, Verb::Write(carried::change_cache)),
-        M::ListCachePools => (Read, Verb::Read(carried::list_cache_pools)),
-        M::GetFileLinkInfo => (Read, Verb::Read(read::get_file_link_info)),
-        M::GetContentSummary => (Read, Verb::Read(summary::get_content_summary)),
-        M::SetQuota => (Write, Verb::Write(attributes::set_quota)),
-        M::Fsync => (Write, Verb::Write(blocks::fsync)),
-        M::SetTimes => (Write, Verb::Write(attributes::set_times)),
-        M::CreateSymlink => (Write, Verb::Write(write::create_symlink)),
-        M::GetLinkTarget => (Read, Verb::Read(read::get_link_target)),
-        M::UpdateBlockForPipeline => (Write, Verb::Write(blocks::update_block_for_pipeline)),
-        M::UpdatePipeline => (Write, Verb::Write(blocks::update_pipeline)),
-        M::GetDelegationToken => (Write, Verb::Write(unsupported::get_delegation_token)),
-        M::RenewDelegationToken => (Write, Verb::Write(unsupported::unknown_delegation_token)),
-        M::CancelDelegationToken => (Write, Verb::Write(unsupported::unknown_delegation_token)),
-        M::SetBalancerBandwidth => (Write, Verb::Write(admin::set_balancer_bandwidth)),
-        M::GetDataEncryptionKey => (Unchecked, Verb::Read(unsupported::get_data_encryption_key)),
-        M::CreateSnapshot => (Write, Verb::Write(unsupported::change_snapshot)),
-        M::RenameSnapshot => (Write, Verb::Write(unsupported::change_snapshot)),
-        M::AllowSnapshot => (Write, Verb::Write(unsupported::allow_snapshot)),
-        M::DisallowSnapshot => (Write, Verb::Write(carried::disallow_snapshot)),
-        M::GetSnapshottableDirListing => (Read, Verb::Read(carried::snapshottable_dirs)),
-        M::GetSnapshotListing => (Read, Verb::Read(unsupported::read_snapshot)),
-        M::DeleteSnapshot => (Write, Verb::Write(unsupported::change_snapshot)),
-        M::GetSnapshotDiffReport => (Read, Verb::Read(unsupported::read_snapshot)),
-        M::GetSnapshotDiffReportListing => (Read, Verb::Read(unsupported::read_snapshot)),
-        M::IsFileClosed => (Read, Verb::Read(read::is_file_closed)),
-        M::ModifyAclEntries => (Write, Verb::Write(attributes::modify_acl_entries)),
-        M::RemoveAclEntries => (Write, Verb::Write(attributes::remove_acl_entries)),
-        M::RemoveDefaultAcl => (Write, Verb::Write(attributes::remove_default_acl)),
-        M::RemoveAcl => (Write, Verb::Write(attributes::remove_acl)),
-        M::SetAcl => (Write, Verb::Write(attributes::set_acl)),
-        M::GetAclStatus => (Read, Verb::Read(attributes::get_acl_status)),
-        M::SetXAttr => (Write, Verb::Write(attributes::set_xattr)),
-        M::GetXAttrs => (Read, Verb::Read(attributes::get_xattrs)),
-        M::ListXAttrs => (Read, Verb::Read(attributes::list_xattrs)),
-        M::RemoveXAttr => (Write, Verb::Write(attributes::remove_xattr)),
-        M::CheckAccess => (Read, Verb::Read(read::check_access)),
-        M::CreateEncryptionZone => (Write, Verb::Write(unsupported::create_encryption_zone)),
-        M::ListEncryptionZones => (Read, Verb::Read(unsupported::list_encryption_zones)),
-        M::ReencryptEncryptionZone => (Write, Verb::Write(unsupported::reencrypt_encryption_zone)),
-        M::ListReencryptionStatus => (Read, Verb::Read(unsupported::list_reencryption_status)),
-        M::GetEzForPath => (Read, Verb::Read(unsupported::get_ez_for_path)),
-        M::SetErasureCodingPolicy => (Write, Verb::Write(unsupported::change_erasure_coding)),
-        M::UnsetErasureCodingPolicy => (Write, Verb::Write(unsupported::unset_erasure_coding_policy)),
-        M::GetEcTopologyResultForPolicies => (Unchecked, Verb::Read(unsupported::get_ec_topology_result)),
-        M::GetCurrentEditLogTxid => (Read, Verb::Read(admin::get_current_edit_log_txid)),
-        M::GetEditsFromTxid => (Read, Verb::Read(read::get_edits_from_txid)),
-        M::GetErasureCodingPolicies => (Read, Verb::Read(carried::erasure_coding_policies)),
-        M::AddErasureCodingPolicies => (Write, Verb::Write(unsupported::change_erasure_coding)),
-        M::RemoveErasureCodingPolicy => (Write, Verb::Write(unsupported::change_erasure_coding)),
-        M::EnableErasureCodingPolicy => (Write, Verb::Write(unsupported::change_erasure_coding)),
-        M::DisableErasureCodingPolicy => (Write, Verb::Write(unsupported::change_erasure_coding)),
-        M::GetErasureCodingPolicy => (Read, Verb::Read(unsupported::get_erasure_coding_policy)),
-        M::GetErasureCodingCodecs => (Read, Verb::Read(unsupported::get_erasure_coding_codecs)),
-        M::GetQuotaUsage => (Read, Verb::Read(summary::get_quota_usage)),
-        M::ListOpenFiles => (Read, Verb::Read(admin::list_open_files)),
-        M::Msync => (Write, Verb::Read(admin::msync)),
-        M::SatisfyStoragePolicy => (Write, Verb::Write(unsupported::satisfy_storage_policy)),
-        M::GetHaServiceState => (Unchecked, Verb::Read(admin::get_ha_service_state)),
-        M::GetSlowDatanodeReport => (Unchecked, Verb::Read(admin::get_slow_datanode_report)),
-        M::GetEnclosingRoot => (Read, Verb::Read(read::get_enclosing_root)),
+        M::GetServerDefaults => row!(read Read, GetServerDefaultsRequestProto => admin::get_server_defaults),
+        M::Create => row!(once with wire::CreateView::decode => write::create),
+        M::Append => row!(once AppendRequestProto => write::append),
+        M::SetReplication => row!(write Write, SetReplicationRequestProto => attributes::set_replication),
+        M::SetStoragePolicy => row!(write Write, SetStoragePolicyRequestProto => policies::set_storage_policy),
+        M::UnsetStoragePolicy => row!(write Write, UnsetStoragePolicyRequestProto => policies::unset_storage_policy),
+        M::GetStoragePolicy => row!(read Read, GetStoragePolicyRequestProto => policies::get_storage_policy),
+        M::GetStoragePolicies => row!(read Read, GetStoragePoliciesRequestProto => policies::get_storage_policies),
+        M::SetPermission => row!(write Write, SetPermissionRequestProto => attributes::set_permission),
+        M::SetOwner => row!(write Write, SetOwnerRequestProto => attributes::set_owner),
+        M::AbandonBlock => row!(write Write, AbandonBlockRequestProto => blocks::abandon_block),
+        M::AddBlock => row!(write Write, AddBlockRequestProto => blocks::add_block),
+        M::GetAdditionalDatanode => {
+            row!(write Write, GetAdditionalDatanodeRequestProto => blocks::get_additional_datanode)
+        }
+        M::Complete => row!(write Write, CompleteRequestProto => blocks::complete),
+        M::ReportBadBlocks => row!(write Write, ReportBadBlocksRequestProto => blocks::report_bad_blocks),
+        M::Concat => row!(once ConcatRequestProto => write::concat),
+        M::Truncate => row!(write Write, TruncateRequestProto => write::truncate),
+        M::Rename => row!(once RenameRequestProto => write::rename),
+        M::Rename2 => row!(once Rename2RequestProto => write::rename2),
+        M::Delete => row!(once DeleteRequestProto => delete::delete),
+        M::Mkdirs => row!(write Write with wire::MkdirsView::decode => write::mkdirs),
+        M::GetListing => row!(read Read, GetListingRequestProto => read::get_listing),
+        M::GetBatchedListing => row!(read Read, GetBatchedListingRequestProto => read::get_batched_listing),
+        M::RenewLease => row!(write Write, RenewLeaseRequestProto => blocks::renew_lease),
+        M::RecoverLease => row!(write Write, RecoverLeaseRequestProto => blocks::recover_lease),
+        M::GetFsStats => row!(read Read, GetFsStatusRequestProto => admin::get_fs_stats),
+        M::GetFsReplicatedBlockStats => {
+            row!(read Read, GetFsReplicatedBlockStatsRequestProto => admin::get_fs_replicated_block_stats)
+        }
+        M::GetFsEcBlockGroupStats => {
+            row!(read Read, GetFsEcBlockGroupStatsRequestProto => admin::get_fs_ec_block_group_stats)
+        }
+        M::GetDatanodeReport => row!(read Unchecked, GetDatanodeReportRequestProto => admin::get_datanode_report),
+        M::GetDatanodeStorageReport => {
+            row!(read Unchecked, GetDatanodeStorageReportRequestProto => admin::get_datanode_storage_report)
+        }
+        M::GetPreferredBlockSize => {
+            row!(read Read, GetPreferredBlockSizeRequestProto => read::get_preferred_block_size)
+        }
+        M::SetSafeMode => row!(write Unchecked, SetSafeModeRequestProto => admin::set_safe_mode),
+        M::SaveNamespace => row!(read Unchecked, SaveNamespaceRequestProto => admin::save_namespace),
+        M::RollEdits => row!(write Journal by_handler, RollEditsRequestProto => admin::roll_edits),
+        M::RestoreFailedStorage => {
+            row!(read Unchecked, RestoreFailedStorageRequestProto => admin::restore_failed_storage)
+        }
+        M::RefreshNodes => row!(read Unchecked, RefreshNodesRequestProto => admin::refresh_nodes),
+        M::FinalizeUpgrade => row!(read Unchecked, FinalizeUpgradeRequestProto => admin::finalize_upgrade),
+        M::UpgradeStatus => row!(read Unchecked, UpgradeStatusRequestProto => admin::upgrade_status),
+        M::RollingUpgrade => row!(write Read by_handler, RollingUpgradeRequestProto => admin::rolling_upgrade),
+        M::ListCorruptFileBlocks => {
+            row!(read Read, ListCorruptFileBlocksRequestProto => admin::list_corrupt_file_blocks)
+        }
+        M::MetaSave => row!(read Read, MetaSaveRequestProto => admin::meta_save),
+        M::GetFileInfo => row!(read Read with wire::decode_path => read::get_file_info),
+        M::GetLocatedFileInfo => row!(read Read, GetLocatedFileInfoRequestProto => read::get_located_file_info),
+        M::AddCacheDirective => row!(write Write, unsupported::Anything => carried::change_cache),
+        M::ModifyCacheDirective => row!(write Write, unsupported::Anything => carried::change_cache),
+        M::RemoveCacheDirective => row!(write Write, unsupported::Anything => carried::change_cache),
+        M::ListCacheDirectives => row!(read Read, ListCacheDirectivesRequestProto => carried::list_cache_directives),
+        M::AddCachePool => row!(write Write, unsupported::Anything => carried::change_cache),
+        M::ModifyCachePool => row!(write Write, unsupported::Anything => carried::change_cache),
+        M::RemoveCachePool => row!(write Write, unsupported::Anything => carried::change_cache),
+        M::ListCachePools => row!(read Read, ListCachePoolsRequestProto => carried::list_cache_pools),
+        M::GetFileLinkInfo => row!(read Read, GetFileLinkInfoRequestProto => read::get_file_link_info),
+        M::GetContentSummary => row!(read Read, GetContentSummaryRequestProto => summary::get_content_summary),
+        M::SetQuota => row!(write Write, SetQuotaRequestProto => attributes::set_quota),
+        M::Fsync => row!(write Write, FsyncRequestProto => blocks::fsync),
+        M::SetTimes => row!(write Write, SetTimesRequestProto => attributes::set_times),
+        M::CreateSymlink => row!(once CreateSymlinkRequestProto => write::create_symlink),
+        M::GetLinkTarget => row!(read Read, GetLinkTargetRequestProto => read::get_link_target),
+        M::UpdateBlockForPipeline => {
+            row!(write Write, UpdateBlockForPipelineRequestProto => blocks::update_block_for_pipeline)
+        }
+        M::UpdatePipeline => row!(once UpdatePipelineRequestProto => blocks::update_pipeline),
+        M::GetDelegationToken => row!(write Write, unsupported::Anything => unsupported::get_delegation_token),
+        M::RenewDelegationToken => row!(write Write, unsupported::Anything => unsupported::unknown_delegation_token),
+        M::CancelDelegationToken => row!(write Write, unsupported::Anything => unsupported::unknown_delegation_token),
+        M::SetBalancerBandwidth => row!(write Write, SetBalancerBandwidthRequestProto => admin::set_balancer_bandwidth),
+        M::GetDataEncryptionKey => {
+            row!(read Unchecked, GetDataEncryptionKeyRequestProto => unsupported::get_data_encryption_key)
+        }
+        M::CreateSnapshot => row!(write Write, unsupported::PathOnly => unsupported::change_snapshot),
+        M::RenameSnapshot => row!(write Write, unsupported::PathOnly => unsupported::change_snapshot),
+        M::AllowSnapshot => row!(write Write, AllowSnapshotRequestProto => unsupported::allow_snapshot),
+        M::DisallowSnapshot => row!(write Write, DisallowSnapshotRequestProto => carried::disallow_snapshot),
+        M::GetSnapshottableDirListing => {
+            row!(read Read, GetSnapshottableDirListingRequestProto => carried::snapshottable_dirs)
+        }
+        M::GetSnapshotListing => row!(read Read, GetSnapshotListingRequestProto => unsupported::read_snapshot),
+        M::DeleteSnapshot => row!(write Write, unsupported::PathOnly => unsupported::change_snapshot),
+        M::GetSnapshotDiffReport => row!(read Read, GetSnapshotListingRequestProto => unsupported::read_snapshot),
+        M::GetSnapshotDiffReportListing => {
+            row!(read Read, GetSnapshotListingRequestProto => unsupported::read_snapshot)
+        }
+        M::IsFileClosed => row!(read Read, IsFileClosedRequestProto => read::is_file_closed),
+        M::ModifyAclEntries => row!(write Write, ModifyAclEntriesRequestProto => attributes::modify_acl_entries),
+        M::RemoveAclEntries => row!(write Write, RemoveAclEntriesRequestProto => attributes::remove_acl_entries),
+        M::RemoveDefaultAcl => row!(write Write, RemoveDefaultAclRequestProto => attributes::remove_default_acl),
+        M::RemoveAcl => row!(write Write, RemoveAclRequestProto => attributes::remove_acl),
+        M::SetAcl => row!(write Write, SetAclRequestProto => attributes::set_acl),
+        M::GetAclStatus => row!(read Read, GetAclStatusRequestProto => attributes::get_acl_status),
+        M::SetXAttr => row!(once SetXAttrRequestProto => attributes::set_xattr),
+        M::GetXAttrs => row!(read Read, GetXAttrsRequestProto => attributes::get_xattrs),
+        M::ListXAttrs => row!(read Read, ListXAttrsRequestProto => attributes::list_xattrs),
+        M::RemoveXAttr => row!(once RemoveXAttrRequestProto => attributes::remove_xattr),
+        M::CheckAccess => row!(read Read, CheckAccessRequestProto => read::check_access),
+        M::CreateEncryptionZone => {
+            row!(write Write, CreateEncryptionZoneRequestProto => unsupported::create_encryption_zone)
+        }
+        M::ListEncryptionZones => {
+            row!(read Read, ListEncryptionZonesRequestProto => unsupported::list_encryption_zones)
+        }
+        M::ReencryptEncryptionZone => {
+            row!(write Write, unsupported::Anything => unsupported::reencrypt_encryption_zone)
+        }
+        M::ListReencryptionStatus => {
+            row!(read Read, ListReencryptionStatusRequestProto => unsupported::list_reencryption_status)
+        }
+        M::GetEzForPath => row!(read Read, GetEzForPathRequestProto => unsupported::get_ez_for_path),
+        M::SetErasureCodingPolicy => row!(write Write, unsupported::Anything => unsupported::change_erasure_coding),
+        M::UnsetErasureCodingPolicy => {
+            row!(write Write, UnsetErasureCodingPolicyRequestProto => unsupported::unset_erasure_coding_policy)
+        }
+        M::GetEcTopologyResultForPolicies => {
+            row!(read Unchecked, GetEcTopologyResultForPoliciesRequestProto => unsupported::get_ec_topology_result)
+        }
+        M::GetCurrentEditLogTxid => {
+            row!(read Read, GetCurrentEditLogTxidRequestProto => admin::get_current_edit_log_txid)
+        }
+        M::GetEditsFromTxid => row!(read Read, unsupported::Anything => read::get_edits_from_txid),
+        M::GetErasureCodingPolicies => {
+            row!(read Read, GetErasureCodingPoliciesRequestProto => carried::erasure_coding_policies)
+        }
+        M::AddErasureCodingPolicies => row!(write Write, unsupported::Anything => unsupported::change_erasure_coding),
+        M::RemoveErasureCodingPolicy => row!(write Write, unsupported::Anything => unsupported::change_erasure_coding),
+        M::EnableErasureCodingPolicy => row!(write Write, unsupported::Anything => unsupported::change_erasure_coding),
+        M::DisableErasureCodingPolicy => row!(write Write, unsupported::Anything => unsupported::change_erasure_coding),
+        M::GetErasureCodingPolicy => {
+            row!(read Read, GetErasureCodingPolicyRequestProto => unsupported::get_erasure_coding_policy)
+        }
+        M::GetErasureCodingCodecs => {
+            row!(read Read, GetErasureCodingCodecsRequestProto => unsupported::get_erasure_coding_codecs)
+        }
+        M::GetQuotaUsage => row!(read Read, GetQuotaUsageRequestProto => summary::get_quota_usage),
+        M::ListOpenFiles => row!(read Read by_handler, ListOpenFilesRequestProto => admin::list_open_files),
+        M::Msync => row!(read Write, MsyncRequestProto => admin::msync),
+        M::SatisfyStoragePolicy => row!(write Write, unsupported::Anything => unsupported::satisfy_storage_policy),
+        M::GetHaServiceState => row!(read Unchecked, HaServiceStateRequestProto => admin::get_ha_service_state),
+        M::GetSlowDatanodeReport => {
+            row!(read Unchecked, GetSlowDatanodeReportRequestProto => admin::get_slow_datanode_report)
+        }
+        M::GetEnclosingRoot => row!(read Read, GetEnclosingRootRequestProto => read::get_enclosing_root),
     }
 }

@@ -8,8 +8,9 @@
 //! - so the transaction id in the claim is one that the next active will exceed, as DataNodes demand.
 
 use super::block_report::BlockReportWork;
-use super::{Outcome, commit_void, io, wire, writing};
-use crate::context::{CallContext, Deferred, Reply, Verb};
+use super::border::{self, Answer, OrDeferred, Outcome};
+use super::{commit_void, io, wire};
+use crate::context::{CallContext, Deferred, Verb};
 use crate::namenode_protocol::SOFTWARE_VERSION;
 use crate::{HaState, Namesystem, OperationCategory, Role, namenode_protocol};
 use bytes::Bytes;
@@ -23,10 +24,10 @@ use hathi_formats::proto::datanode::received_deleted_block_info_proto::BlockStat
 use hathi_formats::proto::datanode::{
     BlockReceivedAndDeletedRequestProto, BlockReceivedAndDeletedResponseProto, BlockReportRequestProto,
     BlockReportResponseProto, CacheReportRequestProto, CacheReportResponseProto,
-    CommitBlockSynchronizationRequestProto, DatanodeRegistrationProto, ErrorReportRequestProto,
-    ErrorReportResponseProto, HeartbeatRequestProto, HeartbeatResponseProto, RegisterDatanodeRequestProto,
-    RegisterDatanodeResponseProto, ReportBadBlocksRequestProto, ReportBadBlocksResponseProto,
-    error_report_request_proto::ErrorCode,
+    CommitBlockSynchronizationRequestProto, CommitBlockSynchronizationResponseProto, DatanodeRegistrationProto,
+    ErrorReportRequestProto, ErrorReportResponseProto, HeartbeatRequestProto, HeartbeatResponseProto,
+    RegisterDatanodeRequestProto, RegisterDatanodeResponseProto, ReportBadBlocksRequestProto,
+    ReportBadBlocksResponseProto, error_report_request_proto::ErrorCode,
 };
 use hathi_formats::proto::datanodelifeline::LifelineResponseProto;
 use hathi_formats::proto::hdfs::nnha_status_heartbeat_proto::State;
@@ -35,7 +36,16 @@ use hathi_formats::proto::hdfs::{
 };
 use hathi_formats::protocols::{DatanodeLifelineMethod, DatanodeMethod, NamenodeMethod};
 use hathi_namespace::BlockSynchronization;
-use prost::Message;
+
+/// The handler of a call that every role serves.
+macro_rules! report {
+    ($request:ty => $handler:path) => {
+        report!(with wire::decode::<$request> => $handler)
+    };
+    (with $decode:expr => $handler:path) => {
+        Verb::Write(|ns, ctx, body| border::any_role(ns, ctx, &body, $decode, $handler))
+    };
+}
 
 /// A full report with up to this many replicas is processed at once. The shell processes larger ones in slices.
 const REPLICAS_AT_ONCE: u64 = 10_000;
@@ -52,24 +62,41 @@ const MIN_DATANODE_VERSION: [u32; 3] = [2, 1, 0];
 
 /// The handler of a method of `DatanodeProtocol`.
 pub(super) fn verb(method: DatanodeMethod) -> Verb {
+    use DatanodeMethod as M;
     match method {
-        DatanodeMethod::BlockReceivedAndDeleted => Verb::Write(block_received_and_deleted),
-        DatanodeMethod::BlockReport => Verb::Write(block_report),
-        DatanodeMethod::CacheReport => Verb::Read(cache_report),
-        DatanodeMethod::CommitBlockSynchronization => Verb::Write(commit_block_synchronization),
-        DatanodeMethod::ErrorReport => Verb::Write(error_report),
-        DatanodeMethod::RegisterDatanode => Verb::Write(register_datanode),
-        DatanodeMethod::ReportBadBlocks => Verb::Write(report_bad_blocks),
-        DatanodeMethod::SendHeartbeat => Verb::Write(send_heartbeat),
-        DatanodeMethod::VersionRequest => namenode_protocol::verb(NamenodeMethod::VersionRequest),
+        M::BlockReceivedAndDeleted => report!(BlockReceivedAndDeletedRequestProto => block_received_and_deleted),
+        M::BlockReport => report!(with decode_block_report => block_report),
+        M::CacheReport => Verb::Read(|ns, ctx, body| {
+            border::any_role_read(ns, ctx, &body, wire::decode::<CacheReportRequestProto>, cache_report)
+        }),
+        M::CommitBlockSynchronization => Verb::Write(|ns, ctx, body| {
+            let decode = wire::decode::<CommitBlockSynchronizationRequestProto>;
+            border::write(
+                ns,
+                ctx,
+                &body,
+                OperationCategory::Write,
+                decode,
+                commit_block_synchronization,
+            )
+        }),
+        M::ErrorReport => report!(ErrorReportRequestProto => error_report),
+        M::RegisterDatanode => report!(RegisterDatanodeRequestProto => register_datanode),
+        M::ReportBadBlocks => report!(ReportBadBlocksRequestProto => report_bad_blocks),
+        M::SendHeartbeat => report!(HeartbeatRequestProto => send_heartbeat),
+        M::VersionRequest => namenode_protocol::verb(NamenodeMethod::VersionRequest),
     }
 }
 
 /// The handler of a method of `DatanodeLifelineProtocol`.
 pub(super) fn lifeline_verb(method: DatanodeLifelineMethod) -> Verb {
     match method {
-        DatanodeLifelineMethod::SendLifeline => Verb::Write(send_lifeline),
+        DatanodeLifelineMethod::SendLifeline => report!(HeartbeatRequestProto => send_lifeline),
     }
+}
+
+fn decode_block_report(body: &[u8]) -> Result<BlockReportRequestProto, RemoteException> {
+    wire::decode_with(body, Some(BLOCK_REPORTS))
 }
 
 /// The HA state for DataNodes. Their protocol numbers the states differently from `HAServiceProtocol`.
@@ -163,31 +190,6 @@ pub(super) fn now(ctx: &CallContext) -> Now {
 /// `BlockReportRequestProto.reports`, with the blocks as bytes.
 const BLOCK_REPORTS: u64 = 3;
 
-/// Runs a handler that every role serves. A broken namesystem does not run it: DataNodes must take no command and no
-/// claim from it, and report again once another one is loaded.
-fn any_role<M: Message + Default>(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    body: &[u8],
-    handler: fn(&mut Namesystem, &CallContext, M) -> Outcome,
-) -> Reply {
-    any_role_with(ns, ctx, body, None, handler)
-}
-
-/// [`any_role`] for a request with a field that [`wire::decode_with`] does not decode.
-fn any_role_with<M: Message + Default>(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    body: &[u8],
-    opaque: Option<u64>,
-    handler: fn(&mut Namesystem, &CallContext, M) -> Outcome,
-) -> Reply {
-    ns.check_not_broken()
-        .and_then(|()| wire::decode_with(body, opaque))
-        .and_then(|request| handler(ns, ctx, request))
-        .unwrap_or_else(Reply::refuse)
-}
-
 /// The exception that a DataNode gets for a refusal of the block manager.
 pub(super) fn refusal(error: &BlockManagerError) -> RemoteException {
     let class = match error {
@@ -202,25 +204,27 @@ pub(super) fn refusal(error: &BlockManagerError) -> RemoteException {
 }
 
 /// `registerDatanode`
-fn register_datanode(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    any_role(ns, ctx, &body, |ns, ctx, request: RegisterDatanodeRequestProto| {
-        let mut registration = request.registration;
-        check_identity(&registration)?;
-        check_software_version(ns, &registration)?;
-        check_number(ns, &registration)?;
-        if let Some(ip) = ctx.client_ip {
-            registration.datanode_id.ip_addr = ip.to_canonical().to_string();
-        }
-        ns.blockmanager
-            .register(
-                registration.datanode_id.clone(),
-                &registration.software_version,
-                now(ctx),
-            )
-            .map_err(|error| refusal(&error))?;
-        registration.keys = no_keys();
-        Ok(Reply::message(&RegisterDatanodeResponseProto { registration }))
-    })
+fn register_datanode(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: RegisterDatanodeRequestProto,
+) -> Outcome<RegisterDatanodeResponseProto> {
+    let mut registration = request.registration;
+    check_identity(&registration)?;
+    check_software_version(ns, &registration)?;
+    check_number(ns, &registration)?;
+    if let Some(ip) = ctx.client_ip {
+        registration.datanode_id.ip_addr = ip.to_canonical().to_string();
+    }
+    ns.blockmanager
+        .register(
+            registration.datanode_id.clone(),
+            &registration.software_version,
+            now(ctx),
+        )
+        .map_err(|error| refusal(&error))?;
+    registration.keys = no_keys();
+    Ok(Answer::new(RegisterDatanodeResponseProto { registration }, None))
 }
 
 /// Refuses a registration with fields that no DataNode sends, because they would be kept.
@@ -323,181 +327,181 @@ fn stats(request: &HeartbeatRequestProto) -> HeartbeatStats {
 }
 
 /// `sendHeartbeat`
-fn send_heartbeat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    any_role(ns, ctx, &body, |ns, ctx, request: HeartbeatRequestProto| {
-        verify(ns, &request.registration)?;
-        check_storages(request.reports.len())?;
-        ns.blockmanager
-            .check_allowed(&request.registration.datanode_id)
-            .map_err(|error| refusal(&error))?;
-        let active = ns.role == Role::Active;
-        let mut response = HeartbeatResponseProto {
-            cmds: Vec::new(),
-            ha_status: NnhaStatusHeartbeatProto {
-                state: heartbeat_state(ns.ha_state()),
-                txid: ns.edit_log.applied().0,
-            },
-            // A DataNode that knows only the first field takes its absence for the end.
-            rolling_upgrade_status: ns.rolling_upgrade_status().filter(|status| !status.finalized()),
-            rolling_upgrade_status_v2: ns.rolling_upgrade_status(),
-            full_block_report_lease_id: Some(0),
-            is_slownode: Some(false),
-        };
-        match registered(ns, &request.registration)? {
-            None => response.cmds.push(register_command()),
-            Some(index) if ns.blockmanager.wants_registration(index) => response.cmds.push(register_command()),
-            Some(index) => {
-                ns.blockmanager.heartbeat(index, stats(&request), now(ctx));
-                if request.request_full_block_report_lease() {
-                    response.full_block_report_lease_id = Some(ns.blockmanager.request_report_lease(index, now(ctx)));
-                }
-                if active {
-                    ns.blockmanager.told_active(index);
-                    let pool = &ns.info.block_pool_id;
-                    response.cmds = ns.blockmanager.take_commands(index, pool, now(ctx));
-                }
+fn send_heartbeat(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: HeartbeatRequestProto,
+) -> Outcome<HeartbeatResponseProto> {
+    verify(ns, &request.registration)?;
+    check_storages(request.reports.len())?;
+    ns.blockmanager
+        .check_allowed(&request.registration.datanode_id)
+        .map_err(|error| refusal(&error))?;
+    let active = ns.role == Role::Active;
+    let mut response = HeartbeatResponseProto {
+        cmds: Vec::new(),
+        ha_status: NnhaStatusHeartbeatProto {
+            state: heartbeat_state(ns.ha_state()),
+            txid: ns.edit_log.applied().0,
+        },
+        // A DataNode that knows only the first field takes its absence for the end.
+        rolling_upgrade_status: ns.rolling_upgrade_status().filter(|status| !status.finalized()),
+        rolling_upgrade_status_v2: ns.rolling_upgrade_status(),
+        full_block_report_lease_id: Some(0),
+        is_slownode: Some(false),
+    };
+    match registered(ns, &request.registration)? {
+        None => response.cmds.push(register_command()),
+        Some(index) if ns.blockmanager.wants_registration(index) => response.cmds.push(register_command()),
+        Some(index) => {
+            ns.blockmanager.heartbeat(index, stats(&request), now(ctx));
+            if request.request_full_block_report_lease() {
+                response.full_block_report_lease_id = Some(ns.blockmanager.request_report_lease(index, now(ctx)));
+            }
+            if active {
+                ns.blockmanager.told_active(index);
+                let pool = &ns.info.block_pool_id;
+                response.cmds = ns.blockmanager.take_commands(index, pool, now(ctx));
             }
         }
-        debug_assert!(
-            active || response.cmds.iter().all(|command| *command == register_command()),
-            "only the active orders anything of a DataNode"
-        );
-        let after = if active { ns.shown_everything() } else { None };
-        Ok(Reply::message(&response).after(after))
-    })
+    }
+    debug_assert!(
+        active || response.cmds.iter().all(|command| *command == register_command()),
+        "only the active orders anything of a DataNode"
+    );
+    let after = if active { ns.shown_everything() } else { None };
+    Ok(Answer::new(response, after))
 }
 
 /// `sendLifeline`
-fn send_lifeline(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    any_role(ns, ctx, &body, |ns, ctx, request: HeartbeatRequestProto| {
-        verify(ns, &request.registration)?;
-        check_storages(request.reports.len())?;
-        // A lifeline of an unknown node changes nothing. Only a heartbeat can make it register.
-        if let Some(index) = registered(ns, &request.registration)? {
-            ns.blockmanager.lifeline(index, stats(&request), now(ctx));
-        }
-        Ok(Reply::message(&LifelineResponseProto {}))
-    })
+fn send_lifeline(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: HeartbeatRequestProto,
+) -> Outcome<LifelineResponseProto> {
+    verify(ns, &request.registration)?;
+    check_storages(request.reports.len())?;
+    // A lifeline of an unknown node changes nothing. Only a heartbeat can make it register.
+    if let Some(index) = registered(ns, &request.registration)? {
+        ns.blockmanager.lifeline(index, stats(&request), now(ctx));
+    }
+    Ok(Answer::new(LifelineResponseProto {}, None))
 }
 
 /// `blockReport`
-fn block_report(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    any_role_with(
-        ns,
-        ctx,
-        &body,
-        Some(BLOCK_REPORTS),
-        |ns, ctx, request: BlockReportRequestProto| {
-            verify(ns, &request.registration)?;
-            check_storages(request.reports.len())?;
-            check_pool(ns, &request.block_pool_id)?;
-            let Some(datanode) = registered(ns, &request.registration)? else {
-                return Ok(Reply::message(&BlockReportResponseProto {
-                    cmd: Some(register_command()),
-                }));
-            };
-            let lease = request.context.as_ref().map_or(0, |context| context.lease_id());
-            ns.blockmanager
-                .check_report_lease(datanode, lease, now(ctx))
-                .map_err(|error| refusal(&error))?;
-            let mut work = BlockReportWork::new(ns, datanode, request);
-            if work.replicas() > REPLICAS_AT_ONCE {
-                return Ok(Reply::defer(Deferred::BlockReport(Box::new(work))));
-            }
-            loop {
-                if let Some(reply) = work.step(ns, REPLICAS_AT_ONCE as usize, now(ctx)) {
-                    return Ok(reply);
-                }
-            }
-        },
-    )
+fn block_report(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: BlockReportRequestProto,
+) -> Outcome<OrDeferred<BlockReportResponseProto>> {
+    verify(ns, &request.registration)?;
+    check_storages(request.reports.len())?;
+    check_pool(ns, &request.block_pool_id)?;
+    let Some(datanode) = registered(ns, &request.registration)? else {
+        let cmd = Some(register_command());
+        return Ok(Answer::now(BlockReportResponseProto { cmd }, None));
+    };
+    let lease = request.context.as_ref().map_or(0, |context| context.lease_id());
+    ns.blockmanager
+        .check_report_lease(datanode, lease, now(ctx))
+        .map_err(|error| refusal(&error))?;
+    let mut work = BlockReportWork::new(ns, datanode, request);
+    if work.replicas() > REPLICAS_AT_ONCE {
+        return Ok(Answer::deferred(Deferred::BlockReport(Box::new(work))));
+    }
+    loop {
+        if let Some(Answer { response, after }) = work.go_on(ns, REPLICAS_AT_ONCE as usize, now(ctx))? {
+            return Ok(Answer::now(response, after));
+        }
+    }
 }
 
 /// `cacheReport`: there is no caching, so the report is ignored.
-fn cache_report(ns: &Namesystem, _: &CallContext, body: Bytes) -> Reply {
-    ns.check_not_broken()
-        .and_then(|()| wire::decode(&body))
-        .and_then(|request: CacheReportRequestProto| verify(ns, &request.registration))
-        .map_or_else(Reply::refuse, |()| {
-            Reply::message(&CacheReportResponseProto { cmd: None })
-        })
+fn cache_report(
+    ns: &Namesystem,
+    _: &CallContext,
+    request: CacheReportRequestProto,
+) -> Outcome<CacheReportResponseProto> {
+    verify(ns, &request.registration)?;
+    Ok(Answer::new(CacheReportResponseProto { cmd: None }, None))
 }
 
 /// `blockReceivedAndDeleted`
-fn block_received_and_deleted(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    any_role(
-        ns,
-        ctx,
-        &body,
-        |ns, ctx, request: BlockReceivedAndDeletedRequestProto| {
-            verify(ns, &request.registration)?;
-            check_storages(request.blocks.len())?;
-            check_pool(ns, &request.block_pool_id)?;
-            let Some(datanode) = registered(ns, &request.registration)? else {
-                // The node keeps the notices and sends them again. Its next heartbeat makes it register first.
-                return Err(io(format!(
-                    "Got incremental block report from unregistered or dead node {}",
-                    node_text(&request.registration)
-                )));
+fn block_received_and_deleted(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: BlockReceivedAndDeletedRequestProto,
+) -> Outcome<BlockReceivedAndDeletedResponseProto> {
+    verify(ns, &request.registration)?;
+    check_storages(request.blocks.len())?;
+    check_pool(ns, &request.block_pool_id)?;
+    let Some(datanode) = registered(ns, &request.registration)? else {
+        // The node keeps the notices and sends them again. Its next heartbeat makes it register first.
+        return Err(io(format!(
+            "Got incremental block report from unregistered or dead node {}",
+            node_text(&request.registration)
+        )));
+    };
+    for notices in request.blocks {
+        let storage = notices.storage.unwrap_or_else(|| DatanodeStorageProto {
+            storage_uuid: notices.storage_uuid.clone(),
+            state: None,
+            storage_type: None,
+        });
+        for notice in &notices.blocks {
+            let kind = match notice.status() {
+                BlockStatus::Receiving => IncrementalNotice::Receiving,
+                BlockStatus::Received => IncrementalNotice::Received,
+                BlockStatus::Deleted => IncrementalNotice::Deleted,
             };
-            for notices in request.blocks {
-                let storage = notices.storage.unwrap_or_else(|| DatanodeStorageProto {
-                    storage_uuid: notices.storage_uuid.clone(),
-                    state: None,
-                    storage_type: None,
-                });
-                for notice in &notices.blocks {
-                    let kind = match notice.status() {
-                        BlockStatus::Receiving => IncrementalNotice::Receiving,
-                        BlockStatus::Received => IncrementalNotice::Received,
-                        BlockStatus::Deleted => IncrementalNotice::Deleted,
-                    };
-                    let block = Block {
-                        id: BlockId(notice.block.block_id.cast_signed()),
-                        num_bytes: notice.block.num_bytes(),
-                        generation_stamp: GenerationStamp(notice.block.gen_stamp),
-                    };
-                    ns.blockmanager.incremental_report(
-                        datanode,
-                        &storage,
-                        block,
-                        kind,
-                        notice.delete_hint.as_deref(),
-                        now(ctx),
-                    );
-                }
-            }
-            Ok(Reply::message(&BlockReceivedAndDeletedResponseProto {}))
-        },
-    )
+            let block = Block {
+                id: BlockId(notice.block.block_id.cast_signed()),
+                num_bytes: notice.block.num_bytes(),
+                generation_stamp: GenerationStamp(notice.block.gen_stamp),
+            };
+            ns.blockmanager.incremental_report(
+                datanode,
+                &storage,
+                block,
+                kind,
+                notice.delete_hint.as_deref(),
+                now(ctx),
+            );
+        }
+    }
+    Ok(Answer::new(BlockReceivedAndDeletedResponseProto {}, None))
 }
 
 /// `errorReport`
-fn error_report(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    any_role(ns, ctx, &body, |ns, _, request: ErrorReportRequestProto| {
-        let code = ErrorCode::try_from(request.error_code.cast_signed()).unwrap_or(ErrorCode::Notify);
-        if code != ErrorCode::Notify {
-            verify(ns, &request.registartion)?;
-        }
-        if code == ErrorCode::FatalDiskError
-            && let Some(index) = registered(ns, &request.registartion)?
-        {
-            ns.blockmanager.node_died(index);
-        }
-        Ok(Reply::message(&ErrorReportResponseProto {}))
-    })
+fn error_report(
+    ns: &mut Namesystem,
+    _: &CallContext,
+    request: ErrorReportRequestProto,
+) -> Outcome<ErrorReportResponseProto> {
+    let code = ErrorCode::try_from(request.error_code.cast_signed()).unwrap_or(ErrorCode::Notify);
+    if code != ErrorCode::Notify {
+        verify(ns, &request.registartion)?;
+    }
+    if code == ErrorCode::FatalDiskError
+        && let Some(index) = registered(ns, &request.registartion)?
+    {
+        ns.blockmanager.node_died(index);
+    }
+    Ok(Answer::new(ErrorReportResponseProto {}, None))
 }
 
 /// `reportBadBlocks`. Hadoop's standbys refuse it, so they believe in every replica again when they become active. Ours
 /// take it from DataNodes, and from the active, which passes the reports of clients on.
-fn report_bad_blocks(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    any_role(ns, ctx, &body, |ns, _, request: ReportBadBlocksRequestProto| {
-        for located in &request.blocks {
-            check_pool(ns, &located.b.pool_id)?;
-            mark_corrupt(ns, located)?;
-        }
-        Ok(Reply::message(&ReportBadBlocksResponseProto {}))
-    })
+fn report_bad_blocks(
+    ns: &mut Namesystem,
+    _: &CallContext,
+    request: ReportBadBlocksRequestProto,
+) -> Outcome<ReportBadBlocksResponseProto> {
+    for located in &request.blocks {
+        check_pool(ns, &located.b.pool_id)?;
+        mark_corrupt(ns, located)?;
+    }
+    Ok(Answer::new(ReportBadBlocksResponseProto {}, None))
 }
 
 /// Marks the reported replicas of a block as corrupt. Returns whether this is news.
@@ -516,71 +520,67 @@ pub(super) fn mark_corrupt(ns: &mut Namesystem, located: &LocatedBlockProto) -> 
 }
 
 /// `commitBlockSynchronization`: the DataNodes have agreed on the last block of a file under lease recovery.
-fn commit_block_synchronization(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, request: CommitBlockSynchronizationRequestProto| {
-            ns.check_not_in_safe_mode("Cannot commitBlockSynchronization while in safe mode")?;
-            let block = super::block_of(ns, &request.block)?;
-            let on: Vec<StorageIndex> = request
-                .new_taragets
-                .iter()
-                .zip(&request.new_target_storages)
-                .filter_map(|(node, storage)| ns.blockmanager.find_storage(&node.datanode_uuid, storage))
-                .collect();
-            let agreed = BlockSynchronization {
-                block,
-                new_generation_stamp: GenerationStamp(request.new_gen_stamp),
-                new_length: request.new_length,
-                close_file: request.close_file,
-                delete_block: request.delete_block,
-            };
-            let plan = ns
-                .namespace
-                .plan_commit_block_synchronization(ctx.now_ms, &agreed, &ns.replicas())?;
-            let recovered = plan.reply.map(|(_, block)| block);
-            let is_truncated = plan
-                .reply
-                .is_some_and(|(file, _)| ns.namespace.truncate_target(file).is_some());
-            if !plan.ops.is_empty() && !is_truncated {
-                // The length of a truncate is decided, and was compared already.
-                let length = (!request.delete_block).then_some(request.new_length);
-                ns.blockmanager
-                    .judge_recovery(block.id, length, now(ctx))
-                    .map_err(|reason| {
-                        io(format!(
-                            "The result of the recovery of {} is not taken: {reason}",
-                            super::block_text(&request.block)
-                        ))
-                    })?;
-            }
-            if let Some(block) = recovered
-                && request.close_file
-            {
-                // This message names the locations, so readers need not wait for reports.
-                ns.blockmanager.recovered(block, &on);
-            }
-            let plan = hathi_namespace::Plan {
-                ops: plan.ops,
-                reply: (),
-            };
-            let reply = commit_void(ns, plan)?;
-            debug_assert!(
-                recovered.is_none_or(|block| {
-                    let known = ns.namespace.block(block.id).map(|(known, _)| known.generation_stamp);
-                    known == Some(block.generation_stamp)
-                }),
-                "a recovered block has the stamp of its recovery"
-            );
-            if let Some(block) = recovered
-                && !request.close_file
-            {
-                ns.blockmanager.set_expected_locations(block.id, &on);
-            }
-            Ok(reply)
-        },
-    )
+fn commit_block_synchronization(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: CommitBlockSynchronizationRequestProto,
+) -> Outcome<CommitBlockSynchronizationResponseProto> {
+    ns.check_not_in_safe_mode("Cannot commitBlockSynchronization while in safe mode")?;
+    let block = super::block_of(ns, &request.block)?;
+    let on: Vec<StorageIndex> = request
+        .new_taragets
+        .iter()
+        .zip(&request.new_target_storages)
+        .filter_map(|(node, storage)| ns.blockmanager.find_storage(&node.datanode_uuid, storage))
+        .collect();
+    let agreed = BlockSynchronization {
+        block,
+        new_generation_stamp: GenerationStamp(request.new_gen_stamp),
+        new_length: request.new_length,
+        close_file: request.close_file,
+        delete_block: request.delete_block,
+    };
+    let plan = ns
+        .namespace
+        .plan_commit_block_synchronization(ctx.now_ms, &agreed, &ns.replicas())?;
+    let recovered = plan.reply.map(|(_, block)| block);
+    let is_truncated = plan
+        .reply
+        .is_some_and(|(file, _)| ns.namespace.truncate_target(file).is_some());
+    if !plan.ops.is_empty() && !is_truncated {
+        // The length of a truncate is decided, and was compared already.
+        let length = (!request.delete_block).then_some(request.new_length);
+        ns.blockmanager
+            .judge_recovery(block.id, length, now(ctx))
+            .map_err(|reason| {
+                io(format!(
+                    "The result of the recovery of {} is not taken: {reason}",
+                    super::block_text(&request.block)
+                ))
+            })?;
+    }
+    if let Some(block) = recovered
+        && request.close_file
+    {
+        // This message names the locations, so readers need not wait for reports.
+        ns.blockmanager.recovered(block, &on);
+    }
+    let plan = hathi_namespace::Plan {
+        ops: plan.ops,
+        reply: (),
+    };
+    let answer = commit_void(ns, plan)?;
+    debug_assert!(
+        recovered.is_none_or(|block| {
+            let known = ns.namespace.block(block.id).map(|(known, _)| known.generation_stamp);
+            known == Some(block.generation_stamp)
+        }),
+        "a recovered block has the stamp of its recovery"
+    );
+    if let Some(block) = recovered
+        && !request.close_file
+    {
+        ns.blockmanager.set_expected_locations(block.id, &on);
+    }
+    Ok(answer)
 }

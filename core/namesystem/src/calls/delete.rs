@@ -3,14 +3,14 @@
 //! Everything below a directory is checked before it is deleted. When that is too much for one hold of the lock, the
 //! caller of the handler goes on with a [`DeleteWork`] in slices, and releases the lock between them. Hadoop holds it.
 
-use super::{ClientMachine, Once, answer, caller, commit, no_safe_mode, once, once_with, plan_context, wire};
+use super::border::{Answer, Once, OrDeferred, once_with};
+use super::{ClientMachine, caller, commit, no_safe_mode, plan_context};
 use crate::context::{CallContext, Deferred, Reply};
 use crate::{Generation, Namesystem, OperationCategory};
-use bytes::Bytes;
 use hathi_blockmanager::Now;
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::ids::InodeId;
-use hathi_formats::proto::hdfs::DeleteRequestProto;
+use hathi_formats::ids::{InodeId, TxId};
+use hathi_formats::proto::hdfs::{DeleteRequestProto, DeleteResponseProto};
 use hathi_namespace::{Deleted, SubAccessWalk};
 
 /// Number of rounds in which a changing subtree is checked again. Each round checks what has changed in the round
@@ -80,13 +80,14 @@ impl DeleteWork {
             Some(once) => Ok(once),
             None => {
                 is_whole = false;
-                Ok(nothing_yet())
+                // No caller ever gets this.
+                Ok(once(false, None))
             }
         });
         is_whole.then_some(reply)
     }
 
-    fn delete(&mut self, ns: &mut Namesystem, ctx: &CallContext) -> Result<Option<Once>, RemoteException> {
+    fn delete(&mut self, ns: &mut Namesystem, ctx: &CallContext) -> Result<Option<Deleting>, RemoteException> {
         if let Some(walk) = &mut self.walk
             && !ns.namespace.catch_up_access(&caller(ctx), walk)
         {
@@ -108,29 +109,34 @@ impl DeleteWork {
     }
 }
 
+/// Result of `delete`.
+type Deleting = Once<OrDeferred<DeleteResponseProto>>;
+
 /// Result of an attempt.
 enum Tried {
-    Done(Once),
+    Done(Deleting),
     WalkFirst(InodeId),
 }
 
 /// `delete`
-pub(super) fn delete(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    once(ns, ctx, &body, |ns, ctx, request: DeleteRequestProto| {
-        if let Tried::Done(once) = try_delete(ns, ctx, &request, None)? {
-            return Ok(once);
-        }
-        let work = DeleteWork {
-            generation: ns.life().generation(),
-            ctx: ctx.clone(),
-            request,
-            walk: None,
-            rounds: 0,
-        };
-        Ok(Once {
-            reply: Reply::defer(Deferred::Delete(Box::new(work))),
-            keep: false,
-        })
+pub(super) fn delete(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: DeleteRequestProto,
+) -> Result<Deleting, RemoteException> {
+    if let Tried::Done(once) = try_delete(ns, ctx, &request, None)? {
+        return Ok(once);
+    }
+    let work = DeleteWork {
+        generation: ns.life().generation(),
+        ctx: ctx.clone(),
+        request,
+        walk: None,
+        rounds: 0,
+    };
+    Ok(Once {
+        answer: Answer::deferred(Deferred::Delete(Box::new(work))),
+        keep: false,
     })
 }
 
@@ -151,16 +157,13 @@ fn try_delete(
     }
     let (deleted, after) = commit(ns, plan)?;
     let deleted = deleted == Deleted::Answer(true);
-    Ok(Tried::Done(Once {
-        reply: answer(wire::boolean(deleted), after),
-        keep: deleted,
-    }))
+    Ok(Tried::Done(once(deleted, after)))
 }
 
-/// A placeholder that no caller ever gets.
-fn nothing_yet() -> Once {
+fn once(result: bool, after: Option<TxId>) -> Deleting {
     Once {
-        reply: answer(wire::EMPTY, None),
-        keep: false,
+        answer: Answer::now(DeleteResponseProto { result }, after),
+        // What deleted nothing is tried again.
+        keep: result,
     }
 }

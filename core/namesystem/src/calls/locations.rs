@@ -1,14 +1,14 @@
 //! Locations of the blocks of a file: `getBlockLocations`, and the locations in statuses.
 
-use super::{ClientMachine, answer, caller, no_safe_mode, shown_path, wire};
-use crate::context::{CallContext, Reply};
-use crate::{Namesystem, OperationCategory, Role};
-use bytes::Bytes;
+use super::border::{Answer, Outcome};
+use super::wire::GetBlockLocationsView;
+use super::{ClientMachine, caller, no_safe_mode, shown_path};
+use crate::context::CallContext;
+use crate::{Namesystem, Role};
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::ids::{Block, InodeId, TxId};
+use hathi_formats::ids::{Block, InodeId};
 use hathi_formats::proto::hdfs::{GetBlockLocationsResponseProto, LocatedBlocksProto};
 use hathi_namespace::{FileStatus, InodeKind};
-use prost::Message;
 use smallvec::SmallVec;
 
 /// The wanted blocks.
@@ -99,40 +99,34 @@ pub(super) fn located_blocks(
 }
 
 struct Located {
-    body: Bytes,
-    after: Option<TxId>,
+    answer: Answer<GetBlockLocationsResponseProto>,
     file: InodeId,
 }
 
 /// The reading part of `getBlockLocations`. `None` when the access time must be written, too.
-pub(super) fn get_block_locations_read(ns: &Namesystem, ctx: &CallContext, body: &Bytes) -> Option<Reply> {
-    if let Err(refused) = ns.check_operation(OperationCategory::Read) {
-        return Some(Reply::refuse(refused));
-    }
-    match wire::GetBlockLocationsView::decode(body).and_then(|request| block_locations(ns, ctx, &request)) {
-        Ok(located) if wants_access_time(ns, ctx, located.file) => None,
-        Ok(located) => Some(answer(located.body, located.after)),
-        Err(refused) => Some(Reply::refuse(refused).after(ns.shown_everything())),
-    }
+pub(super) fn get_block_locations_read(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: GetBlockLocationsView<'_>,
+) -> Result<Option<Answer<GetBlockLocationsResponseProto>>, RemoteException> {
+    let located = block_locations(ns, ctx, &request)?;
+    Ok((!wants_access_time(ns, ctx, located.file)).then_some(located.answer))
 }
 
 /// `getBlockLocations` that writes the access time.
-pub(super) fn get_block_locations_write(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    if let Err(refused) = ns.check_operation(OperationCategory::Read) {
-        return Reply::refuse(refused);
-    }
-    let located =
-        match wire::GetBlockLocationsView::decode(&body).and_then(|request| block_locations(ns, ctx, &request)) {
-            Ok(located) => located,
-            Err(refused) => return Reply::refuse(refused).after(ns.shown_everything()),
-        };
+pub(super) fn get_block_locations_write(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: GetBlockLocationsView<'_>,
+) -> Outcome<GetBlockLocationsResponseProto> {
+    let located = block_locations(ns, ctx, &request)?;
     if wants_access_time(ns, ctx, located.file) {
         let plan = ns.namespace.plan_access_time(located.file, ctx.now_ms);
         // The answer does not show the access time, so it need not wait for it. A failure to write the access time does
         // not make the read fail (as in `FSNamesystem.getBlockLocations`).
         let _ = ns.commit(&plan.ops);
     }
-    answer(located.body, located.after)
+    Ok(located.answer)
 }
 
 fn wants_access_time(ns: &Namesystem, ctx: &CallContext, file: InodeId) -> bool {
@@ -142,7 +136,7 @@ fn wants_access_time(ns: &Namesystem, ctx: &CallContext, file: InodeId) -> bool 
 fn block_locations(
     ns: &Namesystem,
     ctx: &CallContext,
-    request: &wire::GetBlockLocationsView<'_>,
+    request: &GetBlockLocationsView<'_>,
 ) -> Result<Located, RemoteException> {
     let src = request.src;
     for (value, name) in [(request.offset, "offset"), (request.length, "length")] {
@@ -168,10 +162,8 @@ fn block_locations(
     {
         return Err(zero_locations(ns, src));
     }
-    let body = Bytes::from(GetBlockLocationsResponseProto { locations }.encode_to_vec());
     Ok(Located {
-        body,
-        after: shown_path(ns, &iip),
+        answer: Answer::new(GetBlockLocationsResponseProto { locations }, shown_path(ns, &iip)),
         file: status.id,
     })
 }

@@ -1,10 +1,11 @@
-//! One handler per protocol method. It takes the encoded request and returns a [`Reply`].
+//! One handler per protocol method. It takes its request message and returns its response message, or a refusal
+//! ([`Outcome`]). [`border`] is between handlers and bytes.
 //!
 //! Rules of every handler:
 //! - The order of checks is that of Hadoop's `NameNodeRpcServer` and `FSNamesystem`: first the HA state
 //!   (`checkOperation`), then the retry cache if the method runs at most once, then safe mode, then the namespace.
 //! - A handler changes the namespace by committing ops. Its reply leaves after the last of them.
-//! - A reply that changes nothing, refusals included, says which transactions it shows ([`Reply::after`]): "already
+//! - A reply that changes nothing, refusals included, says which transactions it shows ([`Answer::after`]): "already
 //!   exists" must not be said of a file that no quorum has. Refusals by the HA state leave at once.
 //! - A handler that may have to look at much returns a page of it (listings), or goes on in slices (`walks`).
 
@@ -13,6 +14,7 @@ mod attributes;
 mod audit;
 mod block_report;
 mod blocks;
+pub(crate) mod border;
 mod carried;
 mod client;
 mod datanode;
@@ -32,26 +34,25 @@ mod write;
 pub use audit::{AuditRecord, audit};
 pub use block_report::BlockReportWork;
 pub(crate) use blocks::{begin_recovery, internal_lease_holder};
-pub use client::category;
+pub use border::{Answer, Never, Once, OrDeferred, Outcome, Response};
 pub use datanode::heartbeat_state;
 pub use delete::DeleteWork;
 pub(crate) use policies::policy_types;
 pub(crate) use replayed::remember_replayed;
+pub(crate) use unsupported::Anything;
 pub use walks::{CorruptFilesWalk, WALK_SLICE_INODES, WalkWork};
 pub(crate) use wire::decode;
 
-use crate::context::{CallContext, Reply, Verb};
+use crate::Namesystem;
+use crate::context::{CallContext, Verb};
 use crate::retry_cache::CallKey;
-use crate::{Namesystem, OperationCategory};
 use arrayvec::ArrayString;
-use bytes::Bytes;
 use hathi_formats::editlog::RpcIds;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, TxId};
 use hathi_formats::proto::hdfs::ExtendedBlockProto;
 use hathi_formats::protocols::Method;
 use hathi_namespace::{Caller, Ctx, InodesInPath, Plan};
-use prost::Message;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -74,123 +75,10 @@ pub fn lookup(protocol: &str, method: &str) -> Option<Verb> {
     verb(Method::of(protocol, method)?)
 }
 
-/// Result of a handler: a reply, or a refusal that shows the state of the namespace.
-pub(crate) type Outcome = Result<Reply, RemoteException>;
-
 /// `RpcConstants.MAX_PATH_LENGTH` of Hadoop's `HdfsConstants`, in characters.
 const MAX_PATH_LENGTH: usize = 8000;
 /// `HdfsConstants.MAX_PATH_DEPTH`, in levels.
 const MAX_PATH_DEPTH: usize = 1000;
-
-/// Runs a read: checks the HA state, decodes the request, calls the handler.
-pub(crate) fn reading<M: Message + Default>(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    body: &[u8],
-    category: OperationCategory,
-    handler: fn(&Namesystem, &CallContext, M) -> Outcome,
-) -> Reply {
-    if let Err(refused) = ns.check_operation(category) {
-        return Reply::refuse(refused);
-    }
-    let outcome = decode(body).and_then(|request| handler(ns, ctx, request));
-    let reply = outcome.unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()));
-    check_reply(ns, ns.edit_log.applied(), &reply);
-    reply
-}
-
-/// In a debug build, asserts rules of every reply: it waits for an existing transaction, and for the last one of its
-/// own call. `before` is the last transaction before the call.
-fn check_reply(ns: &Namesystem, before: TxId, reply: &Reply) {
-    let applied = ns.edit_log.applied();
-    debug_assert!(
-        reply.after.is_none_or(|after| after <= applied),
-        "a reply would wait for a transaction that does not exist"
-    );
-    debug_assert!(
-        applied == before || ns.is_broken() || reply.deferred.is_some() || reply.after == Some(applied),
-        "the caller would be told of a change that no quorum has"
-    );
-}
-
-/// Runs a write that a client may repeat without harm.
-pub(crate) fn writing<M: Message + Default>(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    body: &[u8],
-    category: OperationCategory,
-    handler: fn(&mut Namesystem, &CallContext, M) -> Outcome,
-) -> Reply {
-    if let Err(refused) = ns.check_operation(category) {
-        return Reply::refuse(refused);
-    }
-    let before = ns.edit_log.applied();
-    let outcome = decode(body).and_then(|request| handler(ns, ctx, request));
-    let reply = outcome.unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()));
-    check_reply(ns, before, &reply);
-    reply
-}
-
-/// Result of an at-most-once handler.
-pub(crate) struct Once {
-    /// The answer.
-    pub reply: Reply,
-    /// Whether a repeated call gets the same answer. An answer that nothing was done (`rename` returns false) is not
-    /// kept.
-    pub keep: bool,
-}
-
-/// Runs a write whose repetitions get the first answer.
-pub(crate) fn once<M: Message + Default>(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    body: &[u8],
-    handler: fn(&mut Namesystem, &CallContext, M) -> Result<Once, RemoteException>,
-) -> Reply {
-    once_with(ns, ctx, |ns| handler(ns, ctx, decode(body)?))
-}
-
-/// [`once`] for a handler that decodes its request itself (`RetryCache.waitForCompletion`). A repetition that comes
-/// while the first answer still waits for its transaction waits for the same transaction.
-pub(crate) fn once_with(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    handler: impl FnOnce(&mut Namesystem) -> Result<Once, RemoteException>,
-) -> Reply {
-    if let Err(refused) = ns.check_operation(OperationCategory::Write) {
-        return Reply::refuse(refused);
-    }
-    let key = CallKey::new(&ctx.client_id, ctx.call_id);
-    if let Some(cached) = key.and_then(|key| ns.retry_cache.get(&key)) {
-        debug_assert!(
-            cached.txid <= ns.edit_log.applied(),
-            "an answer is remembered no longer than what it shows"
-        );
-        let reply = Reply {
-            result: Ok(Bytes::copy_from_slice(cached.payload)),
-            after: (cached.txid > ns.edit_log.synced()).then_some(cached.txid),
-            deferred: None,
-        };
-        ns.retry_cache.count_hit();
-        return reply;
-    }
-    let before = ns.edit_log.applied();
-    match handler(ns) {
-        Ok(Once { reply, keep }) => {
-            check_reply(ns, before, &reply);
-            debug_assert!(
-                !keep || reply.result.is_ok(),
-                "only successes are kept: what failed runs again"
-            );
-            if let (true, Some(key), Ok(payload)) = (keep, key, &reply.result) {
-                let txid = reply.after.unwrap_or_else(|| ns.edit_log.applied());
-                ns.retry_cache.insert(key, txid, payload, ctx.mono_ms);
-            }
-            reply
-        }
-        Err(refused) => Reply::refuse(refused).after(ns.shown_everything()),
-    }
-}
 
 /// Commits the ops of a plan. Returns what the plan decided, and the transaction after which a reply may leave. That is
 /// the last one of the plan, or, when the plan had nothing to do and the answer shows just that, the last applied one.
@@ -200,26 +88,17 @@ pub(crate) fn commit<R>(ns: &mut Namesystem, plan: Plan<R>) -> Result<(R, Option
 }
 
 /// Commits a plan whose answer is an empty message.
-pub(crate) fn commit_void(ns: &mut Namesystem, plan: Plan<()>) -> Outcome {
+fn commit_void<R: Default>(ns: &mut Namesystem, plan: Plan<()>) -> Outcome<R> {
     let ((), after) = commit(ns, plan)?;
-    Ok(answer(wire::EMPTY, after))
+    Ok(Answer::new(R::default(), after))
 }
 
 /// Commits a plan whose answer is an empty message, which a repeated call gets again.
-pub(crate) fn commit_void_once(ns: &mut Namesystem, plan: Plan<()>) -> Result<Once, RemoteException> {
+fn commit_void_once<R: Default>(ns: &mut Namesystem, plan: Plan<()>) -> Result<Once<R>, RemoteException> {
     Ok(Once {
-        reply: commit_void(ns, plan)?,
+        answer: commit_void(ns, plan)?,
         keep: true,
     })
-}
-
-/// An encoded answer.
-pub(crate) fn answer(body: Bytes, after: Option<TxId>) -> Reply {
-    Reply {
-        result: Ok(body),
-        after,
-        deferred: None,
-    }
 }
 
 /// Refuses a change in safe mode. `what` is called only then.

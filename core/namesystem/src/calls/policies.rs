@@ -1,16 +1,16 @@
 //! The storage policies that every cluster has (`BlockStoragePolicySuite.createDefaultSuite`).
 
-use super::{answer, caller, no_safe_mode, reading, shown_path};
-use crate::context::{CallContext, Reply};
-use crate::{Namesystem, OperationCategory};
-use bytes::Bytes;
+use super::border::{Answer, Outcome};
+use super::{caller, no_safe_mode, shown_path};
+use crate::Namesystem;
+use crate::context::CallContext;
 use hathi_blockmanager::PolicyTypes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::StorageTypeProto::{self, Archive, Disk, Nvdimm, Provided, RamDisk, Ssd};
 use hathi_formats::proto::hdfs::{
     BlockStoragePolicyProto, GetStoragePoliciesRequestProto, GetStoragePoliciesResponseProto,
-    GetStoragePolicyRequestProto, GetStoragePolicyResponseProto, SetStoragePolicyRequestProto, StorageTypesProto,
-    UnsetStoragePolicyRequestProto,
+    GetStoragePolicyRequestProto, GetStoragePolicyResponseProto, SetStoragePolicyRequestProto,
+    SetStoragePolicyResponseProto, StorageTypesProto, UnsetStoragePolicyRequestProto, UnsetStoragePolicyResponseProto,
 };
 
 /// A storage policy (`BlockStoragePolicy`).
@@ -128,79 +128,68 @@ fn message(policy: &Policy) -> BlockStoragePolicyProto {
 }
 
 /// `getStoragePolicies`
-pub(super) fn get_storage_policies(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |_, _, _: GetStoragePoliciesRequestProto| {
-            Ok(Reply::message(&GetStoragePoliciesResponseProto {
-                policies: SUITE.iter().map(message).collect(),
-            }))
+pub(super) fn get_storage_policies(
+    _: &Namesystem,
+    _: &CallContext,
+    _: GetStoragePoliciesRequestProto,
+) -> Outcome<GetStoragePoliciesResponseProto> {
+    Ok(Answer::new(
+        GetStoragePoliciesResponseProto {
+            policies: SUITE.iter().map(message).collect(),
         },
-    )
+        None,
+    ))
 }
 
 /// `getStoragePolicy`
-pub(super) fn get_storage_policy(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: GetStoragePolicyRequestProto| {
-            let iip = ns.namespace.resolve(&request.path)?;
-            let id = ns.namespace.storage_policy(&caller(ctx), &iip, &request.path)?;
-            let policy = by_id(id).or_else(|| by_id(0)).map(message).unwrap_or_default();
-            Ok(Reply::message(&GetStoragePolicyResponseProto { storage_policy: policy }).after(shown_path(ns, &iip)))
-        },
-    )
+pub(super) fn get_storage_policy(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: GetStoragePolicyRequestProto,
+) -> Outcome<GetStoragePolicyResponseProto> {
+    let iip = ns.namespace.resolve(&request.path)?;
+    let id = ns.namespace.storage_policy(&caller(ctx), &iip, &request.path)?;
+    let policy = by_id(id).or_else(|| by_id(0)).map(message).unwrap_or_default();
+    Ok(Answer::new(
+        GetStoragePolicyResponseProto { storage_policy: policy },
+        shown_path(ns, &iip),
+    ))
 }
 
 /// `setStoragePolicy`
-pub(super) fn set_storage_policy(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    super::writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, request: SetStoragePolicyRequestProto| {
-            check_enabled(ns, "set storage policy")?;
-            no_safe_mode(ns, || format!("Cannot set storage policy for {}", request.src))?;
-            let policy = by_name(&request.policy_name).ok_or_else(|| {
-                RemoteException::new(
-                    exceptions::HADOOP_ILLEGAL_ARGUMENT,
-                    format!("Cannot find a block policy with the name {}", request.policy_name),
-                )
-            })?;
-            set(ns, ctx, &request.src, Some(policy.name))
-        },
-    )
+pub(super) fn set_storage_policy(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: SetStoragePolicyRequestProto,
+) -> Outcome<SetStoragePolicyResponseProto> {
+    check_enabled(ns, "set storage policy")?;
+    no_safe_mode(ns, || format!("Cannot set storage policy for {}", request.src))?;
+    let policy = by_name(&request.policy_name).ok_or_else(|| {
+        RemoteException::new(
+            exceptions::HADOOP_ILLEGAL_ARGUMENT,
+            format!("Cannot find a block policy with the name {}", request.policy_name),
+        )
+    })?;
+    set(ns, ctx, &request.src, Some(policy.name))
 }
 
 /// `unsetStoragePolicy`
-pub(super) fn unset_storage_policy(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    super::writing(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Write,
-        |ns, ctx, request: UnsetStoragePolicyRequestProto| {
-            check_enabled(ns, "unset storage policy")?;
-            no_safe_mode(ns, || format!("Cannot unset storage policy for {}", request.src))?;
-            set(ns, ctx, &request.src, None)
-        },
-    )
+pub(super) fn unset_storage_policy(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: UnsetStoragePolicyRequestProto,
+) -> Outcome<UnsetStoragePolicyResponseProto> {
+    check_enabled(ns, "unset storage policy")?;
+    no_safe_mode(ns, || format!("Cannot unset storage policy for {}", request.src))?;
+    set(ns, ctx, &request.src, None)
 }
 
-fn set(ns: &mut Namesystem, ctx: &CallContext, src: &str, policy: Option<&str>) -> super::Outcome {
+fn set<R: Default>(ns: &mut Namesystem, ctx: &CallContext, src: &str, policy: Option<&str>) -> Outcome<R> {
     let machine = super::ClientMachine::default();
     let plan = ns
         .namespace
         .plan_set_storage_policy(&super::plan_context(ctx, &machine), src, policy)?;
-    let ((), after) = super::commit(ns, plan)?;
-    Ok(answer(super::wire::EMPTY, after))
+    super::commit_void(ns, plan)
 }
 
 fn check_enabled(ns: &Namesystem, operation: &str) -> Result<(), RemoteException> {

@@ -1,63 +1,70 @@
 //! Reads of the namespace.
 
+use super::border::{Answer, Never, Outcome, Response};
 use super::locations::{WholeFile, located_blocks};
-use super::{Outcome, answer, caller, reading, shown_path, unsupported, wire};
+use super::unsupported::Anything;
+use super::{caller, shown_path, unsupported, wire};
+use crate::Namesystem;
 use crate::context::{CallContext, Reply};
-use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_formats::proto::hdfs::{
     BatchedDirectoryListingProto, CheckAccessRequestProto, CheckAccessResponseProto, GetBatchedListingRequestProto,
     GetBatchedListingResponseProto, GetEnclosingRootRequestProto, GetEnclosingRootResponseProto,
-    GetFileInfoRequestProto, GetFileLinkInfoRequestProto, GetLinkTargetRequestProto, GetLinkTargetResponseProto,
-    GetListingRequestProto, GetLocatedFileInfoRequestProto, GetPreferredBlockSizeRequestProto,
-    GetPreferredBlockSizeResponseProto, HdfsFileStatusProto, IsFileClosedRequestProto, RemoteExceptionProto,
+    GetFileLinkInfoRequestProto, GetLinkTargetRequestProto, GetLinkTargetResponseProto, GetListingRequestProto,
+    GetLocatedFileInfoRequestProto, GetPreferredBlockSizeRequestProto, GetPreferredBlockSizeResponseProto,
+    HdfsFileStatusProto, IsFileClosedRequestProto, IsFileClosedResponseProto, LocatedBlocksProto, RemoteExceptionProto,
 };
 use hathi_namespace::{FileStatus, InodesInPath};
 use prost::Message;
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 /// `dfs.batched.ls.limit`: paths of one `getBatchedListing`.
 const BATCHED_LISTING_PATHS_MAX: usize = 100;
 
-/// `getFileInfo`
-pub(super) fn get_file_info(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    if let Err(refused) = ns.check_operation(OperationCategory::Read) {
-        return Reply::refuse(refused);
+/// The status of a path: `getFileInfo`, `getFileLinkInfo` and `getLocatedFileInfo`.
+pub struct FileInfo<'a> {
+    /// `None`: the path does not exist.
+    pub status: Option<FileStatus<'a>>,
+    /// The locations of its blocks, if they were asked for and it is a file.
+    pub locations: Option<LocatedBlocksProto>,
+}
+
+impl Response for FileInfo<'_> {
+    fn reply(self, _: &Namesystem) -> Reply {
+        Reply::encoded(match self.status {
+            None => Bytes::new(),
+            Some(status) => wire::status_response(&status, self.locations.as_ref()),
+        })
     }
-    let outcome = match wire::only_string(&body) {
-        Some(src) => file_info(ns, ctx, src, false),
-        None => {
-            wire::decode::<GetFileInfoRequestProto>(&body).and_then(|request| file_info(ns, ctx, &request.src, false))
-        }
-    };
-    outcome.unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()))
+}
+
+/// `getFileInfo`
+pub(super) fn get_file_info<'a>(ns: &'a Namesystem, ctx: &CallContext, src: Cow<'_, str>) -> Outcome<FileInfo<'a>> {
+    file_info(ns, ctx, &src, false)
 }
 
 /// `getFileLinkInfo`
-pub(super) fn get_file_link_info(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: GetFileLinkInfoRequestProto| file_info(ns, ctx, &request.src, false),
-    )
+pub(super) fn get_file_link_info<'a>(
+    ns: &'a Namesystem,
+    ctx: &CallContext,
+    request: GetFileLinkInfoRequestProto,
+) -> Outcome<FileInfo<'a>> {
+    file_info(ns, ctx, &request.src, false)
 }
 
 /// `getLocatedFileInfo`
-pub(super) fn get_located_file_info(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: GetLocatedFileInfoRequestProto| file_info(ns, ctx, request.src(), true),
-    )
+pub(super) fn get_located_file_info<'a>(
+    ns: &'a Namesystem,
+    ctx: &CallContext,
+    request: GetLocatedFileInfoRequestProto,
+) -> Outcome<FileInfo<'a>> {
+    file_info(ns, ctx, request.src(), true)
 }
 
-fn file_info(ns: &Namesystem, ctx: &CallContext, src: &str, located: bool) -> Outcome {
+fn file_info<'a>(ns: &'a Namesystem, ctx: &CallContext, src: &str, located: bool) -> Outcome<FileInfo<'a>> {
     let iip = ns.namespace.resolve(src)?;
     let status = match ns.namespace.file_info(&caller(ctx), &iip) {
         Ok(status) => status,
@@ -65,25 +72,33 @@ fn file_info(ns: &Namesystem, ctx: &CallContext, src: &str, located: bool) -> Ou
         Err(refused) if ctx.superuser && refused.is(exceptions::ACCESS_CONTROL) => None,
         Err(refused) => return Err(refused),
     };
-    let body = match status {
-        None => wire::EMPTY,
-        Some(status) if located => {
-            let locations = located_blocks(ns, ctx, &status, WholeFile::Yes);
-            wire::status_response(&status, locations.as_ref())
-        }
-        Some(status) => wire::status_response(&status, None),
-    };
-    Ok(answer(body, shown_path(ns, &iip)))
+    let locations = status
+        .as_ref()
+        .filter(|_| located)
+        .and_then(|status| located_blocks(ns, ctx, status, WholeFile::Yes));
+    Ok(Answer::new(FileInfo { status, locations }, shown_path(ns, &iip)))
+}
+
+/// A page of a directory, encoded entry by entry.
+pub struct Listing {
+    entries: wire::ListingResponse,
+    /// Number of entries after the last one of this page. `None`: the path does not exist.
+    pub remaining: Option<u32>,
+}
+
+impl Response for Listing {
+    fn reply(self, _: &Namesystem) -> Reply {
+        Reply::encoded(
+            self.remaining
+                .map_or_else(Bytes::new, |remaining| self.entries.finish(remaining)),
+        )
+    }
 }
 
 /// `getListing`
-pub(super) fn get_listing(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(ns, ctx, &body, OperationCategory::Read, listing)
-}
-
-fn listing(ns: &Namesystem, ctx: &CallContext, request: GetListingRequestProto) -> Outcome {
+pub(super) fn get_listing(ns: &Namesystem, ctx: &CallContext, request: GetListingRequestProto) -> Outcome<Listing> {
     let iip = ns.namespace.resolve(&request.src)?;
-    let mut response = wire::ListingResponse::new(16);
+    let mut entries = wire::ListingResponse::new(16);
     let listed = list(
         ns,
         ctx,
@@ -92,14 +107,15 @@ fn listing(ns: &Namesystem, ctx: &CallContext, request: GetListingRequestProto) 
         request.need_location,
         ns.config.ls_limit,
         |status, name, locations| {
-            response.push(status, name, locations);
+            entries.push(status, name, locations);
         },
     )?;
     let after = listed.shown.max(shown_path(ns, &iip));
-    let body = listed
-        .remaining
-        .map_or(wire::EMPTY, |remaining| response.finish(remaining));
-    Ok(answer(body, after))
+    let listing = Listing {
+        entries,
+        remaining: listed.remaining,
+    };
+    Ok(Answer::new(listing, after))
 }
 
 struct Listed {
@@ -117,7 +133,7 @@ fn list(
     start_after: &[u8],
     need_location: bool,
     limit: usize,
-    mut visit: impl FnMut(&FileStatus<'_>, &[u8], Option<&hathi_formats::proto::hdfs::LocatedBlocksProto>),
+    mut visit: impl FnMut(&FileStatus<'_>, &[u8], Option<&LocatedBlocksProto>),
 ) -> Result<Listed, RemoteException> {
     let mut shown = None;
     let mut location_budget = limit;
@@ -160,11 +176,6 @@ fn list(
     Ok(Listed { remaining, shown })
 }
 
-/// `getBatchedListing`
-pub(super) fn get_batched_listing(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(ns, ctx, &body, OperationCategory::Read, batched_listing)
-}
-
 /// Cookie of a batched listing: where to go on, and a checksum of the paths that it belongs to
 /// (`FSNamesystem.BatchedListingKey`). Only this NameNode and its peers read its bytes.
 #[derive(Clone, PartialEq, Message)]
@@ -177,7 +188,12 @@ struct Cookie {
     start_after: Vec<u8>,
 }
 
-fn batched_listing(ns: &Namesystem, ctx: &CallContext, request: GetBatchedListingRequestProto) -> Outcome {
+/// `getBatchedListing`
+pub(super) fn get_batched_listing(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: GetBatchedListingRequestProto,
+) -> Outcome<GetBatchedListingResponseProto> {
     if request.paths.len() > BATCHED_LISTING_PATHS_MAX {
         return Err(RemoteException::new(
             exceptions::ILLEGAL_ARGUMENT,
@@ -285,7 +301,7 @@ fn batched_listing(ns: &Namesystem, ctx: &CallContext, request: GetBatchedListin
     if response.has_more {
         response.start_after = Bytes::from(cookie.encode_to_vec());
     }
-    Ok(Reply::message(&response).after(after))
+    Ok(Answer::new(response, after))
 }
 
 fn hash_of_paths(paths: &[String]) -> u64 {
@@ -295,98 +311,81 @@ fn hash_of_paths(paths: &[String]) -> u64 {
 }
 
 /// `getPreferredBlockSize`
-pub(super) fn get_preferred_block_size(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: GetPreferredBlockSizeRequestProto| {
-            let iip = ns.namespace.resolve(&request.filename)?;
-            let bsize = ns
-                .namespace
-                .preferred_block_size(&caller(ctx), &iip, &request.filename)?;
-            Ok(Reply::message(&GetPreferredBlockSizeResponseProto { bsize }).after(shown_path(ns, &iip)))
-        },
-    )
+pub(super) fn get_preferred_block_size(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: GetPreferredBlockSizeRequestProto,
+) -> Outcome<GetPreferredBlockSizeResponseProto> {
+    let iip = ns.namespace.resolve(&request.filename)?;
+    let bsize = ns
+        .namespace
+        .preferred_block_size(&caller(ctx), &iip, &request.filename)?;
+    Ok(Answer::new(
+        GetPreferredBlockSizeResponseProto { bsize },
+        shown_path(ns, &iip),
+    ))
 }
 
 /// `isFileClosed`
-pub(super) fn is_file_closed(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: IsFileClosedRequestProto| {
-            let iip = ns.namespace.resolve(&request.src)?;
-            let closed = ns.namespace.is_file_closed(&caller(ctx), &iip, &request.src)?;
-            Ok(answer(wire::boolean(closed), shown_path(ns, &iip)))
-        },
-    )
+pub(super) fn is_file_closed(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: IsFileClosedRequestProto,
+) -> Outcome<IsFileClosedResponseProto> {
+    let iip = ns.namespace.resolve(&request.src)?;
+    let closed = ns.namespace.is_file_closed(&caller(ctx), &iip, &request.src)?;
+    Ok(Answer::new(
+        IsFileClosedResponseProto { result: closed },
+        shown_path(ns, &iip),
+    ))
 }
 
 /// `getLinkTarget`
-pub(super) fn get_link_target(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: GetLinkTargetRequestProto| {
-            let iip = ns.namespace.resolve(&request.path)?;
-            let target = ns.namespace.link_target(&caller(ctx), &iip, &request.path)?;
-            Ok(Reply::message(&GetLinkTargetResponseProto {
-                target_path: Some(target),
-            })
-            .after(shown_path(ns, &iip)))
+pub(super) fn get_link_target(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: GetLinkTargetRequestProto,
+) -> Outcome<GetLinkTargetResponseProto> {
+    let iip = ns.namespace.resolve(&request.path)?;
+    let target = ns.namespace.link_target(&caller(ctx), &iip, &request.path)?;
+    Ok(Answer::new(
+        GetLinkTargetResponseProto {
+            target_path: Some(target),
         },
-    )
+        shown_path(ns, &iip),
+    ))
 }
 
 /// `checkAccess`
-pub(super) fn check_access(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: CheckAccessRequestProto| {
-            let iip = ns.namespace.resolve(&request.path)?;
-            if !iip.exists() {
-                return Err(RemoteException::new(exceptions::FILE_NOT_FOUND, "Path not found"));
-            }
-            ns.namespace.check_access(&caller(ctx), &iip, request.mode as u8 & 7)?;
-            Ok(Reply::message(&CheckAccessResponseProto {}).after(shown_path(ns, &iip)))
-        },
-    )
+pub(super) fn check_access(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: CheckAccessRequestProto,
+) -> Outcome<CheckAccessResponseProto> {
+    let iip = ns.namespace.resolve(&request.path)?;
+    if !iip.exists() {
+        return Err(RemoteException::new(exceptions::FILE_NOT_FOUND, "Path not found"));
+    }
+    ns.namespace.check_access(&caller(ctx), &iip, request.mode as u8 & 7)?;
+    Ok(Answer::new(CheckAccessResponseProto {}, shown_path(ns, &iip)))
 }
 
 /// `getEnclosingRoot`: without encryption zones the root of every path is `/`.
-pub(super) fn get_enclosing_root(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: GetEnclosingRootRequestProto| {
-            let iip = ns.namespace.resolve(request.filename())?;
-            ns.namespace.check_traverse(&caller(ctx), &iip)?;
-            let response = GetEnclosingRootResponseProto {
-                enclosing_root_path: Some("/".to_owned()),
-            };
-            Ok(Reply::message(&response).after(shown_path(ns, &iip)))
-        },
-    )
+pub(super) fn get_enclosing_root(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: GetEnclosingRootRequestProto,
+) -> Outcome<GetEnclosingRootResponseProto> {
+    let iip = ns.namespace.resolve(request.filename())?;
+    ns.namespace.check_traverse(&caller(ctx), &iip)?;
+    let response = GetEnclosingRootResponseProto {
+        enclosing_root_path: Some("/".to_owned()),
+    };
+    Ok(Answer::new(response, shown_path(ns, &iip)))
 }
 
 /// `getEditsFromTxid`: inotify reads old segments, which only the journals have.
-pub(super) fn get_edits_from_txid(ns: &Namesystem, ctx: &CallContext, _body: Bytes) -> Reply {
-    if let Err(refused) = ns
-        .check_operation(OperationCategory::Read)
-        .and_then(|()| super::superuser(ns, ctx, "getEditsFromTxid"))
-    {
-        return Reply::refuse(refused);
-    }
-    Reply::refuse(unsupported("inotify"))
+pub(super) fn get_edits_from_txid(ns: &Namesystem, ctx: &CallContext, _: Anything) -> Outcome<Never> {
+    super::superuser(ns, ctx, "getEditsFromTxid")?;
+    Err(unsupported("inotify"))
 }

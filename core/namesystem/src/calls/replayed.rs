@@ -1,12 +1,16 @@
 //! Answers of the active's calls that a standby remembers (`FSEditLogLoader.applyEditLogOpInternal`).
 
+use super::border::Response;
 use super::wire;
-use super::write::append_response;
+use super::write::appended;
 use crate::Namesystem;
 use crate::retry_cache::CallKey;
 use bytes::Bytes;
 use hathi_formats::editlog::EditOp;
 use hathi_formats::ids::TxId;
+
+/// The response message `result: true`.
+const YES: Bytes = Bytes::from_static(&[8, 1]);
 
 /// After a replay: remembers the answer that the former active gave, if the op carries the ids of its caller.
 pub(crate) fn remember_replayed(ns: &mut Namesystem, txid: TxId, op: &EditOp, mono_ms: u64) {
@@ -36,15 +40,15 @@ fn answer_to(ns: &Namesystem, op: &EditOp) -> Option<Bytes> {
         }
         EditOp::Append { path, new_block, .. } => {
             let file = ns.namespace.resolve(path).ok()?.last()?;
-            append_response(ns, file, *new_block).ok()
+            appended(ns, file, *new_block).ok()?.reply(ns).result.ok()
         }
-        EditOp::RenameOld { .. } | EditOp::Delete { .. } => Some(wire::boolean(true)),
+        EditOp::RenameOld { .. } | EditOp::Delete { .. } => Some(YES),
         EditOp::Rename { .. }
         | EditOp::ConcatDelete { .. }
         | EditOp::Symlink { .. }
         | EditOp::UpdateBlocks { .. }
         | EditOp::SetXAttr { .. }
-        | EditOp::RemoveXAttr { .. } => Some(wire::EMPTY),
+        | EditOp::RemoveXAttr { .. } => Some(Bytes::new()),
         // Ops of features that are refused here can't be replayed. The others answer no at-most-once call.
         _ => None,
     }

@@ -1,10 +1,10 @@
 //! `getContentSummary`, and `getQuotaUsage` of directories without a quota: walks over a whole subtree.
 
-use super::walks::{Walk, WalkWork};
-use super::{caller, reading};
-use crate::context::{CallContext, Reply};
-use crate::{Namesystem, OperationCategory};
-use bytes::Bytes;
+use super::border::{Answer, OrDeferred, Outcome};
+use super::caller;
+use super::walks::{Walk, WalkWork, Walked};
+use crate::Namesystem;
+use crate::context::CallContext;
 use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::InodeId;
 use hathi_formats::proto::hdfs::{
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// The wanted answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
+enum Wanted {
     /// A summary of a file or of a directory.
     Summary {
         is_file: bool,
@@ -30,7 +30,7 @@ enum Answer {
 pub(super) struct Summary {
     walk: SummaryWalk,
     root: Option<InodeId>,
-    answer: Answer,
+    wanted: Wanted,
     user: Arc<str>,
     groups: Arc<[String]>,
     superuser: bool,
@@ -47,10 +47,10 @@ impl Summary {
         Ok(Walk::Summary(Summary {
             walk,
             root: iip.last(),
-            answer: if usage {
-                Answer::Usage
+            wanted: if usage {
+                Wanted::Usage
             } else {
-                Answer::Summary { is_file }
+                Wanted::Summary { is_file }
             },
             user: ctx.user.clone(),
             groups: ctx.groups.clone(),
@@ -58,24 +58,24 @@ impl Summary {
         }))
     }
 
-    /// Counts at most `max` inodes. Returns the reply when all are counted.
-    pub(super) fn step(&mut self, ns: &Namesystem, max: usize) -> Result<Option<Reply>, RemoteException> {
+    /// Counts at most `max` inodes. Returns the response when all are counted.
+    pub(super) fn step(&mut self, ns: &Namesystem, max: usize) -> Result<Option<Walked>, RemoteException> {
         let caller = Caller {
             user: &self.user,
             groups: &self.groups,
             superuser: self.superuser,
         };
         let is_whole = ns.namespace.content_summary_step(&caller, &mut self.walk, max)?;
-        Ok(is_whole.then(|| self.reply(ns)))
+        Ok(is_whole.then(|| self.response(ns)))
     }
 
-    fn reply(&self, ns: &Namesystem) -> Reply {
+    fn response(&self, ns: &Namesystem) -> Walked {
         let summary = &self.walk.summary;
         let type_quota_infos = self
             .root
             .and_then(|root| type_quota_infos(ns, root, &summary.types_consumed));
-        match self.answer {
-            Answer::Summary { is_file } => Reply::message(&GetContentSummaryResponseProto {
+        match self.wanted {
+            Wanted::Summary { is_file } => Walked::Summary(GetContentSummaryResponseProto {
                 summary: ContentSummaryProto {
                     length: summary.length,
                     file_count: summary.file_count,
@@ -91,7 +91,7 @@ impl Summary {
                     type_quota_infos,
                 },
             }),
-            Answer::Usage => Reply::message(&GetQuotaUsageResponseProto {
+            Wanted::Usage => Walked::Usage(GetQuotaUsageResponseProto {
                 usage: QuotaUsageProto {
                     file_and_directory_count: summary.file_count + summary.directory_count,
                     quota: summary.ns_quota as u64,
@@ -131,40 +131,33 @@ fn type_quota_infos(ns: &Namesystem, dir: InodeId, consumed: &[i64; 6]) -> Optio
 }
 
 /// `getContentSummary`
-pub(super) fn get_content_summary(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: GetContentSummaryRequestProto| {
-            Ok(WalkWork::start(ns, Summary::begin(ns, ctx, &request.path, false)?))
-        },
-    )
+pub(super) fn get_content_summary(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: GetContentSummaryRequestProto,
+) -> Outcome<OrDeferred<Walked>> {
+    WalkWork::start(ns, Summary::begin(ns, ctx, &request.path, false)?)
 }
 
 /// `getQuotaUsage`
-pub(super) fn get_quota_usage(ns: &Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    reading(
-        ns,
-        ctx,
-        &body,
-        OperationCategory::Read,
-        |ns, ctx, request: GetQuotaUsageRequestProto| {
-            let iip = ns.namespace.resolve(&request.path)?;
-            let Some(usage) = ns.namespace.quota_usage(&caller(ctx), &iip, &request.path)? else {
-                return Ok(WalkWork::start(ns, Summary::begin(ns, ctx, &request.path, true)?));
-            };
-            let usage = QuotaUsageProto {
-                file_and_directory_count: usage.file_and_directory_count,
-                quota: usage.ns_quota as u64,
-                space_consumed: usage.space_consumed,
-                space_quota: usage.ds_quota as u64,
-                type_quota_infos: iip
-                    .last()
-                    .and_then(|id| type_quota_infos(ns, id, &usage.types_consumed)),
-            };
-            Ok(Reply::message(&GetQuotaUsageResponseProto { usage }).after(ns.shown_everything()))
-        },
-    )
+pub(super) fn get_quota_usage(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: GetQuotaUsageRequestProto,
+) -> Outcome<OrDeferred<Walked>> {
+    let iip = ns.namespace.resolve(&request.path)?;
+    let Some(usage) = ns.namespace.quota_usage(&caller(ctx), &iip, &request.path)? else {
+        return WalkWork::start(ns, Summary::begin(ns, ctx, &request.path, true)?);
+    };
+    let usage = QuotaUsageProto {
+        file_and_directory_count: usage.file_and_directory_count,
+        quota: usage.ns_quota as u64,
+        space_consumed: usage.space_consumed,
+        space_quota: usage.ds_quota as u64,
+        type_quota_infos: iip
+            .last()
+            .and_then(|id| type_quota_infos(ns, id, &usage.types_consumed)),
+    };
+    let usage = Walked::Usage(GetQuotaUsageResponseProto { usage });
+    Ok(Answer::now(usage, ns.shown_everything()))
 }

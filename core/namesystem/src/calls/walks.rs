@@ -4,13 +4,15 @@
 //! releases the lock between them, as Hadoop does after `dfs.content-summary.limit` inodes, but only in content
 //! summaries. Changes that happen meanwhile may be in the answer or not.
 
+use super::border::{Answer, OrDeferred, Outcome, Response};
 use super::summary::Summary;
 use crate::context::{Deferred, Reply};
 use crate::{Generation, Namesystem, OperationCategory};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::BlockId;
 use hathi_formats::proto::hdfs::{
-    CorruptFileBlocksProto, ListCorruptFileBlocksResponseProto, ListOpenFilesResponseProto, OpenFilesBatchResponseProto,
+    CorruptFileBlocksProto, GetContentSummaryResponseProto, GetQuotaUsageResponseProto,
+    ListCorruptFileBlocksResponseProto, ListOpenFilesResponseProto, OpenFilesBatchResponseProto,
 };
 use hathi_namespace::OpenFilesWalk;
 
@@ -37,15 +39,41 @@ pub(super) enum Walk {
     CorruptFiles(CorruptFilesWalk),
 }
 
+/// What was found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Walked {
+    /// `getContentSummary`
+    Summary(GetContentSummaryResponseProto),
+    /// `getQuotaUsage`
+    Usage(GetQuotaUsageResponseProto),
+    /// `listOpenFiles`
+    OpenFiles(ListOpenFilesResponseProto),
+    /// `listCorruptFileBlocks`
+    CorruptFiles(ListCorruptFileBlocksResponseProto),
+}
+
+impl Response for Walked {
+    fn reply(self, ns: &Namesystem) -> Reply {
+        match self {
+            Walked::Summary(response) => response.reply(ns),
+            Walked::Usage(response) => response.reply(ns),
+            Walked::OpenFiles(response) => response.reply(ns),
+            Walked::CorruptFiles(response) => response.reply(ns),
+        }
+    }
+}
+
 impl WalkWork {
     /// Starts a walk. Answers at once when it is small.
-    pub(super) fn start(ns: &Namesystem, walk: Walk) -> Reply {
+    pub(super) fn start(ns: &Namesystem, walk: Walk) -> Outcome<OrDeferred<Walked>> {
         let mut work = WalkWork {
             generation: ns.life().generation(),
             walk,
         };
-        work.step(ns, WALK_SLICE_INODES)
-            .unwrap_or_else(|| Reply::defer(Deferred::Walk(Box::new(work))))
+        Ok(match work.go_on(ns, WALK_SLICE_INODES)? {
+            Some(found) => Answer::now(found, ns.shown_everything()),
+            None => Answer::deferred(Deferred::Walk(Box::new(work))),
+        })
     }
 
     /// Looks at no more than `max` inodes. Returns the reply after the last of them.
@@ -57,14 +85,19 @@ impl WalkWork {
             let message = "the namespace was loaded anew while it was looked through";
             return Some(Reply::refuse(RemoteException::new(exceptions::RETRIABLE, message)));
         }
-        let reply = match &mut self.walk {
-            Walk::Summary(summary) => summary
-                .step(ns, max)
-                .unwrap_or_else(|refused| Some(Reply::refuse(refused))),
-            Walk::OpenFiles(open) => open.step(ns, max),
-            Walk::CorruptFiles(corrupt) => corrupt.step(ns, max).then(|| corrupt.reply()),
+        let reply = match self.go_on(ns, max).transpose()? {
+            Ok(found) => found.reply(ns),
+            Err(refused) => Reply::refuse(refused),
         };
-        reply.map(|reply| reply.after(ns.shown_everything()))
+        Some(reply.after(ns.shown_everything()))
+    }
+
+    fn go_on(&mut self, ns: &Namesystem, max: usize) -> Result<Option<Walked>, RemoteException> {
+        Ok(match &mut self.walk {
+            Walk::Summary(summary) => summary.step(ns, max)?,
+            Walk::OpenFiles(open) => open.step(ns, max).map(Walked::OpenFiles),
+            Walk::CorruptFiles(corrupt) => corrupt.step(ns, max).then(|| Walked::CorruptFiles(corrupt.response())),
+        })
     }
 }
 
@@ -77,7 +110,7 @@ pub(super) struct OpenFiles {
 }
 
 impl OpenFiles {
-    fn step(&mut self, ns: &Namesystem, max: usize) -> Option<Reply> {
+    fn step(&mut self, ns: &Namesystem, max: usize) -> Option<ListOpenFilesResponseProto> {
         let has_more = ns
             .namespace
             .open_files_step(&mut self.walk, &self.path, OPEN_FILES_MAX, max)?;
@@ -89,11 +122,11 @@ impl OpenFiles {
             client_name: file.client_name,
             client_machine: file.client_machine,
         });
-        Some(Reply::message(&ListOpenFilesResponseProto {
+        Some(ListOpenFilesResponseProto {
             entries: entries.collect(),
             has_more,
             types: std::mem::take(&mut self.types),
-        }))
+        })
     }
 }
 
@@ -140,13 +173,13 @@ impl CorruptFilesWalk {
         is_end
     }
 
-    fn reply(&mut self) -> Reply {
+    fn response(&mut self) -> ListCorruptFileBlocksResponseProto {
         let found = std::mem::take(&mut self.found);
         let corrupt = CorruptFileBlocksProto {
             files: found.into_iter().map(|(_, path)| path).collect(),
             cookie: self.cookie.to_string(),
         };
-        Reply::message(&ListCorruptFileBlocksResponseProto { corrupt })
+        ListCorruptFileBlocksResponseProto { corrupt }
     }
 }
 

@@ -6,22 +6,15 @@
 use bytes::Bytes;
 use hathi_formats::amplification::{FIELDS_MAX, is_bounded};
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::proto::hdfs::LocatedBlocksProto;
+use hathi_formats::proto::hdfs::{GetFileInfoRequestProto, LocatedBlocksProto};
 use hathi_namespace::{FileStatus, InodeKind};
 use prost::Message;
+use std::borrow::Cow;
 
 /// `HdfsFileStatusProto.Flags.HAS_ACL`
 const HAS_ACL: u64 = 1;
 /// `HdfsFileStatusProto.Flags.SNAPSHOT_ENABLED`
 const SNAPSHOT_ENABLED: u64 = 8;
-
-/// An empty response message.
-pub(crate) const EMPTY: Bytes = Bytes::new();
-
-/// A response message whose field 1 is a bool.
-pub(crate) fn boolean(value: bool) -> Bytes {
-    Bytes::from_static(if value { &[8, 1] } else { &[8, 0] })
-}
 
 /// A request message.
 pub(crate) fn decode<M: Message + Default>(body: &[u8]) -> Result<M, RemoteException> {
@@ -40,9 +33,17 @@ fn malformed(why: &str) -> RemoteException {
     RemoteException::new(exceptions::RPC_SERVER, format!("malformed request: {why}"))
 }
 
-/// The first field of a message that has only this one, a string; otherwise the slow way through `M`.
+/// `GetFileInfoRequestProto`, borrowed.
+pub(crate) fn decode_path(body: &[u8]) -> Result<Cow<'_, str>, RemoteException> {
+    match only_string(body) {
+        Some(src) => Ok(Cow::Borrowed(src)),
+        None => decode::<GetFileInfoRequestProto>(body).map(|request| Cow::Owned(request.src)),
+    }
+}
+
+/// The first field of a message that has only this one, a string.
 #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-pub(crate) fn only_string(body: &[u8]) -> Option<&str> {
+fn only_string(body: &[u8]) -> Option<&str> {
     let [0x0a, rest @ ..] = body else { return None };
     let (len, used) = match *rest {
         [a, ..] if a < 0x80 => (usize::from(a), 1),

@@ -1,19 +1,19 @@
 //! Changes of the tree: files, directories, names.
 
 use super::blocks::{finish_lease_recovery, recover_block};
-use super::{
-    ClientMachine, Once, Outcome, answer, check_path_length, commit, commit_void_once, no_safe_mode, once, once_with,
-    path_length_ok, plan_context, wire, writing,
-};
+use super::border::{Answer, Once, Outcome, Response};
+use super::wire::{self, CreateView, MkdirsView};
+use super::{ClientMachine, check_path_length, commit, commit_void_once, no_safe_mode, path_length_ok, plan_context};
+use crate::Namesystem;
 use crate::context::{CallContext, Reply};
-use crate::{Namesystem, OperationCategory};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::InodeId;
 use hathi_formats::limits;
 use hathi_formats::proto::hdfs::{
-    AppendRequestProto, AppendResponseProto, ConcatRequestProto, CreateSymlinkRequestProto, FsPermissionProto,
-    LocatedBlockProto, Rename2RequestProto, RenameRequestProto, TruncateRequestProto,
+    AppendRequestProto, AppendResponseProto, ConcatRequestProto, ConcatResponseProto, CreateSymlinkRequestProto,
+    CreateSymlinkResponseProto, FsPermissionProto, LocatedBlockProto, MkdirsResponseProto, Rename2RequestProto,
+    Rename2ResponseProto, RenameRequestProto, RenameResponseProto, TruncateRequestProto, TruncateResponseProto,
 };
 use hathi_namespace::{AppendOutcome, CreateOutcome, CreateRequest, Namespace, RenameOptions, Truncated};
 use prost::Message;
@@ -36,15 +36,7 @@ fn mode(permission: &FsPermissionProto) -> u16 {
 }
 
 /// `mkdirs`
-pub(super) fn mkdirs(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    if let Err(refused) = ns.check_operation(OperationCategory::Write) {
-        return Reply::refuse(refused);
-    }
-    make_directory(ns, ctx, &body).unwrap_or_else(|refused| Reply::refuse(refused).after(ns.shown_everything()))
-}
-
-fn make_directory(ns: &mut Namesystem, ctx: &CallContext, body: &[u8]) -> Outcome {
-    let request = wire::MkdirsView::decode(body)?;
+pub(super) fn mkdirs(ns: &mut Namesystem, ctx: &CallContext, request: MkdirsView<'_>) -> Outcome<MkdirsResponseProto> {
     check_path_length("mkdirs", request.src)?;
     no_safe_mode(ns, || format!("Cannot create directory {}", request.src))?;
     let machine = ClientMachine::default();
@@ -57,19 +49,30 @@ fn make_directory(ns: &mut Namesystem, ctx: &CallContext, body: &[u8]) -> Outcom
         request.create_parent,
     )?;
     let (made, after) = commit(ns, plan)?;
-    Ok(answer(wire::boolean(made), after))
+    Ok(Answer::new(MkdirsResponseProto { result: made }, after))
+}
+
+/// A file that was just made.
+pub struct Created {
+    /// The file.
+    pub file: InodeId,
+}
+
+impl Response for Created {
+    fn reply(self, ns: &Namesystem) -> Reply {
+        match ns.namespace.status(self.file) {
+            Some(status) => Reply::encoded(wire::status_response(&status, None)),
+            None => Reply::refuse(vanished(self.file)),
+        }
+    }
 }
 
 /// `create`
-pub(super) fn create(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    once_with(ns, ctx, |ns| create_file(ns, ctx, &wire::CreateView::decode(&body)?))
-}
-
-fn create_file(
+pub(super) fn create(
     ns: &mut Namesystem,
     ctx: &CallContext,
-    request: &wire::CreateView<'_>,
-) -> Result<Once, RemoteException> {
+    request: CreateView<'_>,
+) -> Result<Once<Created>, RemoteException> {
     let src = request.src;
     check_path_length("create", src)?;
     limits::check_text(CLIENT_NAME, request.client_name, limits::CLIENT_NAME_MAX_BYTES)?;
@@ -114,9 +117,8 @@ fn create_file(
             ));
         }
     };
-    let status = ns.namespace.status(file).ok_or_else(|| vanished(file))?;
     Ok(Once {
-        reply: answer(wire::status_response(&status, None), after),
+        answer: Answer::new(Created { file }, after),
         keep: true,
     })
 }
@@ -128,12 +130,32 @@ fn vanished(file: InodeId) -> RemoteException {
     )
 }
 
-/// `append`
-pub(super) fn append(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    once(ns, ctx, &body, append_file)
+/// A file that was just opened for append.
+pub struct Appended {
+    /// The file.
+    pub file: InodeId,
+    /// The block to write on, or, when the client asked for a new block, the last one as it is and without locations.
+    pub block: Option<LocatedBlockProto>,
 }
 
-fn append_file(ns: &mut Namesystem, ctx: &CallContext, request: AppendRequestProto) -> Result<Once, RemoteException> {
+impl Response for Appended {
+    fn reply(self, ns: &Namesystem) -> Reply {
+        let Some(status) = ns.namespace.status(self.file) else {
+            return Reply::refuse(vanished(self.file));
+        };
+        let block = self.block;
+        let mut body = AppendResponseProto { block, stat: None }.encode_to_vec();
+        wire::put_status_field(&mut body, 0x12, &status);
+        Reply::encoded(Bytes::from(body))
+    }
+}
+
+/// `append`
+pub(super) fn append(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: AppendRequestProto,
+) -> Result<Once<Appended>, RemoteException> {
     let src = request.src.as_str();
     limits::check_text(CLIENT_NAME, &request.client_name, limits::CLIENT_NAME_MAX_BYTES)?;
     no_safe_mode(ns, || format!("Cannot append to file{src}"))?;
@@ -148,9 +170,9 @@ fn append_file(ns: &mut Namesystem, ctx: &CallContext, request: AppendRequestPro
         let (outcome, after) = commit(ns, plan)?;
         match outcome {
             AppendOutcome::Opened { file, .. } => {
-                let response = append_response(ns, file, new_block)?;
+                let appended = appended(ns, file, new_block)?;
                 return Ok(Once {
-                    reply: answer(response, after),
+                    answer: Answer::new(appended, after),
                     keep: true,
                 });
             }
@@ -165,9 +187,8 @@ fn append_file(ns: &mut Namesystem, ctx: &CallContext, request: AppendRequestPro
     }
 }
 
-/// `LastBlockWithStatus` of a file that was just opened for append: with the partial block to write on, or, when the
-/// client asked for a new block, with the last one as it is and without locations.
-pub(super) fn append_response(ns: &Namesystem, file: InodeId, new_block: bool) -> Result<Bytes, RemoteException> {
+/// `LastBlockWithStatus` of a file that was just opened for append.
+pub(super) fn appended(ns: &Namesystem, file: InodeId, new_block: bool) -> Result<Appended, RemoteException> {
     let status = ns.namespace.status(file).ok_or_else(|| vanished(file))?;
     let pool = &ns.info.block_pool_id;
     let block = match ns.namespace.blocks_of(file).last() {
@@ -180,17 +201,15 @@ pub(super) fn append_response(ns: &Namesystem, file: InodeId, new_block: bool) -
         Some(last) if last.block.num_bytes == status.block_size => None,
         Some(last) => Some(ns.blockmanager.located_block(pool, last.block, last.offset, None)),
     };
-    let mut body = AppendResponseProto { block, stat: None }.encode_to_vec();
-    wire::put_status_field(&mut body, 0x12, &status);
-    Ok(Bytes::from(body))
+    Ok(Appended { file, block })
 }
 
 /// `truncate`
-pub(super) fn truncate(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    writing(ns, ctx, &body, OperationCategory::Write, truncate_file)
-}
-
-fn truncate_file(ns: &mut Namesystem, ctx: &CallContext, request: TruncateRequestProto) -> Outcome {
+pub(super) fn truncate(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: TruncateRequestProto,
+) -> Outcome<TruncateResponseProto> {
     let src = request.src.as_str();
     limits::check_text(CLIENT_NAME, &request.client_name, limits::CLIENT_NAME_MAX_BYTES)?;
     no_safe_mode(ns, || format!("Cannot truncate for {src}"))?;
@@ -213,14 +232,14 @@ fn truncate_file(ns: &mut Namesystem, ctx: &CallContext, request: TruncateReques
             .plan_truncate(&context, src, request.new_length, &request.client_name, &replicas)?;
         let (outcome, after) = commit(ns, plan)?;
         match outcome {
-            Truncated::Done => return Ok(answer(wire::boolean(true), after)),
+            Truncated::Done => return Ok(Answer::new(TruncateResponseProto { result: true }, after)),
             Truncated::RecoverBlock {
                 file,
                 block,
                 recovery_id,
             } => {
                 recover_block(ns, ctx, file, block.id, recovery_id);
-                return Ok(answer(wire::boolean(false), after));
+                return Ok(Answer::new(TruncateResponseProto { result: false }, after));
             }
             Truncated::LeaseRecovery(recovery) if !recovered => {
                 finish_lease_recovery(ns, ctx, &recovery, "TRUNCATE_FILE", src, &request.client_name)?;
@@ -234,73 +253,81 @@ fn truncate_file(ns: &mut Namesystem, ctx: &CallContext, request: TruncateReques
 }
 
 /// `rename`
-pub(super) fn rename(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    once(ns, ctx, &body, |ns, ctx, request: RenameRequestProto| {
-        check_path_length("rename", &request.dst)?;
-        no_safe_mode(ns, || format!("Cannot rename {}", request.src))?;
-        let machine = ClientMachine::default();
-        let plan = ns
-            .namespace
-            .plan_rename(&plan_context(ctx, &machine), &request.src, &request.dst)?;
-        let (renamed, after) = commit(ns, plan)?;
-        Ok(Once {
-            reply: answer(wire::boolean(renamed), after),
-            keep: renamed,
-        })
+pub(super) fn rename(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: RenameRequestProto,
+) -> Result<Once<RenameResponseProto>, RemoteException> {
+    check_path_length("rename", &request.dst)?;
+    no_safe_mode(ns, || format!("Cannot rename {}", request.src))?;
+    let machine = ClientMachine::default();
+    let plan = ns
+        .namespace
+        .plan_rename(&plan_context(ctx, &machine), &request.src, &request.dst)?;
+    let (renamed, after) = commit(ns, plan)?;
+    Ok(Once {
+        answer: Answer::new(RenameResponseProto { result: renamed }, after),
+        keep: renamed,
     })
 }
 
 /// `rename2`
-pub(super) fn rename2(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    once(ns, ctx, &body, |ns, ctx, request: Rename2RequestProto| {
-        check_path_length("rename", &request.dst)?;
-        no_safe_mode(ns, || format!("Cannot rename {}", request.src))?;
-        let machine = ClientMachine::default();
-        let options = RenameOptions {
-            overwrite: request.overwrite_dest,
-            to_trash: request.move_to_trash(),
-        };
-        let plan = ns
-            .namespace
-            .plan_rename2(&plan_context(ctx, &machine), &request.src, &request.dst, options)?;
-        commit_void_once(ns, plan)
-    })
+pub(super) fn rename2(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: Rename2RequestProto,
+) -> Result<Once<Rename2ResponseProto>, RemoteException> {
+    check_path_length("rename", &request.dst)?;
+    no_safe_mode(ns, || format!("Cannot rename {}", request.src))?;
+    let machine = ClientMachine::default();
+    let options = RenameOptions {
+        overwrite: request.overwrite_dest,
+        to_trash: request.move_to_trash(),
+    };
+    let plan = ns
+        .namespace
+        .plan_rename2(&plan_context(ctx, &machine), &request.src, &request.dst, options)?;
+    commit_void_once(ns, plan)
 }
 
 /// `concat`
-pub(super) fn concat(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    once(ns, ctx, &body, |ns, ctx, request: ConcatRequestProto| {
-        limits::check_count("The list of sources", request.srcs.len(), limits::CONCAT_SOURCES_MAX)?;
-        no_safe_mode(ns, || format!("Cannot concat {}", request.trg))?;
-        let machine = ClientMachine::default();
-        let plan = ns
-            .namespace
-            .plan_concat(&plan_context(ctx, &machine), &request.trg, &request.srcs)?;
-        commit_void_once(ns, plan)
-    })
+pub(super) fn concat(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: ConcatRequestProto,
+) -> Result<Once<ConcatResponseProto>, RemoteException> {
+    limits::check_count("The list of sources", request.srcs.len(), limits::CONCAT_SOURCES_MAX)?;
+    no_safe_mode(ns, || format!("Cannot concat {}", request.trg))?;
+    let machine = ClientMachine::default();
+    let plan = ns
+        .namespace
+        .plan_concat(&plan_context(ctx, &machine), &request.trg, &request.srcs)?;
+    commit_void_once(ns, plan)
 }
 
 /// `createSymlink`
-pub(super) fn create_symlink(ns: &mut Namesystem, ctx: &CallContext, body: Bytes) -> Reply {
-    once(ns, ctx, &body, |ns, ctx, request: CreateSymlinkRequestProto| {
-        if !path_length_ok(&request.link) {
-            return Err(super::io("Symlink path exceeds 8000 character limit"));
-        }
-        if !ns.namespace.config.symlinks_enabled {
-            return Err(RemoteException::new(
-                exceptions::UNSUPPORTED_OPERATION,
-                "Symlinks not supported",
-            ));
-        }
-        no_safe_mode(ns, || format!("Cannot create symlink {}", request.link))?;
-        let machine = ClientMachine::default();
-        let plan = ns.namespace.plan_create_symlink(
-            &plan_context(ctx, &machine),
-            &request.target,
-            &request.link,
-            mode(&request.dir_perm),
-            request.create_parent,
-        )?;
-        commit_void_once(ns, plan)
-    })
+pub(super) fn create_symlink(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    request: CreateSymlinkRequestProto,
+) -> Result<Once<CreateSymlinkResponseProto>, RemoteException> {
+    if !path_length_ok(&request.link) {
+        return Err(super::io("Symlink path exceeds 8000 character limit"));
+    }
+    if !ns.namespace.config.symlinks_enabled {
+        return Err(RemoteException::new(
+            exceptions::UNSUPPORTED_OPERATION,
+            "Symlinks not supported",
+        ));
+    }
+    no_safe_mode(ns, || format!("Cannot create symlink {}", request.link))?;
+    let machine = ClientMachine::default();
+    let plan = ns.namespace.plan_create_symlink(
+        &plan_context(ctx, &machine),
+        &request.target,
+        &request.link,
+        mode(&request.dir_perm),
+        request.create_parent,
+    )?;
+    commit_void_once(ns, plan)
 }

@@ -1,7 +1,7 @@
 //! What callers are refused, and in which words.
 
 use super::*;
-use crate::calls::category;
+use crate::calls::client::category;
 use hathi_formats::editlog::EditOp;
 use hathi_formats::exceptions::ExceptionClass;
 use hathi_formats::protocols::NAMENODE_PROTOCOL;
