@@ -8,6 +8,7 @@ pub mod reading;
 pub mod replies;
 pub mod role_changes;
 pub mod standby_calls;
+pub mod unreported_blocks;
 
 #[cfg(test)]
 mod tests;

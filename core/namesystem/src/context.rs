@@ -5,7 +5,7 @@ use crate::calls::{BlockReportWork, DeleteWork, WalkWork};
 use crate::passed_on::PassedOn;
 use bytes::Bytes;
 use hathi_formats::exceptions::RemoteException;
-use hathi_formats::ids::TxId;
+use hathi_formats::ids::{BlockId, TxId};
 use hathi_formats::proto::hdfs::LocatedBlockProto;
 use prost::Message;
 use smallvec::SmallVec;
@@ -78,7 +78,20 @@ pub enum Deferred {
     Delete(Box<DeleteWork>),
 }
 
-/// What a handler returns.
+/// What a call has to do with the reports of replicas. `complete` may wait for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reported {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The answer is "not yet", because too few replicas of this block are reported. The shell may serve the call again
+    /// after the next report of the block, and answer then.
+    Awaits(BlockId),
+    /// Replicas of these blocks were reported just now.
+    Blocks(Vec<BlockId>),
+}
+
+/// A reply on its way to the caller.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The encoded response message, or the exception that the caller gets.
@@ -87,6 +100,8 @@ pub struct Reply {
     pub after: Option<TxId>,
     /// When present, `result` is ignored. The shell does this work and answers by itself.
     pub deferred: Option<Deferred>,
+    /// What the call has to do with the reports of replicas.
+    pub reported: Reported,
 }
 
 impl Reply {
@@ -102,6 +117,7 @@ impl Reply {
             result: Ok(body),
             after: None,
             deferred: None,
+            reported: Reported::Nothing,
         }
     }
 
@@ -112,6 +128,7 @@ impl Reply {
             result: Err(error),
             after: None,
             deferred: None,
+            reported: Reported::Nothing,
         }
     }
 
@@ -129,6 +146,18 @@ impl Reply {
             result: Ok(Bytes::new()),
             after: None,
             deferred: Some(deferred),
+            reported: Reported::Nothing,
+        }
+    }
+}
+
+impl Verb {
+    /// Runs the handler, for callers that own the namesystem.
+    pub fn run(self, ns: &mut Namesystem, ctx: &CallContext, body: &Bytes) -> Reply {
+        match self {
+            Verb::Read(read) => read(ns, ctx, body.clone()),
+            Verb::Write(write) => write(ns, ctx, body.clone()),
+            Verb::ReadThenWrite(read, write) => read(ns, ctx, body).unwrap_or_else(|| write(ns, ctx, body.clone())),
         }
     }
 }

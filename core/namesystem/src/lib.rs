@@ -27,7 +27,7 @@ pub mod standby_health;
 pub mod tailer;
 mod upgrade;
 
-pub use context::{CallContext, Deferred, Reply, Verb};
+pub use context::{CallContext, Deferred, Reply, Reported, Verb};
 pub use life::{Generation, Life};
 pub use namesystem::{Config, Namesystem};
 pub use positions::BeyondSent;

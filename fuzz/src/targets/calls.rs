@@ -375,11 +375,7 @@ fn context(who: u8, number: i32) -> CallContext {
 
 /// Runs a call as the shell does.
 fn make(ns: &mut Namesystem, ctx: &CallContext, method: Method, verb: Verb, body: &Bytes) {
-    let reply = match verb {
-        Verb::Read(read) => read(ns, ctx, body.clone()),
-        Verb::Write(write) => write(ns, ctx, body.clone()),
-        Verb::ReadThenWrite(read, write) => read(ns, ctx, body).unwrap_or_else(|| write(ns, ctx, body.clone())),
-    };
+    let reply = verb.run(ns, ctx, body);
     if let Method::Client(method) = method {
         let _ = audit(ns, ctx, method, body, &reply);
     }

@@ -7,14 +7,12 @@ use crate::origin::connection_number;
 use crate::standby_calls::StandbyCall;
 use crate::state::{NameNode, not_active, not_known_yet};
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::proto::hdfs::CompleteResponseProto;
 use hathi_nameserver::replies::Made;
 use hathi_namesystem::calls::{AuditRecord, DeleteWork, WalkWork};
 use hathi_namesystem::passed_on::PassedOn;
-use hathi_namesystem::{Deferred, Namesystem, Reply, Role, Standing, Verb, calls};
-use hathi_net::ipc::protocols::{ClientMethod, DatanodeMethod, SupervisorMethod};
+use hathi_namesystem::{Deferred, Namesystem, Reply, Reported, Role, Standing, Verb, calls};
+use hathi_net::ipc::protocols::SupervisorMethod;
 use hathi_net::ipc::{Method, Protocol, Responder, RpcCall, RpcHandler, protocols};
-use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -249,12 +247,13 @@ impl Handler {
                 Err(call) => call.send_away(),
             };
         }
-        if is_not_yet(&call, &reply) {
+        if let Reported::Awaits(block) = reply.reported {
             let until_ms = match manner {
                 Manner::Again(until_ms) => Some(until_ms),
                 Manner::Direct | Manner::Kept(_) => None,
             };
-            return nn.unreported.keep(call, responder, until_ms, nn.clock.ms());
+            let now_ms = nn.clock.ms();
+            return nn.unreported.keep((call, responder), block, until_ms, now_ms);
         }
         let made = Made {
             standing,
@@ -266,9 +265,10 @@ impl Handler {
         if write {
             nn.log_wake.notify_one();
         }
-        if call.method == Method::Datanode(DatanodeMethod::BlockReceivedAndDeleted) {
-            for closing in nn.unreported.take_reported(&call.body) {
-                self.serve_until(closing.call, closing.responder, Manner::Again(closing.until_ms));
+        if let Reported::Blocks(blocks) = reply.reported {
+            for waiting in nn.unreported.reported(&blocks) {
+                let (call, responder) = waiting.call;
+                self.serve_until(call, responder, Manner::Again(waiting.until_ms));
             }
         }
     }
@@ -438,13 +438,6 @@ pub async fn serve_held(handler: Arc<Handler>, mut held: mpsc::UnboundedReceiver
 
 fn is_from_client(call: &RpcCall) -> bool {
     matches!(call.method, Method::Client(_))
-}
-
-/// Whether this is the answer "not yet" to a `complete` whose last block no DataNode has reported.
-fn is_not_yet(call: &RpcCall, reply: &Reply) -> bool {
-    let done = |message| CompleteResponseProto::decode(message).is_ok_and(|response| response.result);
-    call.method == Method::Client(ClientMethod::Complete)
-        && reply.result.as_ref().is_ok_and(|message| !done(message.clone()))
 }
 
 #[cfg(test)]

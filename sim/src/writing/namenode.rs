@@ -12,7 +12,7 @@ use hathi_namesystem::calls;
 use hathi_namesystem::edit_log::LogItem;
 use hathi_namesystem::loader::{Parts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
-use hathi_namesystem::{CallContext, Config, Deferred, Life, Namesystem, Role, Verb, monitor};
+use hathi_namesystem::{CallContext, Config, Deferred, Life, Namesystem, Role, monitor};
 use prost::Message;
 
 /// Limits are short, so that runs get to see them.
@@ -221,11 +221,7 @@ impl World {
         let verb = calls::lookup(protocol, method).expect("a method of the protocol");
         let body = Bytes::from(request.encode_to_vec());
         let ns = &mut self.namenodes[at].ns;
-        let reply = match verb {
-            Verb::Read(read) => read(ns, context, body),
-            Verb::Write(write) => write(ns, context, body),
-            Verb::ReadThenWrite(read, write) => read(ns, context, &body).unwrap_or_else(|| write(ns, context, body)),
-        };
+        let reply = verb.run(ns, context, &body);
         self.ship(at);
         match reply.deferred {
             Some(Deferred::TellCorrupt(_)) | None => reply.result,

@@ -1,12 +1,12 @@
 //! Blocks of files that are being written, and the leases of their writers.
 
-use super::border::{Answer, Once, OrDeferred, Outcome};
+use super::border::{Answer, Once, OrDeferred, Outcome, Response};
 use super::{
     ClientMachine, block_of, block_text, commit, commit_void, commit_void_once, datanode, io, local_block,
     no_safe_mode, plan_context, policies,
 };
 use crate::Namesystem;
-use crate::context::{CallContext, Deferred};
+use crate::context::{CallContext, Deferred, Reply, Reported};
 use hathi_blockmanager::{BlockState, DatanodeIndex, Now, PlacementRequest, StorageIndex, TruncateRecovery};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId, TxId};
@@ -295,12 +295,31 @@ pub(super) fn abandon_block(
     commit_void(ns, plan)
 }
 
+/// Result of `complete`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// The file is closed.
+    Done,
+    /// A block has too few reported replicas. It is named if it is the last block, which the client has just finished.
+    NotYet(Option<BlockId>),
+}
+
+impl Response for Completion {
+    fn reply(self, _: &Namesystem) -> Reply {
+        let result = self == Completion::Done;
+        let reported = match self {
+            Completion::NotYet(Some(block)) => Reported::Awaits(block),
+            Completion::NotYet(None) | Completion::Done => Reported::Nothing,
+        };
+        Reply {
+            reported,
+            ..Reply::message(&CompleteResponseProto { result })
+        }
+    }
+}
+
 /// `complete`
-pub(super) fn complete(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    request: CompleteRequestProto,
-) -> Outcome<CompleteResponseProto> {
+pub(super) fn complete(ns: &mut Namesystem, ctx: &CallContext, request: CompleteRequestProto) -> Outcome<Completion> {
     let src = request.src.as_str();
     no_safe_mode(ns, || format!("Cannot complete file {src}"))?;
     let last = request.last.as_ref().map(|block| block_of(ns, block)).transpose()?;
@@ -314,7 +333,7 @@ pub(super) fn complete(
     }
     if !plan.reply.done {
         // "Not yet" shows nothing that could be taken back.
-        return Ok(Answer::new(CompleteResponseProto { result: false }, None));
+        return Ok(Answer::new(Completion::NotYet(last.map(|last| last.id)), None));
     }
     let (completed, after) = commit(ns, plan)?;
     debug_assert!(
@@ -323,7 +342,8 @@ pub(super) fn complete(
             .is_none_or(|last| !ns.namespace.is_block_under_construction(last.id)),
         "a file that was completed ends with a block that is not written any more"
     );
-    Ok(Answer::new(CompleteResponseProto { result: completed.done }, after))
+    debug_assert!(completed.done, "only a file that can be closed gets this far");
+    Ok(Answer::new(Completion::Done, after))
 }
 
 fn plan_complete(

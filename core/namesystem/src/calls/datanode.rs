@@ -8,9 +8,9 @@
 //! - so the transaction id in the claim is one that the next active will exceed, as DataNodes demand.
 
 use super::block_report::BlockReportWork;
-use super::border::{self, Answer, OrDeferred, Outcome};
+use super::border::{self, Answer, OrDeferred, Outcome, Response};
 use super::{commit_void, io, wire};
-use crate::context::{CallContext, Deferred, Verb};
+use crate::context::{CallContext, Deferred, Reply, Reported, Verb};
 use crate::namenode_protocol::SOFTWARE_VERSION;
 use crate::{HaState, Namesystem, OperationCategory, Role, namenode_protocol};
 use bytes::Bytes;
@@ -426,12 +426,28 @@ fn cache_report(
     Ok(Answer::new(CacheReportResponseProto { cmd: None }, None))
 }
 
+/// Result of `blockReceivedAndDeleted`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The blocks of which a replica is finished.
+    pub blocks: Vec<BlockId>,
+}
+
+impl Response for Received {
+    fn reply(self, _: &Namesystem) -> Reply {
+        Reply {
+            reported: Reported::Blocks(self.blocks),
+            ..Reply::message(&BlockReceivedAndDeletedResponseProto {})
+        }
+    }
+}
+
 /// `blockReceivedAndDeleted`
 fn block_received_and_deleted(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: BlockReceivedAndDeletedRequestProto,
-) -> Outcome<BlockReceivedAndDeletedResponseProto> {
+) -> Outcome<Received> {
     verify(ns, &request.registration)?;
     check_storages(request.blocks.len())?;
     check_pool(ns, &request.block_pool_id)?;
@@ -442,6 +458,7 @@ fn block_received_and_deleted(
             node_text(&request.registration)
         )));
     };
+    let mut blocks = Vec::new();
     for notices in request.blocks {
         let storage = notices.storage.unwrap_or_else(|| DatanodeStorageProto {
             storage_uuid: notices.storage_uuid.clone(),
@@ -459,6 +476,9 @@ fn block_received_and_deleted(
                 num_bytes: notice.block.num_bytes(),
                 generation_stamp: GenerationStamp(notice.block.gen_stamp),
             };
+            if kind == IncrementalNotice::Received {
+                blocks.push(block.id);
+            }
             ns.blockmanager.incremental_report(
                 datanode,
                 &storage,
@@ -469,7 +489,7 @@ fn block_received_and_deleted(
             );
         }
     }
-    Ok(Answer::new(BlockReceivedAndDeletedResponseProto {}, None))
+    Ok(Answer::new(Received { blocks }, None))
 }
 
 /// `errorReport`

@@ -47,12 +47,14 @@ use crate::Namesystem;
 use crate::context::{CallContext, Verb};
 use crate::retry_cache::CallKey;
 use arrayvec::ArrayString;
+use bytes::Bytes;
 use hathi_formats::editlog::RpcIds;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, TxId};
 use hathi_formats::proto::hdfs::ExtendedBlockProto;
 use hathi_formats::protocols::Method;
 use hathi_namespace::{Caller, Ctx, InodesInPath, Plan};
+use prost::Message;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -67,6 +69,22 @@ pub fn verb(method: Method) -> Option<Verb> {
         Method::Namenode(method) => Some(crate::namenode_protocol::verb(method)),
         _ => None,
     }
+}
+
+/// Serves a call with values: for tests and tools that own a namesystem. Work that takes a shell is not done.
+///
+/// # Panics
+/// Panics when no handler has the method, or when its response is another message.
+pub fn serve<M: Message + Default>(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    method: impl Into<Method>,
+    request: &impl Message,
+) -> Result<M, RemoteException> {
+    let verb = verb(method.into()).expect("a handler has this method");
+    let body = Bytes::from(request.encode_to_vec());
+    let response = verb.run(ns, ctx, &body).result?;
+    Ok(M::decode(response).expect("the method's response"))
 }
 
 /// [`verb`] for names (`declaringClassProtocolName`, method name).

@@ -12,6 +12,7 @@ use hathi_formats::proto::hdfs::{
 };
 use hathi_namesystem::CallContext;
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, RpcServer, ServerOptions};
+use prost::Message;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;

@@ -16,16 +16,6 @@ fn fails_half_applied() -> EditOp {
     }
 }
 
-fn run(ns: &mut Namesystem, verb: Verb) -> Reply {
-    match verb {
-        Verb::Read(read) => read(ns, &hdfs(), Bytes::new()),
-        Verb::Write(write) => write(ns, &hdfs(), Bytes::new()),
-        Verb::ReadThenWrite(read, write) => {
-            read(ns, &hdfs(), &Bytes::new()).unwrap_or_else(|| write(ns, &hdfs(), Bytes::new()))
-        }
-    }
-}
-
 fn refuses_every_call(ns: &mut Namesystem) {
     let clients = ClientMethod::ALL.iter().map(|method| Method::Client(*method));
     let datanodes = DatanodeMethod::ALL.iter().map(|method| Method::Datanode(*method));
@@ -43,7 +33,7 @@ fn refuses_every_call(ns: &mut Namesystem) {
         .chain(lifeline)
         .chain(namenodes.map(Method::from));
     for (name, verb) in served.map(|method| (method.name(), verb(method).unwrap())) {
-        let reply = run(ns, verb);
+        let reply = verb.run(ns, &hdfs(), &Bytes::new());
         let refused = reply.result.expect_err(name);
         assert!(refused.is(exceptions::STANDBY), "{name}: {refused:?}");
         assert!(reply.deferred.is_none(), "{name}");

@@ -24,11 +24,7 @@ pub(super) fn raw_dn(ns: &mut Namesystem, ctx: &CallContext, method: &str, reque
         &DATANODE_PROTOCOL
     };
     let verb = lookup(protocol.name, method).unwrap_or_else(|| panic!("no {method}"));
-    match verb {
-        Verb::Read(read) => read(ns, ctx, body(request)),
-        Verb::Write(write) => write(ns, ctx, body(request)),
-        Verb::ReadThenWrite(..) => panic!("{method} reads first"),
-    }
+    verb.run(ns, ctx, &body(request))
 }
 
 pub(super) fn dn<M: Message + Default>(
@@ -152,6 +148,32 @@ fn one_block(ns: &mut Namesystem) -> ExtendedBlockProto {
     let done: CompleteResponseProto = call(ns, &hdfs(), "complete", &complete("/f", Some(block.clone()))).unwrap();
     assert!(done.result);
     block
+}
+
+#[test]
+fn a_report_names_the_blocks_that_a_complete_may_wait_for() {
+    let mut ns = active();
+    register(&mut ns, 0);
+    let block = one_block(&mut ns);
+    let told = BlockProto {
+        block_id: block.block_id,
+        gen_stamp: block.generation_stamp,
+        num_bytes: Some(100),
+    };
+    for (status, reported) in [
+        (BlockStatus::Receiving, vec![]),
+        (BlockStatus::Received, vec![BlockId(block.block_id as i64)]),
+        (BlockStatus::Deleted, vec![]),
+    ] {
+        let told = notices(0, told, status);
+        let reply = raw_dn(&mut ns, &from(0), "blockReceivedAndDeleted", &told);
+        assert_eq!(reply.reported, Reported::Blocks(reported), "{status:?}");
+    }
+    // A report that was refused has changed nothing.
+    let told = notices(7, told, BlockStatus::Received);
+    let reply = raw_dn(&mut ns, &from(7), "blockReceivedAndDeleted", &told);
+    assert!(reply.result.is_err());
+    assert_eq!(reply.reported, Reported::Nothing);
 }
 
 #[test]

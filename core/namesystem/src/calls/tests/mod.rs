@@ -18,7 +18,7 @@ mod upgrade;
 mod writers;
 
 use super::{audit, lookup};
-use crate::context::{CallContext, Deferred, Reply, Verb};
+use crate::context::{CallContext, Deferred, Reply, Reported};
 use crate::edit_log::LogItem;
 use crate::loader::{Parts, assemble};
 use crate::namesystem::Config;
@@ -111,14 +111,7 @@ fn numbered(call_id: i32) -> CallContext {
 }
 
 fn raw(ns: &mut Namesystem, ctx: &CallContext, method: &str, body: Bytes) -> Reply {
-    match lookup(CLIENT_PROTOCOL.name, method).unwrap() {
-        Verb::Read(read) => read(ns, ctx, body),
-        Verb::Write(write) => write(ns, ctx, body),
-        Verb::ReadThenWrite(read, write) => match read(ns, ctx, &body) {
-            Some(reply) => reply,
-            None => write(ns, ctx, body),
-        },
-    }
+    lookup(CLIENT_PROTOCOL.name, method).unwrap().run(ns, ctx, &body)
 }
 
 fn reply(ns: &mut Namesystem, ctx: &CallContext, method: &str, request: &impl Message) -> Reply {

@@ -2,11 +2,11 @@
 
 use super::datanode::{dn, heartbeat, registration, report};
 use super::*;
-use crate::calls::verb;
+use crate::calls::serve;
 use hathi_formats::editlog::EditOp;
 use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
 use hathi_formats::proto::datanode::*;
-use hathi_formats::proto::namenode::IsRollingUpgradeResponseProto;
+use hathi_formats::proto::namenode::{IsRollingUpgradeRequestProto, IsRollingUpgradeResponseProto};
 use hathi_formats::protocols::NamenodeMethod;
 
 fn registered() -> Namesystem {
@@ -84,13 +84,8 @@ fn an_upgrade_under_way_is_told_to_who_asks() {
     };
     let refused = call::<RollingUpgradeResponseProto>(&mut ns, &hdfs(), "rollingUpgrade", &start).unwrap_err();
     assert!(refused.is(exceptions::UNSUPPORTED_OPERATION), "{refused}");
-    let Verb::Read(ask) = verb(NamenodeMethod::IsRollingUpgrade.into()).unwrap() else {
-        panic!("it reads");
-    };
-    let answer = ask(&ns, &hdfs(), Bytes::new()).result.unwrap();
-    assert!(
-        IsRollingUpgradeResponseProto::decode(answer)
-            .unwrap()
-            .is_rolling_upgrade
-    );
+    let request = IsRollingUpgradeRequestProto {};
+    let answer: IsRollingUpgradeResponseProto =
+        serve(&mut ns, &hdfs(), NamenodeMethod::IsRollingUpgrade, &request).unwrap();
+    assert!(answer.is_rolling_upgrade);
 }

@@ -27,8 +27,13 @@ fn blocks_are_written_completed_and_located() {
     assert_eq!(ns.edit_log.applied(), applied);
 
     let last = Some(of_length(&second.b, 1000));
-    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
-    assert!(!done.result, "no DataNode has reported the last block");
+    let not_yet = reply(&mut ns, &hdfs(), "complete", &complete("/f", last.clone()));
+    assert_eq!(
+        not_yet.reported,
+        Reported::Awaits(BlockId(second.b.block_id as i64)),
+        "no DataNode has reported the last block"
+    );
+    assert!(!CompleteResponseProto::decode(not_yet.result.unwrap()).unwrap().result);
     received(&mut ns, &second, 1000);
     let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
     assert!(done.result);
