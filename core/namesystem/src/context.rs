@@ -45,6 +45,19 @@ impl CallContext {
         }
         Err(RemoteException::not_superuser(&self.user))
     }
+
+    /// [`CallContext::check_superuser`] for an operation of `ClientProtocol` (`FSNamesystem.checkSuperuserPrivilege`). When
+    /// permissions are off, everybody may do everything.
+    pub fn check_superuser_for(&self, ns: &Namesystem, operation: &str) -> Result<(), RemoteException> {
+        if !ns.config.permissions_enabled {
+            return Ok(());
+        }
+        self.check_superuser().map_err(|mut refused| {
+            refused.message.push_str(" for operation ");
+            refused.message.push_str(operation);
+            refused
+        })
+    }
 }
 
 /// Work that takes threads, disks or peers. The shell does it before the caller is answered.

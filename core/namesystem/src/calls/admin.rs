@@ -1,8 +1,8 @@
 //! Calls of administrators and monitors, and calls about the NameNode rather than the tree.
 
 use super::border::{Answer, OrDeferred, Outcome};
+use super::io;
 use super::walks::{CorruptFilesWalk, OpenFiles, Walk, WalkWork, Walked};
-use super::{io, superuser};
 use crate::context::{CallContext, Deferred};
 use crate::{Namesystem, OperationCategory};
 use hathi_blockmanager::Now;
@@ -33,7 +33,7 @@ const BANDWIDTH_MAX: i64 = 1 << 40;
 const DEFAULT_POLICY: u32 = 7;
 
 /// `getServerDefaults`
-pub(super) fn get_server_defaults(
+pub fn get_server_defaults(
     ns: &Namesystem,
     _: &CallContext,
     _: GetServerDefaultsRequestProto,
@@ -56,11 +56,7 @@ pub(super) fn get_server_defaults(
 }
 
 /// `getFsStats`
-pub(super) fn get_fs_stats(
-    ns: &Namesystem,
-    _: &CallContext,
-    _: GetFsStatusRequestProto,
-) -> Outcome<GetFsStatsResponseProto> {
+pub fn get_fs_stats(ns: &Namesystem, _: &CallContext, _: GetFsStatusRequestProto) -> Outcome<GetFsStatsResponseProto> {
     let counts = ns.blockmanager.counts();
     Ok(Answer::new(
         GetFsStatsResponseProto {
@@ -79,7 +75,7 @@ pub(super) fn get_fs_stats(
 }
 
 /// `getFsReplicatedBlockStats`
-pub(super) fn get_fs_replicated_block_stats(
+pub fn get_fs_replicated_block_stats(
     ns: &Namesystem,
     _: &CallContext,
     _: GetFsReplicatedBlockStatsRequestProto,
@@ -101,7 +97,7 @@ pub(super) fn get_fs_replicated_block_stats(
 }
 
 /// `getFsECBlockGroupStats`: there are no block groups.
-pub(super) fn get_fs_ec_block_group_stats(
+pub fn get_fs_ec_block_group_stats(
     _: &Namesystem,
     _: &CallContext,
     _: GetFsEcBlockGroupStatsRequestProto,
@@ -121,23 +117,23 @@ fn report_type(number: i32) -> DatanodeReportTypeProto {
 }
 
 /// `getDatanodeReport`
-pub(super) fn get_datanode_report(
+pub fn get_datanode_report(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetDatanodeReportRequestProto,
 ) -> Outcome<GetDatanodeReportResponseProto> {
-    superuser(ns, ctx, "datanodeReport")?;
+    ctx.check_superuser_for(ns, "datanodeReport")?;
     let di = ns.blockmanager.datanode_report(report_type(request.r#type));
     Ok(Answer::new(GetDatanodeReportResponseProto { di }, None))
 }
 
 /// `getDatanodeStorageReport`
-pub(super) fn get_datanode_storage_report(
+pub fn get_datanode_storage_report(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetDatanodeStorageReportRequestProto,
 ) -> Outcome<GetDatanodeStorageReportResponseProto> {
-    superuser(ns, ctx, "getDatanodeStorageReport")?;
+    ctx.check_superuser_for(ns, "getDatanodeStorageReport")?;
     let datanode_storage_reports = ns.blockmanager.datanode_storage_report(report_type(request.r#type));
     Ok(Answer::new(
         GetDatanodeStorageReportResponseProto {
@@ -148,17 +144,17 @@ pub(super) fn get_datanode_storage_report(
 }
 
 /// `getSlowDatanodeReport`: peers' latencies are not collected, so none is known to be slow.
-pub(super) fn get_slow_datanode_report(
+pub fn get_slow_datanode_report(
     ns: &Namesystem,
     ctx: &CallContext,
     _: GetSlowDatanodeReportRequestProto,
 ) -> Outcome<GetSlowDatanodeReportResponseProto> {
-    superuser(ns, ctx, "slowDataNodesReport")?;
+    ctx.check_superuser_for(ns, "slowDataNodesReport")?;
     Ok(Answer::new(GetSlowDatanodeReportResponseProto::default(), None))
 }
 
 /// `setSafeMode`
-pub(super) fn set_safe_mode(
+pub fn set_safe_mode(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: SetSafeModeRequestProto,
@@ -180,17 +176,17 @@ pub(super) fn set_safe_mode(
     match action {
         SafeModeActionProto::SafemodeGet => {}
         SafeModeActionProto::SafemodeEnter => {
-            superuser(ns, ctx, "safemode_enter")?;
+            ctx.check_superuser_for(ns, "safemode_enter")?;
             ns.blockmanager.enter_safe_mode();
         }
         SafeModeActionProto::SafemodeLeave => {
-            superuser(ns, ctx, "safemode_leave")?;
+            ctx.check_superuser_for(ns, "safemode_leave")?;
             // The NameNode stays in safe mode when reports name blocks with stamps of the future. The answer
             // tells.
             ns.blockmanager.leave_safe_mode(false, now);
         }
         SafeModeActionProto::SafemodeForceExit => {
-            superuser(ns, ctx, "safemode_force_exit")?;
+            ctx.check_superuser_for(ns, "safemode_force_exit")?;
             ns.blockmanager.leave_safe_mode(true, now);
         }
     }
@@ -203,12 +199,12 @@ pub(super) fn set_safe_mode(
 }
 
 /// `saveNamespace`
-pub(super) fn save_namespace(
+pub fn save_namespace(
     ns: &Namesystem,
     ctx: &CallContext,
     request: SaveNamespaceRequestProto,
 ) -> Outcome<OrDeferred<SaveNamespaceResponseProto>> {
-    superuser(ns, ctx, "saveNamespace")?;
+    ctx.check_superuser_for(ns, "saveNamespace")?;
     if !ns.blockmanager.in_safe_mode() {
         return Err(io("Safe mode should be turned ON in order to create namespace image."));
     }
@@ -219,12 +215,8 @@ pub(super) fn save_namespace(
 }
 
 /// `rollEdits`
-pub(super) fn roll_edits(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    _: RollEditsRequestProto,
-) -> Outcome<RollEditsResponseProto> {
-    superuser(ns, ctx, "rollEditLog")?;
+pub fn roll_edits(ns: &mut Namesystem, ctx: &CallContext, _: RollEditsRequestProto) -> Outcome<RollEditsResponseProto> {
+    ctx.check_superuser_for(ns, "rollEditLog")?;
     ns.check_operation(OperationCategory::Journal)?;
     ns.check_not_in_safe_mode("Log not rolled")?;
     let first = ns
@@ -240,37 +232,37 @@ pub(super) fn roll_edits(
 }
 
 /// `refreshNodes`
-pub(super) fn refresh_nodes(
+pub fn refresh_nodes(
     ns: &Namesystem,
     ctx: &CallContext,
     _: RefreshNodesRequestProto,
 ) -> Outcome<OrDeferred<RefreshNodesResponseProto>> {
-    superuser(ns, ctx, "refreshNodes")?;
+    ctx.check_superuser_for(ns, "refreshNodes")?;
     Ok(Answer::deferred(Deferred::RefreshNodes))
 }
 
 /// `restoreFailedStorage`
-pub(super) fn restore_failed_storage(
+pub fn restore_failed_storage(
     ns: &Namesystem,
     ctx: &CallContext,
     request: RestoreFailedStorageRequestProto,
 ) -> Outcome<OrDeferred<RestoreFailedStorageResponseProto>> {
-    superuser(ns, ctx, "restoreFailedStorage")?;
+    ctx.check_superuser_for(ns, "restoreFailedStorage")?;
     Ok(Answer::deferred(Deferred::RestoreFailedStorage(request.arg)))
 }
 
 /// `finalizeUpgrade`
-pub(super) fn finalize_upgrade(
+pub fn finalize_upgrade(
     ns: &Namesystem,
     ctx: &CallContext,
     _: FinalizeUpgradeRequestProto,
 ) -> Outcome<OrDeferred<FinalizeUpgradeResponseProto>> {
-    superuser(ns, ctx, "finalizeUpgrade")?;
+    ctx.check_superuser_for(ns, "finalizeUpgrade")?;
     Ok(Answer::deferred(Deferred::FinalizeUpgrade))
 }
 
 /// `upgradeStatus`: whether no upgrade is under way.
-pub(super) fn upgrade_status(
+pub fn upgrade_status(
     ns: &Namesystem,
     _: &CallContext,
     _: UpgradeStatusRequestProto,
@@ -284,7 +276,7 @@ pub(super) fn upgrade_status(
 }
 
 /// `rollingUpgrade`: a rolling upgrade that a Java NameNode began can be queried and finalized. None can be begun.
-pub(super) fn rolling_upgrade(
+pub fn rolling_upgrade(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: RollingUpgradeRequestProto,
@@ -294,7 +286,7 @@ pub(super) fn rolling_upgrade(
         RollingUpgradeActionProto::Start => ("startRollingUpgrade", OperationCategory::Write),
         RollingUpgradeActionProto::Finalize => ("finalizeRollingUpgrade", OperationCategory::Write),
     };
-    superuser(ns, ctx, operation)?;
+    ctx.check_superuser_for(ns, operation)?;
     ns.check_operation(category)?;
     let mut rolling_upgrade_info = ns.rolling_upgrade_info();
     let mut after = ns.shown_everything();
@@ -316,34 +308,34 @@ pub(super) fn rolling_upgrade(
 }
 
 /// `metaSave`
-pub(super) fn meta_save(
+pub fn meta_save(
     ns: &Namesystem,
     ctx: &CallContext,
     request: MetaSaveRequestProto,
 ) -> Outcome<OrDeferred<MetaSaveResponseProto>> {
-    superuser(ns, ctx, "metaSave")?;
+    ctx.check_superuser_for(ns, "metaSave")?;
     Ok(Answer::deferred(Deferred::MetaSave(request.filename)))
 }
 
 /// `listCorruptFileBlocks`. The cookie is the id of the last block looked at.
-pub(super) fn list_corrupt_file_blocks(
+pub fn list_corrupt_file_blocks(
     ns: &Namesystem,
     ctx: &CallContext,
     request: ListCorruptFileBlocksRequestProto,
 ) -> Outcome<OrDeferred<Walked>> {
-    superuser(ns, ctx, "listCorruptFileBlocks")?;
+    ctx.check_superuser_for(ns, "listCorruptFileBlocks")?;
     let after: i64 = request.cookie().parse().unwrap_or(0);
     let page = CorruptFilesWalk::new(&request.path, after);
     WalkWork::start(ns, Walk::CorruptFiles(page))
 }
 
 /// `listOpenFiles`
-pub(super) fn list_open_files(
+pub fn list_open_files(
     ns: &Namesystem,
     ctx: &CallContext,
     request: ListOpenFilesRequestProto,
 ) -> Outcome<OrDeferred<Walked>> {
-    superuser(ns, ctx, "listOpenFiles")?;
+    ctx.check_superuser_for(ns, "listOpenFiles")?;
     ns.check_operation(OperationCategory::Read)?;
     let path = request.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
     if !path.starts_with('/') {
@@ -375,12 +367,12 @@ pub(super) fn list_open_files(
 }
 
 /// `getCurrentEditLogTxid`
-pub(super) fn get_current_edit_log_txid(
+pub fn get_current_edit_log_txid(
     ns: &Namesystem,
     ctx: &CallContext,
     _: GetCurrentEditLogTxidRequestProto,
 ) -> Outcome<GetCurrentEditLogTxidResponseProto> {
-    superuser(ns, ctx, "getCurrentEditLogTxid")?;
+    ctx.check_superuser_for(ns, "getCurrentEditLogTxid")?;
     let txid = if ns.edit_log.is_open_for_write() {
         ns.edit_log.applied().0 as i64
     } else {
@@ -393,12 +385,12 @@ pub(super) fn get_current_edit_log_txid(
 }
 
 /// `msync`: only the active answers, and its state id says the rest.
-pub(super) fn msync(_: &Namesystem, _: &CallContext, _: MsyncRequestProto) -> Outcome<MsyncResponseProto> {
+pub fn msync(_: &Namesystem, _: &CallContext, _: MsyncRequestProto) -> Outcome<MsyncResponseProto> {
     Ok(Answer::new(MsyncResponseProto {}, None))
 }
 
 /// `getHAServiceState`
-pub(super) fn get_ha_service_state(
+pub fn get_ha_service_state(
     ns: &Namesystem,
     _: &CallContext,
     _: HaServiceStateRequestProto,
@@ -413,7 +405,7 @@ pub(super) fn get_ha_service_state(
 
 /// `setBalancerBandwidth`: every DataNode is told with its next heartbeat. The next active does not know of it, as in
 /// Hadoop.
-pub(super) fn set_balancer_bandwidth(
+pub fn set_balancer_bandwidth(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: SetBalancerBandwidthRequestProto,
@@ -424,7 +416,7 @@ pub(super) fn set_balancer_bandwidth(
             format!("Bandwidth should not exceed maximum limit {BANDWIDTH_MAX} bytes per second"),
         ));
     }
-    superuser(ns, ctx, "setBalancerBandwidth")?;
+    ctx.check_superuser_for(ns, "setBalancerBandwidth")?;
     let Ok(bandwidth) = u64::try_from(request.bandwidth) else {
         return Err(RemoteException::new(
             exceptions::ILLEGAL_ARGUMENT,

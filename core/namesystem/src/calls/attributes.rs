@@ -36,7 +36,7 @@ fn change<R: Default>(
 }
 
 /// `setPermission`
-pub(super) fn set_permission(
+pub fn set_permission(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: SetPermissionRequestProto,
@@ -49,7 +49,7 @@ pub(super) fn set_permission(
 }
 
 /// `setOwner`
-pub(super) fn set_owner(
+pub fn set_owner(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: SetOwnerRequestProto,
@@ -68,7 +68,7 @@ pub(super) fn set_owner(
 }
 
 /// `setTimes`
-pub(super) fn set_times(
+pub fn set_times(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: SetTimesRequestProto,
@@ -80,7 +80,7 @@ pub(super) fn set_times(
 }
 
 /// `setReplication`
-pub(super) fn set_replication(
+pub fn set_replication(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: SetReplicationRequestProto,
@@ -96,13 +96,13 @@ pub(super) fn set_replication(
 }
 
 /// `setQuota`
-pub(super) fn set_quota(
+pub fn set_quota(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: SetQuotaRequestProto,
 ) -> Outcome<SetQuotaResponseProto> {
     if !ns.namespace.config.owner_set_quota {
-        super::superuser(ns, ctx, "setQuota")?;
+        ctx.check_superuser_for(ns, "setQuota")?;
     }
     no_safe_mode(ns, || format!("Cannot set quota on {}", request.path))?;
     let (names, space) = (request.namespace_quota as i64, request.storagespace_quota as i64);
@@ -112,7 +112,7 @@ pub(super) fn set_quota(
 }
 
 /// `modifyAclEntries`
-pub(super) fn modify_acl_entries(
+pub fn modify_acl_entries(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: ModifyAclEntriesRequestProto,
@@ -125,7 +125,7 @@ pub(super) fn modify_acl_entries(
 }
 
 /// `removeAclEntries`
-pub(super) fn remove_acl_entries(
+pub fn remove_acl_entries(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: RemoveAclEntriesRequestProto,
@@ -138,7 +138,7 @@ pub(super) fn remove_acl_entries(
 }
 
 /// `removeDefaultAcl`
-pub(super) fn remove_default_acl(
+pub fn remove_default_acl(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: RemoveDefaultAclRequestProto,
@@ -150,7 +150,7 @@ pub(super) fn remove_default_acl(
 }
 
 /// `removeAcl`
-pub(super) fn remove_acl(
+pub fn remove_acl(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: RemoveAclRequestProto,
@@ -160,11 +160,7 @@ pub(super) fn remove_acl(
 }
 
 /// `setAcl`
-pub(super) fn set_acl(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    request: SetAclRequestProto,
-) -> Outcome<SetAclResponseProto> {
+pub fn set_acl(ns: &mut Namesystem, ctx: &CallContext, request: SetAclRequestProto) -> Outcome<SetAclResponseProto> {
     no_safe_mode(ns, || format!("Cannot set ACL on {}", request.src))?;
     let spec = acl_spec(&request.acl_spec)?;
     change(ns, ctx, |namespace, ctx| {
@@ -197,7 +193,7 @@ fn acl_entry(entry: &AclEntryProto) -> Result<AclEntry, RemoteException> {
 }
 
 /// `getAclStatus`
-pub(super) fn get_acl_status(
+pub fn get_acl_status(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetAclStatusRequestProto,
@@ -226,7 +222,7 @@ pub(super) fn get_acl_status(
 }
 
 /// `setXAttr`
-pub(super) fn set_xattr(
+pub fn set_xattr(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: SetXAttrRequestProto,
@@ -241,7 +237,7 @@ pub(super) fn set_xattr(
 }
 
 /// `removeXAttr`
-pub(super) fn remove_xattr(
+pub fn remove_xattr(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: RemoveXAttrRequestProto,
@@ -290,7 +286,7 @@ fn xattr_messages(xattrs: Vec<XAttr>) -> Vec<XAttrProto> {
 }
 
 /// `getXAttrs`
-pub(super) fn get_xattrs(
+pub fn get_xattrs(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetXAttrsRequestProto,
@@ -309,7 +305,7 @@ pub(super) fn get_xattrs(
 }
 
 /// `listXAttrs`
-pub(super) fn list_xattrs(
+pub fn list_xattrs(
     ns: &Namesystem,
     ctx: &CallContext,
     request: ListXAttrsRequestProto,

@@ -43,7 +43,7 @@ fn now(ctx: &CallContext) -> Now {
 }
 
 /// `addBlock`
-pub(super) fn add_block(
+pub fn add_block(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: AddBlockRequestProto,
@@ -194,7 +194,7 @@ fn indexes(ns: &Namesystem, nodes: &[DatanodeInfoProto]) -> Vec<DatanodeIndex> {
 }
 
 /// `getAdditionalDatanode`
-pub(super) fn get_additional_datanode(
+pub fn get_additional_datanode(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: GetAdditionalDatanodeRequestProto,
@@ -275,7 +275,7 @@ fn with_existing(
 }
 
 /// `abandonBlock`
-pub(super) fn abandon_block(
+pub fn abandon_block(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: AbandonBlockRequestProto,
@@ -319,7 +319,7 @@ impl Response for Completion {
 }
 
 /// `complete`
-pub(super) fn complete(ns: &mut Namesystem, ctx: &CallContext, request: CompleteRequestProto) -> Outcome<Completion> {
+pub fn complete(ns: &mut Namesystem, ctx: &CallContext, request: CompleteRequestProto) -> Outcome<Completion> {
     let src = request.src.as_str();
     no_safe_mode(ns, || format!("Cannot complete file {src}"))?;
     let last = request.last.as_ref().map(|block| block_of(ns, block)).transpose()?;
@@ -364,7 +364,7 @@ fn plan_complete(
 }
 
 /// `fsync`
-pub(super) fn fsync(ns: &mut Namesystem, ctx: &CallContext, request: FsyncRequestProto) -> Outcome<FsyncResponseProto> {
+pub fn fsync(ns: &mut Namesystem, ctx: &CallContext, request: FsyncRequestProto) -> Outcome<FsyncResponseProto> {
     no_safe_mode(ns, || format!("Cannot fsync file {}", request.src))?;
     let machine = ClientMachine::default();
     let plan = ns.namespace.plan_fsync(
@@ -378,7 +378,7 @@ pub(super) fn fsync(ns: &mut Namesystem, ctx: &CallContext, request: FsyncReques
 }
 
 /// `updateBlockForPipeline`
-pub(super) fn update_block_for_pipeline(
+pub fn update_block_for_pipeline(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: UpdateBlockForPipelineRequestProto,
@@ -432,7 +432,7 @@ fn check_under_construction(ns: &Namesystem, block: &ExtendedBlockProto) -> Resu
 }
 
 /// `updatePipeline`
-pub(super) fn update_pipeline(
+pub fn update_pipeline(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: UpdatePipelineRequestProto,
@@ -469,7 +469,7 @@ pub(super) fn update_pipeline(
 
 /// `reportBadBlocks`. The other NameNodes must know before the client goes on, because its next read may come after a
 /// failover.
-pub(super) fn report_bad_blocks(
+pub fn report_bad_blocks(
     ns: &mut Namesystem,
     _: &CallContext,
     request: ReportBadBlocksRequestProto,
@@ -486,7 +486,7 @@ pub(super) fn report_bad_blocks(
 }
 
 /// `renewLease`
-pub(super) fn renew_lease(
+pub fn renew_lease(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: RenewLeaseRequestProto,
@@ -503,7 +503,7 @@ pub(super) fn renew_lease(
 }
 
 /// `recoverLease`
-pub(super) fn recover_lease(
+pub fn recover_lease(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: RecoverLeaseRequestProto,

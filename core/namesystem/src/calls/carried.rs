@@ -5,7 +5,7 @@
 use super::border::{Answer, Never, Outcome};
 use super::unsupported::Anything;
 use super::wire::WireStatus;
-use super::{caller, commit_void, no_safe_mode, superuser, unsupported};
+use super::{caller, commit_void, no_safe_mode, unsupported};
 use crate::Namesystem;
 use crate::context::CallContext;
 use bytes::Bytes;
@@ -31,7 +31,7 @@ const READ: i32 = 0o4;
 
 /// `getSnapshottableDirListing`: the caller's own directories, or all of them for a superuser. Null when there are
 /// none.
-pub(super) fn snapshottable_dirs(
+pub fn snapshottable_dirs(
     ns: &Namesystem,
     ctx: &CallContext,
     _: GetSnapshottableDirListingRequestProto,
@@ -70,12 +70,12 @@ pub(super) fn snapshottable_dirs(
 }
 
 /// `disallowSnapshot`
-pub(super) fn disallow_snapshot(
+pub fn disallow_snapshot(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: DisallowSnapshotRequestProto,
 ) -> Outcome<DisallowSnapshotResponseProto> {
-    superuser(ns, ctx, "disallowSnapshot")?;
+    ctx.check_superuser_for(ns, "disallowSnapshot")?;
     no_safe_mode(ns, || format!("Cannot disallow snapshot for {}", request.snapshot_root))?;
     let plan = ns
         .namespace
@@ -84,7 +84,7 @@ pub(super) fn disallow_snapshot(
 }
 
 /// `addCachePool`, `addCacheDirective` and the other changes of the centralized cache.
-pub(super) fn change_cache(_: &mut Namesystem, _: &CallContext, _: Anything) -> Outcome<Never> {
+pub fn change_cache(_: &mut Namesystem, _: &CallContext, _: Anything) -> Outcome<Never> {
     Err(unsupported("Centralized caching"))
 }
 
@@ -114,7 +114,7 @@ fn whole(pool: &CachePoolInfoProto) -> CachePoolInfoProto {
 }
 
 /// `listCachePools`: of a pool that the caller may not read, only the name. Nothing is cached.
-pub(super) fn list_cache_pools(
+pub fn list_cache_pools(
     ns: &Namesystem,
     ctx: &CallContext,
     request: ListCachePoolsRequestProto,
@@ -141,7 +141,7 @@ pub(super) fn list_cache_pools(
 }
 
 /// `listCacheDirectives`: the directives of pools that the caller may read.
-pub(super) fn list_cache_directives(
+pub fn list_cache_directives(
     ns: &Namesystem,
     ctx: &CallContext,
     request: ListCacheDirectivesRequestProto,
@@ -189,7 +189,7 @@ pub(super) fn list_cache_directives(
 
 /// `getErasureCodingPolicies`, with the states of the image and the edits. Hadoop's NameNode also calls the policy of
 /// `dfs.namenode.ec.system.default.policy` enabled; here no file can be written with it.
-pub(super) fn erasure_coding_policies(
+pub fn erasure_coding_policies(
     ns: &Namesystem,
     _: &CallContext,
     _: GetErasureCodingPoliciesRequestProto,

@@ -119,7 +119,7 @@ enum Tried {
 }
 
 /// `delete`
-pub(super) fn delete(
+pub fn delete(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: DeleteRequestProto,

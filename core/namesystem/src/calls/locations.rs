@@ -104,7 +104,7 @@ struct Located {
 }
 
 /// The reading part of `getBlockLocations`. `None` when the access time must be written, too.
-pub(super) fn get_block_locations_read(
+pub fn get_block_locations_read(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetBlockLocationsView<'_>,
@@ -114,7 +114,7 @@ pub(super) fn get_block_locations_read(
 }
 
 /// `getBlockLocations` that writes the access time.
-pub(super) fn get_block_locations_write(
+pub fn get_block_locations_write(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: GetBlockLocationsView<'_>,

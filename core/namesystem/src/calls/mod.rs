@@ -1,5 +1,6 @@
 //! One handler per protocol method. It takes its request message and returns its response message, or a refusal
-//! ([`Outcome`]). [`border`] is between handlers and bytes.
+//! ([`Outcome`]). `border` is between handlers and bytes. Whoever calls a handler with values first asks
+//! [`Namesystem::check_operation`], and lets nobody see an answer before [`Answer::after`] is synced.
 //!
 //! Rules of every handler:
 //! - The order of checks is that of Hadoop's `NameNodeRpcServer` and `FSNamesystem`: first the HA state
@@ -9,27 +10,27 @@
 //!   exists" must not be said of a file that no quorum has. Refusals by the HA state leave at once.
 //! - A handler that may have to look at much returns a page of it (listings), or goes on in slices (`walks`).
 
-mod admin;
-mod attributes;
+pub mod admin;
+pub mod attributes;
 mod audit;
 mod block_report;
-mod blocks;
+pub mod blocks;
 pub(crate) mod border;
-mod carried;
+pub mod carried;
 mod client;
 mod datanode;
-mod delete;
-mod locations;
-mod policies;
-mod read;
+pub mod delete;
+pub mod locations;
+pub mod policies;
+pub mod read;
 mod replayed;
-mod summary;
+pub mod summary;
 #[cfg(test)]
 mod tests;
-mod unsupported;
+pub mod unsupported;
 mod walks;
 mod wire;
-mod write;
+pub mod write;
 
 pub use audit::{AuditRecord, audit};
 pub use block_report::BlockReportWork;
@@ -42,6 +43,7 @@ pub(crate) use replayed::remember_replayed;
 pub(crate) use unsupported::Anything;
 pub use walks::{CorruptFilesWalk, WALK_SLICE_INODES, WalkWork};
 pub(crate) use wire::decode;
+pub use wire::{CreateView, GetBlockLocationsView, MkdirsView};
 
 use crate::Namesystem;
 use crate::context::{CallContext, Verb};
@@ -93,11 +95,6 @@ pub fn lookup(protocol: &str, method: &str) -> Option<Verb> {
     verb(Method::of(protocol, method)?)
 }
 
-/// `RpcConstants.MAX_PATH_LENGTH` of Hadoop's `HdfsConstants`, in characters.
-const MAX_PATH_LENGTH: usize = 8000;
-/// `HdfsConstants.MAX_PATH_DEPTH`, in levels.
-const MAX_PATH_DEPTH: usize = 1000;
-
 /// Commits the ops of a plan. Returns what the plan decided, and the transaction after which a reply may leave. That is
 /// the last one of the plan, or, when the plan had nothing to do and the answer shows just that, the last applied one.
 pub(crate) fn commit<R>(ns: &mut Namesystem, plan: Plan<R>) -> Result<(R, Option<TxId>), RemoteException> {
@@ -125,20 +122,6 @@ pub(crate) fn no_safe_mode(ns: &Namesystem, what: impl FnOnce() -> String) -> Re
         return ns.check_not_in_safe_mode(&what());
     }
     Ok(())
-}
-
-/// Refuses a caller that is not a superuser (`FSNamesystem.checkSuperuserPrivilege`).
-pub(crate) fn superuser(ns: &Namesystem, ctx: &CallContext, operation: &str) -> Result<(), RemoteException> {
-    if ctx.superuser || !ns.config.permissions_enabled {
-        return Ok(());
-    }
-    Err(RemoteException::new(
-        exceptions::ACCESS_CONTROL,
-        format!(
-            "Access denied for user {}. Superuser privilege is required for operation {operation}",
-            ctx.user
-        ),
-    ))
 }
 
 /// The caller in the namespace's form.
@@ -215,24 +198,6 @@ pub(crate) fn shown_path(ns: &Namesystem, iip: &InodesInPath<'_>) -> Option<TxId
     // The status of a directory shows its modification time. An absent name shows the list of children in which it is
     // absent.
     inodes.max(ns.shown_children([iip.deepest()]))
-}
-
-/// `NameNodeRpcServer.checkPathLength`.
-pub(crate) fn path_length_ok(path: &str) -> bool {
-    // Characters and components are counted only when the number of bytes does not decide.
-    (path.len() <= MAX_PATH_LENGTH || path.chars().count() <= MAX_PATH_LENGTH)
-        && (path.len() <= MAX_PATH_DEPTH
-            || path.split('/').filter(|component| !component.is_empty()).count() <= MAX_PATH_DEPTH)
-}
-
-/// Refuses a path that is too long, in the words of the method.
-pub(crate) fn check_path_length(method: &str, path: &str) -> Result<(), RemoteException> {
-    if path_length_ok(path) {
-        return Ok(());
-    }
-    Err(io(format!(
-        "{method}: Pathname too long.  Limit {MAX_PATH_LENGTH} characters, {MAX_PATH_DEPTH} levels."
-    )))
 }
 
 /// A `java.io.IOException`.

@@ -128,7 +128,7 @@ fn message(policy: &Policy) -> BlockStoragePolicyProto {
 }
 
 /// `getStoragePolicies`
-pub(super) fn get_storage_policies(
+pub fn get_storage_policies(
     _: &Namesystem,
     _: &CallContext,
     _: GetStoragePoliciesRequestProto,
@@ -142,7 +142,7 @@ pub(super) fn get_storage_policies(
 }
 
 /// `getStoragePolicy`
-pub(super) fn get_storage_policy(
+pub fn get_storage_policy(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetStoragePolicyRequestProto,
@@ -157,7 +157,7 @@ pub(super) fn get_storage_policy(
 }
 
 /// `setStoragePolicy`
-pub(super) fn set_storage_policy(
+pub fn set_storage_policy(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: SetStoragePolicyRequestProto,
@@ -174,7 +174,7 @@ pub(super) fn set_storage_policy(
 }
 
 /// `unsetStoragePolicy`
-pub(super) fn unset_storage_policy(
+pub fn unset_storage_policy(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: UnsetStoragePolicyRequestProto,

@@ -42,12 +42,12 @@ impl Response for FileInfo<'_> {
 }
 
 /// `getFileInfo`
-pub(super) fn get_file_info<'a>(ns: &'a Namesystem, ctx: &CallContext, src: Cow<'_, str>) -> Outcome<FileInfo<'a>> {
+pub fn get_file_info<'a>(ns: &'a Namesystem, ctx: &CallContext, src: Cow<'_, str>) -> Outcome<FileInfo<'a>> {
     file_info(ns, ctx, &src, false)
 }
 
 /// `getFileLinkInfo`
-pub(super) fn get_file_link_info<'a>(
+pub fn get_file_link_info<'a>(
     ns: &'a Namesystem,
     ctx: &CallContext,
     request: GetFileLinkInfoRequestProto,
@@ -56,7 +56,7 @@ pub(super) fn get_file_link_info<'a>(
 }
 
 /// `getLocatedFileInfo`
-pub(super) fn get_located_file_info<'a>(
+pub fn get_located_file_info<'a>(
     ns: &'a Namesystem,
     ctx: &CallContext,
     request: GetLocatedFileInfoRequestProto,
@@ -96,7 +96,7 @@ impl Response for Listing {
 }
 
 /// `getListing`
-pub(super) fn get_listing(ns: &Namesystem, ctx: &CallContext, request: GetListingRequestProto) -> Outcome<Listing> {
+pub fn get_listing(ns: &Namesystem, ctx: &CallContext, request: GetListingRequestProto) -> Outcome<Listing> {
     let iip = ns.namespace.resolve(&request.src)?;
     let mut entries = wire::ListingResponse::new(16);
     let listed = list(
@@ -189,7 +189,7 @@ struct Cookie {
 }
 
 /// `getBatchedListing`
-pub(super) fn get_batched_listing(
+pub fn get_batched_listing(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetBatchedListingRequestProto,
@@ -311,7 +311,7 @@ fn hash_of_paths(paths: &[String]) -> u64 {
 }
 
 /// `getPreferredBlockSize`
-pub(super) fn get_preferred_block_size(
+pub fn get_preferred_block_size(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetPreferredBlockSizeRequestProto,
@@ -327,7 +327,7 @@ pub(super) fn get_preferred_block_size(
 }
 
 /// `isFileClosed`
-pub(super) fn is_file_closed(
+pub fn is_file_closed(
     ns: &Namesystem,
     ctx: &CallContext,
     request: IsFileClosedRequestProto,
@@ -341,7 +341,7 @@ pub(super) fn is_file_closed(
 }
 
 /// `getLinkTarget`
-pub(super) fn get_link_target(
+pub fn get_link_target(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetLinkTargetRequestProto,
@@ -357,7 +357,7 @@ pub(super) fn get_link_target(
 }
 
 /// `checkAccess`
-pub(super) fn check_access(
+pub fn check_access(
     ns: &Namesystem,
     ctx: &CallContext,
     request: CheckAccessRequestProto,
@@ -371,7 +371,7 @@ pub(super) fn check_access(
 }
 
 /// `getEnclosingRoot`: without encryption zones the root of every path is `/`.
-pub(super) fn get_enclosing_root(
+pub fn get_enclosing_root(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetEnclosingRootRequestProto,
@@ -386,6 +386,6 @@ pub(super) fn get_enclosing_root(
 
 /// `getEditsFromTxid`: inotify reads old segments, which only the journals have.
 pub(super) fn get_edits_from_txid(ns: &Namesystem, ctx: &CallContext, _: Anything) -> Outcome<Never> {
-    super::superuser(ns, ctx, "getEditsFromTxid")?;
+    ctx.check_superuser_for(ns, "getEditsFromTxid")?;
     Err(unsupported("inotify"))
 }

@@ -131,7 +131,7 @@ fn type_quota_infos(ns: &Namesystem, dir: InodeId, consumed: &[i64; 6]) -> Optio
 }
 
 /// `getContentSummary`
-pub(super) fn get_content_summary(
+pub fn get_content_summary(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetContentSummaryRequestProto,
@@ -140,7 +140,7 @@ pub(super) fn get_content_summary(
 }
 
 /// `getQuotaUsage`
-pub(super) fn get_quota_usage(
+pub fn get_quota_usage(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetQuotaUsageRequestProto,

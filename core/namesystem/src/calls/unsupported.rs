@@ -2,7 +2,7 @@
 //! Changes are refused, with Hadoop's exception for a feature that is switched off where there is one.
 
 use super::border::{Answer, Never, Outcome};
-use super::{caller, io, no_safe_mode, shown_path, superuser, unsupported};
+use super::{caller, io, no_safe_mode, shown_path, unsupported};
 use crate::Namesystem;
 use crate::context::CallContext;
 use hathi_formats::exceptions::{self, RemoteException};
@@ -19,19 +19,19 @@ use hathi_formats::proto::hdfs::{
 
 /// A message whose only interesting field is the first one, a path.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct PathOnly {
+pub struct PathOnly {
     #[prost(string, tag = "1")]
-    path: String,
+    pub path: String,
 }
 
 /// A message whose fields do not matter.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Anything {}
+pub struct Anything {}
 
 // --- delegation tokens: security is off ---
 
 /// `getDelegationToken`: null, as without a running secret manager.
-pub(super) fn get_delegation_token(
+pub fn get_delegation_token(
     ns: &mut Namesystem,
     _: &CallContext,
     _: Anything,
@@ -41,7 +41,7 @@ pub(super) fn get_delegation_token(
 }
 
 /// `renewDelegationToken`, `cancelDelegationToken`: no token was ever issued.
-pub(super) fn unknown_delegation_token(_: &mut Namesystem, _: &CallContext, _: Anything) -> Outcome<Never> {
+pub fn unknown_delegation_token(_: &mut Namesystem, _: &CallContext, _: Anything) -> Outcome<Never> {
     Err(RemoteException::new(
         exceptions::INVALID_TOKEN,
         "Renewal or cancellation of a non-existent token",
@@ -49,7 +49,7 @@ pub(super) fn unknown_delegation_token(_: &mut Namesystem, _: &CallContext, _: A
 }
 
 /// `getDataEncryptionKey`: absent, data transfer is not encrypted.
-pub(super) fn get_data_encryption_key(
+pub fn get_data_encryption_key(
     _: &Namesystem,
     _: &CallContext,
     _: GetDataEncryptionKeyRequestProto,
@@ -60,8 +60,8 @@ pub(super) fn get_data_encryption_key(
 // --- snapshots ---
 
 /// `allowSnapshot`
-pub(super) fn allow_snapshot(ns: &mut Namesystem, ctx: &CallContext, _: AllowSnapshotRequestProto) -> Outcome<Never> {
-    superuser(ns, ctx, "allowSnapshot")?;
+pub fn allow_snapshot(ns: &mut Namesystem, ctx: &CallContext, _: AllowSnapshotRequestProto) -> Outcome<Never> {
+    ctx.check_superuser_for(ns, "allowSnapshot")?;
     Err(ns.namespace.snapshots_refused())
 }
 
@@ -73,28 +73,24 @@ fn not_snapshottable(path: &str) -> RemoteException {
 }
 
 /// `createSnapshot`, `renameSnapshot`, `deleteSnapshot`
-pub(super) fn change_snapshot(_: &mut Namesystem, _: &CallContext, request: PathOnly) -> Outcome<Never> {
+pub fn change_snapshot(_: &mut Namesystem, _: &CallContext, request: PathOnly) -> Outcome<Never> {
     Err(not_snapshottable(&request.path))
 }
 
 /// `getSnapshotListing`, `getSnapshotDiffReport`, `getSnapshotDiffReportListing`
-pub(super) fn read_snapshot(
-    _: &Namesystem,
-    _: &CallContext,
-    request: GetSnapshotListingRequestProto,
-) -> Outcome<Never> {
+pub fn read_snapshot(_: &Namesystem, _: &CallContext, request: GetSnapshotListingRequestProto) -> Outcome<Never> {
     Err(not_snapshottable(&request.snapshot_root))
 }
 
 // --- encryption zones: no key provider ---
 
 /// `createEncryptionZone`
-pub(super) fn create_encryption_zone(
+pub fn create_encryption_zone(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: CreateEncryptionZoneRequestProto,
 ) -> Outcome<Never> {
-    superuser(ns, ctx, "createEncryptionZone")?;
+    ctx.check_superuser_for(ns, "createEncryptionZone")?;
     Err(io(format!(
         "Can't create an encryption zone for {} since no key provider is available.",
         request.src
@@ -102,33 +98,33 @@ pub(super) fn create_encryption_zone(
 }
 
 /// `reencryptEncryptionZone`
-pub(super) fn reencrypt_encryption_zone(ns: &mut Namesystem, ctx: &CallContext, _: Anything) -> Outcome<Never> {
-    superuser(ns, ctx, "reencryptEncryptionZone")?;
+pub fn reencrypt_encryption_zone(ns: &mut Namesystem, ctx: &CallContext, _: Anything) -> Outcome<Never> {
+    ctx.check_superuser_for(ns, "reencryptEncryptionZone")?;
     Err(io("No key provider configured, re-encryption operation is rejected"))
 }
 
 /// `listEncryptionZones`
-pub(super) fn list_encryption_zones(
+pub fn list_encryption_zones(
     ns: &Namesystem,
     ctx: &CallContext,
     _: ListEncryptionZonesRequestProto,
 ) -> Outcome<ListEncryptionZonesResponseProto> {
-    superuser(ns, ctx, "listEncryptionZones")?;
+    ctx.check_superuser_for(ns, "listEncryptionZones")?;
     Ok(Answer::new(ListEncryptionZonesResponseProto::default(), None))
 }
 
 /// `listReencryptionStatus`
-pub(super) fn list_reencryption_status(
+pub fn list_reencryption_status(
     ns: &Namesystem,
     ctx: &CallContext,
     _: ListReencryptionStatusRequestProto,
 ) -> Outcome<ListReencryptionStatusResponseProto> {
-    superuser(ns, ctx, "listReencryptionStatus")?;
+    ctx.check_superuser_for(ns, "listReencryptionStatus")?;
     Ok(Answer::new(ListReencryptionStatusResponseProto::default(), None))
 }
 
 /// `getEZForPath`: none.
-pub(super) fn get_ez_for_path(
+pub fn get_ez_for_path(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetEzForPathRequestProto,
@@ -141,7 +137,7 @@ pub(super) fn get_ez_for_path(
 // --- erasure coding: no directory and no file has a policy ---
 
 /// `getErasureCodingPolicy`: none.
-pub(super) fn get_erasure_coding_policy(
+pub fn get_erasure_coding_policy(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetErasureCodingPolicyRequestProto,
@@ -161,7 +157,7 @@ pub(super) fn get_erasure_coding_policy(
 }
 
 /// `getErasureCodingCodecs`
-pub(super) fn get_erasure_coding_codecs(
+pub fn get_erasure_coding_codecs(
     _: &Namesystem,
     _: &CallContext,
     _: GetErasureCodingCodecsRequestProto,
@@ -180,12 +176,12 @@ pub(super) fn get_erasure_coding_codecs(
 }
 
 /// `getECTopologyResultForPolicies`
-pub(super) fn get_ec_topology_result(
+pub fn get_ec_topology_result(
     ns: &Namesystem,
     ctx: &CallContext,
     request: GetEcTopologyResultForPoliciesRequestProto,
 ) -> Outcome<GetEcTopologyResultForPoliciesResponseProto> {
-    superuser(ns, ctx, "getECTopologyResultForPolicies")?;
+    ctx.check_superuser_for(ns, "getECTopologyResultForPolicies")?;
     let response = if request.policies.is_empty() {
         EcTopologyVerifierResultProto {
             result_message: "No erasure coding policy is given.".to_owned(),
@@ -204,12 +200,12 @@ pub(super) fn get_ec_topology_result(
 }
 
 /// `setErasureCodingPolicy`, `enableErasureCodingPolicy` and the other changes of erasure coding.
-pub(super) fn change_erasure_coding(_: &mut Namesystem, _: &CallContext, _: Anything) -> Outcome<Never> {
+pub fn change_erasure_coding(_: &mut Namesystem, _: &CallContext, _: Anything) -> Outcome<Never> {
     Err(unsupported("Erasure coding"))
 }
 
 /// `unsetErasureCodingPolicy`: no directory has one.
-pub(super) fn unset_erasure_coding_policy(
+pub fn unset_erasure_coding_policy(
     _: &mut Namesystem,
     _: &CallContext,
     request: UnsetErasureCodingPolicyRequestProto,
@@ -223,7 +219,7 @@ pub(super) fn unset_erasure_coding_policy(
 // --- storage policy satisfier ---
 
 /// `satisfyStoragePolicy`: `dfs.storage.policy.satisfier.mode` is `none`, as is Hadoop's default.
-pub(super) fn satisfy_storage_policy(_: &mut Namesystem, _: &CallContext, _: Anything) -> Outcome<Never> {
+pub fn satisfy_storage_policy(_: &mut Namesystem, _: &CallContext, _: Anything) -> Outcome<Never> {
     Err(RemoteException::new(
         exceptions::UNSUPPORTED_OPERATION,
         "Cannot request to satisfy storage policy when storage policy satisfier feature has been disabled by admin. \

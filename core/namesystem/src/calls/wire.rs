@@ -155,7 +155,7 @@ fn take_varint(rest: &mut &[u8]) -> Option<u64> {
 
 /// `MkdirsRequestProto`, borrowed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct MkdirsView<'a> {
+pub struct MkdirsView<'a> {
     pub src: &'a str,
     pub masked: u16,
     pub create_parent: bool,
@@ -181,7 +181,7 @@ impl<'a> MkdirsView<'a> {
 
 /// `CreateRequestProto`, borrowed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct CreateView<'a> {
+pub struct CreateView<'a> {
     pub src: &'a str,
     pub masked: u16,
     pub client_name: &'a str,
@@ -219,7 +219,7 @@ impl<'a> CreateView<'a> {
 
 /// `GetBlockLocationsRequestProto`, borrowed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct GetBlockLocationsView<'a> {
+pub struct GetBlockLocationsView<'a> {
     pub src: &'a str,
     pub offset: u64,
     pub length: u64,

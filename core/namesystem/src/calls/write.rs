@@ -3,7 +3,7 @@
 use super::blocks::{finish_lease_recovery, recover_block};
 use super::border::{Answer, Once, Outcome, Response};
 use super::wire::{self, CreateView, MkdirsView};
-use super::{ClientMachine, check_path_length, commit, commit_void_once, no_safe_mode, path_length_ok, plan_context};
+use super::{ClientMachine, commit, commit_void_once, no_safe_mode, plan_context};
 use crate::Namesystem;
 use crate::context::{CallContext, Reply};
 use bytes::Bytes;
@@ -36,8 +36,7 @@ fn mode(permission: &FsPermissionProto) -> u16 {
 }
 
 /// `mkdirs`
-pub(super) fn mkdirs(ns: &mut Namesystem, ctx: &CallContext, request: MkdirsView<'_>) -> Outcome<MkdirsResponseProto> {
-    check_path_length("mkdirs", request.src)?;
+pub fn mkdirs(ns: &mut Namesystem, ctx: &CallContext, request: MkdirsView<'_>) -> Outcome<MkdirsResponseProto> {
     no_safe_mode(ns, || format!("Cannot create directory {}", request.src))?;
     let machine = ClientMachine::default();
     let context = plan_context(ctx, &machine);
@@ -68,13 +67,12 @@ impl Response for Created {
 }
 
 /// `create`
-pub(super) fn create(
+pub fn create(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: CreateView<'_>,
 ) -> Result<Once<Created>, RemoteException> {
     let src = request.src;
-    check_path_length("create", src)?;
     limits::check_text(CLIENT_NAME, request.client_name, limits::CLIENT_NAME_MAX_BYTES)?;
     if request.flag & flag::SHOULD_REPLICATE != 0 && !request.ec_policy_name.is_empty() {
         Namespace::check_create_name(src)?;
@@ -151,7 +149,7 @@ impl Response for Appended {
 }
 
 /// `append`
-pub(super) fn append(
+pub fn append(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: AppendRequestProto,
@@ -205,7 +203,7 @@ pub(super) fn appended(ns: &Namesystem, file: InodeId, new_block: bool) -> Resul
 }
 
 /// `truncate`
-pub(super) fn truncate(
+pub fn truncate(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: TruncateRequestProto,
@@ -253,12 +251,11 @@ pub(super) fn truncate(
 }
 
 /// `rename`
-pub(super) fn rename(
+pub fn rename(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: RenameRequestProto,
 ) -> Result<Once<RenameResponseProto>, RemoteException> {
-    check_path_length("rename", &request.dst)?;
     no_safe_mode(ns, || format!("Cannot rename {}", request.src))?;
     let machine = ClientMachine::default();
     let plan = ns
@@ -272,12 +269,11 @@ pub(super) fn rename(
 }
 
 /// `rename2`
-pub(super) fn rename2(
+pub fn rename2(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: Rename2RequestProto,
 ) -> Result<Once<Rename2ResponseProto>, RemoteException> {
-    check_path_length("rename", &request.dst)?;
     no_safe_mode(ns, || format!("Cannot rename {}", request.src))?;
     let machine = ClientMachine::default();
     let options = RenameOptions {
@@ -291,7 +287,7 @@ pub(super) fn rename2(
 }
 
 /// `concat`
-pub(super) fn concat(
+pub fn concat(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: ConcatRequestProto,
@@ -306,12 +302,12 @@ pub(super) fn concat(
 }
 
 /// `createSymlink`
-pub(super) fn create_symlink(
+pub fn create_symlink(
     ns: &mut Namesystem,
     ctx: &CallContext,
     request: CreateSymlinkRequestProto,
 ) -> Result<Once<CreateSymlinkResponseProto>, RemoteException> {
-    if !path_length_ok(&request.link) {
+    if !Namespace::is_path_length_ok(&request.link) {
         return Err(super::io("Symlink path exceeds 8000 character limit"));
     }
     if !ns.namespace.config.symlinks_enabled {
