@@ -15,6 +15,7 @@ mod retries;
 mod summary;
 mod tree;
 mod upgrade;
+mod words;
 mod writers;
 
 use super::{audit, lookup};
