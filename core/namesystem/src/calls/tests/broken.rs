@@ -17,7 +17,7 @@ fn fails_half_applied() -> EditOp {
 }
 
 fn refuses_every_call(ns: &mut Namesystem) {
-    let clients = ClientMethod::ALL.iter().map(|method| Method::Client(*method));
+    let clients = M::ALL.iter().map(|method| Method::Client(*method));
     let datanodes = DatanodeMethod::ALL.iter().map(|method| Method::Datanode(*method));
     let lifeline = [DatanodeLifelineMethod::SendLifeline.into()];
     let namenodes = [
@@ -51,7 +51,7 @@ fn makes_no_image(ns: &Namesystem) {
 #[test]
 fn safety_n3_an_op_that_fails_half_applied_ends_the_use_of_the_namespace_for_good() {
     let mut ns = active();
-    call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a/b")).unwrap();
+    call(&mut ns, &hdfs(), &mkdirs("/a/b")).unwrap();
     let logged = ns.edit_log.applied();
     assert!(!ns.is_broken());
 
@@ -84,7 +84,7 @@ fn safety_n3_an_op_that_fails_half_applied_ends_the_use_of_the_namespace_for_goo
 #[test]
 fn safety_n3_a_standby_whose_replay_fails_answers_nothing_and_becomes_nothing() {
     let mut from = active();
-    call::<MkdirsResponseProto>(&mut from, &hdfs(), "mkdirs", &mkdirs("/a/b")).unwrap();
+    call(&mut from, &hdfs(), &mkdirs("/a/b")).unwrap();
     let mut ns = standby();
     replay(&mut from, &mut ns);
     let next = ns.edit_log.applied().next();

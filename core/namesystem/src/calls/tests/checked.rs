@@ -31,9 +31,9 @@ const BREAKS: [(&str, Break); 7] = [
     ("only the active has a log to write to", |ns| ns.role = Role::Standby),
     ("what was deleted is freed some time", |ns| {
         for number in 0..200 {
-            call::<MkdirsResponseProto>(ns, &hdfs(), "mkdirs", &mkdirs(&format!("/large/{number}"))).unwrap();
+            call(ns, &hdfs(), &mkdirs(&format!("/large/{number}"))).unwrap();
         }
-        call::<DeleteResponseProto>(ns, &hdfs(), "delete", &delete("/large", true)).unwrap();
+        call(ns, &hdfs(), &delete("/large", true)).unwrap();
         assert!(ns.reclaim_pending, "a large directory is not freed at once");
         ns.reclaim_pending = false;
     }),
@@ -44,8 +44,8 @@ fn whatever_a_bug_may_break_is_found() {
     for (found, broken) in BREAKS {
         let mut ns = active();
         datanodes(&mut ns, 3);
-        call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
-        call::<AddBlockResponseProto>(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+        call(&mut ns, &hdfs(), &create("/f")).unwrap();
+        call(&mut ns, &hdfs(), &add_block("/f", None)).unwrap();
         ns.check();
         broken(&mut ns);
         let panic = catch_unwind(AssertUnwindSafe(|| ns.check())).expect_err(found);

@@ -135,8 +135,8 @@ fn one_block(ns: &mut Namesystem) -> ExtendedBlockProto {
         replication: 1,
         ..create("/f")
     };
-    call::<CreateResponseProto>(ns, &hdfs(), "create", &request).unwrap();
-    let added: AddBlockResponseProto = call(ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    call(ns, &hdfs(), &request).unwrap();
+    let added = call(ns, &hdfs(), &add_block("/f", None)).unwrap();
     let block = of_length(&added.block.b, 100);
     let told = BlockProto {
         block_id: block.block_id,
@@ -145,7 +145,7 @@ fn one_block(ns: &mut Namesystem) -> ExtendedBlockProto {
     };
     let told = notices(0, told, BlockStatus::Received);
     dn::<BlockReceivedAndDeletedResponseProto>(ns, 0, "blockReceivedAndDeleted", &told).unwrap();
-    let done: CompleteResponseProto = call(ns, &hdfs(), "complete", &complete("/f", Some(block.clone()))).unwrap();
+    let done = call(ns, &hdfs(), &complete("/f", Some(block.clone()))).unwrap();
     assert!(done.result);
     block
 }
@@ -218,7 +218,7 @@ fn a_node_registers_when_told_to() {
     let live = GetDatanodeReportRequestProto {
         r#type: DatanodeReportTypeProto::Live as i32,
     };
-    let live: GetDatanodeReportResponseProto = call(&mut ns, &hdfs(), "getDatanodeReport", &live).unwrap();
+    let live = call(&mut ns, &hdfs(), &live).unwrap();
     assert_eq!((live.di.len(), live.di[0].capacity()), (1, 1 << 40));
     // Somebody else at another address may not speak for it.
     let error = dn::<HeartbeatResponseProto>(
@@ -268,7 +268,7 @@ fn commands_of_an_active_wait_for_the_edits_behind_them() {
     sync(&mut ns);
     let quiet = raw_dn(&mut ns, &from(0), "sendHeartbeat", &heartbeat(0));
     assert_eq!(quiet.after, None);
-    let gone: DeleteResponseProto = call(&mut ns, &hdfs(), "delete", &delete("/f", false)).unwrap();
+    let gone = call(&mut ns, &hdfs(), &delete("/f", false)).unwrap();
     assert!(gone.result);
     while ns.reclaim(10) {}
     let reply = raw_dn(&mut ns, &from(0), "sendHeartbeat", &heartbeat(0));
@@ -368,7 +368,7 @@ fn numbers_that_no_disk_has_are_added_up_without_an_overflow() {
     let request = GetDatanodeReportRequestProto {
         r#type: DatanodeReportTypeProto::All as i32,
     };
-    let report: GetDatanodeReportResponseProto = call(&mut ns, &hdfs(), "getDatanodeReport", &request).unwrap();
+    let report = call(&mut ns, &hdfs(), &request).unwrap();
     assert!(report.di.iter().all(|node| node.capacity == Some(u64::MAX)));
 }
 
@@ -418,8 +418,8 @@ fn datanodes_agree_on_the_last_block_of_an_abandoned_file() {
         replication: 2,
         ..create("/f")
     };
-    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &request).unwrap();
-    let added: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    call(&mut ns, &hdfs(), &request).unwrap();
+    let added = call(&mut ns, &hdfs(), &add_block("/f", None)).unwrap();
     let block = added.block.b;
     for node in 0..2 {
         let told = BlockProto {
@@ -434,7 +434,7 @@ fn datanodes_agree_on_the_last_block_of_an_abandoned_file() {
         src: "/f".to_owned(),
         client_name: "DFSClient_2".to_owned(),
     };
-    let done: RecoverLeaseResponseProto = call(&mut ns, &hdfs(), "recoverLease", &recover).unwrap();
+    let done = call(&mut ns, &hdfs(), &recover).unwrap();
     assert!(!done.result);
     let orders: Vec<_> = (0..2)
         .flat_map(|node| {
@@ -471,7 +471,7 @@ fn datanodes_agree_on_the_last_block_of_an_abandoned_file() {
         offset: 0,
         length: 100,
     };
-    let found: GetBlockLocationsResponseProto = call(&mut ns, &hdfs(), "getBlockLocations", &asked).unwrap();
+    let found = call(&mut ns, &hdfs(), &asked).unwrap();
     let found = found.locations.unwrap();
     assert_eq!((found.file_length, found.under_construction), (33, false));
     assert_eq!(found.blocks[0].b.generation_stamp, order.new_gen_stamp);
@@ -505,11 +505,11 @@ fn safety_10_a_standby_takes_reports_of_bad_replicas_and_keeps_them_when_it_beco
     let said = hathi_formats::proto::hdfs::ReportBadBlocksRequestProto {
         blocks: vec![located_on(block.clone(), 0)],
     };
-    let told = reply(&mut first, &hdfs(), "reportBadBlocks", &said);
+    let told = reply(&mut first, &hdfs(), &said);
     let Some(Deferred::TellCorrupt(blocks)) = told.deferred else {
         panic!("the other NameNodes are not told")
     };
-    let again = reply(&mut first, &hdfs(), "reportBadBlocks", &said);
+    let again = reply(&mut first, &hdfs(), &said);
     assert!(again.deferred.is_none(), "no news");
     let passed_on = ReportBadBlocksRequestProto { blocks };
     dn::<ReportBadBlocksResponseProto>(&mut second, 0, "reportBadBlocks", &passed_on).unwrap();
@@ -604,7 +604,7 @@ fn the_balancers_bandwidth_reaches_every_datanode_with_its_next_heartbeat() {
     let mut ns = active();
     register(&mut ns, 0);
     let request = SetBalancerBandwidthRequestProto { bandwidth: 5 << 20 };
-    call::<SetBalancerBandwidthResponseProto>(&mut ns, &hdfs(), "setBalancerBandwidth", &request).unwrap();
+    call(&mut ns, &hdfs(), &request).unwrap();
     let answer: HeartbeatResponseProto = dn(&mut ns, 0, "sendHeartbeat", &heartbeat(0)).unwrap();
     let told: Vec<u64> = answer
         .cmds

@@ -17,16 +17,16 @@ fn alice() -> CallContext {
 /// An active with more directories of alice's below `/alice/big` than are looked at under one hold of the lock.
 fn with_a_big_directory() -> Namesystem {
     let mut ns = active();
-    call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/alice")).unwrap();
+    call(&mut ns, &hdfs(), &mkdirs("/alice")).unwrap();
     let owner = SetOwnerRequestProto {
         src: "/alice".to_owned(),
         username: Some("alice".to_owned()),
         groupname: None,
     };
-    call::<SetOwnerResponseProto>(&mut ns, &hdfs(), "setOwner", &owner).unwrap();
+    call(&mut ns, &hdfs(), &owner).unwrap();
     for number in 0..WALK_SLICE_INODES * 2 + 7 {
         let path = format!("/alice/big/{number}/deep");
-        call::<MkdirsResponseProto>(&mut ns, &alice(), "mkdirs", &mkdirs(&path)).unwrap();
+        call(&mut ns, &alice(), &mkdirs(&path)).unwrap();
     }
     sync(&mut ns);
     ns
@@ -35,7 +35,7 @@ fn with_a_big_directory() -> Namesystem {
 #[test]
 fn the_lock_is_given_away_while_a_large_subtree_is_looked_through_before_its_deletion() {
     let mut ns = with_a_big_directory();
-    let begun = reply(&mut ns, &alice(), "delete", &delete_of("/alice/big"));
+    let begun = reply(&mut ns, &alice(), &delete_of("/alice/big"));
     assert!(
         begun.deferred.is_some(),
         "all of it was looked through under one hold of the lock"
@@ -54,7 +54,7 @@ fn finish(ns: &mut Namesystem, mut work: DeleteWork, mut meanwhile: impl FnMut(&
 }
 
 fn begun(ns: &mut Namesystem, ctx: &CallContext) -> DeleteWork {
-    match reply(ns, ctx, "delete", &delete_of("/alice/big")).deferred {
+    match reply(ns, ctx, &delete_of("/alice/big")).deferred {
         Some(Deferred::Delete(work)) => *work,
         other => panic!("looked through under one hold of the lock: {other:?}"),
     }
@@ -82,7 +82,7 @@ fn a_large_subtree_is_deleted_when_it_was_looked_through() {
     assert_eq!(done.after, Some(ns.edit_log.applied()));
     assert_eq!(ns.edit_log.applied(), TxId(before.0 + 1), "it is one op, as ever");
     sync(&mut ns);
-    let again = reply(&mut ns, &ctx, "delete", &delete_of("/alice/big"));
+    let again = reply(&mut ns, &ctx, &delete_of("/alice/big"));
     assert!(is_deleted(&again), "a repetition gets the same answer");
     assert_eq!(ns.edit_log.applied(), TxId(before.0 + 1));
 }
@@ -96,7 +96,7 @@ fn a_large_subtree_is_not_deleted_after_its_owner_was_refused() {
             src: "/alice/big/7".to_owned(),
             permission: mode(0),
         };
-        call::<SetPermissionResponseProto>(ns, &hdfs(), "setPermission", &close).unwrap();
+        call(ns, &hdfs(), &close).unwrap();
     });
     assert!(done.result.unwrap_err().is(exceptions::ACCESS_CONTROL));
     assert!(ns.namespace.resolve("/alice/big").unwrap().exists());
@@ -105,10 +105,10 @@ fn a_large_subtree_is_not_deleted_after_its_owner_was_refused() {
 #[test]
 fn nobody_keeps_a_delete_going_by_changing_what_it_looks_through() {
     let mut ns = with_a_big_directory();
-    call::<MkdirsResponseProto>(&mut ns, &alice(), "mkdirs", &mkdirs("/alice/other")).unwrap();
+    call(&mut ns, &alice(), &mkdirs("/alice/other")).unwrap();
     for number in 0..WALK_SLICE_INODES + 7 {
         let path = format!("/alice/other/{number}");
-        call::<MkdirsResponseProto>(&mut ns, &alice(), "mkdirs", &mkdirs(&path)).unwrap();
+        call(&mut ns, &alice(), &mkdirs(&path)).unwrap();
     }
     let work = begun(&mut ns, &alice());
     let mut places = ["/alice/other", "/alice/big/other"];
@@ -120,7 +120,7 @@ fn nobody_keeps_a_delete_going_by_changing_what_it_looks_through() {
                 dst: places[1].to_owned(),
                 ..Default::default()
             };
-            call::<Rename2ResponseProto>(ns, &alice(), "rename2", &rename).unwrap();
+            call(ns, &alice(), &rename).unwrap();
             places.swap(0, 1);
         }
     });

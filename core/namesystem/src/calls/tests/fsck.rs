@@ -19,7 +19,7 @@ fn report(ns: &Namesystem, path: &str, user: &CallContext, options: &[&str]) -> 
 }
 
 fn mkdir(ns: &mut Namesystem, path: &str) {
-    call::<MkdirsResponseProto>(ns, &hdfs(), "mkdirs", &mkdirs(path)).expect("it is made");
+    call(ns, &hdfs(), &mkdirs(path)).expect("it is made");
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn what_is_below_a_directory_that_goes_meanwhile_is_left_out() {
         src: "/gone".to_owned(),
         recursive: true,
     };
-    call::<DeleteResponseProto>(&mut ns, &hdfs(), "delete", &delete).expect("it goes");
+    call(&mut ns, &hdfs(), &delete).expect("it goes");
     while fsck.step(&ns).expect("what is left") {}
     assert!(fsck.take_text().contains(" Total dirs:\t\t\t2\n"));
 }
@@ -75,7 +75,7 @@ fn a_report_is_refused_to_those_who_may_not_read_and_without_what_is_not_examine
         src: "/private".to_owned(),
         permission: mode(0o700),
     };
-    call::<SetPermissionResponseProto>(&mut ns, &hdfs(), "setPermission", &request).expect("it is set");
+    call(&mut ns, &hdfs(), &request).expect("it is set");
     let asker = FsckCaller {
         user: "eve".into(),
         groups: [].into(),

@@ -6,7 +6,7 @@ use crate::save_namespace::{Canceler, Purpose};
 #[test]
 fn an_image_of_the_active_ends_where_a_segment_ends() {
     let mut ns = active();
-    call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a")).unwrap();
+    call(&mut ns, &hdfs(), &mkdirs("/a")).unwrap();
     sync(&mut ns);
     assert!(!ns.edit_log.changes_nothing_behind(TxId(1)), "a directory was made");
     let (_, image) = ns
@@ -21,6 +21,6 @@ fn an_image_of_the_active_ends_where_a_segment_ends() {
         .collect();
     assert_eq!(begun, [image.txid().next()]);
     assert!(ns.edit_log.changes_nothing_behind(image.txid()));
-    call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/b")).unwrap();
+    call(&mut ns, &hdfs(), &mkdirs("/b")).unwrap();
     assert!(!ns.edit_log.changes_nothing_behind(image.txid()));
 }

@@ -3,11 +3,11 @@
 use super::*;
 use hathi_formats::limits;
 
-fn refused<M: Message + Default + std::fmt::Debug>(ns: &mut Namesystem, method: &str, request: &impl Message) {
+fn refused<R: Request<Response: std::fmt::Debug>>(ns: &mut Namesystem, request: &R) {
     let before = ns.edit_log.applied();
-    let refused = call::<M>(ns, &hdfs(), method, request).expect_err(method);
-    assert!(refused.is(exceptions::HADOOP_ILLEGAL_ARGUMENT), "{method}: {refused}");
-    assert_eq!(ns.edit_log.applied(), before, "{method}");
+    let refused = call(ns, &hdfs(), request).unwrap_err();
+    assert!(refused.is(exceptions::HADOOP_ILLEGAL_ARGUMENT), "{refused}");
+    assert_eq!(ns.edit_log.applied(), before, "{refused}");
 }
 
 #[test]
@@ -21,25 +21,25 @@ fn a_clients_name_has_a_limit_in_every_call_that_keeps_it() {
         client_name: name.to_owned(),
         ..create("/g")
     };
-    refused::<CreateResponseProto>(&mut ns, "create", &create_by(&too_long));
-    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create_by(&longest)).unwrap();
+    refused(&mut ns, &create_by(&too_long));
+    call(&mut ns, &hdfs(), &create_by(&longest)).unwrap();
     let append = AppendRequestProto {
         src: "/f".to_owned(),
         client_name: too_long.clone(),
         flag: Some(4),
     };
-    refused::<AppendResponseProto>(&mut ns, "append", &append);
+    refused(&mut ns, &append);
     let truncate = TruncateRequestProto {
         src: "/f".to_owned(),
         new_length: 0,
         client_name: too_long.clone(),
     };
-    refused::<TruncateResponseProto>(&mut ns, "truncate", &truncate);
+    refused(&mut ns, &truncate);
     let recover = RecoverLeaseRequestProto {
         src: "/g".to_owned(),
         client_name: too_long,
     };
-    refused::<RecoverLeaseResponseProto>(&mut ns, "recoverLease", &recover);
+    refused(&mut ns, &recover);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn owners_acls_and_lists_have_limits() {
             username: user,
             groupname: group,
         };
-        refused::<SetOwnerResponseProto>(&mut ns, "setOwner", &owner);
+        refused(&mut ns, &owner);
     }
     let entry = |name: &str| AclEntryProto {
         r#type: 0,
@@ -66,16 +66,16 @@ fn owners_acls_and_lists_have_limits() {
             src: "/f".to_owned(),
             acl_spec,
         };
-        refused::<ModifyAclEntriesResponseProto>(&mut ns, "modifyAclEntries", &acl);
+        refused(&mut ns, &acl);
     }
     let concat = ConcatRequestProto {
         trg: "/f".to_owned(),
         srcs: vec!["/g".to_owned(); limits::CONCAT_SOURCES_MAX + 1],
     };
-    refused::<ConcatResponseProto>(&mut ns, "concat", &concat);
+    refused(&mut ns, &concat);
     let favored = AddBlockRequestProto {
         favored_nodes: vec!["dn".to_owned(); limits::FAVORED_NODES_MAX + 1],
         ..add_block("/f", None)
     };
-    refused::<AddBlockResponseProto>(&mut ns, "addBlock", &favored);
+    refused(&mut ns, &favored);
 }

@@ -18,7 +18,7 @@ mod upgrade;
 mod words;
 mod writers;
 
-use super::{audit, lookup};
+use super::{audit, lookup, serve, verb};
 use crate::context::{CallContext, Deferred, Reply, Reported};
 use crate::edit_log::LogItem;
 use crate::loader::{Parts, assemble};
@@ -31,7 +31,8 @@ use hathi_formats::editlog::{Frames, decode_frame};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, LayoutVersion, NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::*;
-use hathi_formats::protocols::{CLIENT_PROTOCOL, ClientMethod};
+use hathi_formats::protocols::ClientMethod;
+use hathi_formats::protocols::ClientMethod as M;
 use hathi_namespace::Namespace;
 use prost::Message;
 
@@ -111,23 +112,78 @@ fn numbered(call_id: i32) -> CallContext {
     }
 }
 
-fn raw(ns: &mut Namesystem, ctx: &CallContext, method: &str, body: Bytes) -> Reply {
-    lookup(CLIENT_PROTOCOL.name, method).unwrap().run(ns, ctx, &body)
+/// A request message, with its method and its response.
+trait Request: Message {
+    type Response: Message + Default;
+    const METHOD: ClientMethod;
 }
 
-fn reply(ns: &mut Namesystem, ctx: &CallContext, method: &str, request: &impl Message) -> Reply {
-    raw(ns, ctx, method, Bytes::from(request.encode_to_vec()))
+macro_rules! requests {
+    ($($method:ident: $request:ident => $response:ident;)+) => {
+        $(impl Request for $request {
+            type Response = $response;
+            const METHOD: ClientMethod = M::$method;
+        })+
+    };
 }
 
-fn call<M: Message + Default>(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    method: &str,
-    request: &impl Message,
-) -> Result<M, RemoteException> {
-    reply(ns, ctx, method, request)
-        .result
-        .map(|body| M::decode(body).unwrap())
+requests! {
+    AbandonBlock: AbandonBlockRequestProto => AbandonBlockResponseProto;
+    AddBlock: AddBlockRequestProto => AddBlockResponseProto;
+    Append: AppendRequestProto => AppendResponseProto;
+    Complete: CompleteRequestProto => CompleteResponseProto;
+    Concat: ConcatRequestProto => ConcatResponseProto;
+    Create: CreateRequestProto => CreateResponseProto;
+    Delete: DeleteRequestProto => DeleteResponseProto;
+    DisallowSnapshot: DisallowSnapshotRequestProto => DisallowSnapshotResponseProto;
+    Fsync: FsyncRequestProto => FsyncResponseProto;
+    GetAdditionalDatanode: GetAdditionalDatanodeRequestProto => GetAdditionalDatanodeResponseProto;
+    GetBatchedListing: GetBatchedListingRequestProto => GetBatchedListingResponseProto;
+    GetBlockLocations: GetBlockLocationsRequestProto => GetBlockLocationsResponseProto;
+    GetContentSummary: GetContentSummaryRequestProto => GetContentSummaryResponseProto;
+    GetDatanodeReport: GetDatanodeReportRequestProto => GetDatanodeReportResponseProto;
+    GetFileInfo: GetFileInfoRequestProto => GetFileInfoResponseProto;
+    GetHaServiceState: HaServiceStateRequestProto => HaServiceStateResponseProto;
+    GetListing: GetListingRequestProto => GetListingResponseProto;
+    GetQuotaUsage: GetQuotaUsageRequestProto => GetQuotaUsageResponseProto;
+    GetServerDefaults: GetServerDefaultsRequestProto => GetServerDefaultsResponseProto;
+    GetSnapshottableDirListing: GetSnapshottableDirListingRequestProto => GetSnapshottableDirListingResponseProto;
+    GetStoragePolicies: GetStoragePoliciesRequestProto => GetStoragePoliciesResponseProto;
+    IsFileClosed: IsFileClosedRequestProto => IsFileClosedResponseProto;
+    ListCacheDirectives: ListCacheDirectivesRequestProto => ListCacheDirectivesResponseProto;
+    ListCorruptFileBlocks: ListCorruptFileBlocksRequestProto => ListCorruptFileBlocksResponseProto;
+    ListOpenFiles: ListOpenFilesRequestProto => ListOpenFilesResponseProto;
+    ListXAttrs: ListXAttrsRequestProto => ListXAttrsResponseProto;
+    Mkdirs: MkdirsRequestProto => MkdirsResponseProto;
+    ModifyAclEntries: ModifyAclEntriesRequestProto => ModifyAclEntriesResponseProto;
+    RecoverLease: RecoverLeaseRequestProto => RecoverLeaseResponseProto;
+    Rename2: Rename2RequestProto => Rename2ResponseProto;
+    Rename: RenameRequestProto => RenameResponseProto;
+    ReportBadBlocks: ReportBadBlocksRequestProto => ReportBadBlocksResponseProto;
+    RollEdits: RollEditsRequestProto => RollEditsResponseProto;
+    RollingUpgrade: RollingUpgradeRequestProto => RollingUpgradeResponseProto;
+    SetBalancerBandwidth: SetBalancerBandwidthRequestProto => SetBalancerBandwidthResponseProto;
+    SetOwner: SetOwnerRequestProto => SetOwnerResponseProto;
+    SetPermission: SetPermissionRequestProto => SetPermissionResponseProto;
+    SetQuota: SetQuotaRequestProto => SetQuotaResponseProto;
+    SetSafeMode: SetSafeModeRequestProto => SetSafeModeResponseProto;
+    SetXAttr: SetXAttrRequestProto => SetXAttrResponseProto;
+    Truncate: TruncateRequestProto => TruncateResponseProto;
+    UpdateBlockForPipeline: UpdateBlockForPipelineRequestProto => UpdateBlockForPipelineResponseProto;
+    UpdatePipeline: UpdatePipelineRequestProto => UpdatePipelineResponseProto;
+    UpgradeStatus: UpgradeStatusRequestProto => UpgradeStatusResponseProto;
+}
+
+fn raw(ns: &mut Namesystem, ctx: &CallContext, method: ClientMethod, body: Bytes) -> Reply {
+    verb(method.into()).unwrap().run(ns, ctx, &body)
+}
+
+fn reply<R: Request>(ns: &mut Namesystem, ctx: &CallContext, request: &R) -> Reply {
+    raw(ns, ctx, R::METHOD, body(request))
+}
+
+fn call<R: Request>(ns: &mut Namesystem, ctx: &CallContext, request: &R) -> Result<R::Response, RemoteException> {
+    serve(ns, ctx, R::METHOD, request)
 }
 
 fn mode(perm: u32) -> FsPermissionProto {
@@ -193,8 +249,8 @@ fn add_block(src: &str, previous: Option<ExtendedBlockProto>) -> AddBlockRequest
 }
 
 fn make_file(ns: &mut Namesystem, path: &str) {
-    call::<CreateResponseProto>(ns, &hdfs(), "create", &create(path)).unwrap();
-    let done: CompleteResponseProto = call(ns, &hdfs(), "complete", &complete(path, None)).unwrap();
+    call(ns, &hdfs(), &create(path)).unwrap();
+    let done = call(ns, &hdfs(), &complete(path, None)).unwrap();
     assert!(done.result);
 }
 

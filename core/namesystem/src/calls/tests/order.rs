@@ -4,7 +4,7 @@ use super::*;
 
 fn with_directory() -> Namesystem {
     let mut ns = active();
-    call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/d")).unwrap();
+    call(&mut ns, &hdfs(), &mkdirs("/d")).unwrap();
     make_file(&mut ns, "/f");
     ns
 }
@@ -34,7 +34,7 @@ fn wrong(src: &str) -> [CreateRequestProto; 4] {
 fn a_create_over_a_directory_says_so_whatever_else_is_wrong() {
     let mut ns = with_directory();
     for request in wrong("/d") {
-        let refused = call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &request).unwrap_err();
+        let refused = call(&mut ns, &hdfs(), &request).unwrap_err();
         assert!(refused.is(exceptions::FILE_ALREADY_EXISTS), "{refused}");
     }
 }
@@ -43,15 +43,15 @@ fn a_create_over_a_directory_says_so_whatever_else_is_wrong() {
 fn a_create_that_may_not_be_is_refused_before_its_parameters_are_looked_at() {
     let mut ns = with_directory();
     for request in wrong("/d/f") {
-        let refused = call::<CreateResponseProto>(&mut ns, &user("alice", false), "create", &request).unwrap_err();
+        let refused = call(&mut ns, &user("alice", false), &request).unwrap_err();
         assert!(refused.is(exceptions::ACCESS_CONTROL), "{refused}");
     }
     ns.blockmanager.enter_safe_mode();
     for request in wrong("/d/f") {
-        let refused = call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &request).unwrap_err();
+        let refused = call(&mut ns, &hdfs(), &request).unwrap_err();
         assert!(refused.is(exceptions::SAFE_MODE), "{refused}");
     }
-    let refused = call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/d/../f")).unwrap_err();
+    let refused = call(&mut ns, &hdfs(), &create("/d/../f")).unwrap_err();
     assert!(refused.is(exceptions::INVALID_PATH), "{refused}");
 }
 
@@ -59,7 +59,7 @@ fn a_create_that_may_not_be_is_refused_before_its_parameters_are_looked_at() {
 fn a_block_size_too_small_is_named_before_a_file_that_exists() {
     let mut ns = with_directory();
     let [small, ..] = wrong("/f");
-    let refused = call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &small).unwrap_err();
+    let refused = call(&mut ns, &hdfs(), &small).unwrap_err();
     assert!(refused.message.contains("min-block-size"), "{refused}");
 }
 
@@ -71,10 +71,10 @@ fn an_append_with_create_among_its_flags_appends() {
         client_name: CLIENT.to_owned(),
         flag: Some(1 | 4),
     };
-    let opened: AppendResponseProto = call(&mut ns, &hdfs(), "append", &request).unwrap();
+    let opened = call(&mut ns, &hdfs(), &request).unwrap();
     assert_eq!(opened.block, None);
     assert!(opened.stat.is_some());
-    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", None)).unwrap();
+    let done = call(&mut ns, &hdfs(), &complete("/f", None)).unwrap();
     assert!(done.result);
 }
 
@@ -87,21 +87,14 @@ fn quotas_by_storage_type_are_told_with_what_is_used() {
         storagespace_quota: 4096,
         storage_type: Some(StorageTypeProto::Ssd as i32),
     };
-    call::<SetQuotaResponseProto>(&mut ns, &hdfs(), "setQuota", &set).unwrap();
-    let summary: GetContentSummaryResponseProto = call(
+    call(&mut ns, &hdfs(), &set).unwrap();
+    let summary = call(
         &mut ns,
         &hdfs(),
-        "getContentSummary",
         &GetContentSummaryRequestProto { path: "/d".to_owned() },
     )
     .unwrap();
-    let usage: GetQuotaUsageResponseProto = call(
-        &mut ns,
-        &hdfs(),
-        "getQuotaUsage",
-        &GetQuotaUsageRequestProto { path: "/d".to_owned() },
-    )
-    .unwrap();
+    let usage = call(&mut ns, &hdfs(), &GetQuotaUsageRequestProto { path: "/d".to_owned() }).unwrap();
     assert_eq!(summary.summary.type_quota_infos, usage.usage.type_quota_infos);
     let told = usage.usage.type_quota_infos.unwrap().type_quota_info;
     let quotas: Vec<_> = told
@@ -130,7 +123,7 @@ fn set_xattr(ns: &mut Namesystem, ctx: &CallContext, namespace: i32, name: &str,
         }),
         flag: Some(1),
     };
-    call::<SetXAttrResponseProto>(ns, ctx, "setXAttr", &request).unwrap();
+    call(ns, ctx, &request).unwrap();
 }
 
 #[test]
@@ -141,9 +134,9 @@ fn attributes_are_listed_with_their_values_for_who_may_not_read_the_file() {
         src: "/f".to_owned(),
         permission: mode(0o600),
     };
-    call::<SetPermissionResponseProto>(&mut ns, &hdfs(), "setPermission", &private).unwrap();
+    call(&mut ns, &hdfs(), &private).unwrap();
     let list = ListXAttrsRequestProto { src: "/f".to_owned() };
-    let listed: ListXAttrsResponseProto = call(&mut ns, &user("alice", false), "listXAttrs", &list).unwrap();
+    let listed = call(&mut ns, &user("alice", false), &list).unwrap();
     let found: Vec<_> = listed
         .x_attrs
         .iter()
@@ -161,11 +154,11 @@ fn a_superuser_does_not_read_what_is_marked_as_unreadable_to_him() {
         offset: 0,
         length: 1,
     };
-    let refused = call::<GetBlockLocationsResponseProto>(&mut ns, &hdfs(), "getBlockLocations", &read).unwrap_err();
+    let refused = call(&mut ns, &hdfs(), &read).unwrap_err();
     assert!(refused.is(exceptions::ACCESS_CONTROL), "{refused}");
     assert!(
         refused.message.starts_with("Access is denied for hdfs since"),
         "{refused}"
     );
-    call::<GetBlockLocationsResponseProto>(&mut ns, &user("alice", false), "getBlockLocations", &read).unwrap();
+    call(&mut ns, &user("alice", false), &read).unwrap();
 }

@@ -73,7 +73,7 @@ fn recover_lease(ns: &mut Namesystem, ctx: &CallContext, src: &str) -> bool {
         src: src.to_owned(),
         client_name: "DFSClient_2".to_owned(),
     };
-    let answer: RecoverLeaseResponseProto = call(ns, ctx, "recoverLease", &request).unwrap();
+    let answer = call(ns, ctx, &request).unwrap();
     answer.result
 }
 
@@ -113,9 +113,9 @@ fn status(ns: &mut Namesystem, src: &str) -> (u64, bool) {
         offset: 0,
         length: 1 << 40,
     };
-    let found: GetBlockLocationsResponseProto = call(ns, &hdfs(), "getBlockLocations", &request).unwrap();
+    let found = call(ns, &hdfs(), &request).unwrap();
     let found = found.locations.unwrap();
-    let info: GetFileInfoResponseProto = call(ns, &hdfs(), "getFileInfo", &file_info(src)).unwrap();
+    let info = call(ns, &hdfs(), &file_info(src)).unwrap();
     (info.fs.unwrap().length, !found.under_construction)
 }
 
@@ -125,8 +125,8 @@ fn open_file(ns: &mut Namesystem, src: &str, replication: u32) -> ExtendedBlockP
         replication,
         ..create(src)
     };
-    call::<CreateResponseProto>(ns, &hdfs(), "create", &request).unwrap();
-    let added: AddBlockResponseProto = call(ns, &hdfs(), "addBlock", &add_block(src, None)).unwrap();
+    call(ns, &hdfs(), &request).unwrap();
+    let added = call(ns, &hdfs(), &add_block(src, None)).unwrap();
     added.block.b
 }
 
@@ -137,7 +137,7 @@ fn closed_file(ns: &mut Namesystem, src: &str) -> ExtendedBlockProto {
         tell(ns, node, &block, 100, BlockStatus::Received);
     }
     let last = Some(of_length(&block, 100));
-    let done: CompleteResponseProto = call(ns, &hdfs(), "complete", &complete(src, last)).unwrap();
+    let done = call(ns, &hdfs(), &complete(src, last)).unwrap();
     assert!(done.result);
     block
 }
@@ -148,7 +148,7 @@ fn truncate(ns: &mut Namesystem, src: &str, new_length: u64) -> bool {
         new_length,
         client_name: CLIENT.to_owned(),
     };
-    let answer: TruncateResponseProto = call(ns, &hdfs(), "truncate", &request).unwrap();
+    let answer = call(ns, &hdfs(), &request).unwrap();
     answer.result
 }
 
@@ -365,7 +365,7 @@ fn an_open_file_of_a_living_writer_is_not_recovered_after_a_failover() {
 
 fn is_closed(ns: &mut Namesystem, src: &str) -> bool {
     let request = IsFileClosedRequestProto { src: src.to_owned() };
-    let answer: IsFileClosedResponseProto = call(ns, &hdfs(), "isFileClosed", &request).unwrap();
+    let answer = call(ns, &hdfs(), &request).unwrap();
     answer.result
 }
 
@@ -462,7 +462,7 @@ fn committed_file() -> Namesystem {
     register(&mut ns, 0);
     let block = open_file(&mut ns, "/f", 1);
     let last = Some(of_length(&block, 100));
-    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
+    let done = call(&mut ns, &hdfs(), &complete("/f", last)).unwrap();
     assert!(!done.result);
     tell(&mut ns, 0, &block, 100, BlockStatus::Received);
     sync(&mut ns);
@@ -496,7 +496,7 @@ fn a_complete_without_a_block_takes_the_length_that_all_replicas_have() {
     }
     let block = open_file(&mut ns, "/f", 2);
     let ask = |ns: &mut Namesystem| {
-        let done: CompleteResponseProto = call(ns, &hdfs(), "complete", &complete("/f", None)).unwrap();
+        let done = call(ns, &hdfs(), &complete("/f", None)).unwrap();
         done.result
     };
     assert!(!ask(&mut ns));
@@ -522,13 +522,12 @@ fn a_writer_does_not_end_a_block_that_is_under_recovery() {
         src: "/f".to_owned(),
         client_name: CLIENT.to_owned(),
     };
-    let answer: RecoverLeaseResponseProto = call(&mut ns, &hdfs(), "recoverLease", &request).unwrap();
+    let answer = call(&mut ns, &hdfs(), &request).unwrap();
     assert!(!answer.result);
     let last = Some(of_length(&block, 100));
-    let refused =
-        call::<CompleteResponseProto>(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap_err();
+    let refused = call(&mut ns, &hdfs(), &complete("/f", last.clone())).unwrap_err();
     assert!(refused.message.contains("whereas it is under recovery"), "{refused}");
-    let refused = call::<AddBlockResponseProto>(&mut ns, &hdfs(), "addBlock", &add_block("/f", last)).unwrap_err();
+    let refused = call(&mut ns, &hdfs(), &add_block("/f", last)).unwrap_err();
     assert!(refused.message.contains("whereas it is under recovery"), "{refused}");
 }
 
@@ -544,7 +543,7 @@ fn safety_n11_files_that_cannot_be_released_do_not_hold_up_the_rest() {
         client_name: "Z_client".to_owned(),
         ..create("/z")
     };
-    call::<CreateResponseProto>(&mut ns, &at(1_000), "create", &request).unwrap();
+    call(&mut ns, &at(1_000), &request).unwrap();
     sync(&mut ns);
     for round in 0..10 {
         check_leases(&mut ns, later(1_210_000 + 2_000 * round));
@@ -565,7 +564,7 @@ fn fsync(ns: &mut Namesystem, src: &str, length: i64) {
         last_block_length: Some(length),
         file_id: None,
     };
-    call::<FsyncResponseProto>(ns, &hdfs(), "fsync", &request).unwrap();
+    call(ns, &hdfs(), &request).unwrap();
 }
 
 #[test]

@@ -8,8 +8,8 @@ use hathi_formats::protocols::NAMENODE_PROTOCOL;
 #[test]
 fn a_standby_refuses_whatever_is_not_unchecked() {
     let mut ns = new_namesystem();
-    for &method in ClientMethod::ALL {
-        let reply = raw(&mut ns, &hdfs(), method.name(), Bytes::new());
+    for &method in M::ALL {
+        let reply = raw(&mut ns, &hdfs(), method, Bytes::new());
         let named = match category(method) {
             OperationCategory::Unchecked => {
                 let standby = matches!(&reply.result, Err(error) if error.is(exceptions::STANDBY));
@@ -45,8 +45,8 @@ fn a_malformed_request_is_an_error_of_every_method() {
     let mut ns = active();
     // Field 1, length-delimited, longer than the message.
     let body = Bytes::from_static(&[0x0a, 0x7f, 1]);
-    for &method in ClientMethod::ALL {
-        let refused = raw(&mut ns, &hdfs(), method.name(), body.clone()).result;
+    for &method in M::ALL {
+        let refused = raw(&mut ns, &hdfs(), method, body.clone()).result;
         assert!(
             matches!(&refused, Err(error) if error.is(exceptions::RPC_SERVER)),
             "{}: {refused:?}",
@@ -58,10 +58,8 @@ fn a_malformed_request_is_an_error_of_every_method() {
 #[test]
 fn a_new_active_without_datanodes_makes_clients_try_again() {
     let mut ns = active();
-    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/open")).unwrap();
-    let refused = reply(&mut ns, &hdfs(), "addBlock", &add_block("/open", None))
-        .result
-        .unwrap_err();
+    call(&mut ns, &hdfs(), &create("/open")).unwrap();
+    let refused = reply(&mut ns, &hdfs(), &add_block("/open", None)).result.unwrap_err();
     assert!(refused.is(exceptions::RETRIABLE), "{refused}");
 }
 
@@ -72,7 +70,7 @@ fn safe_mode_refuses_changes_and_says_of_which_kind_it_is() {
     ns.role.change(Role::BecomingActive).unwrap();
     ns.start_active(NOW).unwrap();
     assert!(ns.blockmanager.in_startup_safe_mode());
-    let refused = reply(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a")).result.unwrap_err();
+    let refused = reply(&mut ns, &hdfs(), &mkdirs("/a")).result.unwrap_err();
     assert!(refused.is(exceptions::RETRIABLE), "{refused}");
     let start = "org.apache.hadoop.hdfs.server.namenode.SafeModeException: \
                  Cannot create directory /a. Name node is in safe mode.\n";
@@ -83,19 +81,19 @@ fn safe_mode_refuses_changes_and_says_of_which_kind_it_is() {
         action: SafeModeActionProto::SafemodeEnter as i32,
         checked: Some(true),
     };
-    let on: SetSafeModeResponseProto = call(&mut ns, &hdfs(), "setSafeMode", &enter).unwrap();
+    let on = call(&mut ns, &hdfs(), &enter).unwrap();
     assert!(on.result);
     for (method, request, text) in [
-        ("mkdirs", body(&mkdirs("/a")), "Cannot create directory /a"),
-        ("create", body(&create("/a")), "Cannot create file/a"),
-        ("delete", body(&delete("/a", true)), "Cannot delete /a"),
-        ("rename", body(&rename("/a", "/b")), "Cannot rename /a"),
-        ("complete", body(&complete("/a", None)), "Cannot complete file /a"),
-        ("addBlock", body(&add_block("/a", None)), "Cannot add block to /a"),
-        ("rollEdits", Bytes::new(), "Log not rolled"),
+        (M::Mkdirs, body(&mkdirs("/a")), "Cannot create directory /a"),
+        (M::Create, body(&create("/a")), "Cannot create file/a"),
+        (M::Delete, body(&delete("/a", true)), "Cannot delete /a"),
+        (M::Rename, body(&rename("/a", "/b")), "Cannot rename /a"),
+        (M::Complete, body(&complete("/a", None)), "Cannot complete file /a"),
+        (M::AddBlock, body(&add_block("/a", None)), "Cannot add block to /a"),
+        (M::RollEdits, Bytes::new(), "Log not rolled"),
     ] {
-        let refused = raw(&mut ns, &hdfs(), method, request).result.expect_err(method);
-        assert!(refused.is(exceptions::SAFE_MODE), "{method}: {refused}");
+        let refused = raw(&mut ns, &hdfs(), method, request).result.expect_err(text);
+        assert!(refused.is(exceptions::SAFE_MODE), "{refused}");
         assert!(
             refused.message.starts_with(&format!(
                 "{text}. Name node is in safe mode.\nIt was turned on manually."
@@ -105,21 +103,19 @@ fn safe_mode_refuses_changes_and_says_of_which_kind_it_is() {
         assert!(refused.message.ends_with(" NamenodeHostName:nn1.example"), "{refused}");
     }
     assert!(matches!(
-        raw(&mut ns, &hdfs(), "saveNamespace", Bytes::new()).deferred,
+        raw(&mut ns, &hdfs(), M::SaveNamespace, Bytes::new()).deferred,
         Some(Deferred::SaveNamespace {
             time_window_s: 0,
             tx_gap: 0
         })
     ));
-    let refused = reply(&mut ns, &user("alice", false), "setSafeMode", &enter)
-        .result
-        .unwrap_err();
+    let refused = reply(&mut ns, &user("alice", false), &enter).result.unwrap_err();
     assert!(refused.is(exceptions::ACCESS_CONTROL));
     let leave = SetSafeModeRequestProto {
         action: SafeModeActionProto::SafemodeLeave as i32,
         checked: None,
     };
-    let on: SetSafeModeResponseProto = call(&mut ns, &hdfs(), "setSafeMode", &leave).unwrap();
+    let on = call(&mut ns, &hdfs(), &leave).unwrap();
     assert!(!on.result);
 }
 
@@ -135,7 +131,7 @@ fn cache_directives_are_not_looked_for_by_what_is_no_path() {
                 ..Default::default()
             },
         };
-        call::<ListCacheDirectivesResponseProto>(&mut ns, &hdfs(), "listCacheDirectives", &request)
+        call(&mut ns, &hdfs(), &request)
     };
     for path in ["", "cached", "/a:b", "//"] {
         let refusal = RemoteException::new(exceptions::INVALID_REQUEST, format!("Invalid path '{path}'."));
@@ -151,42 +147,42 @@ fn cache_directives_are_not_looked_for_by_what_is_no_path() {
 #[test]
 fn a_change_that_can_not_be_made_is_refused_and_logs_nothing() {
     let mut ns = active();
-    call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/d")).unwrap();
+    call(&mut ns, &hdfs(), &mkdirs("/d")).unwrap();
     let before = ns.edit_log.applied();
     let start = RollingUpgradeRequestProto {
         action: RollingUpgradeActionProto::Start as i32,
     };
-    let mut refuse = |method: &str, body| {
+    let mut refuse = |method: ClientMethod, body| {
         let answer = raw(&mut ns, &hdfs(), method, body);
         assert!(
             answer.result.is_err() && answer.deferred.is_none(),
-            "{method}: {answer:?}"
+            "{method:?}: {answer:?}"
         );
-        assert_eq!(ns.edit_log.applied(), before, "{method}");
+        assert_eq!(ns.edit_log.applied(), before, "{method:?}");
     };
-    refuse("rollingUpgrade", body(&start));
+    refuse(M::RollingUpgrade, body(&start));
     for method in [
-        "allowSnapshot",
-        "createSnapshot",
-        "renameSnapshot",
-        "deleteSnapshot",
-        "setErasureCodingPolicy",
-        "unsetErasureCodingPolicy",
-        "addErasureCodingPolicies",
-        "removeErasureCodingPolicy",
-        "enableErasureCodingPolicy",
-        "disableErasureCodingPolicy",
-        "addCachePool",
-        "modifyCachePool",
-        "removeCachePool",
-        "addCacheDirective",
-        "modifyCacheDirective",
-        "removeCacheDirective",
-        "createEncryptionZone",
-        "reencryptEncryptionZone",
-        "satisfyStoragePolicy",
-        "renewDelegationToken",
-        "cancelDelegationToken",
+        M::AllowSnapshot,
+        M::CreateSnapshot,
+        M::RenameSnapshot,
+        M::DeleteSnapshot,
+        M::SetErasureCodingPolicy,
+        M::UnsetErasureCodingPolicy,
+        M::AddErasureCodingPolicies,
+        M::RemoveErasureCodingPolicy,
+        M::EnableErasureCodingPolicy,
+        M::DisableErasureCodingPolicy,
+        M::AddCachePool,
+        M::ModifyCachePool,
+        M::RemoveCachePool,
+        M::AddCacheDirective,
+        M::ModifyCacheDirective,
+        M::RemoveCacheDirective,
+        M::CreateEncryptionZone,
+        M::ReencryptEncryptionZone,
+        M::SatisfyStoragePolicy,
+        M::RenewDelegationToken,
+        M::CancelDelegationToken,
     ] {
         // Field 1 of most of them is a path.
         refuse(method, body(&file_info("/d")));
@@ -196,15 +192,14 @@ fn a_change_that_can_not_be_made_is_refused_and_logs_nothing() {
 #[test]
 fn a_directory_that_is_not_snapshottable_any_more_is_not_listed_any_more() {
     let mut ns = active();
-    call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/d")).unwrap();
+    call(&mut ns, &hdfs(), &mkdirs("/d")).unwrap();
     ns.commit(&[EditOp::AllowSnapshot {
         snapshot_root: "/d".to_owned(),
     }])
     .unwrap();
     let listed = |ns: &mut Namesystem| {
         let request = GetSnapshottableDirListingRequestProto {};
-        let answer: GetSnapshottableDirListingResponseProto =
-            call(ns, &hdfs(), "getSnapshottableDirListing", &request).unwrap();
+        let answer = call(ns, &hdfs(), &request).unwrap();
         answer
             .snapshottable_dir_list
             .map_or(0, |list| list.snapshottable_dir_listing.len())
@@ -213,10 +208,10 @@ fn a_directory_that_is_not_snapshottable_any_more_is_not_listed_any_more() {
     let request = DisallowSnapshotRequestProto {
         snapshot_root: "/d".to_owned(),
     };
-    let refused = call::<DisallowSnapshotResponseProto>(&mut ns, &user("alice", false), "disallowSnapshot", &request);
+    let refused = call(&mut ns, &user("alice", false), &request);
     assert!(refused.unwrap_err().is(exceptions::ACCESS_CONTROL));
     assert_eq!(listed(&mut ns), 1);
-    call::<DisallowSnapshotResponseProto>(&mut ns, &hdfs(), "disallowSnapshot", &request).unwrap();
+    call(&mut ns, &hdfs(), &request).unwrap();
     assert_eq!(listed(&mut ns), 0);
 }
 

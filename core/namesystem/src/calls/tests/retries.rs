@@ -5,52 +5,52 @@ use super::*;
 #[test]
 fn a_repeated_call_gets_its_first_answer() {
     let mut ns = active();
-    let first = reply(&mut ns, &numbered(1), "create", &create("/f"));
+    let first = reply(&mut ns, &numbered(1), &create("/f"));
     let applied = ns.edit_log.applied();
     assert_eq!(first.after, Some(applied));
     // The repetition comes while the first answer still waits: it waits for the same transaction.
-    let again = reply(&mut ns, &numbered(1), "create", &create("/f"));
+    let again = reply(&mut ns, &numbered(1), &create("/f"));
     assert_eq!((&again.result, again.after), (&first.result, first.after));
     assert_eq!(ns.edit_log.applied(), applied);
     sync(&mut ns);
-    let again = reply(&mut ns, &numbered(1), "create", &create("/f"));
+    let again = reply(&mut ns, &numbered(1), &create("/f"));
     assert_eq!((&again.result, again.after), (&first.result, None));
     // Another call with the same arguments is another call.
-    assert!(reply(&mut ns, &numbered(2), "create", &create("/f")).result.is_err());
+    assert!(reply(&mut ns, &numbered(2), &create("/f")).result.is_err());
     // Failures and "nothing done" run again.
-    let missing = reply(&mut ns, &numbered(3), "rename", &rename("/x", "/y"));
+    let missing = reply(&mut ns, &numbered(3), &rename("/x", "/y"));
     assert_eq!(missing.result.unwrap(), [8, 0][..]);
     make_file(&mut ns, "/x");
-    let renamed = reply(&mut ns, &numbered(3), "rename", &rename("/x", "/y"));
+    let renamed = reply(&mut ns, &numbered(3), &rename("/x", "/y"));
     assert_eq!(renamed.result.unwrap(), [8, 1][..]);
-    let renamed = reply(&mut ns, &numbered(3), "rename", &rename("/x", "/y"));
+    let renamed = reply(&mut ns, &numbered(3), &rename("/x", "/y"));
     assert_eq!(renamed.result.unwrap(), [8, 1][..], "from the cache, as /x is gone");
     assert_eq!(ns.retry_cache.hits(), 3);
     // Calls without ids are never repetitions.
-    assert!(reply(&mut ns, &hdfs(), "create", &create("/g")).result.is_ok());
-    assert!(reply(&mut ns, &hdfs(), "create", &create("/g")).result.is_err());
+    assert!(reply(&mut ns, &hdfs(), &create("/g")).result.is_ok());
+    assert!(reply(&mut ns, &hdfs(), &create("/g")).result.is_err());
 }
 
 #[test]
 fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
     let mut ns = active();
     datanodes(&mut ns, 3);
-    let mut calls: Vec<(i32, &str, Bytes)> = Vec::new();
-    let mut do_call = |ns: &mut Namesystem, method: &'static str, body: Bytes| {
+    let mut calls: Vec<(i32, ClientMethod, Bytes)> = Vec::new();
+    let mut do_call = |ns: &mut Namesystem, method: ClientMethod, body: Bytes| {
         let id = calls.len() as i32 + 100;
         let reply = raw(ns, &numbered(id), method, body.clone());
-        assert!(reply.result.is_ok(), "{method}: {:?}", reply.result);
+        assert!(reply.result.is_ok(), "{method:?}: {:?}", reply.result);
         calls.push((id, method, body));
         reply.result.unwrap()
     };
-    do_call(&mut ns, "mkdirs", body(&mkdirs("/a/b/c")));
-    do_call(&mut ns, "create", body(&create("/a/f")));
-    let added = do_call(&mut ns, "addBlock", body(&add_block("/a/f", None)));
+    do_call(&mut ns, M::Mkdirs, body(&mkdirs("/a/b/c")));
+    do_call(&mut ns, M::Create, body(&create("/a/f")));
+    let added = do_call(&mut ns, M::AddBlock, body(&add_block("/a/f", None)));
     let located = AddBlockResponseProto::decode(added).unwrap().block;
     received(&mut ns, &located, 77);
     do_call(
         &mut ns,
-        "complete",
+        M::Complete,
         body(&complete("/a/f", Some(of_length(&located.b, 77)))),
     );
     let append = AppendRequestProto {
@@ -58,20 +58,20 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
         client_name: CLIENT.to_owned(),
         flag: None,
     };
-    let appended = do_call(&mut ns, "append", body(&append));
+    let appended = do_call(&mut ns, M::Append, body(&append));
     let appended = AppendResponseProto::decode(appended).unwrap();
     let last = appended.block.unwrap();
     assert_eq!((last.b.num_bytes(), last.offset), (77, 0));
     assert_eq!(appended.stat.unwrap().length, 77);
-    do_call(&mut ns, "create", body(&create("/a/g")));
-    do_call(&mut ns, "rename", body(&rename("/a/g", "/a/h")));
+    do_call(&mut ns, M::Create, body(&create("/a/g")));
+    do_call(&mut ns, M::Rename, body(&rename("/a/g", "/a/h")));
     let rename2 = Rename2RequestProto {
         src: "/a/h".to_owned(),
         dst: "/a/i".to_owned(),
         overwrite_dest: false,
         move_to_trash: None,
     };
-    do_call(&mut ns, "rename2", body(&rename2));
+    do_call(&mut ns, M::Rename2, body(&rename2));
     let set = SetXAttrRequestProto {
         src: "/a/b".to_owned(),
         x_attr: Some(XAttrProto {
@@ -81,11 +81,11 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
         }),
         flag: Some(1),
     };
-    do_call(&mut ns, "setXAttr", body(&set));
-    do_call(&mut ns, "delete", body(&delete("/a/b/c", false)));
+    do_call(&mut ns, M::SetXAttr, body(&set));
+    do_call(&mut ns, M::Delete, body(&delete("/a/b/c", false)));
     do_call(
         &mut ns,
-        "setReplication",
+        M::SetReplication,
         body(&SetReplicationRequestProto {
             src: "/a/f".to_owned(),
             replication: 2,
@@ -93,7 +93,7 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
     );
     do_call(
         &mut ns,
-        "setPermission",
+        M::SetPermission,
         body(&SetPermissionRequestProto {
             src: "/a/b".to_owned(),
             permission: mode(0o1700),
@@ -110,10 +110,10 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
         let key = CallKey::new(&[7; 16], *id).unwrap();
         let (here, there) = (ns.retry_cache.get(&key), standby.retry_cache.get(&key));
         // Where the blocks are is soft state; the standby answers with what it knows.
-        if *method == "append" {
-            assert_eq!(here.is_some(), there.is_some(), "{method}");
+        if *method == M::Append {
+            assert_eq!(here.is_some(), there.is_some(), "{method:?}");
         } else {
-            assert_eq!(here, there, "{method}");
+            assert_eq!(here, there, "{method:?}");
         }
         answers += usize::from(here.is_some());
     }
@@ -123,11 +123,11 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
     standby.role.change(Role::BecomingActive).unwrap();
     standby.start_active(NOW).unwrap();
     standby.blockmanager.leave_safe_mode(true, NOW);
-    let (id, method, body) = calls.iter().find(|(_, method, _)| *method == "create").unwrap();
+    let (id, method, body) = calls.iter().find(|(_, method, _)| *method == M::Create).unwrap();
     let key = CallKey::new(&[7; 16], *id).unwrap();
     let expected = Bytes::copy_from_slice(ns.retry_cache.get(&key).unwrap().payload);
     assert_eq!(
-        raw(&mut standby, &numbered(*id), method, body.clone()).result.unwrap(),
+        raw(&mut standby, &numbered(*id), *method, body.clone()).result.unwrap(),
         expected
     );
 }
@@ -137,12 +137,12 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
 fn safety_n7_a_repetition_after_a_load_in_place_gets_its_first_answer_unless_its_edit_is_lost() {
     let mut ns = active();
     make_file(&mut ns, "/f");
-    let deleted = reply(&mut ns, &numbered(1), "delete", &delete("/f", true)).result;
+    let deleted = reply(&mut ns, &numbered(1), &delete("/f", true)).result;
     let mut loaded = standby();
     replay(&mut ns, &mut loaded);
     loaded.retry_cache.clear();
     // This one reaches no quorum.
-    let lost = reply(&mut ns, &numbered(2), "create", &create("/lost")).result;
+    let lost = reply(&mut ns, &numbered(2), &create("/lost")).result;
     assert!(lost.is_ok());
 
     drop(ns.begin_loading());
@@ -150,14 +150,10 @@ fn safety_n7_a_repetition_after_a_load_in_place_gets_its_first_answer_unless_its
     loaded.role.change(Role::BecomingActive).unwrap();
     loaded.start_active(NOW).unwrap();
     loaded.blockmanager.leave_safe_mode(true, NOW);
-    let again = reply(&mut loaded, &numbered(1), "delete", &delete("/f", true)).result;
+    let again = reply(&mut loaded, &numbered(1), &delete("/f", true)).result;
     assert_eq!(again, deleted, "the first answer");
     let applied = loaded.edit_log.applied();
-    assert!(
-        reply(&mut loaded, &numbered(2), "create", &create("/lost"))
-            .result
-            .is_ok()
-    );
+    assert!(reply(&mut loaded, &numbered(2), &create("/lost")).result.is_ok());
     assert!(
         loaded.edit_log.applied() > applied,
         "it runs: its first edit is nowhere"

@@ -22,7 +22,7 @@ fn with_a_big_directory() -> (Namesystem, u64) {
     let mut ns = active();
     let count = WALK_SLICE_INODES as u64 * 2 + 7;
     for number in 0..count {
-        call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs(&format!("/big/{number}"))).unwrap();
+        call(&mut ns, &hdfs(), &mkdirs(&format!("/big/{number}"))).unwrap();
     }
     sync(&mut ns);
     (ns, count)
@@ -31,7 +31,7 @@ fn with_a_big_directory() -> (Namesystem, u64) {
 #[test]
 fn the_lock_is_given_away_while_a_large_subtree_is_counted() {
     let (mut ns, count) = with_a_big_directory();
-    let begun = reply(&mut ns, &hdfs(), "getContentSummary", &summary_of("/big"));
+    let begun = reply(&mut ns, &hdfs(), &summary_of("/big"));
     let Some(Deferred::Walk(mut work)) = begun.deferred else {
         panic!("counted {count} inodes under one hold of the lock");
     };
@@ -41,7 +41,7 @@ fn the_lock_is_given_away_while_a_large_subtree_is_counted() {
         src: "/big/0".to_owned(),
         recursive: true,
     };
-    call::<DeleteResponseProto>(&mut ns, &hdfs(), "delete", &delete).unwrap();
+    call(&mut ns, &hdfs(), &delete).unwrap();
     let done = finish(&ns, *work);
     let answer = GetContentSummaryResponseProto::decode(done.result.unwrap()).unwrap();
     assert!(
@@ -53,10 +53,9 @@ fn the_lock_is_given_away_while_a_large_subtree_is_counted() {
     let usage = GetQuotaUsageRequestProto {
         path: "/big".to_owned(),
     };
-    let begun = reply(&mut ns, &hdfs(), "getQuotaUsage", &usage);
+    let begun = reply(&mut ns, &hdfs(), &usage);
     assert!(matches!(begun.deferred, Some(Deferred::Walk(_))));
-    let small: GetContentSummaryResponseProto =
-        call(&mut ns, &hdfs(), "getContentSummary", &summary_of("/big/1")).unwrap();
+    let small = call(&mut ns, &hdfs(), &summary_of("/big/1")).unwrap();
     assert_eq!(small.summary.directory_count, 1);
 }
 
@@ -67,8 +66,8 @@ fn what_is_counted_is_still_forbidden_to_whom_it_is() {
         src: "/big/1".to_owned(),
         permission: mode(0o700),
     };
-    call::<SetPermissionResponseProto>(&mut ns, &hdfs(), "setPermission", &chmod).unwrap();
-    let mut told = reply(&mut ns, &user("alice", false), "getContentSummary", &summary_of("/big"));
+    call(&mut ns, &hdfs(), &chmod).unwrap();
+    let mut told = reply(&mut ns, &user("alice", false), &summary_of("/big"));
     if let Some(Deferred::Walk(work)) = told.deferred {
         told = finish(&ns, *work);
     }
@@ -80,15 +79,15 @@ fn the_lock_is_given_away_while_open_files_are_looked_for() {
     let mut ns = active();
     let others = WALK_SLICE_INODES + 7;
     for number in 0..others {
-        call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create(&format!("/others/{number}"))).unwrap();
+        call(&mut ns, &hdfs(), &create(&format!("/others/{number}"))).unwrap();
     }
-    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/wanted/f")).unwrap();
+    call(&mut ns, &hdfs(), &create("/wanted/f")).unwrap();
     let open = ListOpenFilesRequestProto {
         id: 0,
         types: Vec::new(),
         path: Some("/wanted".to_owned()),
     };
-    let begun = reply(&mut ns, &hdfs(), "listOpenFiles", &open);
+    let begun = reply(&mut ns, &hdfs(), &open);
     let Some(Deferred::Walk(work)) = begun.deferred else {
         panic!("looked at {others} files under one hold of the lock");
     };
@@ -172,7 +171,7 @@ fn corrupt_files_below_a_path_are_found_behind_many_others() {
             path: "/wanted".to_owned(),
             cookie: cookie.take(),
         };
-        let mut told = reply(&mut ns, &hdfs(), "listCorruptFileBlocks", &request);
+        let mut told = reply(&mut ns, &hdfs(), &request);
         let is_first = found.is_empty();
         assert_eq!(
             matches!(told.deferred, Some(Deferred::Walk(_))),

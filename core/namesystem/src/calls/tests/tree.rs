@@ -5,20 +5,20 @@ use super::*;
 #[test]
 fn files_and_directories_come_and_go() {
     let mut ns = active();
-    let made: MkdirsResponseProto = call(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a/b")).unwrap();
+    let made = call(&mut ns, &hdfs(), &mkdirs("/a/b")).unwrap();
     assert!(made.result);
-    let created: CreateResponseProto = call(&mut ns, &hdfs(), "create", &create("/a/b/f")).unwrap();
+    let created = call(&mut ns, &hdfs(), &create("/a/b/f")).unwrap();
     let status = created.fs.unwrap();
     assert_eq!(status.file_type(), hdfs_file_status_proto::FileType::IsFile);
     assert_eq!((status.owner.as_str(), status.permission.perm), ("hdfs", 0o644));
     assert_eq!((status.block_replication(), status.blocksize()), (3, 128 << 20));
     assert_eq!(status.modification_time, NOW.wall_ms);
 
-    let found: GetFileInfoResponseProto = call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/f")).unwrap();
+    let found = call(&mut ns, &hdfs(), &file_info("/a/b/f")).unwrap();
     assert_eq!(found.fs.unwrap().file_id, status.file_id);
-    let absent: GetFileInfoResponseProto = call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/g")).unwrap();
+    let absent = call(&mut ns, &hdfs(), &file_info("/a/b/g")).unwrap();
     assert!(absent.fs.is_none());
-    let through: GetFileInfoResponseProto = call(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/b/f/x")).unwrap();
+    let through = call(&mut ns, &hdfs(), &file_info("/a/b/f/x")).unwrap();
     assert!(through.fs.is_none());
 
     let list = GetListingRequestProto {
@@ -26,19 +26,19 @@ fn files_and_directories_come_and_go() {
         start_after: Bytes::new(),
         need_location: false,
     };
-    let listed: GetListingResponseProto = call(&mut ns, &hdfs(), "getListing", &list).unwrap();
+    let listed = call(&mut ns, &hdfs(), &list).unwrap();
     let listed = listed.dir_list.unwrap();
     assert_eq!(listed.remaining_entries, 0);
     assert_eq!(listed.partial_listing.len(), 1);
     assert_eq!(&listed.partial_listing[0].path[..], b"f");
 
-    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/a/b/f", None)).unwrap();
+    let done = call(&mut ns, &hdfs(), &complete("/a/b/f", None)).unwrap();
     assert!(done.result);
-    let renamed: RenameResponseProto = call(&mut ns, &hdfs(), "rename", &rename("/a/b/f", "/a/g")).unwrap();
+    let renamed = call(&mut ns, &hdfs(), &rename("/a/b/f", "/a/g")).unwrap();
     assert!(renamed.result);
-    let deleted: DeleteResponseProto = call(&mut ns, &hdfs(), "delete", &delete("/a", true)).unwrap();
+    let deleted = call(&mut ns, &hdfs(), &delete("/a", true)).unwrap();
     assert!(deleted.result);
-    let deleted: DeleteResponseProto = call(&mut ns, &hdfs(), "delete", &delete("/a", true)).unwrap();
+    let deleted = call(&mut ns, &hdfs(), &delete("/a", true)).unwrap();
     assert!(!deleted.result);
 }
 
@@ -58,7 +58,7 @@ fn listings_come_in_pages() {
             start_after,
             need_location: true,
         };
-        let page: GetListingResponseProto = call(&mut ns, &hdfs(), "getListing", &list).unwrap();
+        let page = call(&mut ns, &hdfs(), &list).unwrap();
         let page = page.dir_list.unwrap();
         assert!(page.partial_listing.iter().all(|status| status.locations.is_some()));
         names.extend(page.partial_listing.iter().map(|status| status.path.clone()));
@@ -79,7 +79,7 @@ fn listings_come_in_pages() {
     let mut seen = Vec::new();
     let mut failed = Vec::new();
     loop {
-        let page: GetBatchedListingResponseProto = call(&mut ns, &hdfs(), "getBatchedListing", &request).unwrap();
+        let page = call(&mut ns, &hdfs(), &request).unwrap();
         for listing in page.listings {
             seen.extend(
                 listing
@@ -105,42 +105,30 @@ fn replies_wait_for_exactly_what_they_show() {
     make_file(&mut ns, "/a/old");
     make_file(&mut ns, "/b/other");
     sync(&mut ns);
-    assert_eq!(reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/old")).after, None);
-    let created = reply(&mut ns, &hdfs(), "create", &create("/a/new")).after;
+    assert_eq!(reply(&mut ns, &hdfs(), &file_info("/a/old")).after, None);
+    let created = reply(&mut ns, &hdfs(), &create("/a/new")).after;
     assert!(created.is_some());
     // What shows the new file waits; what only passes by its directory does not.
-    assert_eq!(
-        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/new")).after,
-        created
-    );
-    assert_eq!(reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a")).after, created);
-    assert_eq!(reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/a/old")).after, None);
-    assert_eq!(
-        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/b/other")).after,
-        None
-    );
+    assert_eq!(reply(&mut ns, &hdfs(), &file_info("/a/new")).after, created);
+    assert_eq!(reply(&mut ns, &hdfs(), &file_info("/a")).after, created);
+    assert_eq!(reply(&mut ns, &hdfs(), &file_info("/a/old")).after, None);
+    assert_eq!(reply(&mut ns, &hdfs(), &file_info("/b/other")).after, None);
     let list = |src: &str| GetListingRequestProto {
         src: src.to_owned(),
         start_after: Bytes::new(),
         need_location: false,
     };
-    assert_eq!(reply(&mut ns, &hdfs(), "getListing", &list("/a")).after, created);
-    assert_eq!(reply(&mut ns, &hdfs(), "getListing", &list("/b")).after, None);
+    assert_eq!(reply(&mut ns, &hdfs(), &list("/a")).after, created);
+    assert_eq!(reply(&mut ns, &hdfs(), &list("/b")).after, None);
     // A refusal because of the new file shows it too.
-    let refused = reply(&mut ns, &hdfs(), "create", &create("/a/new"));
+    let refused = reply(&mut ns, &hdfs(), &create("/a/new"));
     assert!(refused.result.is_err());
     assert_eq!(refused.after, created);
     // An absence shows the deletion.
-    let deleted = reply(&mut ns, &hdfs(), "delete", &delete("/b/other", false)).after;
-    assert_eq!(
-        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/b/other")).after,
-        deleted
-    );
+    let deleted = reply(&mut ns, &hdfs(), &delete("/b/other", false)).after;
+    assert_eq!(reply(&mut ns, &hdfs(), &file_info("/b/other")).after, deleted);
     sync(&mut ns);
-    assert_eq!(
-        reply(&mut ns, &hdfs(), "getFileInfo", &file_info("/b/other")).after,
-        None
-    );
+    assert_eq!(reply(&mut ns, &hdfs(), &file_info("/b/other")).after, None);
 }
 
 #[test]
@@ -148,8 +136,8 @@ fn the_audit_log_says_who_did_what() {
     let mut ns = active();
     let ctx = hdfs();
     let request = body(&mkdirs("/a"));
-    let made = raw(&mut ns, &ctx, "mkdirs", request.clone());
-    let line = audit(&ns, &ctx, ClientMethod::Mkdirs, &request, &made).unwrap();
+    let made = raw(&mut ns, &ctx, M::Mkdirs, request.clone());
+    let line = audit(&ns, &ctx, M::Mkdirs, &request, &made).unwrap();
     assert!(line.allowed);
     assert_eq!(
         (&*line.command, line.src.as_deref(), line.dst.as_deref()),
@@ -158,8 +146,8 @@ fn the_audit_log_says_who_did_what() {
     assert_eq!(line.permission.as_deref(), Some("hdfs:supergroup:rwxr-xr-x"));
     let alice = user("alice", false);
     let request = body(&rename("/a", "/b"));
-    let denied = raw(&mut ns, &alice, "rename", request.clone());
-    let line = audit(&ns, &alice, ClientMethod::Rename, &request, &denied).unwrap();
+    let denied = raw(&mut ns, &alice, M::Rename, request.clone());
+    let line = audit(&ns, &alice, M::Rename, &request, &denied).unwrap();
     assert!(!line.allowed);
     assert_eq!(
         (line.src.as_deref(), line.dst.as_deref(), line.permission),
@@ -171,8 +159,8 @@ fn the_audit_log_says_who_did_what() {
         overwrite_dest: true,
         move_to_trash: None,
     });
-    let renamed = raw(&mut ns, &ctx, "rename2", request.clone());
-    let line = audit(&ns, &ctx, ClientMethod::Rename2, &request, &renamed).unwrap();
+    let renamed = raw(&mut ns, &ctx, M::Rename2, request.clone());
+    let line = audit(&ns, &ctx, M::Rename2, &request, &renamed).unwrap();
     assert_eq!(&*line.command, "rename (options=[OVERWRITE])");
     for (action, command) in [
         (SafeModeActionProto::SafemodeGet, None),
@@ -182,41 +170,35 @@ fn the_audit_log_says_who_did_what() {
             action: action.into(),
             checked: None,
         });
-        let line = audit(&ns, &ctx, ClientMethod::SetSafeMode, &request, &made);
+        let line = audit(&ns, &ctx, M::SetSafeMode, &request, &made);
         assert_eq!(line.map(|line| line.command).as_deref(), command);
     }
     let request = body(&create("/x/y"));
     let failed = Reply::refuse(RemoteException::new(exceptions::IO, "no"));
-    assert_eq!(audit(&ns, &ctx, ClientMethod::Create, &request, &failed), None);
-    assert_eq!(audit(&ns, &ctx, ClientMethod::RenewLease, &Bytes::new(), &made), None);
+    assert_eq!(audit(&ns, &ctx, M::Create, &request, &failed), None);
+    assert_eq!(audit(&ns, &ctx, M::RenewLease, &Bytes::new(), &made), None);
 }
 
 #[test]
 fn unused_features_answer_as_if_nobody_used_them() {
     let mut ns = active();
-    call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs("/d")).unwrap();
+    call(&mut ns, &hdfs(), &mkdirs("/d")).unwrap();
     for (method, request) in [
-        ("getDelegationToken", Bytes::from_static(&[0x0a, 1, b'r'])),
-        ("getDataEncryptionKey", Bytes::new()),
-        ("getSnapshottableDirListing", Bytes::new()),
-        ("getErasureCodingPolicy", body(&file_info("/d"))),
-        ("getEZForPath", body(&file_info("/d"))),
-        ("rollingUpgrade", Bytes::from_static(&[8, 1])),
-        ("msync", Bytes::new()),
+        (M::GetDelegationToken, Bytes::from_static(&[0x0a, 1, b'r'])),
+        (M::GetDataEncryptionKey, Bytes::new()),
+        (M::GetSnapshottableDirListing, Bytes::new()),
+        (M::GetErasureCodingPolicy, body(&file_info("/d"))),
+        (M::GetEzForPath, body(&file_info("/d"))),
+        (M::RollingUpgrade, Bytes::from_static(&[8, 1])),
+        (M::Msync, Bytes::new()),
     ] {
         assert_eq!(
             raw(&mut ns, &hdfs(), method, request).result,
             Ok(Bytes::new()),
-            "{method}"
+            "{method:?}"
         );
     }
-    let policies: GetStoragePoliciesResponseProto = call(
-        &mut ns,
-        &hdfs(),
-        "getStoragePolicies",
-        &GetStoragePoliciesRequestProto {},
-    )
-    .unwrap();
+    let policies = call(&mut ns, &hdfs(), &GetStoragePoliciesRequestProto {}).unwrap();
     assert_eq!(
         policies
             .policies
@@ -234,17 +216,10 @@ fn unused_features_answer_as_if_nobody_used_them() {
             (15, "LAZY_PERSIST")
         ]
     );
-    let defaults: GetServerDefaultsResponseProto =
-        call(&mut ns, &hdfs(), "getServerDefaults", &GetServerDefaultsRequestProto {}).unwrap();
+    let defaults = call(&mut ns, &hdfs(), &GetServerDefaultsRequestProto {}).unwrap();
     assert_eq!(defaults.server_defaults.block_size, 128 << 20);
     assert_eq!(defaults.server_defaults.policy_id, Some(7));
-    let state: HaServiceStateResponseProto = call(
-        &mut new_namesystem(),
-        &hdfs(),
-        "getHAServiceState",
-        &HaServiceStateRequestProto {},
-    )
-    .unwrap();
+    let state = call(&mut new_namesystem(), &hdfs(), &HaServiceStateRequestProto {}).unwrap();
     assert_eq!(state.state, 2);
 }
 
@@ -252,12 +227,12 @@ fn unused_features_answer_as_if_nobody_used_them() {
 fn rolling_the_log_answers_the_new_segment() {
     let mut ns = active();
     let before = ns.edit_log.applied();
-    let rolled = reply(&mut ns, &hdfs(), "rollEdits", &RollEditsRequestProto {});
+    let rolled = reply(&mut ns, &hdfs(), &RollEditsRequestProto {});
     let first = RollEditsResponseProto::decode(rolled.result.unwrap())
         .unwrap()
         .new_segment_tx_id;
     assert_eq!(first, before.0 + 2);
     assert_eq!(rolled.after, Some(TxId(first)));
     // The namespace goes on at the next transaction.
-    assert!(reply(&mut ns, &hdfs(), "mkdirs", &mkdirs("/a")).result.is_ok());
+    assert!(reply(&mut ns, &hdfs(), &mkdirs("/a")).result.is_ok());
 }

@@ -58,7 +58,7 @@ fn datanodes_keep_what_is_deleted_until_the_rolling_upgrade_is_finalized() {
     let request = RollingUpgradeRequestProto {
         action: RollingUpgradeActionProto::Finalize as i32,
     };
-    let finalized: RollingUpgradeResponseProto = call(&mut ns, &hdfs(), "rollingUpgrade", &request).unwrap();
+    let finalized = call(&mut ns, &hdfs(), &request).unwrap();
     let info = finalized.rolling_upgrade_info.unwrap();
     assert_eq!((info.start_time, info.finalize_time), (77, NOW.wall_ms));
     assert!(info.status.finalized());
@@ -74,15 +74,14 @@ fn an_upgrade_under_way_is_told_to_who_asks() {
     let query = RollingUpgradeRequestProto {
         action: RollingUpgradeActionProto::Query as i32,
     };
-    let found: RollingUpgradeResponseProto = call(&mut ns, &hdfs(), "rollingUpgrade", &query).unwrap();
+    let found = call(&mut ns, &hdfs(), &query).unwrap();
     assert_eq!(found.rolling_upgrade_info.unwrap().start_time, 77);
-    let finalized: UpgradeStatusResponseProto =
-        call(&mut ns, &hdfs(), "upgradeStatus", &UpgradeStatusRequestProto {}).unwrap();
+    let finalized = call(&mut ns, &hdfs(), &UpgradeStatusRequestProto {}).unwrap();
     assert!(!finalized.upgrade_finalized);
     let start = RollingUpgradeRequestProto {
         action: RollingUpgradeActionProto::Start as i32,
     };
-    let refused = call::<RollingUpgradeResponseProto>(&mut ns, &hdfs(), "rollingUpgrade", &start).unwrap_err();
+    let refused = call(&mut ns, &hdfs(), &start).unwrap_err();
     assert!(refused.is(exceptions::UNSUPPORTED_OPERATION), "{refused}");
     let request = IsRollingUpgradeRequestProto {};
     let answer: IsRollingUpgradeResponseProto =

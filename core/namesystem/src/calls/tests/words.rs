@@ -3,8 +3,6 @@
 //! Clients act on the class, and users look for the words. The comments name the place in Hadoop 3.5 that throws.
 
 use super::*;
-use crate::calls::verb;
-use ClientMethod as M;
 use hathi_formats::exceptions::ExceptionClass;
 use hathi_formats::exceptions::Remedy::{
     self, AskAgain, AskAnother, AskDifferently, GetRights, LookAnew, TellOperator,
@@ -49,7 +47,7 @@ impl Row {
 fn check(ns: &mut Namesystem, rows: Vec<Row>) {
     for row in rows {
         let before = ns.edit_log.applied();
-        let reply = verb(row.method.into()).unwrap().run(ns, &row.caller, &row.body);
+        let reply = raw(ns, &row.caller, row.method, row.body);
         let refused = reply.result.expect_err(&row.words);
         assert_eq!(
             (refused.class(), refused.message.as_str()),
@@ -73,15 +71,15 @@ fn filled() -> Namesystem {
     // Active for long.
     ns.last_transition_ms = 0;
     make_file(&mut ns, "/f");
-    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/open")).unwrap();
+    call(&mut ns, &hdfs(), &create("/open")).unwrap();
     for dir in ["/d/e", "/q", "/s"] {
-        call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &mkdirs(dir)).unwrap();
+        call(&mut ns, &hdfs(), &mkdirs(dir)).unwrap();
     }
     let tmp = MkdirsRequestProto {
         masked: mode(0o1777),
         ..mkdirs("/t")
     };
-    call::<MkdirsResponseProto>(&mut ns, &hdfs(), "mkdirs", &tmp).unwrap();
+    call(&mut ns, &hdfs(), &tmp).unwrap();
     make_file(&mut ns, "/t/f");
     for (path, names, space) in [("/q", 1, i64::MAX), ("/s", i64::MAX, 1 << 20)] {
         let quota = SetQuotaRequestProto {
@@ -90,7 +88,7 @@ fn filled() -> Namesystem {
             storagespace_quota: space as u64,
             storage_type: None,
         };
-        call::<SetQuotaResponseProto>(&mut ns, &hdfs(), "setQuota", &quota).unwrap();
+        call(&mut ns, &hdfs(), &quota).unwrap();
     }
     ns
 }
@@ -378,7 +376,7 @@ fn a_block_needs_room_in_the_quota_and_datanodes() {
          node(s) are excluded in this operation.",
     );
     check(&mut ns, vec![no_datanode]);
-    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/s/f")).unwrap();
+    call(&mut ns, &hdfs(), &create("/s/f")).unwrap();
     datanodes(&mut ns, 3);
     let no_room = row(
         M::AddBlock,

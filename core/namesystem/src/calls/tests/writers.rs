@@ -6,8 +6,8 @@ use super::*;
 fn blocks_are_written_completed_and_located() {
     let mut ns = active();
     datanodes(&mut ns, 4);
-    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
-    let first: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    call(&mut ns, &hdfs(), &create("/f")).unwrap();
+    let first = call(&mut ns, &hdfs(), &add_block("/f", None)).unwrap();
     let first = first.block;
     assert_eq!((first.b.pool_id.as_str(), first.offset, first.locs.len()), (POOL, 0, 3));
     assert_eq!(first.b.generation_stamp, 1001);
@@ -15,19 +15,18 @@ fn blocks_are_written_completed_and_located() {
     let length = 128 << 20;
     let previous = of_length(&first.b, length);
     received(&mut ns, &first, length);
-    let second: AddBlockResponseProto =
-        call(&mut ns, &hdfs(), "addBlock", &add_block("/f", Some(previous.clone()))).unwrap();
+    let second = call(&mut ns, &hdfs(), &add_block("/f", Some(previous.clone()))).unwrap();
     let second = second.block;
     assert_eq!(second.offset, length);
     // The answer got lost; the same question again allocates nothing.
     let applied = ns.edit_log.applied();
-    let again: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", Some(previous))).unwrap();
+    let again = call(&mut ns, &hdfs(), &add_block("/f", Some(previous))).unwrap();
     assert_eq!(again.block.b, second.b);
     assert_eq!(again.block.locs.len(), second.locs.len());
     assert_eq!(ns.edit_log.applied(), applied);
 
     let last = Some(of_length(&second.b, 1000));
-    let not_yet = reply(&mut ns, &hdfs(), "complete", &complete("/f", last.clone()));
+    let not_yet = reply(&mut ns, &hdfs(), &complete("/f", last.clone()));
     assert_eq!(
         not_yet.reported,
         Reported::Awaits(BlockId(second.b.block_id as i64)),
@@ -35,9 +34,9 @@ fn blocks_are_written_completed_and_located() {
     );
     assert!(!CompleteResponseProto::decode(not_yet.result.unwrap()).unwrap().result);
     received(&mut ns, &second, 1000);
-    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
+    let done = call(&mut ns, &hdfs(), &complete("/f", last.clone())).unwrap();
     assert!(done.result);
-    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
+    let done = call(&mut ns, &hdfs(), &complete("/f", last)).unwrap();
     assert!(done.result, "a repetition of a complete that succeeded");
 
     for (offset, asked, starts) in [
@@ -51,7 +50,7 @@ fn blocks_are_written_completed_and_located() {
             offset,
             length: asked,
         };
-        let found: GetBlockLocationsResponseProto = call(&mut ns, &hdfs(), "getBlockLocations", &request).unwrap();
+        let found = call(&mut ns, &hdfs(), &request).unwrap();
         let found = found.locations.unwrap();
         assert_eq!(found.file_length, length + 1000);
         assert!(found.is_last_block_complete && !found.under_construction);
@@ -80,12 +79,12 @@ fn a_read_notes_the_access_time_once_per_precision() {
         length: 1,
     };
     let before = ns.edit_log.applied();
-    assert_eq!(reply(&mut ns, &later, "getBlockLocations", &request).after, None);
+    assert_eq!(reply(&mut ns, &later, &request).after, None);
     assert_eq!(ns.edit_log.applied(), before.next());
     sync(&mut ns);
-    reply(&mut ns, &later, "getBlockLocations", &request).result.unwrap();
+    reply(&mut ns, &later, &request).result.unwrap();
     assert_eq!(ns.edit_log.applied(), before.next());
-    let found: GetFileInfoResponseProto = call(&mut ns, &hdfs(), "getFileInfo", &file_info("/f")).unwrap();
+    let found = call(&mut ns, &hdfs(), &file_info("/f")).unwrap();
     assert_eq!(found.fs.unwrap().access_time, later.now_ms);
 }
 
@@ -93,24 +92,21 @@ fn a_read_notes_the_access_time_once_per_precision() {
 fn a_broken_pipeline_goes_on_with_a_new_stamp() {
     let mut ns = active();
     datanodes(&mut ns, 3);
-    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
-    let block: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    call(&mut ns, &hdfs(), &create("/f")).unwrap();
+    let block = call(&mut ns, &hdfs(), &add_block("/f", None)).unwrap();
     let old = block.block.b.clone();
     let request = UpdateBlockForPipelineRequestProto {
         block: old.clone(),
         client_name: CLIENT.to_owned(),
     };
-    let stamped: UpdateBlockForPipelineResponseProto =
-        call(&mut ns, &hdfs(), "updateBlockForPipeline", &request).unwrap();
+    let stamped = call(&mut ns, &hdfs(), &request).unwrap();
     let new = of_length(&stamped.block.b, 100);
     assert!(new.generation_stamp > old.generation_stamp);
     let intruder = UpdateBlockForPipelineRequestProto {
         block: old.clone(),
         client_name: "DFSClient_2".to_owned(),
     };
-    let refused = reply(&mut ns, &hdfs(), "updateBlockForPipeline", &intruder)
-        .result
-        .unwrap_err();
+    let refused = reply(&mut ns, &hdfs(), &intruder).result.unwrap_err();
     assert!(refused.is(exceptions::LEASE_EXPIRED), "{refused}");
     let request = UpdatePipelineRequestProto {
         client_name: CLIENT.to_owned(),
@@ -119,15 +115,15 @@ fn a_broken_pipeline_goes_on_with_a_new_stamp() {
         new_nodes: vec![block.block.locs[0].id.clone()],
         storage_i_ds: vec![block.block.storage_i_ds[0].clone()],
     };
-    let first = reply(&mut ns, &numbered(9), "updatePipeline", &request);
+    let first = reply(&mut ns, &numbered(9), &request);
     assert_eq!(first.result.unwrap(), Bytes::new());
-    assert!(reply(&mut ns, &numbered(9), "updatePipeline", &request).result.is_ok());
+    assert!(reply(&mut ns, &numbered(9), &request).result.is_ok());
     let locations = GetBlockLocationsRequestProto {
         src: "/f".to_owned(),
         offset: 0,
         length: 1,
     };
-    let found: GetBlockLocationsResponseProto = call(&mut ns, &hdfs(), "getBlockLocations", &locations).unwrap();
+    let found = call(&mut ns, &hdfs(), &locations).unwrap();
     let last = found.locations.unwrap().last_block.unwrap();
     assert_eq!((last.b.generation_stamp, last.locs.len()), (new.generation_stamp, 1));
     let gone = AbandonBlockRequestProto {
@@ -136,21 +132,21 @@ fn a_broken_pipeline_goes_on_with_a_new_stamp() {
         holder: CLIENT.to_owned(),
         file_id: None,
     };
-    reply(&mut ns, &hdfs(), "abandonBlock", &gone).result.unwrap();
-    let found: GetBlockLocationsResponseProto = call(&mut ns, &hdfs(), "getBlockLocations", &locations).unwrap();
+    reply(&mut ns, &hdfs(), &gone).result.unwrap();
+    let found = call(&mut ns, &hdfs(), &locations).unwrap();
     assert!(found.locations.unwrap().blocks.is_empty());
 }
 
 #[test]
 fn leases_pass_from_the_dead_to_the_living() {
     let mut ns = active();
-    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
+    call(&mut ns, &hdfs(), &create("/f")).unwrap();
     let open = ListOpenFilesRequestProto {
         id: 0,
         types: vec![1],
         path: Some("/".to_owned()),
     };
-    let files: ListOpenFilesResponseProto = call(&mut ns, &hdfs(), "listOpenFiles", &open).unwrap();
+    let files = call(&mut ns, &hdfs(), &open).unwrap();
     assert_eq!(files.entries.len(), 1);
     assert_eq!(
         (files.entries[0].path.as_str(), files.entries[0].client_name.as_str()),
@@ -166,24 +162,18 @@ fn leases_pass_from_the_dead_to_the_living() {
         client_name: "DFSClient_2".to_owned(),
         ..create("/f")
     };
-    let refused = reply(&mut ns, &late, "create", &second).result.unwrap_err();
+    let refused = reply(&mut ns, &late, &second).result.unwrap_err();
     assert!(refused.is(exceptions::FILE_ALREADY_EXISTS), "{refused}");
-    let closed: IsFileClosedResponseProto = call(
-        &mut ns,
-        &hdfs(),
-        "isFileClosed",
-        &IsFileClosedRequestProto { src: "/f".to_owned() },
-    )
-    .unwrap();
+    let closed = call(&mut ns, &hdfs(), &IsFileClosedRequestProto { src: "/f".to_owned() }).unwrap();
     assert!(closed.result);
 
     // recoverLease does not wait for any limit.
-    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/g")).unwrap();
+    call(&mut ns, &hdfs(), &create("/g")).unwrap();
     let recover = RecoverLeaseRequestProto {
         src: "/g".to_owned(),
         client_name: "DFSClient_3".to_owned(),
     };
-    let recovered: RecoverLeaseResponseProto = call(&mut ns, &hdfs(), "recoverLease", &recover).unwrap();
+    let recovered = call(&mut ns, &hdfs(), &recover).unwrap();
     assert!(recovered.result);
 }
 
@@ -191,11 +181,11 @@ fn leases_pass_from_the_dead_to_the_living() {
 fn a_new_active_asks_readers_to_wait_for_block_reports() {
     let mut ns = active();
     datanodes(&mut ns, 3);
-    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
-    let located: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    call(&mut ns, &hdfs(), &create("/f")).unwrap();
+    let located = call(&mut ns, &hdfs(), &add_block("/f", None)).unwrap();
     received(&mut ns, &located.block, 10);
     let last = Some(of_length(&located.block.b, 10));
-    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
+    let done = call(&mut ns, &hdfs(), &complete("/f", last)).unwrap();
     assert!(done.result);
 
     let mut next = standby();
@@ -207,16 +197,14 @@ fn a_new_active_asks_readers_to_wait_for_block_reports() {
         offset: 0,
         length: 10,
     };
-    let refused = reply(&mut next, &hdfs(), "getBlockLocations", &request)
-        .result
-        .unwrap_err();
+    let refused = reply(&mut next, &hdfs(), &request).result.unwrap_err();
     assert!(refused.is(exceptions::RETRIABLE), "{refused}");
     let start = "org.apache.hadoop.hdfs.server.namenode.SafeModeException: Zero blocklocations for /f. \
                  Name node is in safe mode.\n";
     assert!(refused.message.starts_with(start), "{refused}");
     datanodes(&mut next, 3);
     received(&mut next, &located.block, 10);
-    let found: GetBlockLocationsResponseProto = call(&mut next, &hdfs(), "getBlockLocations", &request).unwrap();
+    let found = call(&mut next, &hdfs(), &request).unwrap();
     assert_eq!(found.locations.unwrap().blocks[0].locs.len(), 3);
 }
 
@@ -224,11 +212,11 @@ fn a_new_active_asks_readers_to_wait_for_block_reports() {
 fn files_are_appended_to_and_truncated() {
     let mut ns = active();
     datanodes(&mut ns, 3);
-    call::<CreateResponseProto>(&mut ns, &hdfs(), "create", &create("/f")).unwrap();
-    let located: AddBlockResponseProto = call(&mut ns, &hdfs(), "addBlock", &add_block("/f", None)).unwrap();
+    call(&mut ns, &hdfs(), &create("/f")).unwrap();
+    let located = call(&mut ns, &hdfs(), &add_block("/f", None)).unwrap();
     received(&mut ns, &located.block, 100);
     let last = Some(of_length(&located.block.b, 100));
-    call::<CompleteResponseProto>(&mut ns, &hdfs(), "complete", &complete("/f", last.clone())).unwrap();
+    call(&mut ns, &hdfs(), &complete("/f", last.clone())).unwrap();
 
     // A new block is asked for: the old last block is shown as it is, without a pipeline.
     let append = |flag| AppendRequestProto {
@@ -236,13 +224,13 @@ fn files_are_appended_to_and_truncated() {
         client_name: CLIENT.to_owned(),
         flag,
     };
-    let opened: AppendResponseProto = call(&mut ns, &hdfs(), "append", &append(Some(4 | 32))).unwrap();
+    let opened = call(&mut ns, &hdfs(), &append(Some(4 | 32))).unwrap();
     let shown = opened.block.unwrap();
     assert_eq!((shown.b.block_id, shown.locs.len()), (located.block.b.block_id, 0));
-    let done: CompleteResponseProto = call(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
+    let done = call(&mut ns, &hdfs(), &complete("/f", last)).unwrap();
     assert!(done.result);
     // Otherwise its pipeline is given, to write on.
-    let opened: AppendResponseProto = call(&mut ns, &hdfs(), "append", &append(Some(4))).unwrap();
+    let opened = call(&mut ns, &hdfs(), &append(Some(4))).unwrap();
     let shown = opened.block.unwrap();
     assert_eq!((shown.b.num_bytes(), shown.locs.len()), (100, 3));
 
@@ -256,8 +244,7 @@ fn files_are_appended_to_and_truncated() {
         client_name: CLIENT.to_owned(),
         file_id: None,
     };
-    let more: GetAdditionalDatanodeResponseProto =
-        call(&mut ns, &hdfs(), "getAdditionalDatanode", &additional).unwrap();
+    let more = call(&mut ns, &hdfs(), &additional).unwrap();
     let ids = |nodes: &[DatanodeInfoProto]| nodes.iter().map(|node| node.id.clone()).collect::<Vec<_>>();
     assert_eq!(more.block.locs.len(), 3, "the existing ones and the new one");
     assert_eq!(ids(&more.block.locs[..2]), ids(&shown.locs[..2]));
@@ -267,20 +254,18 @@ fn files_are_appended_to_and_truncated() {
 
     let last = Some(shown.b);
     received(&mut ns, &located.block, 100);
-    call::<CompleteResponseProto>(&mut ns, &hdfs(), "complete", &complete("/f", last)).unwrap();
+    call(&mut ns, &hdfs(), &complete("/f", last)).unwrap();
     let truncate = |new_length| TruncateRequestProto {
         src: "/f".to_owned(),
         new_length,
         client_name: CLIENT.to_owned(),
     };
-    let cut: TruncateResponseProto = call(&mut ns, &hdfs(), "truncate", &truncate(100)).unwrap();
+    let cut = call(&mut ns, &hdfs(), &truncate(100)).unwrap();
     assert!(cut.result, "the length it has");
-    let cut: TruncateResponseProto = call(&mut ns, &hdfs(), "truncate", &truncate(40)).unwrap();
+    let cut = call(&mut ns, &hdfs(), &truncate(40)).unwrap();
     assert!(!cut.result, "DataNodes must shorten the last block");
     let recovery = ns.blockmanager.recovery(BlockId(located.block.b.block_id as i64));
     assert_eq!(recovery.unwrap().1.unwrap().length, 40);
-    let refused = reply(&mut ns, &hdfs(), "truncate", &truncate(u64::MAX))
-        .result
-        .unwrap_err();
+    let refused = reply(&mut ns, &hdfs(), &truncate(u64::MAX)).result.unwrap_err();
     assert!(refused.is(exceptions::HADOOP_ILLEGAL_ARGUMENT), "{refused}");
 }
