@@ -29,14 +29,14 @@ pub struct FileInfo<'a> {
     /// `None`: the path does not exist.
     pub status: Option<FileStatus<'a>>,
     /// The locations of its blocks, if they were asked for and it is a file.
-    pub locations: Option<LocatedBlocksProto>,
+    pub locations: Option<Box<LocatedBlocksProto>>,
 }
 
 impl Response for FileInfo<'_> {
     fn reply(self, _: &Namesystem) -> Reply {
         Reply::encoded(match self.status {
             None => Bytes::new(),
-            Some(status) => wire::status_response(&status, self.locations.as_ref()),
+            Some(status) => wire::status_response(&status, self.locations.as_deref()),
         })
     }
 }
@@ -75,7 +75,8 @@ fn file_info<'a>(ns: &'a Namesystem, ctx: &CallContext, src: &str, located: bool
     let locations = status
         .as_ref()
         .filter(|_| located)
-        .and_then(|status| located_blocks(ns, ctx, status, WholeFile::Yes));
+        .and_then(|status| located_blocks(ns, ctx, status, WholeFile::Yes))
+        .map(Box::new);
     Ok(Answer::new(FileInfo { status, locations }, shown_path(ns, &iip)))
 }
 
