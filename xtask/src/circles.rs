@@ -43,6 +43,7 @@ const CIRCLES: &[(&str, &[&str])] = &[
         &[
             "calls::block_report",
             "calls::blocks",
+            "calls::border",
             "calls::datanode",
             "calls::delete",
             "calls::policies",

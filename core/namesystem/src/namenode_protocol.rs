@@ -1,7 +1,7 @@
 //! `NamenodeProtocol`: what NameNodes and checkpointers ask each other (Hadoop's `NameNodeRpcServer`).
 
-use crate::calls::border::{self, Answer, Never, OrDeferred, Outcome};
-use crate::calls::{Anything, decode};
+use crate::calls::border::{self, Answer, Anything, Never, OrDeferred, Outcome};
+use crate::calls::decode;
 use crate::context::{CallContext, Deferred, Verb};
 use crate::role::OperationCategory;
 use crate::{HaState, Namesystem, Role};

@@ -84,6 +84,10 @@ impl<R: Response> Response for OrDeferred<R> {
     }
 }
 
+/// A request whose fields do not matter.
+#[derive(Clone, PartialEq, Message)]
+pub struct Anything {}
+
 /// The response of a method that only refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Never {}

@@ -2,8 +2,7 @@
 //! directives, erasure coding policies. A cluster that goes back to Hadoop's NameNode finds them again, so they are
 //! shown here as well.
 
-use super::border::{Answer, Never, Outcome};
-use super::unsupported::Anything;
+use super::border::{Answer, Anything, Never, Outcome};
 use super::wire::WireStatus;
 use super::{caller, commit_void, no_safe_mode, unsupported};
 use crate::Namesystem;

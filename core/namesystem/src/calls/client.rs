@@ -128,13 +128,13 @@ fn row(method: ClientMethod) -> (OperationCategory, Verb) {
         M::MetaSave => row!(read Read, MetaSaveRequestProto => admin::meta_save),
         M::GetFileInfo => row!(read Read with wire::decode_path => read::get_file_info),
         M::GetLocatedFileInfo => row!(read Read, GetLocatedFileInfoRequestProto => read::get_located_file_info),
-        M::AddCacheDirective => row!(write Write, unsupported::Anything => carried::change_cache),
-        M::ModifyCacheDirective => row!(write Write, unsupported::Anything => carried::change_cache),
-        M::RemoveCacheDirective => row!(write Write, unsupported::Anything => carried::change_cache),
+        M::AddCacheDirective => row!(write Write, border::Anything => carried::change_cache),
+        M::ModifyCacheDirective => row!(write Write, border::Anything => carried::change_cache),
+        M::RemoveCacheDirective => row!(write Write, border::Anything => carried::change_cache),
         M::ListCacheDirectives => row!(read Read, ListCacheDirectivesRequestProto => carried::list_cache_directives),
-        M::AddCachePool => row!(write Write, unsupported::Anything => carried::change_cache),
-        M::ModifyCachePool => row!(write Write, unsupported::Anything => carried::change_cache),
-        M::RemoveCachePool => row!(write Write, unsupported::Anything => carried::change_cache),
+        M::AddCachePool => row!(write Write, border::Anything => carried::change_cache),
+        M::ModifyCachePool => row!(write Write, border::Anything => carried::change_cache),
+        M::RemoveCachePool => row!(write Write, border::Anything => carried::change_cache),
         M::ListCachePools => row!(read Read, ListCachePoolsRequestProto => carried::list_cache_pools),
         M::GetFileLinkInfo => row!(read Read, GetFileLinkInfoRequestProto => read::get_file_link_info),
         M::GetContentSummary => row!(read Read, GetContentSummaryRequestProto => summary::get_content_summary),
@@ -147,9 +147,9 @@ fn row(method: ClientMethod) -> (OperationCategory, Verb) {
             row!(write Write, UpdateBlockForPipelineRequestProto => blocks::update_block_for_pipeline)
         }
         M::UpdatePipeline => row!(once UpdatePipelineRequestProto => blocks::update_pipeline),
-        M::GetDelegationToken => row!(write Write, unsupported::Anything => unsupported::get_delegation_token),
-        M::RenewDelegationToken => row!(write Write, unsupported::Anything => unsupported::unknown_delegation_token),
-        M::CancelDelegationToken => row!(write Write, unsupported::Anything => unsupported::unknown_delegation_token),
+        M::GetDelegationToken => row!(write Write, border::Anything => unsupported::get_delegation_token),
+        M::RenewDelegationToken => row!(write Write, border::Anything => unsupported::unknown_delegation_token),
+        M::CancelDelegationToken => row!(write Write, border::Anything => unsupported::unknown_delegation_token),
         M::SetBalancerBandwidth => row!(write Write, SetBalancerBandwidthRequestProto => admin::set_balancer_bandwidth),
         M::GetDataEncryptionKey => {
             row!(read Unchecked, GetDataEncryptionKeyRequestProto => unsupported::get_data_encryption_key)
@@ -186,13 +186,13 @@ fn row(method: ClientMethod) -> (OperationCategory, Verb) {
             row!(read Read, ListEncryptionZonesRequestProto => unsupported::list_encryption_zones)
         }
         M::ReencryptEncryptionZone => {
-            row!(write Write, unsupported::Anything => unsupported::reencrypt_encryption_zone)
+            row!(write Write, border::Anything => unsupported::reencrypt_encryption_zone)
         }
         M::ListReencryptionStatus => {
             row!(read Read, ListReencryptionStatusRequestProto => unsupported::list_reencryption_status)
         }
         M::GetEzForPath => row!(read Read, GetEzForPathRequestProto => unsupported::get_ez_for_path),
-        M::SetErasureCodingPolicy => row!(write Write, unsupported::Anything => unsupported::change_erasure_coding),
+        M::SetErasureCodingPolicy => row!(write Write, border::Anything => unsupported::change_erasure_coding),
         M::UnsetErasureCodingPolicy => {
             row!(write Write, UnsetErasureCodingPolicyRequestProto => unsupported::unset_erasure_coding_policy)
         }
@@ -202,14 +202,14 @@ fn row(method: ClientMethod) -> (OperationCategory, Verb) {
         M::GetCurrentEditLogTxid => {
             row!(read Read, GetCurrentEditLogTxidRequestProto => admin::get_current_edit_log_txid)
         }
-        M::GetEditsFromTxid => row!(read Read, unsupported::Anything => read::get_edits_from_txid),
+        M::GetEditsFromTxid => row!(read Read, border::Anything => read::get_edits_from_txid),
         M::GetErasureCodingPolicies => {
             row!(read Read, GetErasureCodingPoliciesRequestProto => carried::erasure_coding_policies)
         }
-        M::AddErasureCodingPolicies => row!(write Write, unsupported::Anything => unsupported::change_erasure_coding),
-        M::RemoveErasureCodingPolicy => row!(write Write, unsupported::Anything => unsupported::change_erasure_coding),
-        M::EnableErasureCodingPolicy => row!(write Write, unsupported::Anything => unsupported::change_erasure_coding),
-        M::DisableErasureCodingPolicy => row!(write Write, unsupported::Anything => unsupported::change_erasure_coding),
+        M::AddErasureCodingPolicies => row!(write Write, border::Anything => unsupported::change_erasure_coding),
+        M::RemoveErasureCodingPolicy => row!(write Write, border::Anything => unsupported::change_erasure_coding),
+        M::EnableErasureCodingPolicy => row!(write Write, border::Anything => unsupported::change_erasure_coding),
+        M::DisableErasureCodingPolicy => row!(write Write, border::Anything => unsupported::change_erasure_coding),
         M::GetErasureCodingPolicy => {
             row!(read Read, GetErasureCodingPolicyRequestProto => unsupported::get_erasure_coding_policy)
         }
@@ -219,7 +219,7 @@ fn row(method: ClientMethod) -> (OperationCategory, Verb) {
         M::GetQuotaUsage => row!(read Read, GetQuotaUsageRequestProto => summary::get_quota_usage),
         M::ListOpenFiles => row!(read Read by_handler, ListOpenFilesRequestProto => admin::list_open_files),
         M::Msync => row!(read Write, MsyncRequestProto => admin::msync),
-        M::SatisfyStoragePolicy => row!(write Write, unsupported::Anything => unsupported::satisfy_storage_policy),
+        M::SatisfyStoragePolicy => row!(write Write, border::Anything => unsupported::satisfy_storage_policy),
         M::GetHaServiceState => row!(read Unchecked, HaServiceStateRequestProto => admin::get_ha_service_state),
         M::GetSlowDatanodeReport => {
             row!(read Unchecked, GetSlowDatanodeReportRequestProto => admin::get_slow_datanode_report)

@@ -1,8 +1,7 @@
 //! Reads of the namespace.
 
-use super::border::{Answer, Never, Outcome, Response};
+use super::border::{Answer, Anything, Never, Outcome, Response};
 use super::locations::{WholeFile, located_blocks};
-use super::unsupported::Anything;
 use super::{caller, shown_path, unsupported, wire};
 use crate::Namesystem;
 use crate::context::{CallContext, Reply};

@@ -1,7 +1,7 @@
 //! Features that this NameNode does not have. Reads answer as Hadoop's NameNode does when nobody uses the feature.
 //! Changes are refused, with Hadoop's exception for a feature that is switched off where there is one.
 
-use super::border::{Answer, Never, Outcome};
+use super::border::{Answer, Anything, Never, Outcome};
 use super::{caller, io, no_safe_mode, shown_path, unsupported};
 use crate::Namesystem;
 use crate::context::CallContext;
@@ -23,10 +23,6 @@ pub struct PathOnly {
     #[prost(string, tag = "1")]
     pub path: String,
 }
-
-/// A message whose fields do not matter.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Anything {}
 
 // --- delegation tokens: security is off ---
 
