@@ -5,9 +5,9 @@
 //! Here a recovery begins as soon as the DataNodes that may hold the block have reported, and again when an attempt has
 //! expired.
 
-use crate::Namesystem;
 use crate::calls::{begin_recovery, internal_lease_holder, policy_types};
 use crate::context::CallContext;
+use crate::{Namesystem, Role};
 use hathi_blockmanager::Now;
 use hathi_formats::ids::{InodeId, TxId};
 use hathi_namespace::Namespace;
@@ -129,7 +129,8 @@ pub fn resume_recoveries(ns: &mut Namesystem, now: Now) -> Option<TxId> {
 }
 
 fn may_release(ns: &Namesystem) -> bool {
-    !ns.is_broken() && !ns.blockmanager.in_safe_mode() && ns.edit_log.is_open_for_write()
+    // One that has lost the journal still has an open log while it steps down, of which nothing leaves any more.
+    ns.role == Role::Active && !ns.is_broken() && !ns.blockmanager.in_safe_mode() && ns.edit_log.is_open_for_write()
 }
 
 fn release(ns: &mut Namesystem, now: Now, file: InodeId, new_holder: Option<&str>) {

@@ -413,6 +413,20 @@ fn safety_03_no_last_block_is_dropped_before_its_datanodes_have_reported() {
     assert_eq!(status(&mut ns, "/f"), (100, true));
 }
 
+/// One that has lost the journal serves reports while it waits for the end of its life, and its log is still open.
+#[test]
+fn who_steps_down_begins_no_recovery_when_reports_come() {
+    let (mut ns, block) = restarted_with_open_file(3);
+    assert!(!recover_lease(&mut ns, &hdfs(), "/f"), "nobody has reported");
+    ns.begin_stepping_down().unwrap();
+    assert!(ns.edit_log.is_open_for_write());
+    for node in 0..3 {
+        arrive(&mut ns, node, &[(&block, 100, RWR)]);
+    }
+    assert_eq!(stamps(&ops(&mut ns)), 0);
+    ns.check();
+}
+
 #[test]
 fn safety_03_replicas_that_may_be_cut_short_wait_for_each_other() {
     let (mut ns, block) = restarted_with_open_file(3);
