@@ -18,6 +18,8 @@ pub enum Node {
     JournalNode(usize),
     /// A client.
     Client(usize),
+    /// A DataNode.
+    DataNode(usize),
 }
 
 /// A NameNode's end of its connection to one JournalNode.

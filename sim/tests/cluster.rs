@@ -27,6 +27,17 @@ fn seeds_hold_and_everything_that_may_go_wrong_does() {
     assert!(missing.is_empty(), "in no seed: {missing:?}");
     let reached = [
         "a recovery failed",
+        "appends",
+        "copies",
+        "deletions",
+        "files closed by their writers",
+        "hflushes",
+        "hsyncs",
+        "open files that were read",
+        "pipelines repaired",
+        "recoveries",
+        "replaced DataNodes",
+        "truncates",
         "a reply came too late for its life",
         "a reply waits",
         "a segment was resumed",
@@ -102,22 +113,31 @@ fn a_run_that_fails_is_made_smaller_and_fails_still() {
 /// change: then the search takes longer, and a new one is to be noted here.
 fn hint(mutant: ClusterMutant) -> u64 {
     match mutant {
-        ClusterMutant::RefusalInFlight => 92,
-        ClusterMutant::PurgeNotNoticed => 76,
-        ClusterMutant::ReplyOfEarlierLife => 26,
-        ClusterMutant::ReleaseOfSilent => 24,
-        ClusterMutant::RetryCacheNotReplayed => 18,
-        ClusterMutant::ImageUnproven => 15,
-        ClusterMutant::ReadInFlight | ClusterMutant::NamespaceKept => 7,
-        ClusterMutant::LostAnswersRemembered | ClusterMutant::TailUncommitted => 5,
-        ClusterMutant::LeaseNotChecked
-        | ClusterMutant::LeaseNotCheckedAtRelease
-        | ClusterMutant::LeaseClockStands
-        | ClusterMutant::ActiveBeforeLastEdits
+        ClusterMutant::ResultsUnjudged => 836,
+        ClusterMutant::OrdersInFlight => 818,
+        ClusterMutant::ReportsNotAwaited => 471,
+        ClusterMutant::ReleaseOfSilent => 84,
+        ClusterMutant::ImageUnproven => 48,
+        ClusterMutant::SyncAnsweredUnsynced
+        | ClusterMutant::ChecksumBeforeData
+        | ClusterMutant::SentLengthLogged
+        | ClusterMutant::TruncateForgotten => 41,
+        ClusterMutant::PurgeNotNoticed => 37,
+        ClusterMutant::FirstAnswerCounts => 33,
+        ClusterMutant::NamesNotSynced => 27,
+        ClusterMutant::NamespaceKept => 18,
+        ClusterMutant::LeaseGivenBackFirst => 13,
+        ClusterMutant::LeaseNotChecked | ClusterMutant::LeaseNotCheckedAtRelease => 11,
+        ClusterMutant::ReadInFlight | ClusterMutant::RefusalInFlight | ClusterMutant::TailUncommitted => 7,
+        ClusterMutant::RetryCacheNotReplayed | ClusterMutant::PurgeBeyondImages => 5,
+        ClusterMutant::ActiveBeforeLastEdits
+        | ClusterMutant::LostAnswersRemembered
+        | ClusterMutant::ReplyOfEarlierLife => 4,
+        ClusterMutant::LeaseClockStands
         | ClusterMutant::StandbyAnswers
         | ClusterMutant::GateSendsAtEnd
+        | ClusterMutant::ImageNamedLate
         | ClusterMutant::TailsOn => 2,
-        ClusterMutant::PurgeBeyondImages | ClusterMutant::LeaseGivenBackFirst | ClusterMutant::ResignForgotten => 1,
         _ => 0,
     }
 }

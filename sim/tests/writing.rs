@@ -11,16 +11,18 @@ const MUTANT_SEEDS: u64 = 2000;
 
 fn hint(mutant: WritingMutant) -> u64 {
     match mutant {
-        WritingMutant::CloseUnsynced => 5,
-        WritingMutant::UnreachableIsAbsent => 220,
-        WritingMutant::ResultsUnjudged => 236,
-        WritingMutant::ReportsNotAwaited => 70,
-        WritingMutant::TruncateForgotten => 9,
+        WritingMutant::CloseUnsynced => 170,
+        WritingMutant::UnreachableIsAbsent => 506,
+        WritingMutant::ResultsUnjudged => 163,
+        WritingMutant::ReportsNotAwaited => 341,
+        WritingMutant::TruncateForgotten => 8,
         WritingMutant::OpenBlocksMayGo => 6,
         WritingMutant::NamesNotSynced => 2,
-        WritingMutant::ChecksumBeforeData => 3,
-        WritingMutant::UnverifiedReports => 24,
-        WritingMutant::SyncAnsweredUnsynced | WritingMutant::SentLengthLogged | WritingMutant::FirstAnswerCounts => 0,
+        WritingMutant::ChecksumBeforeData => 1,
+        WritingMutant::UnverifiedReports => 16,
+        WritingMutant::FirstAnswerCounts => 14,
+        WritingMutant::SyncAnsweredUnsynced => 2,
+        WritingMutant::SentLengthLogged => 0,
     }
 }
 

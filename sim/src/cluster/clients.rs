@@ -8,6 +8,7 @@ use crate::checkers::answers::{Answered, Asked, Told, check, check_repetitions};
 use crate::checkers::tree::Node as Inode;
 use crate::knobs::Micros;
 use crate::network::Node;
+use crate::writing::ClientCall;
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::hdfs_file_status_proto::FileType;
@@ -42,7 +43,8 @@ pub(super) enum Heard {
 
 #[derive(Debug)]
 struct Pending {
-    asked: Asked,
+    /// What was asked; of a client that writes a file, only the file's DataNodes' side knows.
+    asked: Option<Asked>,
     method: &'static str,
     body: Bytes,
     call_id: i32,
@@ -66,6 +68,8 @@ pub(super) struct Client {
     pending: Option<Pending>,
     /// Its files that are being written.
     open: Vec<(String, u64)>,
+    /// Whether it asks what the writer of a file asks.
+    writes_file: bool,
     /// Calls since the faults have ended.
     calls_after_heal: u64,
 }
@@ -79,6 +83,7 @@ impl Client {
             attempt: 0,
             pending: None,
             open: Vec::new(),
+            writes_file: false,
             calls_after_heal: 0,
         }
     }
@@ -93,7 +98,7 @@ impl Client {
 
     /// Whether it has nothing more to do.
     pub(super) fn is_done(&self) -> bool {
-        self.pending.is_none() && self.calls_after_heal >= CALLS_AFTER_HEAL
+        self.pending.is_none() && (self.writes_file || self.calls_after_heal >= CALLS_AFTER_HEAL)
     }
 
     pub(super) fn describe(&self) -> String {
@@ -112,6 +117,7 @@ impl World {
             return;
         }
         match (heard, self.clients[client].pending.take()) {
+            (Heard::Time, None) if self.clients[client].writes_file => {}
             (Heard::Time, None) => self.begin_call(client),
             (Heard::Time, Some(pending)) => self.send_call(client, pending),
             (Heard::Answer(result, remembers_from), Some(pending)) => {
@@ -152,7 +158,7 @@ impl World {
         let here = &mut self.clients[client];
         here.next_call += 1;
         let pending = Pending {
-            asked,
+            asked: Some(asked),
             method,
             body,
             call_id: here.next_call,
@@ -164,12 +170,51 @@ impl World {
         self.send_call(client, pending);
     }
 
+    /// The client of a file asks.
+    pub(super) fn begin_call_of_file(&mut self, client: usize, call: &ClientCall) {
+        self.clients[client].writes_file = true;
+        let pending = Pending {
+            asked: None,
+            method: call.method,
+            body: call.body.clone(),
+            call_id: call.call_id as i32,
+            retry_count: 0,
+            sent_away: 0,
+            from: self.truth.known(),
+            is_sent: false,
+        };
+        self.send_call(client, pending);
+    }
+
+    /// The client of a file is gone. What it has sent may arrive.
+    pub(super) fn client_gives_up(&mut self, client: usize) {
+        let here = &mut self.clients[client];
+        here.writes_file = true;
+        here.attempt += 1;
+        here.pending = None;
+    }
+
+    fn file_answered(
+        &mut self,
+        client: usize,
+        (call_id, repeated): (i32, bool),
+        result: Result<Bytes, RemoteException>,
+    ) {
+        let here = &mut self.clients[client];
+        here.attempt += 1;
+        let ids = (here.id(), call_id);
+        let verdict = check_repetitions(&self.truth.tree, ids, self.truth.remembered_from);
+        self.check(verdict);
+        self.truth.acknowledged_calls += 1;
+        self.file_call_answered(client, call_id, repeated, result);
+    }
+
     fn send_call(&mut self, client: usize, mut pending: Pending) {
         let here = &mut self.clients[client];
         here.attempt += 1;
         let (attempt, nn) = (here.attempt, here.target);
         let call = Call {
-            from: Caller { client, attempt },
+            from: Caller::Client { client, attempt },
             method: pending.method,
             body: pending.body.clone(),
             client_id: here.id(),
@@ -177,8 +222,8 @@ impl World {
             retry_count: pending.retry_count,
         };
         self.say(format_args!(
-            "client {client} asks NameNode {nn}: {:?}, call {} from {}",
-            pending.asked, pending.call_id, pending.from
+            "client {client} asks NameNode {nn}: {}, {:?}, call {} from {}",
+            pending.method, pending.asked, pending.call_id, pending.from
         ));
         pending.is_sent = true;
         self.clients[client].pending = Some(pending);
@@ -243,7 +288,10 @@ impl World {
             }
             _ => {}
         }
-        let told = told_by(&pending.asked, &result);
+        let Some(asked) = pending.asked else {
+            return self.file_answered(client, (pending.call_id, pending.retry_count > 0), result);
+        };
+        let told = told_by(&asked, &result);
         self.say(format_args!(
             "client {client} is told {told:?}, {result:?}",
             result = result.as_ref().err()
@@ -252,7 +300,7 @@ impl World {
             self.mark("answered after a retry");
         }
         let here = &mut self.clients[client];
-        match (&pending.asked, &told, &result) {
+        match (&asked, &told, &result) {
             (Asked::Create(path), Told::Done, Ok(body)) => {
                 let created = CreateResponseProto::decode(body.clone())
                     .ok()
@@ -266,7 +314,7 @@ impl World {
             _ => {}
         }
         let answered = Answered {
-            asked: pending.asked,
+            asked,
             ids: (here.id(), pending.call_id),
             told,
             from: pending.from,

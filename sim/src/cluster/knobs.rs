@@ -3,6 +3,9 @@
 use crate::knobs::{MAX_DRIFT_PPM, Micros};
 use fastrand::Rng;
 
+/// One in so many runs has DataNodes: they cost time.
+const DATANODES_ONE_IN: u8 = 4;
+
 /// The settings of one run.
 #[derive(Clone, Debug)]
 pub struct Knobs {
@@ -46,6 +49,10 @@ pub struct Knobs {
     pub save_time: Micros,
     /// A controller takes a NameNode that is silent for this long for one that does not respond.
     pub silence_ms: u64,
+    /// Whether there are DataNodes, and clients that write files.
+    pub datanodes: bool,
+    /// Mean pause between two things that happen at DataNodes and their clients.
+    pub datanodes_every: Micros,
     /// Deviation of the clocks' rates in parts per million: of each JournalNode, then of each NameNode.
     pub drift_ppm: Vec<i64>,
 }
@@ -55,7 +62,7 @@ impl Knobs {
     pub fn draw(rng: &mut Rng) -> Self {
         let namenodes = rng.usize(2..=3);
         let journalnodes = if rng.u8(0..10) == 0 { 5 } else { 3 };
-        Knobs {
+        let mut knobs = Knobs {
             namenodes,
             journalnodes,
             clients: rng.usize(2..=4),
@@ -83,6 +90,14 @@ impl Knobs {
                     _ => rng.i64(-MAX_DRIFT_PPM..=MAX_DRIFT_PPM),
                 })
                 .collect(),
+            datanodes: rng.u8(0..DATANODES_ONE_IN) == 0,
+            datanodes_every: rng.u64(500..2_500),
+        };
+        if knobs.datanodes {
+            // Files take many calls, one after the other: there has to be an active most of the time.
+            knobs.fault_every *= 4;
+            knobs.faults_until += 3_000_000;
         }
+        knobs
     }
 }

@@ -24,6 +24,7 @@
 
 pub mod checkpoints;
 pub mod knobs;
+pub mod monitors;
 pub mod mutants;
 pub mod roles;
 pub mod serve;
@@ -33,6 +34,7 @@ pub mod tasks;
 
 mod clients;
 mod controllers;
+mod datanodes;
 mod delivery;
 mod journalnodes;
 mod namenodes;
@@ -47,6 +49,7 @@ use crate::ops;
 use crate::world::Outcome;
 use clients::{Client, Heard};
 use controllers::{Controlled, ControllerEvent};
+use datanodes::DataNodes;
 use fastrand::Rng;
 use hathi_journal::acceptor::Download;
 use hathi_journal::messages::Answer;
@@ -146,6 +149,8 @@ enum Event {
         life: u64,
         event: ControllerEvent,
     },
+    /// Something happens at the DataNodes.
+    DataNodes,
     /// A client hears something.
     Client { client: usize, attempt: u64, heard: Heard },
     /// The rules about replicas are looked at.
@@ -178,6 +183,8 @@ struct World {
     nns: Vec<NameNode>,
     controllers: Vec<Controlled>,
     clients: Vec<Client>,
+    /// DataNodes, and the clients that write to them.
+    datanodes: Option<Box<DataNodes>>,
     partitions: Partitions,
     /// Calls that go over no writer's connection, and the JournalNode of each.
     singles: BTreeMap<u64, (usize, delivery::Single)>,
@@ -243,11 +250,12 @@ impl World {
             .map(|i| JournalNode::new(i, clock(i, &mut rng), false, None))
             .collect();
         let nns = (0..knobs.namenodes)
-            .map(|i| NameNode::new(i, clock(knobs.journalnodes + i, &mut rng), knobs.journalnodes))
+            .map(|i| NameNode::new(i, clock(knobs.journalnodes + i, &mut rng), &knobs))
             .collect();
+        let files = if knobs.datanodes { crate::writing::FILES } else { 0 };
         World {
             controllers: (0..knobs.namenodes).map(|i| Controlled::new(i, &knobs)).collect(),
-            clients: (0..knobs.clients).map(Client::new).collect(),
+            clients: (0..knobs.clients + files).map(Client::new).collect(),
             rng,
             now: 0,
             jn_wakes: vec![None; jns.len()],
@@ -255,6 +263,7 @@ impl World {
             nns,
             planted: Planted(plan.mutant),
             plan: plan.clone(),
+            datanodes: None,
             partitions: Partitions::default(),
             singles: BTreeMap::new(),
             numbers: 0,
@@ -264,13 +273,19 @@ impl World {
             queue: BTreeMap::new(),
             sequence: 0,
             trace: Trace(plan.seed),
-            truth: Truth::default(),
+            truth: Truth::new(knobs.datanodes),
             violation: None,
             knobs,
         }
     }
 
-    fn outcome(self) -> Outcome {
+    fn outcome(mut self) -> Outcome {
+        if let Some(datanodes) = self.datanodes.take() {
+            for (what, times) in datanodes.outcome.seen {
+                self.say(format_args!("{times} {what}"));
+                *self.marks.entry(what).or_default() += times;
+            }
+        }
         Outcome {
             seed: self.plan.seed,
             trace_hash: self.trace.0,
@@ -359,12 +374,13 @@ impl World {
 
     fn begin(&mut self) {
         self.format();
+        self.add_datanodes();
         for nn in 0..self.nns.len() {
             let first = self.rng.u64(0..50_000);
             self.at(first, Event::StartNameNode(nn));
             self.start_controller(nn);
         }
-        for client in 0..self.clients.len() {
+        for client in 0..self.knobs.clients {
             let first = self.rng.u64(0..200_000);
             let attempt = 0;
             let heard = Heard::Time;
@@ -427,6 +443,7 @@ impl World {
             Event::StartNameNode(nn) => self.start_namenode(nn),
             Event::Controller { nn, life, event } => self.controller_event(nn, life, event),
             Event::Client { client, attempt, heard } => self.client_hears(client, attempt, heard),
+            Event::DataNodes => self.datanodes_step(),
             Event::Look => self.look(),
             Event::Nemesis => {
                 if !self.healed {

@@ -1,5 +1,7 @@
-//! Planted bugs of the whole cluster: each breaks a rule of a NameNode's shell, of its standby, or of a failover controller,
-//! and the simulator must find it.
+//! Planted bugs of the whole cluster: each breaks a rule of a NameNode's shell, of its standby, of a failover controller, of a
+//! DataNode, or of a client that writes, and the simulator must find it.
+
+use crate::writing::WritingMutant;
 
 /// A rule that can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,10 +52,28 @@ pub enum ClusterMutant {
     LeaseGivenBackFirst,
     /// A demoted NameNode does not give its lease back, and goes on renewing it.
     ResignForgotten,
+    /// A DataNode answers an hsync without a sync.
+    SyncAnsweredUnsynced,
+    /// A DataNode answers a new stamp before its names are on disk.
+    NamesNotSynced,
+    /// A DataNode overwrites the checksum of a promised chunk although the chunk's data was never synced.
+    ChecksumBeforeData,
+    /// A client names what it has sent to `updatePipeline`, not what was acknowledged.
+    SentLengthLogged,
+    /// A reader takes a DataNode that does not know what is visible for one that shows nothing.
+    FirstAnswerCounts,
+    /// A recovery does not know what a truncate has decided.
+    TruncateForgotten,
+    /// A NameNode takes every result of a recovery, and DataNodes that can't be reached count as without a replica.
+    ResultsUnjudged,
+    /// A NameNode that has just started drops a last block of which it has not heard.
+    ReportsNotAwaited,
+    /// The answer to a heartbeat leaves although what it shows is in flight.
+    OrdersInFlight,
 }
 
 /// Every one of them.
-pub const ALL_CLUSTER_MUTANTS: [ClusterMutant; 23] = [
+pub const ALL_CLUSTER_MUTANTS: [ClusterMutant; 32] = [
     ClusterMutant::ReplyBeforeSynced,
     ClusterMutant::ReadInFlight,
     ClusterMutant::RefusalInFlight,
@@ -77,6 +97,15 @@ pub const ALL_CLUSTER_MUTANTS: [ClusterMutant; 23] = [
     ClusterMutant::ReleaseOfSilent,
     ClusterMutant::LeaseGivenBackFirst,
     ClusterMutant::ResignForgotten,
+    ClusterMutant::SyncAnsweredUnsynced,
+    ClusterMutant::NamesNotSynced,
+    ClusterMutant::ChecksumBeforeData,
+    ClusterMutant::SentLengthLogged,
+    ClusterMutant::FirstAnswerCounts,
+    ClusterMutant::TruncateForgotten,
+    ClusterMutant::ResultsUnjudged,
+    ClusterMutant::ReportsNotAwaited,
+    ClusterMutant::OrdersInFlight,
 ];
 
 /// The bug that is planted, if any.
@@ -88,5 +117,30 @@ impl Planted {
     #[must_use]
     pub fn is(self, mutant: ClusterMutant) -> bool {
         self.0 == Some(mutant)
+    }
+
+    /// The bug of a DataNode or its clients that this is.
+    pub(crate) fn of_writing(self) -> Option<WritingMutant> {
+        match self.0? {
+            ClusterMutant::SyncAnsweredUnsynced => Some(WritingMutant::SyncAnsweredUnsynced),
+            ClusterMutant::NamesNotSynced => Some(WritingMutant::NamesNotSynced),
+            ClusterMutant::ChecksumBeforeData => Some(WritingMutant::ChecksumBeforeData),
+            ClusterMutant::SentLengthLogged => Some(WritingMutant::SentLengthLogged),
+            ClusterMutant::FirstAnswerCounts => Some(WritingMutant::FirstAnswerCounts),
+            ClusterMutant::TruncateForgotten => Some(WritingMutant::TruncateForgotten),
+            // A NameNode that judges results refuses what comes of this.
+            ClusterMutant::ResultsUnjudged => Some(WritingMutant::UnreachableIsAbsent),
+            _ => None,
+        }
+    }
+
+    /// The bug of a block manager that this is.
+    #[must_use]
+    pub fn of_blockmanager(self) -> Option<hathi_blockmanager::Mutant> {
+        match self.0? {
+            ClusterMutant::ResultsUnjudged => Some(hathi_blockmanager::Mutant::ResultsUnjudged),
+            ClusterMutant::ReportsNotAwaited => Some(hathi_blockmanager::Mutant::ReportsNotAwaited),
+            _ => None,
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! The NameNodes' machines: their processes, what these ask of the world, and the images that survive them.
 
 use super::delivery::Single;
+use super::knobs::Knobs;
 use super::mutants::{ClusterMutant, Planted};
 use super::serve::{self, Call};
 use super::shell::{Asker, Caller, Images, Out, Parked, Settings, Shell, namespace_config};
 use super::tasks::Tasks;
-use super::{Event, Heard, World, checkpoints, roles};
+use super::{Event, Heard, World, checkpoints, monitors, roles};
 use crate::journalnode::Clock;
 use crate::knobs::Micros;
 use crate::network::{Connection, Node};
@@ -45,8 +46,8 @@ pub(super) struct NameNode {
 }
 
 impl NameNode {
-    pub(super) fn new(index: usize, clock: Clock, journalnodes: usize) -> Self {
-        let namespace = Namespace::new(namespace_config());
+    pub(super) fn new(index: usize, clock: Clock, knobs: &Knobs) -> Self {
+        let namespace = Namespace::new(namespace_config(knobs.datanodes));
         let image = namespace
             .freeze()
             .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false);
@@ -59,7 +60,7 @@ impl NameNode {
             paused_until: 0,
             clock,
             images: Rc::new(RefCell::new(BTreeMap::from([(0, image)]))),
-            connections: vec![Connection::default(); journalnodes],
+            connections: vec![Connection::default(); knobs.journalnodes],
             wake_at: None,
             log_is_due: false,
             sent: BTreeMap::new(),
@@ -119,6 +120,9 @@ impl World {
         here.tasks.spawn(roles::follow(shell.clone()));
         here.tasks.spawn(checkpoints::make(shell.clone()));
         here.tasks.spawn(roll(shell.clone()));
+        if self.knobs.datanodes {
+            here.tasks.spawn(monitors::run(shell.clone()));
+        }
         here.shell = Some(shell);
         here.wake_at = None;
         here.log_is_due = false;
@@ -150,6 +154,7 @@ impl World {
             connection.outstanding.clear();
         }
         self.process_ended(nn);
+        self.namenode_left_datanodes(nn);
         for client in 0..self.clients.len() {
             self.client_connection_breaks(client, nn);
         }
@@ -214,7 +219,7 @@ impl World {
 
     pub(super) fn call_arrives(&mut self, nn: usize, call: &Call) {
         if self.nns[nn].shell.is_none() {
-            return self.client_connection_breaks(call.from.client, nn);
+            return self.caller_connection_breaks(call.from, nn);
         }
         let (life, caller) = (self.nns[nn].life, call.from);
         self.say(format_args!("{} of {caller:?} at NameNode {nn}", call.method));
@@ -317,8 +322,20 @@ impl World {
         self.answer_client(nn, reply.to, Heard::Answer(reply.result, remembers_from), later);
     }
 
+    fn caller_connection_breaks(&mut self, caller: Caller, nn: usize) {
+        match caller {
+            Caller::Client { client, .. } => self.client_connection_breaks(client, nn),
+            // It hears of the death of the process.
+            Caller::DataNode { .. } => {}
+        }
+    }
+
     fn answer_client(&mut self, nn: usize, to: Caller, heard: Heard, later: Micros) {
-        if !self.passes(Node::NameNode(nn), Node::Client(to.client)) {
+        let (client, attempt) = match to {
+            Caller::Client { client, attempt } => (client, attempt),
+            Caller::DataNode { node, number } => return self.heartbeat_answered(nn, (node, number), heard),
+        };
+        if !self.passes(Node::NameNode(nn), Node::Client(client)) {
             return;
         }
         let mut arrival = later + self.around(self.knobs.delay);
@@ -330,11 +347,7 @@ impl World {
                 arrival += self.rng.u64(0..2_000_000);
             }
         }
-        let event = Event::Client {
-            client: to.client,
-            attempt: to.attempt,
-            heard,
-        };
+        let event = Event::Client { client, attempt, heard };
         self.after(arrival, event);
     }
 

@@ -4,10 +4,14 @@
 use super::shell::Asker;
 use super::{Event, World};
 use crate::network::Node;
+use crate::writing::DATANODES;
 use hathi_namesystem::Role;
 
 /// Every kind of fault, as [`crate::Outcome::marks`] counts it and [`super::ClusterPlan::without`] leaves it out.
-pub const CLUSTER_FAULTS: [&str; 27] = [
+pub const CLUSTER_FAULTS: [&str; 30] = [
+    "DataNode killed",
+    "DataNode lost its power",
+    "DataNode lost its power in the middle",
     "NameNode and JournalNode die",
     "NameNode killed",
     "all JournalNodes die",
@@ -182,6 +186,9 @@ impl World {
         let mut all: Vec<Node> = (0..self.jns.len()).map(Node::JournalNode).collect();
         all.extend((0..self.nns.len()).map(Node::NameNode));
         all.extend((0..self.clients.len()).map(Node::Client));
+        if self.datanodes.is_some() {
+            all.extend((0..DATANODES).map(Node::DataNode));
+        }
         let node = match self.rng.bool() {
             true => Node::NameNode(self.any_namenode()),
             false => all[self.rng.usize(0..all.len())],

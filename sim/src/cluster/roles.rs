@@ -274,7 +274,8 @@ fn load(shell: &Shell, life: Life) -> Result<Namesystem, String> {
     let images = shell.images().borrow();
     let (txid, bytes) = images.last_key_value().ok_or("there is no image")?;
     let image = Image::open(&bytes[..]).map_err(|error| error.to_string())?;
-    let namespace = hathi_namespace::image::load(namespace_config(), &image).map_err(|error| error.to_string())?;
+    let namespace = hathi_namespace::image::load(namespace_config(shell.settings().knobs.datanodes), &image)
+        .map_err(|error| error.to_string())?;
     if namespace.last_applied_txid() != *txid {
         let holds = namespace.last_applied_txid();
         return Err(format!("image {txid} holds everything up to {holds}"));
@@ -285,7 +286,14 @@ fn load(shell: &Shell, life: Life) -> Result<Namesystem, String> {
             process.remembers_from = process.remembers_from.max(*txid + 1);
         }
     });
-    Ok(assemble(parts(shell.settings().planted), namespace, TxId(*txid), life))
+    let seed = if shell.settings().knobs.datanodes {
+        shell.random(u64::MAX - 1)
+    } else {
+        0
+    };
+    let mut ns = assemble(parts(shell.settings(), seed), namespace, TxId(*txid), life);
+    ns.blockmanager.plant(shell.settings().planted.of_blockmanager());
+    Ok(ns)
 }
 
 async fn fetch_image(shell: &Shell, oldest: TxId) -> Result<(), String> {

@@ -4,7 +4,7 @@ use super::mutants::ClusterMutant;
 use super::shell::{Caller, Out, Parked, Shell, USER};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::protocols::CLIENT_PROTOCOL;
+use hathi_formats::protocols::{CLIENT_PROTOCOL, DATANODE_PROTOCOL};
 use hathi_nameserver::replies::Made;
 use hathi_namesystem::calls;
 use hathi_namesystem::{CallContext, Role, Verb};
@@ -26,7 +26,8 @@ pub struct Call {
     pub retry_count: i32,
 }
 
-fn not_active() -> RemoteException {
+/// What one is told who asks another NameNode than the active.
+pub fn not_active() -> RemoteException {
     RemoteException::new(exceptions::STANDBY, "This NameNode is not active any more")
 }
 
@@ -110,6 +111,95 @@ pub fn serve(shell: &Shell, call: &Call) {
         return shell.ask_world(Out::Later(later, Box::new((reply, made))));
     }
     answer(shell, reply, made);
+}
+
+fn context_of_daemon(shell: &Shell) -> CallContext {
+    let now = shell.now();
+    CallContext {
+        user: USER.into(),
+        groups: [].into(),
+        superuser: true,
+        client_ip: None,
+        client_id: [].as_slice().into(),
+        call_id: -2,
+        retry_count: 0,
+        passed_on: None,
+        now_ms: now.wall_ms,
+        mono_ms: now.monotonic_ms,
+    }
+}
+
+type Served = (Result<Bytes, RemoteException>, Made);
+
+/// Serves a call of a DataNode.
+pub fn serve_datanode(shell: &Shell, method: &str, body: Bytes) -> Served {
+    let context = context_of_daemon(shell);
+    let served = shell.with(|process| {
+        let ns = &mut process.ns;
+        let standing = ns.standing();
+        let nothing = Made {
+            standing,
+            after: None,
+            changed: false,
+        };
+        if ns.role == Role::Initializing {
+            let refusal = RemoteException::new(exceptions::RETRIABLE, "NameNode still not started");
+            return (Err(refusal), nothing);
+        }
+        let Some(Verb::Write(write)) = calls::lookup(DATANODE_PROTOCOL.name, method) else {
+            panic!("{method} is no method that changes anything");
+        };
+        let reply = write(ns, &context, body);
+        assert_eq!(reply.deferred, None, "nothing here takes long");
+        let made = Made {
+            after: reply.after,
+            ..nothing
+        };
+        (reply.result, made)
+    });
+    shell.ask_world(Out::WakeLog);
+    served
+}
+
+/// Answers a DataNode's heartbeat, if that may be done now.
+pub fn answer_datanode(
+    shell: &Shell,
+    (node, number): (usize, u64),
+    result: Result<Bytes, RemoteException>,
+    made: Made,
+) -> Option<Result<Bytes, RemoteException>> {
+    let standing = || shell.look(|process| process.ns.standing());
+    if shell.is(ClusterMutant::OrdersInFlight) || made.leaves_at_once(standing, || shell.is_lease_held()) {
+        return Some(result);
+    }
+    let reply = Parked {
+        to: Caller::DataNode { node, number },
+        result,
+        changed: made.changed,
+        made_in: made.standing.generation,
+    };
+    let parked = shell.with(|process| process.gate.park(made.standing.generation, made.after, reply));
+    match parked {
+        Ok(()) => None,
+        Err(_) => Some(Err(not_active())),
+    }
+}
+
+/// Serves a read of a client that waits for nothing.
+pub fn read_now(shell: &Shell, method: &str, body: Bytes) -> Served {
+    let context = context_of_daemon(shell);
+    let (reply, standing) = shell.with(|process| {
+        let ns = &mut process.ns;
+        let verb = calls::lookup(CLIENT_PROTOCOL.name, method).expect("a method of the protocol");
+        let reply = verb.run(ns, &context, &body);
+        (reply, ns.standing())
+    });
+    let made = Made {
+        standing,
+        after: reply.after,
+        changed: false,
+    };
+    (reply.result, made)
 }
 
 /// Sends a reply now, or parks it.

@@ -31,7 +31,11 @@ use std::rc::Rc;
 use std::task::Poll;
 
 /// Wall clock time at the beginning of a run.
-const WALL_MS: u64 = 1_700_000_000_000;
+pub const WALL_MS: u64 = 1_700_000_000_000;
+
+/// Limits of leases where there are DataNodes.
+const LEASE_SOFT_LIMIT_MS: u64 = 400;
+const LEASE_HARD_LIMIT_MS: u64 = 1_200;
 
 /// The user of all processes.
 pub const USER: &str = "hdfs";
@@ -50,11 +54,21 @@ pub enum Asker {
 
 /// Where a call came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The client.
-    pub client: usize,
-    /// The attempt of the client.
-    pub attempt: u64,
+pub enum Caller {
+    /// A client.
+    Client {
+        /// Which one.
+        client: usize,
+        /// Its attempt.
+        attempt: u64,
+    },
+    /// A DataNode's heartbeat.
+    DataNode {
+        /// Which one.
+        node: usize,
+        /// Number of the heartbeat.
+        number: u64,
+    },
 }
 
 /// A reply that waits.
@@ -227,28 +241,62 @@ struct Inner {
     tailing: Cell<bool>,
 }
 
-/// Configuration of every namespace.
-pub fn namespace_config() -> hathi_namespace::Config {
-    hathi_namespace::Config {
+/// Configuration of every namespace. With DataNodes, leases are so short that runs get to see their ends.
+pub fn namespace_config(datanodes: bool) -> hathi_namespace::Config {
+    let common = hathi_namespace::Config {
         access_time_precision_ms: 0,
         fs_owner: USER.to_owned(),
         ..hathi_namespace::Config::default()
+    };
+    match datanodes {
+        false => common,
+        true => hathi_namespace::Config {
+            min_block_size_bytes: 1,
+            lease_soft_limit_ms: LEASE_SOFT_LIMIT_MS,
+            lease_hard_limit_ms: LEASE_HARD_LIMIT_MS,
+            ..common
+        },
+    }
+}
+
+/// Configuration of every block manager, in the same way.
+pub fn block_manager(datanodes: bool, seed: u64) -> BlockManagerConfig {
+    let common = BlockManagerConfig {
+        safemode_extension_ms: 0,
+        ..BlockManagerConfig::default()
+    };
+    match datanodes {
+        false => common,
+        true => BlockManagerConfig {
+            heartbeat_interval_ms: 50,
+            heartbeat_recheck_ms: 500,
+            stale_interval_ms: 400,
+            pending_timeout_ms: 800,
+            excess_timeout_ms: 2_500,
+            report_lease_ms: 2_000,
+            consider_load: false,
+            seed,
+            ..common
+        },
     }
 }
 
 /// The parts of every namesystem.
-pub fn parts(planted: Planted) -> Parts {
+pub fn parts(settings: &Settings, seed: u64) -> Parts {
+    let (planted, datanodes) = (settings.planted, settings.knobs.datanodes);
     Parts {
         config: Config {
             superuser: USER.to_owned(),
             access_time_precision_ms: 0,
             allow_stale_reads: planted.is(ClusterMutant::StandbyAnswers),
+            min_block_size: if datanodes { 1 } else { Config::default().min_block_size },
+            lease_hard_limit_ms: match datanodes {
+                true => LEASE_HARD_LIMIT_MS,
+                false => Config::default().lease_hard_limit_ms,
+            },
             ..Config::default()
         },
-        blockmanager: BlockManagerConfig {
-            safemode_extension_ms: 0,
-            ..BlockManagerConfig::default()
-        },
+        blockmanager: block_manager(datanodes, seed),
         retry_cache: RetryCacheOptions::default(),
         info: crate::namenode::namespace_info(),
     }
@@ -257,8 +305,8 @@ pub fn parts(planted: Planted) -> Parts {
 impl Shell {
     /// A process that has just begun.
     pub fn new(settings: Settings, images: Images, log: QuorumLog<Sender<()>>, rng: Rng) -> Self {
-        let namespace = hathi_namespace::Namespace::new(namespace_config());
-        let ns = assemble(parts(settings.planted), namespace, TxId(0), Life::first());
+        let namespace = hathi_namespace::Namespace::new(namespace_config(settings.knobs.datanodes));
+        let ns = assemble(parts(&settings, 0), namespace, TxId(0), Life::first());
         let roles = RoleChanges::new(hathi_nameserver::role_changes::Config {
             is_single: false,
             not_active_in_safe_mode: false,

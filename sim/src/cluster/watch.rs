@@ -31,6 +31,8 @@ pub(super) struct Truth {
     replicas: Replicas,
     /// A namespace that is made of these transactions alone, and follows behind.
     reference: Option<Namespace>,
+    /// Whether there are DataNodes.
+    datanodes: bool,
     /// Answers to calls before this transaction may be forgotten somewhere.
     pub(super) remembered_from: u64,
     /// Calls that were answered.
@@ -38,6 +40,13 @@ pub(super) struct Truth {
 }
 
 impl Truth {
+    pub(super) fn new(datanodes: bool) -> Self {
+        Truth {
+            datanodes,
+            ..Truth::default()
+        }
+    }
+
     /// The last transaction that is known to stay.
     pub(super) fn known(&self) -> u64 {
         self.tree.last()
@@ -55,7 +64,9 @@ impl Truth {
 
     /// The digest of the reference at this transaction, if it can still be made.
     fn digest_at(&mut self, txid: u64) -> Option<u64> {
-        let reference = self.reference.get_or_insert_with(|| Namespace::new(namespace_config()));
+        let reference = self
+            .reference
+            .get_or_insert_with(|| Namespace::new(namespace_config(self.datanodes)));
         if reference.last_applied_txid() > txid || txid > self.frames.len() as u64 {
             return None;
         }
@@ -99,6 +110,7 @@ impl World {
         let known = self.truth.known();
         if txid == known + 1 {
             self.truth.learn(frame);
+            self.datanodes_learn(frame);
         } else if txid > known {
             self.check(Err(format!("transaction {txid} stays, and {} is not there", known + 1)));
         }
@@ -255,6 +267,7 @@ impl World {
             self.start_namenode(nn);
             self.start_controller(nn);
         }
+        self.heal_datanodes();
     }
 
     /// What is not as it has to be in the end, if anything.
@@ -288,6 +301,9 @@ impl World {
         let last = *last;
         for nn in 0..self.nns.len() {
             self.compare_replica(nn, last);
+        }
+        if let Some(what) = self.unfinished_files() {
+            return Some(what);
         }
         (self.truth.known() < last).then(|| format!("{last} was applied, {} is known to stay", self.truth.known()))
     }

@@ -5,7 +5,7 @@
 mod data_streamer;
 mod output_stream;
 
-use super::namenode::CallError;
+use super::namenodes::{CallError, NameNodes};
 use super::pipeline::Packet;
 use super::talk::{block_of, extended, node_of};
 use super::{BLOCK_BYTES, DATANODES, World};
@@ -67,6 +67,10 @@ enum Does {
     /// Nothing: it may write.
     Write,
     AddBlock,
+    /// Its pipeline could not be set up.
+    Abandon(Block),
+    /// A DataNode is to be found in place of a lost one.
+    Replace,
     /// The first step of a repair: a stamp.
     Stamp,
     Connect(u64),
@@ -112,14 +116,15 @@ fn block_in(located: &LocatedBlockProto) -> Block {
     })
 }
 
-impl World {
+impl<N: NameNodes> World<N> {
     pub(super) fn client_step(&mut self, file: usize) {
+        if self.files[file].writer.is_some() && self.unlucky(400) {
+            self.say(|| format!("the writer of file {file} dies"));
+            return self.client_dies(file);
+        }
         let Some(mut writer) = self.files[file].writer.take() else {
             return self.begin(file);
         };
-        if self.unlucky(400) {
-            return self.say(|| format!("the writer of file {file} dies, {:?}", writer.does));
-        }
         match self.go_on(file, &mut writer) {
             Ok(true) => self.say(|| format!("the writer of file {file} is done")),
             // No answer: it tries again.
@@ -132,12 +137,16 @@ impl World {
     }
 
     pub(super) fn client_dies(&mut self, file: usize) {
-        self.files[file].writer = None;
+        let writer = self.files[file].writer.take();
+        if writer.is_some_and(|writer| matches!(writer.does, Does::Truncate(_))) {
+            self.give_up_promises(file);
+        }
+        self.namenodes.give_up(file);
     }
 
     /// A client comes.
     fn begin(&mut self, file: usize) {
-        if self.active().is_none() {
+        if self.namenodes.active().is_none() {
             return;
         }
         let length = self.length_of(file);
@@ -178,6 +187,8 @@ impl World {
             Does::Delete => return self.delete_file(file, writer),
             Does::Write => self.write_something(file, writer)?,
             Does::AddBlock => self.add_block(file, writer)?,
+            Does::Abandon(block) => self.abandon_block(file, writer, block)?,
+            Does::Replace => self.replace_lost(file, writer)?,
             Does::Stamp => self.new_stamp(file, writer)?,
             Does::Connect(stamp) => self.connect(file, writer, stamp)?,
             Does::UpdatePipeline(stamp) => self.update_pipeline(file, writer, stamp)?,
@@ -211,7 +222,7 @@ impl World {
             block_size: BLOCK_BYTES as u64,
             ..CreateRequestProto::default()
         };
-        let _: CreateResponseProto = self.call(writer.client, writer.call, "create", &request)?;
+        let _: CreateResponseProto = self.call(file, (writer.client, writer.call), "create", &request)?;
         writer.does = Does::Write;
         Ok(())
     }
@@ -222,7 +233,7 @@ impl World {
             client_name: Self::name(writer),
             flag: Some(4),
         };
-        let answer: AppendResponseProto = self.call(writer.client, writer.call, "append", &request)?;
+        let answer: AppendResponseProto = self.call(file, (writer.client, writer.call), "append", &request)?;
         self.see_closed(file);
         writer.does = Does::Write;
         let Some(located) = answer.block else { return Ok(()) };
@@ -252,8 +263,16 @@ impl World {
             new_length: length,
             client_name: Self::name(writer),
         };
-        // What became of a truncate whose answer was lost nobody knows: this client does not lose it.
-        let answer = self.call_surely(writer.client, writer.call, "truncate", &request);
+        // Hadoop's clients repeat a truncate as if that were harmless (`ClientProtocol.truncate`), and are refused when it was
+        // served before. Then nobody knows what became of it.
+        self.truncates(file, true);
+        let answer = self.call_surely(file, (writer.client, writer.call), "truncate", &request);
+        if let Err(CallError::Refused(_)) = &answer {
+            self.truncates(file, false);
+            if self.namenodes.was_repeated(file) {
+                self.give_up_promises(file);
+            }
+        }
         let answer: TruncateResponseProto = answer?;
         self.count("truncates");
         self.say(|| format!("file {file} is truncated to {length}, at once: {}", answer.result));
@@ -266,7 +285,8 @@ impl World {
             src: self.files[file].path.clone(),
             client_name: Self::name(writer),
         };
-        let answer: RecoverLeaseResponseProto = self.call(writer.client, writer.call, "recoverLease", &request)?;
+        let answer: RecoverLeaseResponseProto =
+            self.call(file, (writer.client, writer.call), "recoverLease", &request)?;
         // Otherwise it asks again.
         Ok(answer.result || self.rng.u32(..8) == 0)
     }
@@ -277,7 +297,7 @@ impl World {
             recursive: false,
         };
         self.give_up_promises(file);
-        let _: DeleteResponseProto = self.call(writer.client, writer.call, "delete", &request)?;
+        let _: DeleteResponseProto = self.call(file, (writer.client, writer.call), "delete", &request)?;
         self.next_file(file);
         Ok(true)
     }
@@ -298,7 +318,7 @@ impl World {
             last: writer.previous.map(extended),
             file_id: None,
         };
-        let answer: CompleteResponseProto = self.call(writer.client, writer.call, "complete", &request)?;
+        let answer: CompleteResponseProto = self.call(file, (writer.client, writer.call), "complete", &request)?;
         if answer.result {
             self.count("files closed by their writers");
             self.closed(file, writer.previous);

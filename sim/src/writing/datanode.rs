@@ -1,9 +1,10 @@
 //! A DataNode: its replicas on a simulated disk, the changes of them, and how it ends and starts.
 
+use super::namenodes::NameNodes;
 use super::pipeline::Receiver;
 use super::recovery::Recovering;
 use super::talk::{Conversation, Deletions};
-use super::{CHUNK, NAMENODES, POOL, World, WritingMutant};
+use super::{CHUNK, POOL, World, WritingMutant};
 use hathi_blockpool::chunks::{read_exact_at, read_header};
 use hathi_blockpool::{
     ChunkWriter, Folder, NoticeKind, OfferService, PacketData, PoolDirs, Replica, ReplicaError, ReplicaMap,
@@ -33,7 +34,8 @@ pub(super) struct DataNode {
     pub(super) map: ReplicaMap,
     pub(super) receivers: BTreeMap<BlockId, Receiver>,
     next_writer: u64,
-    pub(super) talks: [Conversation; NAMENODES],
+    /// By NameNode.
+    pub(super) talks: Vec<Conversation>,
     pub(super) offer: OfferService,
     pub(super) deletions: VecDeque<Deletions>,
     pub(super) transfers: Vec<(Block, usize)>,
@@ -64,7 +66,7 @@ impl Failure {
 }
 
 impl DataNode {
-    pub(super) fn new(mutant: Option<WritingMutant>) -> DataNode {
+    pub(super) fn new(namenodes: usize, mutant: Option<WritingMutant>) -> DataNode {
         let disk = SimDisk::new();
         disk.set_sector(SECTOR_BYTES);
         disk.lose_directories_whole();
@@ -82,7 +84,7 @@ impl DataNode {
             map: ReplicaMap::new(),
             receivers: BTreeMap::new(),
             next_writer: 0,
-            talks: Default::default(),
+            talks: (0..namenodes).map(|_| Conversation::default()).collect(),
             offer: OfferService::new(),
             deletions: VecDeque::new(),
             transfers: Vec::new(),
@@ -234,12 +236,12 @@ impl DataNode {
             dirs,
             next_writer: self.next_writer,
             answered,
-            ..DataNode::new(self.mutant)
+            ..DataNode::new(self.talks.len(), self.mutant)
         };
     }
 }
 
-impl World {
+impl<N: NameNodes> World<N> {
     /// [`DataNode::change`], after which the machine may have lost its power.
     pub(super) fn change(
         &mut self,

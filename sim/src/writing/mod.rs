@@ -17,10 +17,14 @@
 //! - **a good replica is not marked**: when all is quiet, no complete replica with right bytes counts as corrupt;
 //! - a complete block has the length that was acknowledged, and no NameNode logs a length that DataNodes do not have;
 //! - a reader gets at least what was flushed, and no other bytes than were written;
-//! - no order deletes the last good replica of a block;
+//! - no order deletes the last good replica of a block, and of a complete one no order deletes a good replica without
+//!   leaving as many as the file wants, as far as no loss of power has taken them;
 //! - a DataNode is not decommissioned while it alone has the bytes of an open file, as far as anybody can know: that another
 //!   replica went with its machine's power is known when its DataNode has reported, or counts as dead;
 //! - and when faults end, every file is closed, as long as it was acknowledged, and readable.
+//!
+//! The same actors and rules are a part of the whole cluster ([`crate::cluster`]): [`namenodes`] says what they need of
+//! NameNodes.
 //!
 //! * [`client`]: the writing client. [`pipeline`]: packets and acknowledgements between DataNodes.
 //! * [`datanode`]: replicas, disks, power. [`talk`]: what a DataNode and its NameNodes tell each other.
@@ -30,6 +34,7 @@
 mod client;
 mod datanode;
 mod namenode;
+mod namenodes;
 mod pipeline;
 mod promises;
 mod reader;
@@ -40,17 +45,18 @@ use crate::blocks::BlockOutcome;
 use client::File;
 use datanode::DataNode;
 use hathi_blockmanager::Now;
-use hathi_formats::ids::{BlockId, TxId};
-use namenode::{Edit, NameNode};
-use promises::Promise;
+use hathi_formats::ids::{BlockId, GenerationStamp};
+use namenode::Pair;
+pub(crate) use namenodes::{Answer, ClientCall, NameNodes};
+use promises::{Promise, Recovered};
 use std::collections::BTreeMap;
 
 /// NameNodes.
 const NAMENODES: usize = 2;
 /// DataNodes.
-const DATANODES: usize = 3;
+pub(crate) const DATANODES: usize = 3;
 /// Files that are written at a time.
-const FILES: usize = 2;
+pub(crate) const FILES: usize = 2;
 const STEPS: usize = 900;
 const HEALING_ROUNDS: usize = 90;
 /// Between two rounds of healing. All of them take longer than any limit of the NameNodes.
@@ -105,16 +111,16 @@ pub const ALL_WRITING_MUTANTS: [WritingMutant; 12] = [
     WritingMutant::UnverifiedReports,
 ];
 
-struct World {
+pub(crate) struct World<N> {
     rng: fastrand::Rng,
     mutant: Option<WritingMutant>,
-    now: Now,
-    /// Every edit. A majority of the JournalNodes has each at once: the journal has a simulator of its own.
-    log: Vec<Edit>,
-    namenodes: Vec<NameNode>,
+    pub(crate) now: Now,
+    pub(crate) namenodes: N,
     datanodes: Vec<DataNode>,
     files: Vec<File>,
     promises: BTreeMap<BlockId, Promise>,
+    /// Results of recoveries that a NameNode has taken, by the block and its new stamp, until they stay.
+    results: BTreeMap<(BlockId, GenerationStamp), Recovered>,
     /// The DataNode that an administrator wants to be rid of.
     leaving: Option<usize>,
     /// Counts clients, connections and calls.
@@ -122,16 +128,17 @@ struct World {
     /// Faults have ended.
     quiet: bool,
     tracing: bool,
-    outcome: BlockOutcome,
+    pub(crate) outcome: BlockOutcome,
 }
 
 /// Runs one seed.
 #[must_use]
 pub fn run_writing(seed: u64, mutant: Option<WritingMutant>, trace: bool) -> BlockOutcome {
-    let mut world = World::new(seed, mutant, trace);
+    let mut world = World::alone(seed, mutant, trace);
     for _ in 0..STEPS {
         world.step();
         world.check();
+        world.check_leaving();
         if world.outcome.violation.is_some() {
             return world.outcome;
         }
@@ -140,23 +147,17 @@ pub fn run_writing(seed: u64, mutant: Option<WritingMutant>, trace: bool) -> Blo
     world.outcome
 }
 
-impl World {
-    fn new(seed: u64, mutant: Option<WritingMutant>, tracing: bool) -> World {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let now = Now {
-            monotonic_ms: 100_000,
-            wall_ms: 1_700_000_000_000,
-        };
-        let namenodes = (0..NAMENODES)
-            .map(|_| NameNode::new(&[], TxId(0), rng.u64(..), mutant, now))
-            .collect();
-        let mut world = World {
-            namenodes,
-            datanodes: (0..DATANODES).map(|_| DataNode::new(mutant)).collect(),
+impl<N: NameNodes> World<N> {
+    fn new(namenodes: N, rng: fastrand::Rng, mutant: Option<WritingMutant>, now: Now, tracing: bool) -> Self {
+        World {
+            datanodes: (0..DATANODES)
+                .map(|_| DataNode::new(namenodes.count(), mutant))
+                .collect(),
             files: (0..FILES).map(File::new).collect(),
+            namenodes,
             now,
-            log: Vec::new(),
             promises: BTreeMap::new(),
+            results: BTreeMap::new(),
             leaving: None,
             numbers: 0,
             quiet: false,
@@ -164,13 +165,7 @@ impl World {
             outcome: BlockOutcome::default(),
             rng,
             mutant,
-        };
-        world.take_over(0, false);
-        for _ in 0..3 {
-            world.pass(1_000);
-            world.settle();
         }
-        world
     }
 
     fn is(&self, mutant: WritingMutant) -> bool {
@@ -198,14 +193,99 @@ impl World {
         self.outcome.violation.get_or_insert(what);
     }
 
-    fn pass(&mut self, ms: u64) {
-        self.now.monotonic_ms += ms;
-        self.now.wall_ms += ms;
-    }
-
     /// A fault that happens once in `times`.
     fn unlucky(&mut self, times: u32) -> bool {
         !self.quiet && self.rng.u32(..times) == 0
+    }
+
+    /// A part of the whole cluster.
+    pub(crate) fn among_others(namenodes: N, rng: fastrand::Rng, mutant: Option<WritingMutant>, tracing: bool) -> Self {
+        World::new(namenodes, rng, mutant, Now::default(), tracing)
+    }
+
+    /// Something happens, in the whole cluster. It is asked whether a fault may happen.
+    pub(crate) fn step_among_others(&mut self, may: &mut dyn FnMut(&'static str) -> bool) {
+        let (node, to) = (self.rng.usize(..DATANODES), self.rng.usize(..self.namenodes.count()));
+        let file = self.rng.usize(..FILES);
+        match self.rng.u32(..1000) {
+            0..400 => self.client_step(file),
+            400..610 => self.move_packets(),
+            610..690 => self.recovery_step(node),
+            690..745 => self.heartbeat(node, to),
+            745..810 => self.hear(node, to),
+            810..816 => self.lose(node, to),
+            816..850 => self.send_notices(node, to),
+            850..865 => self.send_report(node, to),
+            865..885 => self.work(node),
+            885..905 => self.read(file),
+            905..909 if may("DataNode killed") => self.stop_datanode(node, false),
+            909..914 if may("DataNode lost its power") => self.stop_datanode(node, true),
+            914..917 if may("DataNode lost its power in the middle") => self.stop_in_the_middle(node),
+            917..930 => self.start_datanode(node),
+            930..970 => self.exchange(),
+            _ => {}
+        }
+    }
+
+    /// What goes on when the faults have ended.
+    pub(crate) fn exchange_after_faults(&mut self, scans: bool) {
+        self.exchange();
+        for node in (0..DATANODES).filter(|_| scans) {
+            self.scan_blocks(node);
+        }
+    }
+
+    /// A NameNode's process is gone.
+    pub(crate) fn namenode_died(&mut self, at: usize) {
+        for datanode in &mut self.datanodes {
+            datanode.talks[at].broken();
+        }
+    }
+
+    /// DataNodes and NameNodes tell each other everything, and DataNodes do something of what they are to do.
+    fn exchange(&mut self) {
+        for node in 0..DATANODES {
+            for to in 0..self.namenodes.count() {
+                self.converse(node, to);
+            }
+            self.work(node);
+            self.recovery_step(node);
+        }
+    }
+
+    /// What is to happen to DataNodes and clients when the faults end.
+    pub(crate) fn end_faults(&mut self) {
+        self.quiet = true;
+        for node in 0..DATANODES {
+            self.finish_power_cut(node);
+            self.start_datanode(node);
+        }
+        for file in 0..FILES {
+            self.client_dies(file);
+        }
+    }
+}
+
+impl World<Pair> {
+    fn alone(seed: u64, mutant: Option<WritingMutant>, tracing: bool) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let now = Now {
+            monotonic_ms: 100_000,
+            wall_ms: 1_700_000_000_000,
+        };
+        let namenodes = Pair::new(NAMENODES, || rng.u64(..), mutant, now);
+        let mut world = World::new(namenodes, rng, mutant, now, tracing);
+        world.take_over(0, false);
+        for _ in 0..3 {
+            world.pass(1_000);
+            world.settle();
+        }
+        world
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.monotonic_ms += ms;
+        self.now.wall_ms += ms;
     }
 
     fn step(&mut self) {
@@ -244,13 +324,7 @@ impl World {
 
     /// A round in which everything arrives that does not depend on clients.
     fn settle(&mut self) {
-        for node in 0..DATANODES {
-            for to in 0..NAMENODES {
-                self.converse(node, to);
-            }
-            self.work(node);
-            self.recovery_step(node);
-        }
+        self.exchange();
         for at in 0..NAMENODES {
             self.tend(at);
         }
@@ -260,24 +334,19 @@ impl World {
     fn heal(&mut self) {
         self.quiet = true;
         for at in 0..NAMENODES {
-            if !self.namenodes[at].up {
+            if !self.namenodes.all[at].up {
                 self.restart_namenode(at);
             }
         }
         self.recommission();
-        for node in 0..DATANODES {
-            self.finish_power_cut(node);
-            self.start_datanode(node);
-        }
-        for file in 0..FILES {
-            self.client_dies(file);
-        }
+        self.end_faults();
         for _ in 0..HEALING_ROUNDS {
             self.pass(HEALING_ROUND_MS);
             for _ in 0..6 {
                 self.settle();
             }
             self.check();
+            self.check_leaving();
             for node in 0..DATANODES {
                 self.scan_blocks(node);
             }

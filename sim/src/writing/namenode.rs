@@ -1,11 +1,13 @@
-//! A NameNode: the production's namesystem, its calls, and the log that all of them share.
+//! NameNodes that serve each call at once: the production's namesystem, and the log that all of them share.
 
-use super::{DATANODES, NAMENODES, POOL, World, WritingMutant};
+use super::namenodes::{Answer, ClientCall, NameNodes};
+use super::{DATANODES, World, WritingMutant};
+use crate::namenode::namespace_info;
 use bytes::Bytes;
 use hathi_blockmanager::{AdminState, BlockManagerConfig, Now};
 use hathi_formats::editlog::{EditOp, Frames, decode_frame};
-use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
+use hathi_formats::exceptions;
+use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_formats::protocols::{CLIENT_PROTOCOL, DATANODE_PROTOCOL};
 use hathi_namespace::Namespace;
 use hathi_namesystem::calls;
@@ -13,7 +15,6 @@ use hathi_namesystem::edit_log::LogItem;
 use hathi_namesystem::loader::{Parts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
 use hathi_namesystem::{CallContext, Config, Deferred, Life, Namesystem, Role, monitor};
-use prost::Message;
 
 /// Limits are short, so that runs get to see them.
 const LEASE_SOFT_LIMIT_MS: u64 = 15_000;
@@ -43,7 +44,7 @@ impl NameNode {
             },
             blockmanager: block_manager(seed),
             retry_cache: RetryCacheOptions::default(),
-            info: info(),
+            info: namespace_info(),
         };
         let mut namespace = Namespace::new(hathi_namespace::Config {
             min_block_size_bytes: 1,
@@ -97,12 +98,6 @@ impl NameNode {
     pub(super) fn index_of(&self, node: usize) -> Option<hathi_blockmanager::DatanodeIndex> {
         self.ns.blockmanager.find_datanode(&super::talk::uuid(node))
     }
-
-    /// Whether the DataNode has been silent for as long as it takes to count as dead.
-    pub(super) fn takes_for_dead(&self, node: usize, now: Now) -> bool {
-        let since_ms = self.heard_ms[node].max(self.listens_since_ms);
-        now.monotonic_ms.saturating_sub(since_ms) >= block_manager(0).heartbeat_expire_ms()
-    }
 }
 
 fn block_manager(seed: u64) -> BlockManagerConfig {
@@ -118,109 +113,26 @@ fn block_manager(seed: u64) -> BlockManagerConfig {
     }
 }
 
-pub(super) fn info() -> NamespaceInfo {
-    NamespaceInfo {
-        block_pool_id: POOL.to_owned(),
-        ..NamespaceInfo::default()
-    }
+/// All of them.
+pub(super) struct Pair {
+    /// Every edit. A majority of the JournalNodes has each at once: the journal has a simulator of its own.
+    log: Vec<Edit>,
+    pub(super) all: Vec<NameNode>,
 }
 
-/// A call that may have been served without its answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum CallError {
-    /// No answer, or one that says to ask again, or another NameNode.
-    Again,
-    /// Refused.
-    Refused(RemoteException),
-}
-
-impl World {
-    pub(super) fn active(&self) -> Option<usize> {
-        self.namenodes.iter().position(NameNode::is_active)
-    }
-
-    /// The client's call to the active.
-    pub(super) fn call<M: Message + Default>(
-        &mut self,
-        client: u64,
-        call_id: u64,
-        method: &str,
-        request: &impl Message,
-    ) -> Result<M, CallError> {
-        let answer = self.call_surely(client, call_id, method, request);
-        if self.unlucky(40) {
-            self.say(|| format!("the answer to {method} is lost"));
-            return Err(CallError::Again);
-        }
-        answer
-    }
-
-    /// The same, of which the answer is not lost.
-    pub(super) fn call_surely<M: Message + Default>(
-        &mut self,
-        client: u64,
-        call_id: u64,
-        method: &str,
-        request: &impl Message,
-    ) -> Result<M, CallError> {
-        let Some(at) = self.active() else {
-            return Err(CallError::Again);
-        };
-        let context = CallContext {
-            client_id: [client.to_be_bytes(), [7; 8]].concat().into(),
-            call_id: call_id as i32,
-            ..self.context()
-        };
-        match self.serve(at, &context, CLIENT_PROTOCOL.name, method, request) {
-            Ok(body) => Ok(M::decode(body).expect("an answer can be read")),
-            Err(refusal) if refusal.is(exceptions::RETRIABLE) || refusal.is(exceptions::STANDBY) => {
-                Err(CallError::Again)
-            }
-            Err(refusal) => {
-                self.say(|| format!("{method} is refused: {refusal}"));
-                Err(CallError::Refused(refusal))
-            }
+impl Pair {
+    pub(super) fn new(count: usize, mut seed: impl FnMut() -> u64, mutant: Option<WritingMutant>, now: Now) -> Pair {
+        Pair {
+            log: Vec::new(),
+            all: (0..count)
+                .map(|_| NameNode::new(&[], TxId(0), seed(), mutant, now))
+                .collect(),
         }
     }
 
-    /// A DataNode's call to a NameNode of any role.
-    pub(super) fn call_from_datanode<M: Message + Default>(
-        &mut self,
-        at: usize,
-        method: &str,
-        request: &impl Message,
-    ) -> Result<M, RemoteException> {
-        let context = self.context();
-        let body = self.serve(at, &context, DATANODE_PROTOCOL.name, method, request)?;
-        Ok(M::decode(body).expect("an answer can be read"))
-    }
-
-    fn context(&self) -> CallContext {
-        CallContext {
-            user: "hdfs".into(),
-            groups: [].into(),
-            superuser: true,
-            client_ip: None,
-            client_id: Default::default(),
-            call_id: -2,
-            retry_count: 0,
-            passed_on: None,
-            now_ms: self.now.wall_ms,
-            mono_ms: self.now.monotonic_ms,
-        }
-    }
-
-    fn serve(
-        &mut self,
-        at: usize,
-        context: &CallContext,
-        protocol: &str,
-        method: &str,
-        request: &impl Message,
-    ) -> Result<Bytes, RemoteException> {
+    fn serve(&mut self, at: usize, context: &CallContext, protocol: &str, method: &str, body: Bytes) -> Answer {
         let verb = calls::lookup(protocol, method).expect("a method of the protocol");
-        let body = Bytes::from(request.encode_to_vec());
-        let ns = &mut self.namenodes[at].ns;
+        let ns = &mut self.all[at].ns;
         let reply = verb.run(ns, context, &body);
         self.ship(at);
         match reply.deferred {
@@ -229,9 +141,22 @@ impl World {
         }
     }
 
+    fn serve_client(&mut self, (client, call_id): (u64, u64), method: &str, body: Bytes, now: Now) -> Option<Answer> {
+        let context = CallContext {
+            client_id: [client.to_be_bytes(), [7; 8]].concat().into(),
+            call_id: call_id as i32,
+            ..context(now)
+        };
+        let answer = self.serve(self.active()?, &context, CLIENT_PROTOCOL.name, method, body);
+        let again = |refusal: &exceptions::RemoteException| {
+            refusal.is(exceptions::RETRIABLE) || refusal.is(exceptions::STANDBY)
+        };
+        Some(answer).filter(|answer| !answer.as_ref().is_err_and(again))
+    }
+
     /// What a NameNode logged is durable.
     fn ship(&mut self, at: usize) {
-        let ns = &mut self.namenodes[at].ns;
+        let ns = &mut self.all[at].ns;
         for item in ns.edit_log.take() {
             let LogItem::Edits { bytes, .. } = item else { continue };
             for frame in Frames::new(&bytes, 0) {
@@ -241,21 +166,95 @@ impl World {
             }
         }
         let applied = ns.edit_log.applied();
-        if self.namenodes[at].is_active() {
-            self.namenodes[at].ns.edit_log.on_synced(applied);
+        if self.all[at].is_active() {
+            self.all[at].ns.edit_log.on_synced(applied);
         }
     }
+}
 
+fn context(now: Now) -> CallContext {
+    CallContext {
+        user: "hdfs".into(),
+        groups: [].into(),
+        superuser: true,
+        client_ip: None,
+        client_id: Default::default(),
+        call_id: -2,
+        retry_count: 0,
+        passed_on: None,
+        now_ms: now.wall_ms,
+        mono_ms: now.monotonic_ms,
+    }
+}
+
+impl NameNodes for Pair {
+    fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    fn reaches(&self, _: usize, at: usize) -> bool {
+        self.all[at].up
+    }
+
+    fn call(&mut self, call: ClientCall, now: Now) -> Option<Answer> {
+        self.serve_client((call.client, call.call_id), call.method, call.body, now)
+    }
+
+    fn was_repeated(&self, _: usize) -> bool {
+        false
+    }
+
+    fn give_up(&mut self, _: usize) {}
+
+    fn read(&mut self, method: &'static str, body: Bytes, now: Now) -> Option<Answer> {
+        self.serve_client((0, 0), method, body, now)
+    }
+
+    fn tell(&mut self, node: usize, at: usize, method: &'static str, body: Bytes, now: Now) -> Answer {
+        if method == "registerDatanode" {
+            self.all[at].heard_ms[node] = now.monotonic_ms;
+        }
+        self.serve(at, &context(now), DATANODE_PROTOCOL.name, method, body)
+    }
+
+    fn heartbeat(&mut self, node: usize, at: usize, body: Bytes, now: Now) -> Option<Answer> {
+        self.all[at].heard_ms[node] = now.monotonic_ms;
+        Some(self.tell(node, at, "sendHeartbeat", body, now))
+    }
+
+    fn late_answer(&mut self, _: usize, _: usize) -> Option<Answer> {
+        None
+    }
+
+    fn active(&self) -> Option<usize> {
+        self.all.iter().position(NameNode::is_active)
+    }
+
+    fn look<T>(&self, at: usize, look: impl FnOnce(&Namesystem) -> T) -> T {
+        look(&self.all[at].ns)
+    }
+
+    fn settled<T>(&self, look: impl FnOnce(&Namespace) -> T) -> Option<T> {
+        Some(look(&self.all[self.active()?].ns.namespace))
+    }
+
+    fn takes_for_dead(&self, at: usize, node: usize, now: Now) -> bool {
+        let since_ms = self.all[at].heard_ms[node].max(self.all[at].listens_since_ms);
+        now.monotonic_ms.saturating_sub(since_ms) >= block_manager(0).heartbeat_expire_ms()
+    }
+}
+
+impl World<Pair> {
     /// `to` becomes active; the other one steps down, or is killed.
     pub(super) fn take_over(&mut self, to: usize, killed: bool) {
-        if !self.namenodes[to].up {
+        if !self.namenodes.all[to].up {
             return;
         }
         self.say(|| format!("NameNode {to} takes over, the other one killed: {killed}"));
         self.count("failovers");
         let mut replaces = false;
-        for other in 0..NAMENODES {
-            if !self.namenodes[other].is_active() {
+        for other in 0..self.namenodes.count() {
+            if !self.namenodes.all[other].is_active() {
                 continue;
             }
             replaces = true;
@@ -264,29 +263,30 @@ impl World {
                 continue;
             }
             let wall_ms = self.now.wall_ms;
-            self.namenodes[other].ns.begin_stepping_down().expect("it is active");
-            self.namenodes[other].ns.edit_log.close().expect("its log is open");
-            self.ship(other);
-            let ns = &mut self.namenodes[other].ns;
+            self.namenodes.all[other]
+                .ns
+                .begin_stepping_down()
+                .expect("it is active");
+            self.namenodes.all[other].ns.edit_log.close().expect("its log is open");
+            self.namenodes.ship(other);
+            let ns = &mut self.namenodes.all[other].ns;
             ns.edit_log.on_synced(ns.edit_log.applied());
             ns.end_stepping_down(wall_ms).expect("it steps down");
         }
         let now = self.now;
-        let namenode = &mut self.namenodes[to];
-        namenode.tail(&self.log, now);
+        let namenode = &mut self.namenodes.all[to];
+        namenode.tail(&self.namenodes.log, now);
         namenode.ns.role.change(Role::BecomingActive).expect("it is a standby");
         namenode.ns.start_active(now).expect("its namespace is whole");
         if replaces {
             namenode.ns.blockmanager.take_over();
         }
-        self.ship(to);
+        self.namenodes.ship(to);
     }
 
     fn stop_namenode(&mut self, at: usize) {
-        self.namenodes[at].up = false;
-        for datanode in &mut self.datanodes {
-            datanode.talks[at].broken();
-        }
+        self.namenodes.all[at].up = false;
+        self.namenode_died(at);
     }
 
     /// All its soft state is lost.
@@ -294,9 +294,9 @@ impl World {
         self.say(|| format!("NameNode {at} is restarted"));
         self.stop_namenode(at);
         let seed = self.rng.u64(..);
-        let image = TxId(self.rng.u64(0..=self.log.len() as u64));
-        self.namenodes[at] = NameNode::new(&self.log, image, seed, self.mutant, self.now);
-        if self.active().is_none() {
+        let image = TxId(self.rng.u64(0..=self.namenodes.log.len() as u64));
+        self.namenodes.all[at] = NameNode::new(&self.namenodes.log, image, seed, self.mutant, self.now);
+        if self.namenodes.active().is_none() {
             self.take_over(at, false);
         }
     }
@@ -304,15 +304,15 @@ impl World {
     /// What a NameNode does by itself.
     pub(super) fn tend(&mut self, at: usize) {
         let now = self.now;
-        if !self.namenodes[at].up {
+        if !self.namenodes.all[at].up {
             if self.unlucky(30) {
                 self.restart_namenode(at);
             }
             return;
         }
-        let namenode = &mut self.namenodes[at];
+        let namenode = &mut self.namenodes.all[at];
         if !namenode.is_active() {
-            namenode.tail(&self.log, now);
+            namenode.tail(&self.namenodes.log, now);
         }
         let ns = &mut namenode.ns;
         while ns.blockmanager.heartbeat_check(now, 100) {}
@@ -320,7 +320,7 @@ impl World {
         ns.check();
         monitor::check_leases(ns, now);
         while ns.reclaim(100) {}
-        self.ship(at);
+        self.namenodes.ship(at);
         if let Some(leaving) = self.leaving {
             self.set_admin_state(at, leaving, AdminState::DecommissionInProgress);
         }
@@ -333,7 +333,7 @@ impl World {
         }
         self.say(|| format!("DataNode {node} is to be decommissioned"));
         self.leaving = Some(node);
-        for at in 0..NAMENODES {
+        for at in 0..self.namenodes.count() {
             self.set_admin_state(at, node, AdminState::DecommissionInProgress);
         }
     }
@@ -341,17 +341,17 @@ impl World {
     pub(super) fn recommission(&mut self) {
         let Some(node) = self.leaving.take() else { return };
         self.say(|| format!("DataNode {node} stays"));
-        for at in 0..NAMENODES {
+        for at in 0..self.namenodes.count() {
             self.set_admin_state(at, node, AdminState::Normal);
         }
     }
 
     /// As the lists of hosts say; a NameNode that has finished with a node is not told again.
     fn set_admin_state(&mut self, at: usize, node: usize, state: AdminState) {
-        let Some(index) = self.namenodes[at].index_of(node) else {
+        let Some(index) = self.namenodes.all[at].index_of(node) else {
             return;
         };
-        let manager = &mut self.namenodes[at].ns.blockmanager;
+        let manager = &mut self.namenodes.all[at].ns.blockmanager;
         let known = manager.datanode(index).map(|node| node.admin_state);
         if known != Some(AdminState::Decommissioned) || state == AdminState::Normal {
             manager.set_admin_state(index, state);

@@ -1,6 +1,7 @@
 //! Packets down a pipeline, acknowledgements up (`BlockReceiver` and its responder).
 
 use super::datanode::{Failure, VOLUME, checksum};
+use super::namenodes::NameNodes;
 use super::{DATANODES, World, WritingMutant};
 use hathi_blockpool::{ChunkWriter, NoticeKind, PacketData, Replica, WriteError, WriterId};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
@@ -57,7 +58,7 @@ pub(super) struct Setup {
     pub(super) max_bytes: u64,
 }
 
-impl World {
+impl<N: NameNodes> World<N> {
     /// Sets a pipeline up, from the first DataNode on. The place of the one that failed.
     pub(super) fn set_up(&mut self, setup: &Setup, nodes: &[usize]) -> Result<(), usize> {
         for (place, &node) in nodes.iter().enumerate() {

@@ -1,12 +1,18 @@
 //! What clients were told, what lies on the disks, and the rules that compare the two.
 
-use super::namenode::NameNode;
-use super::talk::node_of;
+mod orders;
+
+use super::namenode::Pair;
+use super::namenodes::NameNodes;
+use super::talk::{node_of, uuid};
 use super::{DATANODES, POOL, World};
 use hathi_blockmanager::AdminState;
 use hathi_blockpool::{Replica, ReplicaState};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
+use hathi_namespace::Namespace;
 use std::collections::BTreeSet;
+
+pub(super) use orders::Recovered;
 
 /// What is owed of one block.
 #[derive(Clone, Debug, Default)]
@@ -30,9 +36,16 @@ pub(super) struct Promise {
     cut: BTreeSet<usize>,
     /// Nothing is owed any more: the file was deleted, or its last unsynced replica went with its machine's power.
     pub(super) void: bool,
+    /// A truncate is under way: nobody knows what is owed before its answer.
+    in_doubt: bool,
 }
 
 impl Promise {
+    /// Whether nobody can tell what is owed.
+    pub(super) fn is_open(&self) -> bool {
+        self.void || self.in_doubt
+    }
+
     /// Whether the replica of a DataNode may lack bytes that were not synced.
     pub(super) fn is_cut(&self, node: usize) -> bool {
         self.cut.contains(&node)
@@ -48,7 +61,7 @@ pub(super) struct Held {
     right: u64,
 }
 
-impl World {
+impl<N: NameNodes> World<N> {
     // --- what clients do ---
 
     pub(super) fn added(&mut self, file: usize, id: BlockId) {
@@ -107,7 +120,7 @@ impl World {
         if let Some(last) = last
             && let Some(promise) = self.promises.get(&last.id)
             && promise.exact != Some(last.num_bytes)
-            && !promise.void
+            && !promise.is_open()
         {
             let exact = promise.exact;
             self.violate(format!("file {file} was closed with {last:?}, and has {exact:?} bytes"));
@@ -127,8 +140,18 @@ impl World {
         promise.acknowledged = block.num_bytes;
     }
 
+    /// A truncate is under way, or was refused.
+    pub(super) fn truncates(&mut self, file: usize, under_way: bool) {
+        for id in &self.files[file].blocks {
+            if let Some(promise) = self.promises.get_mut(id) {
+                promise.in_doubt = under_way;
+            }
+        }
+    }
+
     /// A truncate was answered.
     pub(super) fn truncated(&mut self, file: usize, length: u64) {
+        self.truncates(file, false);
         let mut left = length;
         let blocks = std::mem::take(&mut self.files[file].blocks);
         for id in blocks {
@@ -232,7 +255,7 @@ impl World {
     /// if there are any.
     fn owe(&mut self, id: BlockId) {
         let held = self.held(id);
-        let Some(promise) = self.promises.get(&id).filter(|promise| !promise.void).cloned() else {
+        let Some(promise) = self.promises.get(&id).filter(|promise| !promise.is_open()).cloned() else {
             return;
         };
         let is_cut = |one: &Held| promise.cut.contains(&one.node);
@@ -277,180 +300,51 @@ impl World {
         }
     }
 
-    // --- recoveries and deletions ---
-
-    pub(super) fn before_result(&self, id: BlockId) -> Vec<Held> {
-        self.held(id)
-    }
-
-    /// A truncate was carried out on replicas that do not match their checksums: nobody had a good one. Nothing is owed
-    /// of the block any more, but it ends.
-    pub(super) fn cut_over_rot(&mut self, id: BlockId, to: usize, before: &[Held]) {
-        self.count("truncates that ended over rot");
-        let Some(promise) = self.promises.get_mut(&id).filter(|promise| !promise.void) else {
-            return;
-        };
-        let target = promise.exact.unwrap_or(0);
-        promise.void = true;
-        let (now, namenode) = (self.now, &self.namenodes[to]);
-        let good = |held: &&Held| held.right >= target && !namenode.takes_for_dead(held.node, now);
-        if let Some(good) = before.iter().find(good) {
-            let node = good.node;
-            self.violate(format!("{id} was cut over rot, and {node} had {target} good bytes"));
-        }
-    }
-
-    /// A NameNode has taken the result of a recovery.
-    pub(super) fn after_result(
-        &mut self,
-        id: BlockId,
-        stamp: GenerationStamp,
-        length: Option<u64>,
-        to: usize,
-        before: &[Held],
-        targets: &[usize],
-    ) {
-        let namespace = &self.namenodes[to].ns.namespace;
-        let stored = namespace.block(id).map(|(block, _)| block);
-        let counts = match length {
-            Some(_) => {
-                stored.is_some_and(|block| block.generation_stamp == stamp)
-                    && !namespace.is_block_under_construction(id)
-            }
-            None => stored.is_none(),
-        };
-        let Some(promise) = self
-            .promises
-            .get(&id)
-            .filter(|promise| counts && !promise.void)
-            .cloned()
-        else {
-            return;
-        };
-        let new = length.unwrap_or(0);
-        if promise.truncated && promise.exact != Some(new) {
-            let target = promise.exact;
-            return self.violate(format!(
-                "{id} was truncated to {target:?} and recovered with {new} bytes"
-            ));
-        }
-        if new < promise.flushed {
-            let (now, namenode) = (self.now, &self.namenodes[to]);
-            let reachable = |held: &&Held| held.right >= promise.flushed && !namenode.takes_for_dead(held.node, now);
-            if let Some(holder) = before.iter().find(reachable) {
-                let (flushed, node) = (promise.flushed, holder.node);
-                return self.violate(format!(
-                    "{id} was recovered with {length:?} of {flushed} bytes, which {node} has"
-                ));
-            }
-            self.count("bytes that were with dead DataNodes only");
-        }
-        let worst = self.worst_of(id, targets);
-        let owed = promise.flushed.min(new);
-        if worst < owed {
-            let (now, namenode) = (self.now, &self.namenodes[to]);
-            let has = |held: &&Held| held.right >= owed;
-            let (dead, asked): (Vec<&Held>, Vec<&Held>) =
-                before.iter().partition(|held| namenode.takes_for_dead(held.node, now));
-            // A replica that was completed without a sync may have its whole length after a loss of power, and not its
-            // bytes; its checksums tell. Who has them is dead.
-            let with_dead = dead.iter().any(&has) && !asked.iter().any(has);
-            if !with_dead {
-                let (flushed, held) = (promise.flushed, self.held(id));
-                return self.violate(format!(
-                    "{worst} bytes of {id} are right after a recovery, {flushed} were flushed: {held:?}"
-                ));
-            }
-            self.count("bytes that were with dead DataNodes only");
-        }
-        if let Some(promise) = self.promises.get_mut(&id) {
-            promise.content.truncate(new as usize);
-            promise.flushed = new;
-            promise.synced = new;
-            promise.exact = length;
-            promise.truncated = false;
-            promise.stamp = stamp;
-            promise.void |= length.is_none();
-        }
-        // Of bytes that were not synced, a loss of power may take some in the middle, and their checksums tell.
-        let holes = self.held(id).iter().any(|held| held.right < new);
-        if holes {
-            self.count("blocks recovered with a hole in bytes that nobody is owed");
-            self.promises.entry(id).or_default().void = true;
-        }
-        for file in &mut self.files {
-            if length.is_none() {
-                file.blocks.retain(|other| *other != id);
-            }
-        }
-        self.owe(id);
-    }
-
-    /// Right bytes of the worst replica that a recovery has changed: of those DataNodes that have answered, which syncs all.
-    /// One that lost its power in the middle of the change may have the new stamp, and promised nothing.
-    fn worst_of(&self, id: BlockId, targets: &[usize]) -> u64 {
-        let held = self.held(id);
-        let changed = held.iter().filter(|held| targets.contains(&held.node));
-        changed.map(|held| held.right).min().unwrap_or(0)
-    }
-
-    /// A replica is about to be deleted by order.
-    pub(super) fn before_deletion(&mut self, node: usize, block: Block) {
-        self.datanodes[node].answered.remove(&block.id);
-        let id = block.id;
-        let Some(promise) = self.promises.get(&id).filter(|promise| !promise.void).cloned() else {
-            return;
-        };
-        let held = self.held(id);
-        let Some(goes) = held.iter().find(|held| held.node == node) else {
-            return;
-        };
-        let matters = promise.flushed > 0 && goes.right >= promise.flushed;
-        if goes.replica.generation_stamp > block.generation_stamp || !matters {
-            return;
-        }
-        // A NameNode may not know yet that a replica was cut short with its machine's power.
-        let stays = |held: &&Held| held.right >= promise.flushed || promise.cut.contains(&held.node);
-        if !held.iter().filter(|held| held.node != node).any(|held| stays(&held)) {
-            self.violate(format!("{node} deletes the last good replica of {id} by order"));
-        }
-    }
-
     // --- rules of every step ---
 
     pub(super) fn inode_of(&self, file: usize) -> Option<InodeId> {
-        let ns = &self.namenodes[self.active()?].ns;
-        ns.namespace.resolve(&self.files[file].path).ok()?.last()
+        let path = &self.files[file].path;
+        self.namenodes
+            .settled(|namespace| namespace.resolve(path).ok()?.last())?
     }
 
     pub(super) fn length_of(&self, file: usize) -> u64 {
-        let (Some(at), Some(inode)) = (self.active(), self.inode_of(file)) else {
-            return 0;
-        };
-        let blocks = self.namenodes[at].ns.namespace.blocks_of(inode);
-        blocks.map(|block| block.block.num_bytes).sum()
+        let Some(inode) = self.inode_of(file) else { return 0 };
+        let length = self.namenodes.settled(|namespace| {
+            let blocks = namespace.blocks_of(inode);
+            blocks.map(|block| block.block.num_bytes).sum()
+        });
+        length.unwrap_or(0)
     }
 
-    pub(super) fn check(&mut self) {
+    pub(crate) fn check(&mut self) {
+        self.see_edits();
+        self.check_marks();
+    }
+
+    /// To be called after each edit that stays: the next one may open again what this one has closed.
+    pub(crate) fn see_edits(&mut self) {
         for file in 0..self.files.len() {
             self.see_closed(file);
         }
-        self.check_marks();
-        self.check_leaving();
     }
 
     /// Compares what the active has of a file with what is owed.
     pub(super) fn see_closed(&mut self, file: usize) {
-        let (Some(at), Some(inode)) = (self.active(), self.inode_of(file)) else {
-            return;
-        };
-        let blocks: Vec<_> = self.namenodes[at].ns.namespace.blocks_of(inode).collect();
+        for id in self.files[file].blocks.clone() {
+            self.see_results(id);
+        }
+        let Some(inode) = self.inode_of(file) else { return };
+        let blocks = self
+            .namenodes
+            .settled(|namespace| namespace.blocks_of(inode).collect::<Vec<_>>());
+        let blocks = blocks.unwrap_or_default();
         for id in self.files[file].blocks.clone() {
             let gone = blocks.iter().all(|block| block.block.id != id);
             let Some(promise) = self.promises.get(&id).filter(|_| gone) else {
                 continue;
             };
-            if promise.flushed > 0 && !promise.void {
+            if promise.flushed > 0 && !promise.is_open() {
                 let flushed = promise.flushed;
                 return self.violate(format!("file {file} has lost {id} with {flushed} bytes"));
             }
@@ -459,7 +353,7 @@ impl World {
         }
         for in_file in blocks {
             let block = in_file.block;
-            let Some(promise) = self.promises.get_mut(&block.id).filter(|promise| !promise.void) else {
+            let Some(promise) = self.promises.get_mut(&block.id).filter(|promise| !promise.is_open()) else {
                 continue;
             };
             promise.stamp = block.generation_stamp;
@@ -496,12 +390,12 @@ impl World {
 
     /// No complete replica with the right bytes counts as corrupt, once its DataNode has told all it knows.
     pub(super) fn check_marks(&mut self) {
-        let Some(at) = self.active() else { return };
+        let Some(at) = self.namenodes.active() else { return };
         for (&id, promise) in &self.promises {
-            let Some(exact) = promise.exact.filter(|_| !promise.void && !promise.truncated) else {
+            let Some(exact) = promise.exact.filter(|_| !promise.is_open() && !promise.truncated) else {
                 continue;
             };
-            if !self.namenodes[at].ns.blockmanager.is_complete(id) {
+            if !self.namenodes.look(at, |ns| ns.blockmanager.is_complete(id)) {
                 continue;
             }
             for node in 0..DATANODES {
@@ -521,23 +415,132 @@ impl World {
         }
     }
 
-    fn check_leaving(&mut self) {
-        let (Some(at), Some(node)) = (self.active(), self.leaving) else {
+    // --- the end ---
+
+    /// Whether a file is as it must be when faults have ended.
+    pub(crate) fn has_healed(&self, file: usize) -> bool {
+        let Some(at) = self.namenodes.active() else {
+            return false;
+        };
+        let healed = self
+            .namenodes
+            .settled(|namespace| self.is_healed_in(file, at, namespace));
+        healed.unwrap_or(false)
+    }
+
+    fn is_healed_in(&self, file: usize, at: usize, namespace: &Namespace) -> bool {
+        let inode = namespace
+            .resolve(&self.files[file].path)
+            .ok()
+            .and_then(|path| path.last());
+        let Some(inode) = inode else { return true };
+        let mut owed = namespace
+            .blocks_of(inode)
+            .filter_map(|block| self.promises.get(&block.block.id));
+        if owed.any(Promise::is_open) {
+            return true;
+        }
+        let closed = namespace.status(inode).is_some_and(|status| !status.under_construction);
+        let wanted = usize::from(namespace.replication(inode).unwrap_or(1)).min(DATANODES);
+        // A last block of which a length is known, and no replica has anything of it any more, is waited for.
+        let awaited = namespace.blocks_of(inode).last().is_some_and(|last| {
+            let Some(promise) = self.promises.get(&last.block.id) else {
+                return false;
+            };
+            let target = promise.exact.filter(|_| promise.truncated).unwrap_or(1);
+            let nobody = self.held(last.block.id).iter().all(|held| held.right < target);
+            last.under_construction && promise.flushed == 0 && nobody
+        });
+        (closed || awaited)
+            && namespace.blocks_of(inode).all(|block| {
+                let held = self.held(block.block.id);
+                let good = held.iter().filter(|held| Self::is_good(held, block.block.num_bytes));
+                // A bad replica is deleted when enough others are good, and until then its node takes no other.
+                let bad = (0..DATANODES)
+                    .filter(|node| self.is_marked(at, *node, block.block.id))
+                    .count();
+                let enough = good.count() >= wanted.min(DATANODES - bad);
+                let complete = self
+                    .namenodes
+                    .look(at, |ns| ns.blockmanager.is_complete(block.block.id));
+                block.under_construction || (enough && complete)
+            })
+    }
+
+    fn is_marked(&self, at: usize, node: usize, id: BlockId) -> bool {
+        self.namenodes.look(at, |ns| {
+            let index = ns.blockmanager.find_datanode(&uuid(node));
+            index.is_some_and(|index| ns.blockmanager.is_corrupt_on(id, index))
+        })
+    }
+
+    /// What there is to know of a file, for who reads a trace.
+    pub(crate) fn describe(&self, file: usize) -> String {
+        let (Some(at), Some(inode)) = (self.namenodes.active(), self.inode_of(file)) else {
+            return String::new();
+        };
+        let described = self.namenodes.settled(|namespace| {
+            let holder = namespace.lease_holder(inode);
+            let replication = namespace.replication(inode);
+            let mut text = format!("holder {holder:?}, replication {replication:?}");
+            for block in namespace.blocks_of(inode) {
+                text += &self.describe_block(at, block.block);
+            }
+            text
+        });
+        described.unwrap_or_default()
+    }
+
+    fn describe_block(&self, at: usize, block: Block) -> String {
+        let mut text = self.namenodes.look(at, |ns| {
+            let located = ns.blockmanager.located_block(POOL, block, 0, None);
+            let located: Vec<usize> = located.locs.iter().map(|node| node_of(&node.id)).collect();
+            let state = ns.blockmanager.block(block.id).map(|view| view.state);
+            format!("\n{block:?} {state:?} on {located:?}")
+        });
+        for node in 0..DATANODES {
+            let marked = self.is_marked(at, node, block.id);
+            let known = self.namenodes.look(at, |ns| {
+                let index = ns.blockmanager.find_datanode(&uuid(node))?;
+                let known = ns.blockmanager.datanode(index)?;
+                Some((known.alive, known.admin_state))
+            });
+            let replica = self.datanodes[node].map.get(block.id).map(Replica::describe);
+            let promise = self.promises.get(&block.id);
+            let right = promise.and_then(|promise| self.held_by(node, block.id, &promise.content));
+            let right = right.map(|held| held.right);
+            text += &format!("\n  {node}: {known:?}, marked: {marked}, {replica:?}, right: {right:?}");
+        }
+        if let Some(promise) = self.promises.get(&block.id) {
+            let promise = Promise {
+                content: Vec::new(),
+                ..promise.clone()
+            };
+            text += &format!("\n  {promise:?}");
+        }
+        text
+    }
+}
+
+// --- a DataNode that leaves ---
+
+impl World<Pair> {
+    pub(super) fn check_leaving(&mut self) {
+        let (Some(at), Some(node)) = (self.namenodes.active(), self.leaving) else {
             return;
         };
-        let manager = &self.namenodes[at].ns.blockmanager;
-        let state = |namenode: &NameNode| {
-            let index = namenode.index_of(node)?;
-            manager.datanode(index).map(|node| node.admin_state)
-        };
-        if state(&self.namenodes[at]) != Some(AdminState::Decommissioned) {
+        let state = self.namenodes.look(at, |ns| {
+            let index = ns.blockmanager.find_datanode(&uuid(node))?;
+            ns.blockmanager.datanode(index).map(|node| node.admin_state)
+        });
+        if state != Some(AdminState::Decommissioned) {
             return;
         }
         self.count("decommissions");
         let open: Vec<BlockId> = self
             .promises
             .iter()
-            .filter(|(_, promise)| !promise.void && promise.exact.is_none() && promise.flushed > 0)
+            .filter(|(_, promise)| !promise.is_open() && promise.exact.is_none() && promise.flushed > 0)
             .map(|(id, _)| *id)
             .collect();
         for id in open {
@@ -547,7 +550,7 @@ impl World {
             let cut = self.promises[&id].cut.clone();
             let has = |held: &&Held| held.right >= flushed || cut.contains(&held.node);
             if held.iter().filter(has).all(|held| held.node == node) && !held.is_empty() {
-                if self.namenodes[at].takes_for_dead(node, self.now) || self.counts_on_another(at, node, &cut) {
+                if self.namenodes.takes_for_dead(at, node, self.now) || self.counts_on_another(at, node, &cut) {
                     continue;
                 }
                 let block = held[0].replica.block();
@@ -565,97 +568,7 @@ impl World {
     fn counts_on_another(&self, at: usize, node: usize, cut: &BTreeSet<usize>) -> bool {
         cut.iter().filter(|&&other| other != node).any(|&other| {
             let told = self.datanodes[other].talks[at].has_told_all();
-            !told && !self.namenodes[at].takes_for_dead(other, self.now)
+            !told && !self.namenodes.takes_for_dead(at, other, self.now)
         })
-    }
-
-    // --- the end ---
-
-    /// Whether a file is as it must be when faults have ended.
-    pub(super) fn has_healed(&self, file: usize) -> bool {
-        let (Some(at), Some(inode)) = (self.active(), self.inode_of(file)) else {
-            return true;
-        };
-        let ns = &self.namenodes[at].ns;
-        let mut owed = ns
-            .namespace
-            .blocks_of(inode)
-            .filter_map(|block| self.promises.get(&block.block.id));
-        if owed.any(|promise| promise.void) {
-            return true;
-        }
-        let closed = ns
-            .namespace
-            .status(inode)
-            .is_some_and(|status| !status.under_construction);
-        let wanted = usize::from(ns.namespace.replication(inode).unwrap_or(1)).min(DATANODES);
-        // A last block of which a length is known, and no replica has anything of it any more, is waited for.
-        let awaited = ns.namespace.blocks_of(inode).last().is_some_and(|last| {
-            let Some(promise) = self.promises.get(&last.block.id) else {
-                return false;
-            };
-            let target = promise.exact.filter(|_| promise.truncated).unwrap_or(1);
-            let nobody = self.held(last.block.id).iter().all(|held| held.right < target);
-            last.under_construction && promise.flushed == 0 && nobody
-        });
-        (closed || awaited)
-            && ns.namespace.blocks_of(inode).all(|block| {
-                let held = self.held(block.block.id);
-                let good = held.iter().filter(|held| Self::is_good(held, block.block.num_bytes));
-                // A bad replica is deleted when enough others are good, and until then its node takes no other.
-                let bad = (0..DATANODES)
-                    .filter(|node| self.is_marked(at, *node, block.block.id))
-                    .count();
-                let enough = good.count() >= wanted.min(DATANODES - bad);
-                block.under_construction || (enough && ns.blockmanager.is_complete(block.block.id))
-            })
-    }
-
-    fn is_marked(&self, at: usize, node: usize, id: BlockId) -> bool {
-        let namenode = &self.namenodes[at];
-        let index = namenode.index_of(node);
-        index.is_some_and(|index| namenode.ns.blockmanager.is_corrupt_on(id, index))
-    }
-
-    /// What there is to know of a file, for who reads a trace.
-    pub(super) fn describe(&self, file: usize) -> String {
-        let (Some(at), Some(inode)) = (self.active(), self.inode_of(file)) else {
-            return String::new();
-        };
-        let ns = &self.namenodes[at].ns;
-        let holder = ns.namespace.lease_holder(inode);
-        let replication = ns.namespace.replication(inode);
-        let mut text = format!("holder {holder:?}, replication {replication:?}");
-        for block in ns.namespace.blocks_of(inode) {
-            text += &self.describe_block(at, block.block);
-        }
-        text
-    }
-
-    fn describe_block(&self, at: usize, block: Block) -> String {
-        let manager = &self.namenodes[at].ns.blockmanager;
-        let located = manager.located_block(POOL, block, 0, None);
-        let located: Vec<usize> = located.locs.iter().map(|node| node_of(&node.id)).collect();
-        let state = manager.block(block.id).map(|view| view.state);
-        let mut text = format!("\n{block:?} {state:?} on {located:?}");
-        for node in 0..DATANODES {
-            let index = self.namenodes[at].index_of(node);
-            let marked = self.is_marked(at, node, block.id);
-            let known = index.and_then(|index| manager.datanode(index));
-            let known = known.map(|node| (node.alive, node.admin_state));
-            let replica = self.datanodes[node].map.get(block.id).map(Replica::describe);
-            let promise = self.promises.get(&block.id);
-            let right = promise.and_then(|promise| self.held_by(node, block.id, &promise.content));
-            let right = right.map(|held| held.right);
-            text += &format!("\n  {node}: {known:?}, marked: {marked}, {replica:?}, right: {right:?}");
-        }
-        if let Some(promise) = self.promises.get(&block.id) {
-            let promise = Promise {
-                content: Vec::new(),
-                ..promise.clone()
-            };
-            text += &format!("\n  {promise:?}");
-        }
-        text
     }
 }

@@ -1,27 +1,29 @@
 //! Readers, who get at least what was flushed, and nothing that was not written.
 
-use super::namenode::CallError;
+use super::namenodes::NameNodes;
 use super::talk::node_of;
 use super::{World, WritingMutant};
+use bytes::Bytes;
 use hathi_blockpool::ReplicaState;
 use hathi_formats::ids::{BlockId, GenerationStamp};
 use hathi_formats::proto::hdfs::{
     GetBlockLocationsRequestProto, GetBlockLocationsResponseProto, LocatedBlockProto, LocatedBlocksProto,
 };
+use prost::Message;
 
-impl World {
+impl<N: NameNodes> World<N> {
     pub(super) fn read(&mut self, file: usize) {
         let request = GetBlockLocationsRequestProto {
             src: self.files[file].path.clone(),
             offset: 0,
             length: u64::MAX >> 1,
         };
-        let call = self.number();
-        let answer: Result<GetBlockLocationsResponseProto, CallError> =
-            self.call(call, call, "getBlockLocations", &request);
-        let Some(located) = answer.ok().and_then(|answer| answer.locations) else {
+        let body = Bytes::from(request.encode_to_vec());
+        let Some(Ok(answer)) = self.namenodes.read("getBlockLocations", body, self.now) else {
             return;
         };
+        let answer = GetBlockLocationsResponseProto::decode(answer).expect("an answer can be read");
+        let Some(located) = answer.locations else { return };
         self.count("files that were read");
         let open = located.under_construction && !located.is_last_block_complete;
         let last = located.last_block.as_ref().map(|last| last.b.block_id);
@@ -37,7 +39,7 @@ impl World {
 
     fn read_complete(&mut self, block: &LocatedBlockProto) {
         let id = BlockId(block.b.block_id as i64);
-        let Some(promise) = self.promises.get(&id).filter(|promise| !promise.void).cloned() else {
+        let Some(promise) = self.promises.get(&id).filter(|promise| !promise.is_open()).cloned() else {
             return;
         };
         if block.b.num_bytes() < promise.flushed {
@@ -65,7 +67,7 @@ impl World {
     /// `DFSInputStream.readBlockLength`: the first DataNode that knows it tells the length.
     fn read_open(&mut self, located: &LocatedBlocksProto, block: &LocatedBlockProto) {
         let id = BlockId(block.b.block_id as i64);
-        let Some(promise) = self.promises.get(&id).filter(|promise| !promise.void).cloned() else {
+        let Some(promise) = self.promises.get(&id).filter(|promise| !promise.is_open()).cloned() else {
             return;
         };
         let any_answer = self.is(WritingMutant::FirstAnswerCounts);

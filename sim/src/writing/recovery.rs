@@ -1,6 +1,7 @@
 //! Block recovery by a primary DataNode, one question at a time (`BlockRecoveryWorker`).
 
 use super::datanode::Failure;
+use super::namenodes::NameNodes;
 use super::talk::{identity, node_of, storage_id};
 use super::{World, WritingMutant};
 use hathi_blockpool::{Mismatch, NoticeKind, RecoveryAnswer, RecoveryPlan, plan_recovery};
@@ -66,7 +67,7 @@ impl Recovering {
     }
 }
 
-impl World {
+impl<N: NameNodes> World<N> {
     /// One step of one recovery of this primary.
     pub(super) fn recovery_step(&mut self, node: usize) {
         let count = self.datanodes[node].recoveries.len();
@@ -214,13 +215,14 @@ impl World {
         let Some(to) = self.datanodes[node].offer.active().map(|actor| actor.0) else {
             return;
         };
-        if !self.namenodes[to].up || self.unlucky(12) {
+        if !self.namenodes.reaches(node, to) || self.unlucky(12) {
             return;
         }
         let length = (!task.result.delete_block).then_some(task.result.new_length);
-        let before = self.before_result(task.block().id);
+        let targets: Vec<usize> = task.result.new_taragets.iter().map(node_of).collect();
+        let recovered = self.before_result(task.block().id, length, to, &targets, task.over_rot);
         let taken: Result<CommitBlockSynchronizationResponseProto, RemoteException> =
-            self.call_from_datanode(to, "commitBlockSynchronization", &task.result);
+            self.call_from_datanode((node, to), "commitBlockSynchronization", &task.result);
         self.say(|| {
             format!(
                 "{node} reports the result {length:?} of recovery {}: {taken:?}",
@@ -229,11 +231,8 @@ impl World {
         });
         if taken.is_ok() {
             self.count("recoveries");
-            if task.over_rot {
-                self.cut_over_rot(task.block().id, to, &before);
-            }
-            let targets: Vec<usize> = task.result.new_taragets.iter().map(node_of).collect();
-            self.after_result(task.block().id, task.id(), length, to, &before, &targets);
+            self.results.insert((task.block().id, task.id()), recovered);
+            self.see_results(task.block().id);
         }
     }
 }

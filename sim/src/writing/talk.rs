@@ -1,9 +1,11 @@
 //! What a DataNode and its NameNodes tell each other, and the commands that come of it.
 
 use super::datanode::DataNode;
-use super::namenode::info;
+use super::namenodes::{Answer, NameNodes};
 use super::recovery::Recovering;
 use super::{POOL, World, WritingMutant};
+use crate::namenode::namespace_info;
+use bytes::Bytes;
 use hathi_blockpool::{
     ActorId, BlockReportBuilder, Claim, ClaimId, HaState, IncrementalReports, NoticeKind, ReceivedDeleted, ReplicaState,
 };
@@ -22,6 +24,7 @@ use hathi_formats::proto::hdfs::{
     BlockProto, DatanodeIdProto, DatanodeInfoProto, DatanodeStorageProto, ExtendedBlockProto, LocatedBlockProto,
     StorageInfoProto, StorageReportProto,
 };
+use prost::Message;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Where the one call of a conversation stands.
@@ -29,6 +32,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub(super) enum Call {
     #[default]
     None,
+    /// The answer to a heartbeat waits until what it shows will stay.
+    Waiting,
     /// A heartbeat's answer is on its way.
     Answer(Box<HeartbeatResponseProto>),
     /// A full report is on its way.
@@ -104,7 +109,7 @@ fn storage(node: usize) -> DatanodeStorageProto {
 }
 
 fn registration(node: usize) -> DatanodeRegistrationProto {
-    let info = info();
+    let info = namespace_info();
     DatanodeRegistrationProto {
         datanode_id: identity(node),
         storage_info: StorageInfoProto {
@@ -169,7 +174,7 @@ impl DataNode {
     }
 }
 
-impl World {
+impl<N: NameNodes> World<N> {
     /// Everything that two have to tell each other.
     pub(super) fn converse(&mut self, node: usize, to: usize) {
         self.heartbeat(node, to);
@@ -181,7 +186,7 @@ impl World {
     }
 
     fn may_call(&self, node: usize, to: usize) -> bool {
-        self.datanodes[node].up && self.namenodes[to].up
+        self.datanodes[node].up && self.namenodes.reaches(node, to)
     }
 
     /// The NameNode sees the heartbeat; its answer is on its way.
@@ -206,9 +211,19 @@ impl World {
             request_full_block_report_lease: Some(talk.wants_report && talk.lease == 0),
             ..HeartbeatRequestProto::default()
         };
-        self.namenodes[to].heard_ms[node] = self.now.monotonic_ms;
-        match self.call_from_datanode(to, "sendHeartbeat", &request) {
-            Ok(answer) => self.datanodes[node].talks[to].call = Call::Answer(Box::new(answer)),
+        let body = Bytes::from(request.encode_to_vec());
+        match self.namenodes.heartbeat(node, to, body, self.now) {
+            Some(answer) => self.answered_heartbeat(node, to, answer),
+            None => self.datanodes[node].talks[to].call = Call::Waiting,
+        }
+    }
+
+    fn answered_heartbeat(&mut self, node: usize, to: usize, answer: Answer) {
+        match answer {
+            Ok(body) => {
+                let answer = HeartbeatResponseProto::decode(body).expect("an answer can be read");
+                self.datanodes[node].talks[to].call = Call::Answer(Box::new(answer));
+            }
             Err(refusal) => self.say(|| format!("the heartbeat of {node} is refused: {refusal}")),
         }
     }
@@ -221,11 +236,10 @@ impl World {
             registration: registration(node),
         };
         let registered: Result<RegisterDatanodeResponseProto, _> =
-            self.call_from_datanode(to, "registerDatanode", &request);
+            self.call_from_datanode((node, to), "registerDatanode", &request);
         if let Err(refusal) = registered {
             return self.say(|| format!("the registration of {node} is refused: {refusal}"));
         }
-        self.namenodes[to].heard_ms[node] = self.now.monotonic_ms;
         let datanode = &mut self.datanodes[node];
         datanode.offer.on_registered(ActorId(to));
         let talk = &mut datanode.talks[to];
@@ -239,6 +253,10 @@ impl World {
     pub(super) fn hear(&mut self, node: usize, to: usize) {
         match std::mem::take(&mut self.datanodes[node].talks[to].call) {
             Call::None => {}
+            Call::Waiting => match self.namenodes.late_answer(node, to) {
+                Some(answer) => self.answered_heartbeat(node, to, answer),
+                None => self.datanodes[node].talks[to].call = Call::Waiting,
+            },
             Call::Answer(answer) => self.hear_answer(node, to, *answer),
             Call::Report(report) => self.deliver_report(node, to, &report),
         }
@@ -331,7 +349,7 @@ impl World {
         // It may be lost on its way, and so may its answer: then it comes twice.
         let lost = self.unlucky(12);
         let answer: Result<BlockReceivedAndDeletedResponseProto, _> =
-            self.call_from_datanode(to, "blockReceivedAndDeleted", &request);
+            self.call_from_datanode((node, to), "blockReceivedAndDeleted", &request);
         if lost || answer.is_err() {
             let talk = &mut self.datanodes[node].talks[to];
             talk.notices.put_back(taken);
@@ -359,7 +377,8 @@ impl World {
             blocks: blocks.collect(),
         };
         self.say(|| format!("{node} tells NameNode {to} of bad replicas: {:?}", bad.values()));
-        let told: Result<ReportBadBlocksResponseProto, _> = self.call_from_datanode(to, "reportBadBlocks", &request);
+        let told: Result<ReportBadBlocksResponseProto, _> =
+            self.call_from_datanode((node, to), "reportBadBlocks", &request);
         if told.is_err() {
             self.datanodes[node].talks[to].bad.extend(bad);
         }
@@ -393,10 +412,10 @@ impl World {
     }
 
     fn deliver_report(&mut self, node: usize, to: usize, report: &BlockReportRequestProto) {
-        if !self.namenodes[to].up {
+        if !self.namenodes.reaches(node, to) {
             return self.datanodes[node].talks[to].broken();
         }
-        let answer: Result<BlockReportResponseProto, _> = self.call_from_datanode(to, "blockReport", report);
+        let answer: Result<BlockReportResponseProto, _> = self.call_from_datanode((node, to), "blockReport", report);
         let lost = self.unlucky(10);
         let talk = &mut self.datanodes[node].talks[to];
         talk.lease = 0;

@@ -1,7 +1,7 @@
 //! How a client gets a block and a pipeline, and repairs it (`DataStreamer`).
 
 use super::{Does, OpenBlock, Step, Writer, block_in, located_nodes};
-use crate::writing::namenode::CallError;
+use crate::writing::namenodes::{CallError, NameNodes};
 use crate::writing::pipeline::Setup;
 use crate::writing::talk::{extended, identity, storage_id};
 use crate::writing::{DATANODES, World, WritingMutant};
@@ -26,7 +26,7 @@ fn info_of(node: usize) -> DatanodeInfoProto {
     }
 }
 
-impl World {
+impl<N: NameNodes> World<N> {
     /// Whether the pipeline is broken, which is then repaired.
     pub(super) fn notice_failure(&mut self, writer: &mut Writer) -> bool {
         let Some(block) = &mut writer.block else { return false };
@@ -59,6 +59,10 @@ impl World {
                 bad.min(block.nodes.len() - 1)
             };
             writer.excluded.push(block.nodes.remove(bad));
+            // Hadoop's does so now and then, by `dfs.client.block.write.replace-datanode-on-failure.policy`.
+            if !block.closing && self.rng.bool() {
+                writer.does = Does::Replace;
+            }
         } else {
             block.recoveries = RECOVERIES_MAX + 1;
         }
@@ -74,7 +78,7 @@ impl World {
             ..AddBlockRequestProto::default()
         };
         let answer: Result<AddBlockResponseProto, CallError> =
-            self.call(writer.client, writer.call, "addBlock", &request);
+            self.call(file, (writer.client, writer.call), "addBlock", &request);
         let answer = match answer {
             Err(CallError::Refused(refusal)) if refusal.is(exceptions::NOT_REPLICATED_YET) => {
                 return Err(CallError::Again);
@@ -95,22 +99,8 @@ impl World {
             max_bytes: 0,
         };
         if let Err(bad) = self.set_up(&setup, &nodes) {
-            let request = AbandonBlockRequestProto {
-                b: answer.block.b.clone(),
-                src: self.files[file].path.clone(),
-                holder: Self::name(writer),
-                file_id: None,
-            };
             writer.excluded.extend(nodes.get(bad));
-            let call = self.number();
-            let abandoned: Result<AbandonBlockResponseProto, CallError> =
-                self.call_surely(writer.client, call, "abandonBlock", &request);
-            abandoned?;
-            self.abandoned(file, block.id);
-            if writer.excluded.len() >= DATANODES {
-                writer.excluded.clear();
-            }
-            writer.call = self.number();
+            writer.does = Does::Abandon(block);
             return Ok(());
         }
         writer.block = Some(OpenBlock {
@@ -131,9 +121,24 @@ impl World {
         Ok(())
     }
 
+    pub(super) fn abandon_block(&mut self, file: usize, writer: &mut Writer, block: Block) -> Step {
+        let request = AbandonBlockRequestProto {
+            b: extended(block),
+            src: self.files[file].path.clone(),
+            holder: Self::name(writer),
+            file_id: None,
+        };
+        let _: AbandonBlockResponseProto = self.call(file, (writer.client, writer.call), "abandonBlock", &request)?;
+        self.abandoned(file, block.id);
+        if writer.excluded.len() >= DATANODES {
+            writer.excluded.clear();
+        }
+        writer.does = Does::AddBlock;
+        Ok(())
+    }
+
     /// Begins to repair the pipeline, or to set one up for an append.
     pub(super) fn new_stamp(&mut self, file: usize, writer: &mut Writer) -> Step {
-        self.replace_lost(file, writer)?;
         let Some(block) = &mut writer.block else { return Ok(()) };
         if block.recoveries > RECOVERIES_MAX || block.nodes.is_empty() {
             let refusal = RemoteException::new(exceptions::IO, format!("all DataNodes are bad: {:?}", block.nodes));
@@ -144,17 +149,14 @@ impl World {
             client_name: Self::name(writer),
         };
         let answer: UpdateBlockForPipelineResponseProto =
-            self.call(writer.client, writer.call, "updateBlockForPipeline", &request)?;
+            self.call(file, (writer.client, writer.call), "updateBlockForPipeline", &request)?;
         writer.does = Does::Connect(answer.block.b.generation_stamp);
         Ok(())
     }
 
-    /// Finds a DataNode in place of a lost one, now and then.
-    fn replace_lost(&mut self, file: usize, writer: &mut Writer) -> Step {
+    /// Finds a DataNode in place of a lost one.
+    pub(super) fn replace_lost(&mut self, file: usize, writer: &mut Writer) -> Step {
         let Some(block) = &mut writer.block else { return Ok(()) };
-        if block.recoveries == 0 || block.closing || block.nodes.is_empty() || self.rng.bool() {
-            return Ok(());
-        }
         let request = GetAdditionalDatanodeRequestProto {
             src: self.files[file].path.clone(),
             blk: extended(block.block),
@@ -165,9 +167,12 @@ impl World {
             existing_storage_uuids: block.nodes.iter().map(|node| storage_id(*node)).collect(),
             file_id: None,
         };
-        let call = self.numbers;
         let answer: Result<GetAdditionalDatanodeResponseProto, CallError> =
-            self.call(writer.client, call, "getAdditionalDatanode", &request);
+            self.call(file, (writer.client, writer.call), "getAdditionalDatanode", &request);
+        if answer == Err(CallError::Again) {
+            return Err(CallError::Again);
+        }
+        writer.does = Does::Stamp;
         // Best effort: it goes on with fewer.
         let Ok(answer) = answer else { return Ok(()) };
         let new = located_nodes(&answer.block);
@@ -253,7 +258,8 @@ impl World {
             new_nodes: block.nodes.iter().map(|node| identity(*node)).collect(),
             storage_i_ds: block.nodes.iter().map(|node| storage_id(*node)).collect(),
         };
-        let _: UpdatePipelineResponseProto = self.call(writer.client, writer.call, "updatePipeline", &request)?;
+        let _: UpdatePipelineResponseProto =
+            self.call(file, (writer.client, writer.call), "updatePipeline", &request)?;
         self.count("pipelines repaired");
         block.block.generation_stamp = GenerationStamp(stamp);
         self.see_closed(file);

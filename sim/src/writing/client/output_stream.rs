@@ -2,12 +2,13 @@
 
 use super::{BLOCKS_MAX, Does, Step, Writer};
 use crate::writing::datanode::checksum;
+use crate::writing::namenodes::NameNodes;
 use crate::writing::pipeline::Packet;
 use crate::writing::{BLOCK_BYTES, CHUNK, World};
 use hathi_formats::ids::Block;
 use hathi_formats::proto::hdfs::{FsyncRequestProto, FsyncResponseProto};
 
-impl World {
+impl<N: NameNodes> World<N> {
     pub(super) fn write_something(&mut self, file: usize, writer: &mut Writer) -> Step {
         if writer.block.is_some() && self.notice_failure(writer) {
             return Ok(());
@@ -136,7 +137,7 @@ impl World {
             last_block_length: writer.block.as_ref().map(|block| block.acknowledged as i64),
             file_id: None,
         };
-        let _: FsyncResponseProto = self.call(writer.client, writer.call, "fsync", &request)?;
+        let _: FsyncResponseProto = self.call(file, (writer.client, writer.call), "fsync", &request)?;
         self.flush_is_done(file, writer, sync);
         Ok(())
     }
