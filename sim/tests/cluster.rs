@@ -27,12 +27,15 @@ fn seeds_hold_and_everything_that_may_go_wrong_does() {
     assert!(missing.is_empty(), "in no seed: {missing:?}");
     let reached = [
         "a recovery failed",
+        "a torn upload was refused",
+        "an upload was interrupted",
         "appends",
         "copies",
         "deletions",
         "files closed by their writers",
         "hflushes",
         "hsyncs",
+        "left an image to another standby",
         "open files that were read",
         "pipelines repaired",
         "recoveries",
@@ -117,6 +120,7 @@ fn hint(mutant: ClusterMutant) -> u64 {
         ClusterMutant::OrdersInFlight => 818,
         ClusterMutant::ReportsNotAwaited => 471,
         ClusterMutant::ReleaseOfSilent => 84,
+        ClusterMutant::TornUploadKept => 70,
         ClusterMutant::ImageUnproven => 48,
         ClusterMutant::SyncAnsweredUnsynced
         | ClusterMutant::ChecksumBeforeData

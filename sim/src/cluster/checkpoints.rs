@@ -1,39 +1,105 @@
-//! Images that a standby makes, or an active for its administrator, and edits that the active purges: what `node/namenode/src/checkpoint.rs` does.
+//! Images that one of the standbys makes in each period, or an active for its administrator, and edits that the active purges: what `node/namenode/src/checkpoint.rs` does.
 
 use super::mutants::ClusterMutant;
 use super::shell::{Out, Process, Shell};
+use super::tasks::oneshot;
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_namesystem::Role;
-use hathi_namesystem::checkpoint::retention;
+use hathi_namesystem::checkpoint::{CheckpointConfig, Checkpointer, Earlier, accepts_upload, retention};
 use hathi_namesystem::save_namespace::{Canceler, Publication, Purpose, SaveNamespaceContext};
 
 /// How long a saved image waits until its last transactions are proven.
 const PROVEN_WAIT_MS: u64 = 20_000;
+/// Time limit for the state of another NameNode.
+const ASK_TIMEOUT: u64 = 300_000;
 /// Images that stay.
 const IMAGES_RETAINED: usize = 2;
 
+/// When images are due, in this run.
+fn config(shell: &Shell) -> CheckpointConfig {
+    let knobs = &shell.settings().knobs;
+    let period_ms = (knobs.checkpoint_every / 1_000).max(1);
+    CheckpointConfig {
+        period_ms,
+        check_period_ms: period_ms / 4,
+        txns: knobs.checkpoint_txns,
+        quiet_multiplier: 1.5,
+    }
+}
+
 /// Makes checkpoints, until the process ends.
 pub async fn make(shell: Shell) {
+    let mut checkpointer = Checkpointer::new(config(&shell), shell.ms());
+    let mut tend_at = 0;
     loop {
-        shell.sleep_up_to(2 * shell.settings().knobs.checkpoint_every).await;
-        let purpose = match shell.look(|process| process.ns.role) {
-            Role::Standby => Purpose::Checkpoint,
-            // An administrator wants one.
-            Role::Active if shell.one_in(3) => Purpose::SaveNamespace,
-            Role::Active => {
-                purge_edits(&shell);
-                continue;
-            }
-            Role::Initializing | Role::BecomingActive | Role::SteppingDown => continue,
+        shell.sleep(checkpointer.check_interval_ms() * 1_000).await;
+        if shell.look(|process| process.ns.role) == Role::Active && shell.us() >= tend_at {
+            tend_at = shell.us() + shell.random(2 * shell.settings().knobs.checkpoint_every);
+            tend_as_active(&shell).await;
+        }
+        let is_due = |checkpointer: &mut Checkpointer| {
+            let (applied, image) =
+                shell.look(|process| (process.ns.edit_log.applied(), process.ns.most_recent_checkpoint));
+            checkpointer.due(applied, image, shell.ms())
         };
-        let begun = shell.with(|process| begin(process, purpose, &shell));
-        if let Some((canceler, frozen, context)) = begun {
-            // A segment may have ended.
-            shell.with_log(|_, _, _| {});
-            save(&shell, frozen, &context, purpose).await;
-            shell.with(|process| process.image.end(&canceler));
+        let is_maker = || shell.look(|process| process.ns.role == Role::Standby);
+        if !is_due(&mut checkpointer) || !is_maker() {
+            continue;
+        }
+        let earlier = ask_earlier(&shell).await;
+        let receiving = shell.look(|process| process.image.is_receiving());
+        // Meanwhile another NameNode's image may have arrived, or this NameNode may have become active.
+        if !is_due(&mut checkpointer) || !checkpointer.is_mine(&earlier, receiving, shell.ms()) || !is_maker() {
+            shell.mark("left an image to another standby");
+            continue;
+        }
+        if let Some(txid) = save(&shell, Purpose::Checkpoint).await {
+            checkpointer.on_saved(txid, shell.ms());
         }
     }
+}
+
+/// An administrator may want an image; edits are purged.
+async fn tend_as_active(shell: &Shell) {
+    match shell.one_in(3) {
+        true => {
+            save(shell, Purpose::SaveNamespace).await;
+        }
+        false => purge_edits(shell),
+    }
+}
+
+/// Asks the NameNodes that stand before this one, one after the other.
+async fn ask_earlier(shell: &Shell) -> Vec<Earlier> {
+    let mut answers = Vec::new();
+    for to in 0..shell.settings().index {
+        let (done, state) = oneshot();
+        shell.ask_world(Out::AskState { to, done });
+        let answer = shell.within(ASK_TIMEOUT, state).await.flatten().flatten();
+        answers.push(answer.unwrap_or(Earlier::Silent));
+    }
+    answers
+}
+
+/// What this NameNode says to one that stands behind it.
+pub fn state(shell: &Shell) -> Earlier {
+    shell.look(|process| {
+        let is_well = process.health.problem().is_none();
+        match process.ns.role {
+            Role::Standby if is_well => Earlier::Makes,
+            _ => Earlier::CanNot,
+        }
+    })
+}
+
+/// Saves an image if there is anything new.
+async fn save(shell: &Shell, purpose: Purpose) -> Option<TxId> {
+    let (canceler, frozen, context) = shell.with(|process| begin(process, purpose, shell))?;
+    // A segment may have ended.
+    shell.with_log(|_, _, _| {});
+    let saved = publish(shell, frozen, &context, purpose).await;
+    shell.with(|process| process.image.end(&canceler));
+    saved
 }
 
 type Begun = (Canceler, hathi_namespace::image::Frozen, SaveNamespaceContext);
@@ -54,11 +120,17 @@ fn begin(process: &mut Process, purpose: Purpose, shell: &Shell) -> Option<Begun
     }
 }
 
-async fn save(shell: &Shell, frozen: hathi_namespace::image::Frozen, context: &SaveNamespaceContext, purpose: Purpose) {
+async fn publish(
+    shell: &Shell,
+    frozen: hathi_namespace::image::Frozen,
+    context: &SaveNamespaceContext,
+    purpose: Purpose,
+) -> Option<TxId> {
     shell.sleep_up_to(shell.settings().knobs.save_time).await;
     let saved = frozen.save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| context.is_over());
     let Ok((image, _)) = saved else {
-        return shell.mark("an image was given up");
+        shell.mark("an image was given up");
+        return None;
     };
     drop(frozen);
     let give_up = shell.ms() + PROVEN_WAIT_MS;
@@ -67,9 +139,11 @@ async fn save(shell: &Shell, frozen: hathi_namespace::image::Frozen, context: &S
         match context.publication() {
             Publication::Now => break,
             _ if unchecked => break,
-            Publication::Never(_) => return shell.mark("an image was given up"),
-            Publication::Wait if shell.ms() > give_up => return shell.mark("an image was never proven"),
-            Publication::Wait => shell.sleep(2_000).await,
+            Publication::Wait if shell.ms() <= give_up => shell.sleep(2_000).await,
+            Publication::Never(_) | Publication::Wait => {
+                shell.mark("an image was given up");
+                return None;
+            }
         }
     }
     shell.mark(match purpose {
@@ -81,16 +155,17 @@ async fn save(shell: &Shell, frozen: hathi_namespace::image::Frozen, context: &S
         false => context.txid(),
     };
     keep(shell, txid.0, image.clone());
-    if purpose == Purpose::SaveNamespace {
-        return;
+    if purpose != Purpose::SaveNamespace {
+        for to in (0..shell.settings().namenodes).filter(|to| *to != shell.settings().index) {
+            let image = image.clone();
+            shell.ask_world(Out::SendImage {
+                to,
+                txid: txid.0,
+                image,
+            });
+        }
     }
-    for to in (0..shell.settings().namenodes).filter(|to| *to != shell.settings().index) {
-        shell.ask_world(Out::SendImage {
-            to,
-            txid: txid.0,
-            image: image.clone(),
-        });
-    }
+    Some(txid)
 }
 
 /// Keeps an image, and removes those that it makes superfluous.
@@ -103,16 +178,51 @@ pub fn keep(shell: &Shell, txid: u64, image: Vec<u8>) {
     }
     shell.with(|process| {
         let newest = &mut process.ns.most_recent_checkpoint;
-        *newest = TxId(txid).max(*newest);
+        if TxId(txid) >= *newest {
+            *newest = TxId(txid);
+            process.ns.most_recent_checkpoint_ms = shell.now().wall_ms;
+        }
     });
 }
 
-/// An image that a peer has sent.
-pub fn receive(shell: &Shell, txid: u64, image: Vec<u8>) {
+/// A peer offers an image. True when it is taken, and the place for images is occupied by it.
+pub fn offered(shell: &Shell, txid: u64) -> Option<Canceler> {
+    shell.with(|process| {
+        if !matches!(process.ns.role, Role::Active | Role::Standby) {
+            return None;
+        }
+        let age_ms = shell.now().wall_ms.saturating_sub(process.ns.most_recent_checkpoint_ms);
+        let newest = process.ns.most_recent_checkpoint;
+        if !accepts_upload(&config(shell), TxId(txid), newest, age_ms) {
+            return None;
+        }
+        process.image.begin(Purpose::Upload)
+    })
+}
+
+/// The end of an upload: the bytes that came, as many as they should be, with the digest of them all; none when the sender is
+/// gone.
+pub fn received(shell: &Shell, canceler: &Canceler, txid: u64, came: Option<Upload>) {
+    shell.with(|process| process.image.end(canceler));
+    let Some(Upload { image, digest }) = came else {
+        return shell.mark("an upload was interrupted");
+    };
+    if crate::ops::hash(&image) != digest && !shell.is(ClusterMutant::TornUploadKept) {
+        return shell.mark("a torn upload was refused");
+    }
     if shell.look(|process| process.ns.most_recent_checkpoint) < TxId(txid) {
         shell.mark("took an image of a peer");
         keep(shell, txid, image);
     }
+}
+
+/// What comes of an image that was sent.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    /// The bytes that came.
+    pub image: Vec<u8>,
+    /// The digest of what was sent.
+    pub digest: u64,
 }
 
 /// Deletes edits that no image needs.

@@ -11,6 +11,7 @@ use hathi_journal::Request;
 use hathi_journal::messages::Answer;
 use hathi_journal::writer::{CallError, CallId};
 use hathi_nameserver::edit_log_driver::JournalCall;
+use hathi_namesystem::checkpoint::Earlier;
 use hathi_storage::Disk;
 
 use super::tasks::Sender;
@@ -31,6 +32,8 @@ pub(super) enum Single {
     Asked(usize, u64, Sender<Result<Answer, CallError>>),
     /// The same, which wants a segment.
     Segment(usize, u64, Sender<Option<Bytes>>),
+    /// The same, which wants to know whether a NameNode makes images.
+    State(usize, u64, Sender<Option<Earlier>>),
     /// The same, which wants an image.
     Image(usize, u64, Sender<(u64, Vec<u8>)>),
     /// A failover controller, in one of its lives, which watches the lease.
@@ -43,7 +46,9 @@ impl Single {
     /// The NameNode whose process waits.
     pub(super) fn process(&self) -> Option<usize> {
         match self {
-            Single::Asked(nn, ..) | Single::Segment(nn, ..) | Single::Image(nn, ..) => Some(*nn),
+            Single::Asked(nn, ..) | Single::Segment(nn, ..) | Single::State(nn, ..) | Single::Image(nn, ..) => {
+                Some(*nn)
+            }
             Single::Watch(..) | Single::Release(..) => None,
         }
     }
@@ -52,6 +57,7 @@ impl Single {
         match self {
             Single::Asked(nn, ..)
             | Single::Segment(nn, ..)
+            | Single::State(nn, ..)
             | Single::Image(nn, ..)
             | Single::Watch(nn, ..)
             | Single::Release(nn, ..) => *nn,
@@ -66,6 +72,8 @@ pub(super) enum Ended {
     Answer(Result<Answer, CallError>),
     /// A file, or none.
     File(Option<Bytes>),
+    /// Whether a NameNode makes images, or that it is not there.
+    State(Option<Earlier>),
     /// An image.
     Image(u64, Vec<u8>),
 }
@@ -132,6 +140,9 @@ impl World {
             (Single::Segment(nn, life, done), Ended::File(file)) => {
                 self.in_process(nn, life, |_| done.send(file));
             }
+            (Single::State(nn, life, done), Ended::State(state)) => {
+                self.in_process(nn, life, |_| done.send(state));
+            }
             (Single::Image(nn, life, done), Ended::Image(txid, image)) => {
                 self.in_process(nn, life, |_| done.send((txid, image)));
             }
@@ -180,6 +191,24 @@ impl World {
         let passes = self.passes(Node::JournalNode(jn), Node::NameNode(nn));
         if let Some(arrival) = self.way().filter(|_| passes) {
             self.after(arrival, Event::Single(call, Box::new(Ended::File(bytes))));
+        }
+    }
+
+    pub(super) fn ask_for_state(&mut self, who: Single, nn: usize) {
+        let from = who.machine();
+        let call = self.number();
+        self.singles.insert(call, (NOBODY, who));
+        self.give_up_at(call, LONGEST_FETCH);
+        let passes = self.passes(Node::NameNode(from), Node::NameNode(nn));
+        if let Some(arrival) = self.way().filter(|_| passes) {
+            self.after(arrival, Event::WantState { call, nn });
+        }
+    }
+
+    pub(super) fn want_state(&mut self, call: u64, nn: usize) {
+        let state = self.nns[nn].shell.as_ref().map(super::checkpoints::state);
+        if let Some(arrival) = self.way() {
+            self.after(arrival, Event::Single(call, Box::new(Ended::State(state))));
         }
     }
 

@@ -43,8 +43,10 @@ pub struct Knobs {
     pub recent_limit_bytes: usize,
     /// Mean pause between two segments.
     pub roll_every: Micros,
-    /// Mean pause between two checkpoints.
+    /// The period of checkpoints.
     pub checkpoint_every: Micros,
+    /// An image is due after so many transactions.
+    pub checkpoint_txns: u64,
     /// How long saving an image takes, at most.
     pub save_time: Micros,
     /// A controller takes a NameNode that is silent for this long for one that does not respond.
@@ -92,6 +94,7 @@ impl Knobs {
                 .collect(),
             datanodes: rng.u8(0..DATANODES_ONE_IN) == 0,
             datanodes_every: rng.u64(500..2_500),
+            checkpoint_txns: rng.u64(5..80),
         };
         if knobs.datanodes {
             // Files take many calls, one after the other: there has to be an active most of the time.

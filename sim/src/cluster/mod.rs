@@ -1,23 +1,27 @@
 //! The whole cluster in virtual time: JournalNodes on simulated disks, NameNodes with the production's namesystem, changes
 //! of role, reply gate, quorum writer and tailing, a failover controller beside each, and clients; one seed gives every
-//! event.
+//! event. One run in four has DataNodes as well, and clients that write files with pipelines, append, truncate, and read.
 //!
 //! Faults: anything is killed and started again, at any moment and between any two steps of a change of role; processes
 //! stand still for longer than leases, also between the look at the lease and the reply; messages are lost, late by seconds,
 //! doubled, or blocked in one direction; clocks differ as far as leases allow; disks are slow and lose what was not synced;
-//! one JournalNode loses all; administrators move the active role, politely and rudely.
+//! one JournalNode loses all; administrators move the active role, politely and rudely; uploads of images are slow, torn or
+//! interrupted; DataNodes are killed, or lose their power in the middle of a change, and come back with what is on disk.
 //!
 //! Rules, watched as it goes:
 //! - **answers** ([`crate::checkers::answers`]): no read is stale or shows what may be taken back, nothing acknowledged is
 //!   lost, what is to be served once is served once;
 //! - **service** ([`crate::checkers::service`]): nobody answers beside a newer active;
 //! - **replicas** ([`crate::checkers::replicas`]): all namespaces are what the journal makes of them;
+//! - the rules about bytes and replicas of [`crate::writing`], which look at the namespace of the edits that stay;
 //! - the journal's rules ([`crate::checkers::acknowledged`], [`crate::checkers::epochs`]);
 //! - the cores' own `check()`, and nothing grows without bound;
-//! - when faults end every call is answered, one NameNode is active, and the others have caught up.
+//! - when faults end every call is answered, one NameNode is active, and the others have caught up; files whose clients are
+//!   gone are closed, and complete blocks have their replicas.
 //!
 //! * [`shell`], [`roles`], [`tail`], [`serve`], [`checkpoints`]: a NameNode's process, which does what
 //!   `node/namenode` does; its tasks are futures ([`tasks`]).
+//! * [`monitors`]: what a NameNode does by itself. `datanodes`: how the actors of [`crate::writing`] live in this world.
 //! * `namenodes`, `journalnodes`, `controllers`, `clients`: the machines. `delivery`: messages on their way. `nemesis`: the
 //!   faults. `watch`: the rules.
 //! * [`mutants`]: planted bugs.
@@ -54,6 +58,7 @@ use fastrand::Rng;
 use hathi_journal::acceptor::Download;
 use hathi_journal::messages::Answer;
 use hathi_journal::writer::{CallError, CallId};
+use hathi_namesystem::save_namespace::Canceler;
 use knobs::Knobs;
 use mutants::{ClusterMutant, Planted};
 use namenodes::NameNode;
@@ -125,8 +130,23 @@ enum Event {
     },
     /// Somebody wants the newest image of a NameNode.
     WantImage { call: u64, nn: usize },
-    /// An image arrives.
-    Image { nn: usize, txid: u64, image: Vec<u8> },
+    /// Somebody wants to know whether a NameNode makes images.
+    WantState { call: u64, nn: usize },
+    /// An image is offered, which takes so long to arrive.
+    Offer {
+        nn: usize,
+        txid: u64,
+        takes: Micros,
+        came: Option<checkpoints::Upload>,
+    },
+    /// An image arrives, or its sender is gone.
+    Image {
+        nn: usize,
+        nn_life: u64,
+        txid: u64,
+        place: Canceler,
+        came: Option<checkpoints::Upload>,
+    },
     /// A NameNode's timer.
     Wake { nn: usize, nn_life: u64 },
     /// A NameNode's edit log task looks at the log.
@@ -434,7 +454,15 @@ impl World {
                 in_progress,
             } => self.download(call, jn, start, in_progress),
             Event::WantImage { call, nn } => self.want_image(call, nn),
-            Event::Image { nn, txid, image } => self.image_arrives(nn, txid, image),
+            Event::WantState { call, nn } => self.want_state(call, nn),
+            Event::Offer { nn, txid, takes, came } => self.image_offered(nn, txid, takes, came),
+            Event::Image {
+                nn,
+                nn_life,
+                txid,
+                place,
+                came,
+            } => self.image_arrives((nn, nn_life), &place, txid, came),
             Event::Wake { nn, nn_life } => self.wake(nn, nn_life),
             Event::Log { nn, nn_life } => self.look_at_log(nn, nn_life),
             Event::Call { nn, call } => self.call_arrives(nn, &call),
@@ -471,6 +499,8 @@ impl World {
             | Event::HandOver { nn, .. }
             | Event::Ask { nn, .. }
             | Event::WantImage { nn, .. }
+            | Event::WantState { nn, .. }
+            | Event::Offer { nn, .. }
             | Event::Image { nn, .. } => *nn,
             Event::Single(call, _) => self.singles.get(call)?.1.process()?,
             _ => return None,

@@ -70,10 +70,12 @@ pub enum ClusterMutant {
     ReportsNotAwaited,
     /// The answer to a heartbeat leaves although what it shows is in flight.
     OrdersInFlight,
+    /// An image of which only a part came from a peer is kept.
+    TornUploadKept,
 }
 
 /// Every one of them.
-pub const ALL_CLUSTER_MUTANTS: [ClusterMutant; 32] = [
+pub const ALL_CLUSTER_MUTANTS: [ClusterMutant; 33] = [
     ClusterMutant::ReplyBeforeSynced,
     ClusterMutant::ReadInFlight,
     ClusterMutant::RefusalInFlight,
@@ -106,6 +108,7 @@ pub const ALL_CLUSTER_MUTANTS: [ClusterMutant; 32] = [
     ClusterMutant::ResultsUnjudged,
     ClusterMutant::ReportsNotAwaited,
     ClusterMutant::OrdersInFlight,
+    ClusterMutant::TornUploadKept,
 ];
 
 /// The bug that is planted, if any.

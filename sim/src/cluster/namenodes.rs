@@ -1,5 +1,6 @@
 //! The NameNodes' machines: their processes, what these ask of the world, and the images that survive them.
 
+use super::checkpoints::Upload;
 use super::delivery::Single;
 use super::knobs::Knobs;
 use super::mutants::{ClusterMutant, Planted};
@@ -18,6 +19,7 @@ use hathi_journal::writer::WriterTimeouts;
 use hathi_nameserver::edit_log_driver::{QuorumLog, QuorumLogConfig};
 use hathi_nameserver::replies::Made;
 use hathi_namespace::Namespace;
+use hathi_namesystem::save_namespace::Canceler;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -244,9 +246,64 @@ impl World {
         });
     }
 
-    pub(super) fn image_arrives(&mut self, nn: usize, txid: u64, image: Vec<u8>) {
-        let life = self.nns[nn].life;
-        self.in_process(nn, life, |shell| checkpoints::receive(shell, txid, image));
+    fn send_image(&mut self, from: usize, to: usize, txid: u64, image: Vec<u8>) {
+        let passes = self.passes(Node::NameNode(from), Node::NameNode(to));
+        let offered = self.around(self.knobs.delay);
+        let mut takes = self.around(10 * self.knobs.delay);
+        let mut came = Some(Upload {
+            digest: crate::ops::hash(&image),
+            image,
+        });
+        if !self.healed && self.one_in(8) && self.fault("slow upload") {
+            takes += self.rng.u64(0..1_500_000);
+        }
+        if !self.healed && self.one_in(12) {
+            if self.rng.bool() {
+                if self.fault("upload interrupted") {
+                    came = None;
+                }
+            } else if self.fault("torn upload")
+                && let Some(upload) = &mut came
+            {
+                let length = self.rng.usize(0..upload.image.len());
+                upload.image.truncate(length);
+            }
+        }
+        if passes {
+            let offer = Event::Offer {
+                nn: to,
+                txid,
+                takes,
+                came,
+            };
+            self.after(offered, offer);
+        }
+    }
+
+    pub(super) fn image_offered(&mut self, nn: usize, txid: u64, takes: Micros, came: Option<Upload>) {
+        let nn_life = self.nns[nn].life;
+        let mut place = None;
+        self.in_process(nn, nn_life, |shell| place = checkpoints::offered(shell, txid));
+        if let Some(place) = place {
+            let image = Event::Image {
+                nn,
+                nn_life,
+                txid,
+                place,
+                came,
+            };
+            self.after(takes, image);
+        }
+    }
+
+    pub(super) fn image_arrives(
+        &mut self,
+        (nn, life): (usize, u64),
+        place: &Canceler,
+        txid: u64,
+        came: Option<Upload>,
+    ) {
+        self.in_process(nn, life, |shell| checkpoints::received(shell, place, txid, came));
     }
 
     fn comes_out(&mut self, nn: usize, out: Out) {
@@ -265,10 +322,8 @@ impl World {
                 done,
             } => self.ask_for_segment(Single::Segment(nn, life, done), jn, start, in_progress),
             Out::FetchImage { from, done } => self.ask_for_image(Single::Image(nn, life, done), from),
-            Out::SendImage { to, txid, image } => {
-                let arrival = self.around(10 * self.knobs.delay);
-                self.after(arrival, Event::Image { nn: to, txid, image });
-            }
+            Out::AskState { to, done } => self.ask_for_state(Single::State(nn, life, done), to),
+            Out::SendImage { to, txid, image } => self.send_image(nn, to, txid, image),
             Out::Send {
                 attempt,
                 jn,

@@ -8,7 +8,7 @@ use crate::writing::DATANODES;
 use hathi_namesystem::Role;
 
 /// Every kind of fault, as [`crate::Outcome::marks`] counts it and [`super::ClusterPlan::without`] leaves it out.
-pub const CLUSTER_FAULTS: [&str; 30] = [
+pub const CLUSTER_FAULTS: [&str; 33] = [
     "DataNode killed",
     "DataNode lost its power",
     "DataNode lost its power in the middle",
@@ -38,7 +38,10 @@ pub const CLUSTER_FAULTS: [&str; 30] = [
     "power lost",
     "process crashed",
     "slow disk",
+    "slow upload",
+    "torn upload",
     "torn write",
+    "upload interrupted",
 ];
 
 /// The end of a fault.

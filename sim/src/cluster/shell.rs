@@ -16,6 +16,7 @@ use hathi_journal::{Answer, Micros, Request};
 use hathi_nameserver::edit_log_driver::{LogAction, LogError, LogNews, QuorumLog, Recovered};
 use hathi_nameserver::reading::Sources;
 use hathi_nameserver::role_changes::RoleChanges;
+use hathi_namesystem::checkpoint::Earlier;
 use hathi_namesystem::edit_log::LogItem;
 use hathi_namesystem::loader::{Parts, assemble};
 use hathi_namesystem::reply_gate::ReplyGate;
@@ -115,6 +116,13 @@ pub enum Out {
         from: usize,
         /// Gets its last transaction and content.
         done: Sender<(u64, Vec<u8>)>,
+    },
+    /// Ask a peer whether it makes images.
+    AskState {
+        /// The peer.
+        to: usize,
+        /// Gets the answer.
+        done: Sender<Option<Earlier>>,
     },
     /// Send an image to a peer.
     SendImage {
