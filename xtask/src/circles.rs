@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// the list, and no module joins one.
 const CIRCLES: &[(&str, &[&str])] = &[
     ("formats", &["conf::address", "proto"]),
-    ("formats", &["editlog::decode", "editlog::encode", "editlog::wire"]),
     ("sim", &["journalnode", "namenode"]),
     (
         "sim",

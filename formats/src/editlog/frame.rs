@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::op::OpCode;
+use super::table::OpCode;
 use crate::ids::TxId;
 
 /// The smallest frame: opcode, length, txid and checksum.

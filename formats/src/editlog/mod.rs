@@ -8,20 +8,27 @@ mod decode;
 mod encode;
 #[cfg(test)]
 mod exact;
+mod field;
 mod frame;
-mod op;
+mod kinds;
 mod segment;
+#[cfg(test)]
+mod source;
+mod table;
+mod values;
 mod wire;
 mod xml;
 
 pub use decode::{OLDEST_LAYOUT, decode_body, decode_frame};
-pub use encode::{MAX_WRITTEN_BLOCKS, MAX_WRITTEN_OP_BYTES, encode, encode_for_layout};
+pub use encode::{MAX_WRITTEN_BLOCKS, encode, encode_for_layout};
 pub use frame::{Frame, FrameError, Frames, MAX_OP_SIZE_BYTES, MIN_OP_SIZE_BYTES, ScanEnd};
-pub use op::{
-    AclEntry, AclEntryScope, AclEntryType, AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey,
-    DelegationTokenIdentifier, EditOp, OpCode, PermissionStatus, RenameOption, RpcIds, XAttr, XAttrNamespace,
-    fs_action_symbol,
-};
 pub use segment::{HeaderError, SEGMENT_HEADER_LEN, SegmentFile, SegmentHeader};
-pub use wire::{DecodeError, EncodeError, MAX_STRING_UNITS, MAX_TEXT_BYTES};
+pub use table::{
+    AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey, DelegationTokenIdentifier, EditOp, OpCode,
+    PermissionStatus,
+};
+pub use values::{
+    AclEntry, AclEntryScope, AclEntryType, RenameOption, RpcIds, XAttr, XAttrNamespace, fs_action_symbol,
+};
+pub use wire::{DecodeError, EncodeError, MAX_STRING_UNITS, MAX_TEXT_BYTES, MAX_WRITTEN_OP_BYTES};
 pub use xml::XmlWriter;

@@ -1,5 +1,7 @@
 //! The primitive encodings of edit log ops: Java's `DataOutput`, `UTF8` strings, `Text` and Hadoop's varints.
 
+use crate::ids::LayoutVersion;
+
 /// An error in an op's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("at byte {offset}: {problem}")]
@@ -37,7 +39,7 @@ pub enum EncodeError {
     #[error("the edit log can't hold {0}")]
     Inexact(&'static str),
     /// The op as a whole is larger than readers take.
-    #[error("the op of {len_bytes} bytes is longer than {} bytes", super::MAX_WRITTEN_OP_BYTES)]
+    #[error("the op of {len_bytes} bytes is longer than {MAX_WRITTEN_OP_BYTES} bytes")]
     OpTooLong {
         /// Its length without the checksum.
         len_bytes: usize,
@@ -52,15 +54,24 @@ pub const MAX_STRING_UNITS: usize = 0xFFFF / 3;
 /// The longest user, group or token field (`Text.DEFAULT_MAX_LEN`, which `PermissionStatus` reads with), in bytes.
 pub const MAX_TEXT_BYTES: usize = 1024 * 1024;
 
-/// A position in a slice, from which values are read.
+/// The largest op that is written, in bytes of its frame. Every reader and JournalNode refuses ops above
+/// [`MAX_OP_SIZE_BYTES`](super::MAX_OP_SIZE_BYTES). This limit is lower, because an operator may have set Java's
+/// `dfs.namenode.max.op.size` somewhat below its default of 50 MiB.
+pub const MAX_WRITTEN_OP_BYTES: usize = 40 * 1024 * 1024;
+
+/// Result of the encoder of a part of an op.
+pub(super) type Encoded = Result<(), EncodeError>;
+
+/// A position in a slice, from which values are read in the layout of a log.
 pub(super) struct Input<'a> {
     data: &'a [u8],
     pos: usize,
+    pub(super) layout: LayoutVersion,
 }
 
 impl<'a> Input<'a> {
-    pub(super) fn new(data: &'a [u8]) -> Self {
-        Input { data, pos: 0 }
+    pub(super) fn new(data: &'a [u8], layout: LayoutVersion) -> Self {
+        Input { data, pos: 0, layout }
     }
 
     pub(super) fn error(&self, problem: impl Into<String>) -> DecodeError {
@@ -85,7 +96,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let mut bytes = [0; N];
         bytes.copy_from_slice(self.take(N)?);
         Ok(bytes)
@@ -237,59 +248,123 @@ fn decode_surrogates(bytes: &[u8]) -> Option<String> {
     String::from_utf16(&units).ok()
 }
 
-pub(super) fn put_bool(out: &mut Vec<u8>, value: bool) {
-    out.push(u8::from(value));
-}
-
-pub(super) fn put_u16(out: &mut Vec<u8>, value: u16) {
-    out.extend_from_slice(&value.to_be_bytes());
-}
-
-pub(super) fn put_i16(out: &mut Vec<u8>, value: i16) {
-    out.extend_from_slice(&value.to_be_bytes());
-}
-
-pub(super) fn put_i32(out: &mut Vec<u8>, value: i32) {
-    out.extend_from_slice(&value.to_be_bytes());
-}
-
-pub(super) fn put_i64(out: &mut Vec<u8>, value: i64) {
-    out.extend_from_slice(&value.to_be_bytes());
+/// Refuses a string that [`Output::str`] refuses.
+pub(super) fn check_str(text: &str) -> Encoded {
+    if text.len() > MAX_STRING_UNITS && text.encode_utf16().nth(MAX_STRING_UNITS).is_some() {
+        return Err(EncodeError::StringTooLong);
+    }
+    Ok(())
 }
 
 /// Refuses a number that Java would take for a negative one.
-pub(super) fn check_unsigned(what: &'static str, value: u64) -> Result<(), EncodeError> {
+pub(super) fn check_unsigned(what: &'static str, value: u64) -> Encoded {
     if value > i64::MAX as u64 {
         return Err(EncodeError::NumberTooLarge { what, value });
     }
     Ok(())
 }
 
-/// A number that Java keeps in a `long` but that is never negative.
-pub(super) fn put_unsigned(out: &mut Vec<u8>, what: &'static str, value: u64) -> Result<(), EncodeError> {
-    check_unsigned(what, value)?;
-    out.extend_from_slice(&value.to_be_bytes());
-    Ok(())
+/// Where an op is written, in the layout of a log. The counterpart of [`Input`].
+pub(super) struct Output<'a> {
+    pub(super) bytes: &'a mut Vec<u8>,
+    pub(super) layout: LayoutVersion,
 }
 
-/// A length as Java's `int`.
-pub(super) fn put_len(out: &mut Vec<u8>, len: usize) -> Result<(), EncodeError> {
-    put_i32(out, i32::try_from(len).map_err(|_| EncodeError::ListTooLong(len))?);
-    Ok(())
-}
-
-/// `WritableUtils.writeVLong`.
-pub(super) fn put_vlong(out: &mut Vec<u8>, value: i64) {
-    if (-112..=127).contains(&value) {
-        out.push(value as u8);
-        return;
+impl Output<'_> {
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> Encoded {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
     }
-    let (magnitude, base) = if value < 0 { (!value, -120_i8) } else { (value, -112_i8) };
-    let bytes = magnitude.to_be_bytes();
-    let skip = (magnitude.leading_zeros() / 8) as usize;
-    let len = bytes.len().saturating_sub(skip) as i8;
-    out.push(base.wrapping_sub(len) as u8);
-    out.extend_from_slice(bytes.get(skip..).unwrap_or_default());
+
+    pub(super) fn u8(&mut self, value: u8) -> Encoded {
+        self.bytes.push(value);
+        Ok(())
+    }
+
+    pub(super) fn bool(&mut self, value: bool) -> Encoded {
+        self.u8(u8::from(value))
+    }
+
+    pub(super) fn u16(&mut self, value: u16) -> Encoded {
+        self.raw(&value.to_be_bytes())
+    }
+
+    pub(super) fn i16(&mut self, value: i16) -> Encoded {
+        self.raw(&value.to_be_bytes())
+    }
+
+    pub(super) fn i32(&mut self, value: i32) -> Encoded {
+        self.raw(&value.to_be_bytes())
+    }
+
+    pub(super) fn i64(&mut self, value: i64) -> Encoded {
+        self.raw(&value.to_be_bytes())
+    }
+
+    /// A number that Java keeps in a `long` but that is never negative.
+    pub(super) fn unsigned(&mut self, what: &'static str, value: u64) -> Encoded {
+        check_unsigned(what, value)?;
+        self.raw(&value.to_be_bytes())
+    }
+
+    /// A length as Java's `int`.
+    pub(super) fn len(&mut self, len: usize) -> Encoded {
+        self.i32(i32::try_from(len).map_err(|_| EncodeError::ListTooLong(len))?)
+    }
+
+    /// `WritableUtils.writeVLong`.
+    pub(super) fn vlong(&mut self, value: i64) -> Encoded {
+        if (-112..=127).contains(&value) {
+            return self.u8(value as u8);
+        }
+        let (magnitude, base) = if value < 0 { (!value, -120_i8) } else { (value, -112_i8) };
+        let bytes = magnitude.to_be_bytes();
+        let skip = (magnitude.leading_zeros() / 8) as usize;
+        let len = bytes.len().saturating_sub(skip) as i8;
+        self.u8(base.wrapping_sub(len) as u8)?;
+        self.raw(bytes.get(skip..).unwrap_or_default())
+    }
+
+    /// A string in Java's `UTF8` class.
+    pub(super) fn str(&mut self, text: &str) -> Encoded {
+        if text.len() <= MAX_STRING_UNITS && text.is_ascii() {
+            self.u16(text.len() as u16)?;
+            return self.raw(text.as_bytes());
+        }
+        let start = self.bytes.len();
+        self.u16(0)?;
+        for (units, unit) in text.encode_utf16().enumerate() {
+            if units == MAX_STRING_UNITS {
+                return Err(EncodeError::StringTooLong);
+            }
+            if unit <= 0x7F {
+                self.bytes.push(unit as u8);
+            } else if unit <= 0x7FF {
+                self.raw(&[0xC0 | (unit >> 6) as u8, 0x80 | (unit & 0x3F) as u8])?;
+            } else {
+                self.raw(&[
+                    0xE0 | (unit >> 12) as u8,
+                    0x80 | ((unit >> 6) & 0x3F) as u8,
+                    0x80 | (unit & 0x3F) as u8,
+                ])?;
+            }
+        }
+        let text_at = start.saturating_add(2);
+        let len = self.bytes.len().saturating_sub(text_at) as u16;
+        if let Some(place) = self.bytes.get_mut(start..text_at) {
+            place.copy_from_slice(&len.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// `io.Text`.
+    pub(super) fn text(&mut self, text: &str) -> Encoded {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(EncodeError::TextTooLong { len_bytes: text.len() });
+        }
+        self.vlong(text.len() as i64)?;
+        self.raw(text.as_bytes())
+    }
 }
 
 /// A protobuf varint.
@@ -307,62 +382,20 @@ pub(super) fn varint_len(value: u64) -> usize {
     bits.div_ceil(7) as usize
 }
 
-/// Refuses a string that [`put_str`] refuses.
-pub(super) fn check_str(text: &str) -> Result<(), EncodeError> {
-    if text.len() > MAX_STRING_UNITS && text.encode_utf16().nth(MAX_STRING_UNITS).is_some() {
-        return Err(EncodeError::StringTooLong);
-    }
-    Ok(())
-}
-
-/// A string in Java's `UTF8` class.
-pub(super) fn put_str(out: &mut Vec<u8>, text: &str) -> Result<(), EncodeError> {
-    if text.len() <= MAX_STRING_UNITS && text.is_ascii() {
-        put_u16(out, text.len() as u16);
-        out.extend_from_slice(text.as_bytes());
-        return Ok(());
-    }
-    let start = out.len();
-    put_u16(out, 0);
-    for (units, unit) in text.encode_utf16().enumerate() {
-        if units == MAX_STRING_UNITS {
-            return Err(EncodeError::StringTooLong);
-        }
-        if unit <= 0x7F {
-            out.push(unit as u8);
-        } else if unit <= 0x7FF {
-            out.extend_from_slice(&[0xC0 | (unit >> 6) as u8, 0x80 | (unit & 0x3F) as u8]);
-        } else {
-            out.extend_from_slice(&[
-                0xE0 | (unit >> 12) as u8,
-                0x80 | ((unit >> 6) & 0x3F) as u8,
-                0x80 | (unit & 0x3F) as u8,
-            ]);
-        }
-    }
-    let text_at = start.saturating_add(2);
-    let len = out.len().saturating_sub(text_at) as u16;
-    if let Some(place) = out.get_mut(start..text_at) {
-        place.copy_from_slice(&len.to_be_bytes());
-    }
-    Ok(())
-}
-
-/// `io.Text`.
-pub(super) fn put_text(out: &mut Vec<u8>, text: &str) -> Result<(), EncodeError> {
-    if text.len() > MAX_TEXT_BYTES {
-        return Err(EncodeError::TextTooLong { len_bytes: text.len() });
-    }
-    put_vlong(out, text.len() as i64);
-    out.extend_from_slice(text.as_bytes());
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn input(data: &[u8]) -> Input<'_> {
+        Input::new(data, LayoutVersion::NAMENODE_CURRENT)
+    }
+
+    fn output(bytes: &mut Vec<u8>) -> Output<'_> {
+        let layout = LayoutVersion::NAMENODE_CURRENT;
+        Output { bytes, layout }
+    }
 
     #[test]
     fn vlong_matches_hadoop() {
@@ -378,28 +411,28 @@ mod tests {
             (i64::MIN, vec![0x80, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
         ] {
             let mut out = Vec::new();
-            put_vlong(&mut out, value);
+            output(&mut out).vlong(value).unwrap();
             assert_eq!(out, expected, "{value}");
-            assert_eq!(Input::new(&out).vlong(), Ok(value));
+            assert_eq!(input(&out).vlong(), Ok(value));
         }
     }
 
     #[test]
     fn strings_beyond_the_bmp_are_two_surrogates() {
         let mut out = Vec::new();
-        put_str(&mut out, "a\0é€😀").unwrap();
+        output(&mut out).str("a\0é€😀").unwrap();
         assert_eq!(
             out,
             [
                 0, 13, b'a', 0, 0xC3, 0xA9, 0xE2, 0x82, 0xAC, 0xED, 0xA0, 0xBD, 0xED, 0xB8, 0x80
             ]
         );
-        assert_eq!(Input::new(&out).str().as_deref(), Ok("a\0é€😀"));
+        assert_eq!(input(&out).str().as_deref(), Ok("a\0é€😀"));
         // Other writers use four bytes.
         let four = [0, 4, 0xF0, 0x9F, 0x98, 0x80];
-        assert_eq!(Input::new(&four).str().as_deref(), Ok("😀"));
+        assert_eq!(input(&four).str().as_deref(), Ok("😀"));
         let alone = [0, 3, 0xED, 0xA0, 0xBD];
-        assert!(Input::new(&alone).str().is_err());
+        assert!(input(&alone).str().is_err());
     }
 
     #[test]
@@ -410,11 +443,11 @@ mod tests {
             "x".to_owned() + &"😀".repeat(MAX_STRING_UNITS / 2),
         ] {
             let mut out = Vec::new();
-            put_str(&mut out, &longest).unwrap();
-            assert_eq!(Input::new(&out).str(), Ok(longest.clone()));
+            output(&mut out).str(&longest).unwrap();
+            assert_eq!(input(&out).str(), Ok(longest.clone()));
             for more in ["x", "€", "😀"] {
                 let longer = longest.clone() + more;
-                assert_eq!(put_str(&mut Vec::new(), &longer), Err(EncodeError::StringTooLong));
+                assert_eq!(output(&mut Vec::new()).str(&longer), Err(EncodeError::StringTooLong));
             }
         }
     }
@@ -423,18 +456,18 @@ mod tests {
         #[test]
         fn primitives_round_trip(value: i64, text: String, number: u64) {
             let mut out = Vec::new();
-            put_vlong(&mut out, value);
-            put_str(&mut out, &text).unwrap();
-            put_text(&mut out, &text).unwrap();
+            output(&mut out).vlong(value).unwrap();
+            output(&mut out).str(&text).unwrap();
+            output(&mut out).text(&text).unwrap();
             put_varint(&mut out, number);
-            let mut input = Input::new(&out);
-            prop_assert_eq!(input.vlong(), Ok(value));
-            prop_assert_eq!(input.str(), Ok(text.clone()));
-            prop_assert_eq!(input.text(), Ok(text));
-            let before = input.remaining();
-            prop_assert_eq!(input.varint(), Ok(number));
-            prop_assert_eq!(before - input.remaining(), varint_len(number));
-            prop_assert_eq!(input.remaining(), 0);
+            let mut read = input(&out);
+            prop_assert_eq!(read.vlong(), Ok(value));
+            prop_assert_eq!(read.str(), Ok(text.clone()));
+            prop_assert_eq!(read.text(), Ok(text));
+            let before = read.remaining();
+            prop_assert_eq!(read.varint(), Ok(number));
+            prop_assert_eq!(before - read.remaining(), varint_len(number));
+            prop_assert_eq!(read.remaining(), 0);
         }
     }
 }
