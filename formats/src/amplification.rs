@@ -5,6 +5,8 @@
 //! who can reach the port. The fields of large messages are counted before they are decoded. Small messages can't hold
 //! many elements.
 
+use crate::wire::{Field, Fields, MalformedMessage};
+
 /// Most fields of one message, together with those of all messages in it. A decoded element takes at most some 300
 /// bytes.
 pub const FIELDS_MAX: usize = 1_000_000;
@@ -37,29 +39,24 @@ struct Left {
 }
 
 impl Left {
-    /// Counts the fields of `rest`, until it ends or is no message any more. False when the limit is reached.
-    fn count(&mut self, mut rest: &[u8], level: usize, opaque: Option<u64>) -> bool {
-        let Some(bytes) = self.bytes.checked_sub(rest.len()) else {
+    /// Counts the fields of `message`, until it ends or is none any more. False when the limit is reached.
+    fn count(&mut self, message: &[u8], level: usize, opaque: Option<u64>) -> bool {
+        let Some(bytes) = self.bytes.checked_sub(message.len()) else {
             return false;
         };
         self.bytes = bytes;
-        while !rest.is_empty() {
+        for field in Fields::new(message) {
             let Some(fields) = self.fields.checked_sub(1) else {
                 return false;
             };
             self.fields = fields;
-            let Some(tag) = varint(&mut rest) else { return true };
-            let inner = match tag & 7 {
-                0 => varint(&mut rest).map(|_| &[][..]),
-                1 => take(&mut rest, 8).map(|_| &[][..]),
-                2 => varint(&mut rest).and_then(|length| take(&mut rest, usize::try_from(length).ok()?)),
-                5 => take(&mut rest, 4).map(|_| &[][..]),
-                // No message of Hadoop's has a group, and a decoder allocates nothing for one.
-                _ => None,
+            let (number, inner) = match field {
+                Ok((number, Field::Bytes(inner))) => (number, inner),
+                Ok(_) => continue,
+                Err(MalformedMessage) => return true,
             };
-            let Some(inner) = inner else { return true };
             let own_fields_only = level == 1 && opaque.is_some();
-            let inside = if level == 0 && opaque != Some(tag >> 3) {
+            let inside = if level == 0 && opaque != Some(number) {
                 None
             } else {
                 opaque
@@ -70,25 +67,6 @@ impl Left {
         }
         true
     }
-}
-
-fn varint(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (&byte, behind) = rest.split_first()?;
-        *rest = behind;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
-    let (taken, behind) = rest.split_at_checked(length)?;
-    *rest = behind;
-    Some(taken)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::wire::MalformedMessage;
+
 /// What the caller has to do after an exception of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
@@ -89,6 +91,13 @@ impl RemoteException {
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         self.class().map_or(Remedy::TellOperator, ExceptionClass::remedy)
+    }
+}
+
+/// How a server refuses a request that does not decode.
+impl From<MalformedMessage> for RemoteException {
+    fn from(_: MalformedMessage) -> Self {
+        RemoteException::new(RPC_SERVER, "malformed request")
     }
 }
 

@@ -88,6 +88,10 @@ impl LayoutVersion {
     pub const DATANODE_CURRENT: LayoutVersion = LayoutVersion(-57);
 }
 
+/// The version of Hadoop that our daemons are compatible with, in registrations and `NamespaceInfo`. DataNodes and
+/// NameNodes compare it with their minimum; others show it.
+pub const SOFTWARE_VERSION: &str = "3.5.0";
+
 /// A block, as the namespace and the DataNodes know it (`org.apache.hadoop.hdfs.protocol.Block`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Block {
@@ -123,5 +127,63 @@ impl NamespaceInfo {
             "{}:{}:{}:{}",
             self.layout_version, self.namespace_id, self.ctime, self.cluster_id
         )
+    }
+}
+
+/// The 16 bytes that name a client for the life of its process (`ClientId`), or nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ClientId(Option<[u8; 16]>);
+
+impl ClientId {
+    /// No id. Calls without one take no part in the retry cache.
+    pub const EMPTY: ClientId = ClientId(None);
+
+    /// From the wire: 16 bytes or none. `None` for any other length.
+    #[must_use]
+    pub fn from_slice(bytes: &[u8]) -> Option<ClientId> {
+        if bytes.is_empty() {
+            return Some(ClientId(None));
+        }
+        <[u8; 16]>::try_from(bytes).ok().map(|id| ClientId(Some(id)))
+    }
+
+    /// The bytes, empty when there is no id.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |id| id.as_slice())
+    }
+
+    /// The bytes if there are any.
+    #[must_use]
+    pub fn bytes(&self) -> Option<[u8; 16]> {
+        self.0
+    }
+}
+
+impl From<[u8; 16]> for ClientId {
+    fn from(id: [u8; 16]) -> Self {
+        ClientId(Some(id))
+    }
+}
+
+impl fmt::Debug for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => fmt::Display::fmt(&Uuid(&id), f),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+/// A client id as a UUID (`ClientId.toString`).
+pub(crate) struct Uuid<'a>(pub(crate) &'a [u8; 16]);
+
+impl fmt::Display for Uuid<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.iter().enumerate() {
+            let dash = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
+            write!(f, "{dash}{byte:02x}")?;
+        }
+        Ok(())
     }
 }

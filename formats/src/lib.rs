@@ -16,3 +16,4 @@ pub mod ids;
 pub mod limits;
 pub mod proto;
 pub mod protocols;
+pub mod wire;

@@ -245,13 +245,9 @@ fn put_varint(random: &mut Random, bytes: &mut Vec<u8>) {
     bytes.splice(at..end, varint(random.pick(NUMBERS)));
 }
 
-fn varint(mut number: u64) -> Vec<u8> {
+fn varint(number: u64) -> Vec<u8> {
     let mut encoded = Vec::new();
-    while number >= 0x80 {
-        encoded.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    encoded.push(number as u8);
+    hathi_formats::wire::put_varint(&mut encoded, number);
     encoded
 }
 

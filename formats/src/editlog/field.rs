@@ -9,8 +9,8 @@ use std::fmt::{self, Write};
 use super::source::Source;
 use super::values::RpcIds;
 use super::wire::{DecodeError, EncodeError, Encoded, Input, Output};
-use super::xml::{Uuid, XmlWriter};
-use crate::ids::{BlockId, GenerationStamp, InodeId, LayoutVersion};
+use super::xml::XmlWriter;
+use crate::ids::{BlockId, GenerationStamp, InodeId, LayoutVersion, Uuid};
 
 /// `NameNodeLayoutVersion.Feature.ERASURE_CODING`.
 const ERASURE_CODING: LayoutVersion = LayoutVersion(-64);

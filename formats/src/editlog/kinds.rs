@@ -8,12 +8,11 @@ use super::field::{Field, Pair};
 #[cfg(test)]
 use super::source::Source;
 use super::values::{AclEntry, AclEntryScope, AclEntryType, RenameOption, XAttr, XAttrNamespace, fs_action_symbol};
-use super::wire::{
-    DecodeError, EncodeError, Encoded, Input, Output, check_str, check_unsigned, put_varint, varint_len,
-};
+use super::wire::{DecodeError, EncodeError, Encoded, Input, Output, check_str, check_unsigned};
 use super::xml::{Hex, XmlWriter};
 use crate::ids::{Block, BlockId, GenerationStamp};
 use crate::proto::hdfs as pb;
+use crate::wire::{delimited_len, put_bytes, put_head, put_number, put_varint};
 
 /// An element of a list whose length is Java's `int`. The list is a kind of field.
 pub(super) trait Element: Sized {
@@ -441,9 +440,9 @@ impl Pair for AclMessage {
     }
 }
 
-/// Length of a tag, a length and `len` bytes.
+/// Length of a field of `len` bytes, with its key and length.
 fn field_len(len: usize) -> usize {
-    len.saturating_add(varint_len(len as u64)).saturating_add(1)
+    delimited_len(len).saturating_add(1)
 }
 
 fn xattr_len(xattr: &XAttr) -> usize {
@@ -455,23 +454,17 @@ fn xattr_len(xattr: &XAttr) -> usize {
 fn put_xattrs(src: Option<&str>, xattrs: &[XAttr], out: &mut Output<'_>) -> Encoded {
     let src_len = src.map_or(0, |src| field_len(src.len()));
     let fields = xattrs.iter().map(|xattr| field_len(xattr_len(xattr)));
-    let len = fields.fold(src_len, usize::saturating_add);
-    put_varint(out.bytes, len as u64);
-    let put_bytes = |out: &mut Vec<u8>, tag: u8, bytes: &[u8]| {
-        out.push(tag);
-        put_varint(out, bytes.len() as u64);
-        out.extend_from_slice(bytes);
-    };
+    let out = &mut *out.bytes;
+    put_varint(out, fields.fold(src_len, usize::saturating_add) as u64);
     if let Some(src) = src {
-        put_bytes(out.bytes, 0x0A, src.as_bytes());
+        put_bytes(out, 1, src.as_bytes());
     }
     for xattr in xattrs {
-        out.u8(0x12)?;
-        put_varint(out.bytes, xattr_len(xattr) as u64);
-        out.raw(&[0x08, xattr.namespace as u8])?;
-        put_bytes(out.bytes, 0x12, xattr.name.as_bytes());
+        put_head(out, 2, xattr_len(xattr));
+        put_number(out, 1, xattr.namespace as u64);
+        put_bytes(out, 2, xattr.name.as_bytes());
         if let Some(value) = &xattr.value {
-            put_bytes(out.bytes, 0x1A, value);
+            put_bytes(out, 3, value);
         }
     }
     Ok(())

@@ -72,19 +72,6 @@ impl Display for Hex<'_> {
     }
 }
 
-/// A client id as a UUID (`ClientId.toString`).
-pub(super) struct Uuid<'a>(pub(super) &'a [u8; 16]);
-
-impl Display for Uuid<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, byte) in self.0.iter().enumerate() {
-            let dash = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
-            write!(f, "{dash}{byte:02x}")?;
-        }
-        Ok(())
-    }
-}
-
 /// Text as Hadoop puts it into XML (`XMLUtils.mangleXmlString`). Characters that XML can't hold, and the backslash,
 /// become `\ABCD;`. The rest is escaped.
 fn put_mangled(out: &mut impl Write, text: &str) -> fmt::Result {

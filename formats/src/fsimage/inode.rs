@@ -1,74 +1,11 @@
 //! The two kinds of messages that an image holds by the million, decoded without allocation and encoded in place.
 
-use super::{ImageError, put_varint};
+use super::ImageError;
 use crate::ids::{Block, BlockId, GenerationStamp};
-
-/// One field of a message: its number and its value.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Field<'a> {
-    /// Wire types 0, 1 and 5.
-    Number(u64),
-    /// Wire type 2.
-    Bytes(&'a [u8]),
-}
-
-/// Iterates over the fields of a message without copying.
-#[derive(Clone, Debug)]
-pub struct RawFields<'a> {
-    rest: &'a [u8],
-}
-
-/// A message that does not parse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("malformed message")]
-pub struct MalformedMessage;
-
-impl<'a> RawFields<'a> {
-    /// The fields of a message.
-    #[must_use]
-    pub fn new(message: &'a [u8]) -> Self {
-        RawFields { rest: message }
-    }
-
-    pub(crate) fn next_field(&mut self) -> Result<Option<(u64, Field<'a>)>, MalformedMessage> {
-        if self.rest.is_empty() {
-            return Ok(None);
-        }
-        let key = varint(&mut self.rest)?;
-        let field = match key & 7 {
-            0 => Field::Number(varint(&mut self.rest)?),
-            1 => {
-                let (bytes, rest) = self.rest.split_first_chunk::<8>().ok_or(MalformedMessage)?;
-                self.rest = rest;
-                Field::Number(u64::from_le_bytes(*bytes))
-            }
-            2 => {
-                let len = usize::try_from(varint(&mut self.rest)?).map_err(|_| MalformedMessage)?;
-                let (bytes, rest) = self.rest.split_at_checked(len).ok_or(MalformedMessage)?;
-                self.rest = rest;
-                Field::Bytes(bytes)
-            }
-            5 => {
-                let (bytes, rest) = self.rest.split_first_chunk::<4>().ok_or(MalformedMessage)?;
-                self.rest = rest;
-                Field::Number(u64::from(u32::from_le_bytes(*bytes)))
-            }
-            _ => return Err(MalformedMessage),
-        };
-        Ok(Some((key >> 3, field)))
-    }
-}
-
-#[inline]
-fn varint(rest: &mut &[u8]) -> Result<u64, MalformedMessage> {
-    if let Some((&byte, tail)) = rest.split_first()
-        && byte < 0x80
-    {
-        *rest = tail;
-        return Ok(u64::from(byte));
-    }
-    prost::encoding::decode_varint(rest).map_err(|_| MalformedMessage)
-}
+use crate::wire::{
+    Field, Fields, MalformedMessage, PackedVarints, put_bytes, put_delimited, put_fixed64, put_nested, put_number,
+    put_varint,
+};
 
 /// Kind of an inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,9 +75,7 @@ impl<'a> InodeRef<'a> {
             permission: 0,
             replication: 0,
             preferred_block_size: 0,
-            blocks: BlockRefs {
-                rest: RawFields::new(&[]),
-            },
+            blocks: BlockRefs { rest: Fields::new(&[]) },
             under_construction: None,
             acl: None,
             xattrs: None,
@@ -161,9 +96,8 @@ impl<'a> InodeRef<'a> {
     pub fn decode(message: &'a [u8]) -> Result<Self, MalformedMessage> {
         let mut inode = InodeRef::new(InodeKind::File, 0);
         let (mut kind, mut body) = (None, None);
-        let mut fields = RawFields::new(message);
-        while let Some((number, field)) = fields.next_field()? {
-            match (number, field) {
+        for field in Fields::new(message) {
+            match field? {
                 (1, Field::Number(value)) => {
                     kind = Some(match value {
                         1 => InodeKind::File,
@@ -201,16 +135,15 @@ impl<'a> InodeRef<'a> {
 
     fn file(&mut self, message: &'a [u8]) -> Result<(), MalformedMessage> {
         self.blocks = BlockRefs {
-            rest: RawFields::new(message),
+            rest: Fields::new(message),
         };
-        let mut fields = RawFields::new(message);
-        while let Some((number, field)) = fields.next_field()? {
-            match (number, field) {
+        for field in Fields::new(message) {
+            match field? {
                 (1, Field::Number(value)) => self.replication = narrow(value)?,
                 (2, Field::Number(value)) => self.modification_time = value,
                 (3, Field::Number(value)) => self.access_time = value,
                 (4, Field::Number(value)) => self.preferred_block_size = value,
-                (5, Field::Number(value)) => self.permission = value,
+                (5, Field::Fixed(value)) => self.permission = value,
                 (6, Field::Bytes(bytes)) => {
                     decode_block(bytes)?;
                 }
@@ -227,13 +160,12 @@ impl<'a> InodeRef<'a> {
     }
 
     fn directory(&mut self, message: &'a [u8]) -> Result<(), MalformedMessage> {
-        let mut fields = RawFields::new(message);
-        while let Some((number, field)) = fields.next_field()? {
-            match (number, field) {
+        for field in Fields::new(message) {
+            match field? {
                 (1, Field::Number(value)) => self.modification_time = value,
                 (2, Field::Number(value)) => self.ns_quota = value,
                 (3, Field::Number(value)) => self.ds_quota = value,
-                (4, Field::Number(value)) => self.permission = value,
+                (4, Field::Fixed(value)) => self.permission = value,
                 (5, Field::Bytes(bytes)) => self.acl = Some(bytes),
                 (6, Field::Bytes(bytes)) => self.xattrs = Some(bytes),
                 (7, Field::Bytes(bytes)) => self.type_quotas = Some(bytes),
@@ -244,10 +176,9 @@ impl<'a> InodeRef<'a> {
     }
 
     fn symlink(&mut self, message: &'a [u8]) -> Result<(), MalformedMessage> {
-        let mut fields = RawFields::new(message);
-        while let Some((number, field)) = fields.next_field()? {
-            match (number, field) {
-                (1, Field::Number(value)) => self.permission = value,
+        for field in Fields::new(message) {
+            match field? {
+                (1, Field::Fixed(value)) => self.permission = value,
                 (2, Field::Bytes(bytes)) => self.target = bytes,
                 (3, Field::Number(value)) => self.modification_time = value,
                 (4, Field::Number(value)) => self.access_time = value,
@@ -259,30 +190,27 @@ impl<'a> InodeRef<'a> {
 
     /// Appends this inode as a delimited message; `blocks` are the file's.
     pub fn encode(&self, blocks: &[Block], out: &mut Vec<u8>) {
-        let start = out.len();
-        put_number(
-            out,
-            1,
-            match self.kind {
+        put_delimited(out, |out| {
+            let kind = match self.kind {
                 InodeKind::File => 1,
                 InodeKind::Directory => 2,
                 InodeKind::Symlink => 3,
-            },
-        );
-        put_number(out, 2, self.id);
-        // The root's name is empty, but the field is there, as in Hadoop.
-        put_bytes(out, 3, self.name);
-        match self.kind {
-            InodeKind::File => nested(out, 4, |out| self.encode_file(blocks, out)),
-            InodeKind::Directory => nested(out, 5, |out| self.encode_directory(out)),
-            InodeKind::Symlink => nested(out, 6, |out| {
-                put_fixed64(out, 1, self.permission);
-                put_bytes(out, 2, self.target);
-                put_number(out, 3, self.modification_time);
-                put_number(out, 4, self.access_time);
-            }),
-        }
-        delimit(out, start);
+            };
+            put_number(out, 1, kind);
+            put_number(out, 2, self.id);
+            // The root's name is empty, but the field is there, as in Hadoop.
+            put_bytes(out, 3, self.name);
+            match self.kind {
+                InodeKind::File => put_nested(out, 4, |out| self.encode_file(blocks, out)),
+                InodeKind::Directory => put_nested(out, 5, |out| self.encode_directory(out)),
+                InodeKind::Symlink => put_nested(out, 6, |out| {
+                    put_fixed64(out, 1, self.permission);
+                    put_bytes(out, 2, self.target);
+                    put_number(out, 3, self.modification_time);
+                    put_number(out, 4, self.access_time);
+                }),
+            }
+        });
     }
 
     fn encode_file(&self, blocks: &[Block], out: &mut Vec<u8>) {
@@ -294,7 +222,7 @@ impl<'a> InodeRef<'a> {
         put_number(out, 4, self.preferred_block_size);
         put_fixed64(out, 5, self.permission);
         for block in blocks {
-            nested(out, 6, |out| {
+            put_nested(out, 6, |out| {
                 put_number(out, 1, block.id.0.cast_unsigned());
                 put_number(out, 2, block.generation_stamp.0);
                 put_number(out, 3, block.num_bytes);
@@ -332,7 +260,7 @@ fn narrow(value: u64) -> Result<u32, MalformedMessage> {
 /// The blocks of a file, decoded one by one.
 #[derive(Clone, Debug)]
 pub struct BlockRefs<'a> {
-    rest: RawFields<'a>,
+    rest: Fields<'a>,
 }
 
 impl Iterator for BlockRefs<'_> {
@@ -340,20 +268,17 @@ impl Iterator for BlockRefs<'_> {
 
     fn next(&mut self) -> Option<Block> {
         // Errors were found when the inode was decoded, so none is left here.
-        while let Ok(Some((number, field))) = self.rest.next_field() {
-            if let (6, Field::Bytes(bytes)) = (number, field) {
-                return decode_block(bytes).ok();
-            }
-        }
-        None
+        self.rest.by_ref().find_map(|field| match field {
+            Ok((6, Field::Bytes(bytes))) => decode_block(bytes).ok(),
+            _ => None,
+        })
     }
 }
 
 fn decode_block(message: &[u8]) -> Result<Block, MalformedMessage> {
     let mut block = Block::default();
-    let mut fields = RawFields::new(message);
-    while let Some((number, field)) = fields.next_field()? {
-        match (number, field) {
+    for field in Fields::new(message) {
+        match field? {
             (1, Field::Number(value)) => block.id = BlockId(value.cast_signed()),
             (2, Field::Number(value)) => block.generation_stamp = GenerationStamp(value),
             (3, Field::Number(value)) => block.num_bytes = value,
@@ -361,27 +286,6 @@ fn decode_block(message: &[u8]) -> Result<Block, MalformedMessage> {
         }
     }
     Ok(block)
-}
-
-/// Numbers of a packed field.
-#[derive(Clone, Debug)]
-pub struct PackedVarints<'a> {
-    rest: &'a [u8],
-}
-
-impl Iterator for PackedVarints<'_> {
-    type Item = Result<u64, MalformedMessage>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let value = varint(&mut self.rest);
-        if value.is_err() {
-            self.rest = &[];
-        }
-        Some(value)
-    }
 }
 
 /// A `DirEntry`: the children of one directory.
@@ -403,16 +307,15 @@ impl<'a> DirEntryRef<'a> {
     pub fn decode(message: &'a [u8]) -> Result<Self, MalformedMessage> {
         let mut entry = DirEntryRef {
             parent: 0,
-            children: PackedVarints { rest: &[] },
-            ref_children: PackedVarints { rest: &[] },
+            children: PackedVarints::new(&[]),
+            ref_children: PackedVarints::new(&[]),
         };
-        let mut fields = RawFields::new(message);
-        while let Some((number, field)) = fields.next_field()? {
-            match (number, field) {
+        for field in Fields::new(message) {
+            match field? {
                 (1, Field::Number(value)) => entry.parent = value,
-                (2, Field::Bytes(rest)) => entry.children = PackedVarints { rest },
-                (3, Field::Bytes(rest)) => entry.ref_children = PackedVarints { rest },
-                (2 | 3, Field::Number(_)) => return Err(MalformedMessage),
+                (2, Field::Bytes(rest)) => entry.children = PackedVarints::new(rest),
+                (3, Field::Bytes(rest)) => entry.ref_children = PackedVarints::new(rest),
+                (2 | 3, Field::Number(_) | Field::Fixed(_)) => return Err(MalformedMessage),
                 _ => {}
             }
         }
@@ -426,14 +329,10 @@ impl<'a> DirEntryRef<'a> {
 
 /// Appends a `DirEntry` as a delimited message.
 pub fn encode_directory_entry(parent: u64, children: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
-    let start = out.len();
-    put_number(out, 1, parent);
-    nested(out, 2, |out| {
-        for child in children {
-            put_varint(out, child);
-        }
+    put_delimited(out, |out| {
+        put_number(out, 1, parent);
+        put_nested(out, 2, |out| children.for_each(|child| put_varint(out, child)));
     });
-    delimit(out, start);
 }
 
 /// Packs mode, group and user serial as `INode.permission` has them.
@@ -450,42 +349,6 @@ pub fn permission_parts(permission: u64) -> (u32, u32, u16) {
         (permission >> 16 & 0xFF_FFFF) as u32,
         (permission & 0xFFFF) as u16,
     )
-}
-
-fn put_number(out: &mut Vec<u8>, number: u64, value: u64) {
-    put_varint(out, number << 3);
-    put_varint(out, value);
-}
-
-fn put_fixed64(out: &mut Vec<u8>, number: u64, value: u64) {
-    put_varint(out, number << 3 | 1);
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn put_bytes(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
-    put_varint(out, number << 3 | 2);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-fn nested(out: &mut Vec<u8>, number: u64, encode: impl FnOnce(&mut Vec<u8>)) {
-    put_varint(out, number << 3 | 2);
-    let start = out.len();
-    encode(out);
-    delimit(out, start);
-}
-
-/// Puts the length in front of what was appended since `start`.
-fn delimit(out: &mut Vec<u8>, start: usize) {
-    let end = out.len();
-    let len = end.saturating_sub(start) as u64;
-    let prefix = prost::encoding::encoded_len_varint(len);
-    let message_at = start.saturating_add(prefix);
-    out.resize(end.saturating_add(prefix), 0);
-    out.copy_within(start..end, message_at);
-    if let Some(mut place) = out.get_mut(start..message_at) {
-        prost::encoding::encode_varint(len, &mut place);
-    }
 }
 
 impl From<MalformedMessage> for ImageError {

@@ -18,8 +18,7 @@ mod xml;
 pub use bits::{AclBits, SerialKind, XAttrNameBits};
 pub use codec::ImageCodec;
 pub use inode::{
-    BlockRefs, DirEntryRef, InodeKind, InodeRef, MalformedMessage, PackedVarints, RawFields, encode_directory_entry,
-    permission_bits, permission_parts,
+    BlockRefs, DirEntryRef, InodeKind, InodeRef, encode_directory_entry, permission_bits, permission_parts,
 };
 pub use reader::{Image, ImageError, MessageReader, ReadAt, Section};
 pub use side_files::{MD5_SUFFIX, format_md5_file, parse_md5_file};
@@ -133,11 +132,6 @@ impl SectionName {
             _ => None,
         }
     }
-}
-
-/// Appends a varint.
-pub(crate) fn put_varint(out: &mut Vec<u8>, value: u64) {
-    prost::encoding::encode_varint(value, out);
 }
 
 #[cfg(test)]

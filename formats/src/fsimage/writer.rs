@@ -125,7 +125,7 @@ impl<W: Write> ImageWriter<W> {
     /// # Errors
     /// An error of the writer below.
     pub fn message<M: Message>(&mut self, message: &M) -> io::Result<()> {
-        super::put_varint(&mut self.buffer, message.encoded_len() as u64);
+        crate::wire::put_varint(&mut self.buffer, message.encoded_len() as u64);
         // A Vec grows as needed, so encoding can't fail.
         message.encode_raw(&mut self.buffer);
         self.flush_if_full()

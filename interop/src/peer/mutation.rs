@@ -104,13 +104,9 @@ fn nested(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
     out
 }
 
-fn varint(mut number: usize) -> Vec<u8> {
+fn varint(number: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
+    hathi_formats::wire::put_varint(&mut out, number as u64);
     out
 }
 

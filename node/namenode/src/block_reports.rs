@@ -190,7 +190,7 @@ mod tests {
         let mut list = Vec::new();
         for id in 0..REPLICAS {
             for field in [(1 << 31 | id) << 1, 100, 1000, 0] {
-                prost::encoding::encode_varint(field, &mut list);
+                hathi_formats::wire::put_varint(&mut list, field);
             }
         }
         let (mut work, _responder) = asking.report(&alone, &report(nn, 0, REPLICAS, list.into())).await;
