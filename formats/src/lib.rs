@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod amplification;
+pub mod block_list;
 pub mod conf;
 pub mod datatransfer;
 pub mod editlog;

@@ -1,9 +1,9 @@
 //! How fast full block reports go in: `cargo run --profile dist -p hathi-blockmanager --example report_speed`.
 
-use bytes::Bytes;
 use hathi_blockmanager::{
     BlockManager, BlockManagerConfig, BlockState, HeartbeatStats, NewBlock, Now, ReportProgress, StorageReport,
 };
+use hathi_formats::block_list::{BlockListBuilder, ReplicaState};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 use hathi_formats::proto::datanode::StorageBlockReportProto;
 use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeStorageProto, StorageTypeProto};
@@ -11,22 +11,17 @@ use std::time::Instant;
 
 const BLOCKS: i64 = 1_000_000;
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 fn report(node: usize) -> StorageBlockReportProto {
-    let mut bytes = Vec::new();
+    let mut list = BlockListBuilder::default();
     for n in 1..=BLOCKS {
-        put_varint(&mut bytes, (((1 << 30) + n) << 1) as u64);
-        put_varint(&mut bytes, 128 << 20);
-        put_varint(&mut bytes, 1000 + n as u64);
-        put_varint(&mut bytes, 0);
+        let block = Block {
+            id: BlockId((1 << 30) + n),
+            num_bytes: 128 << 20,
+            generation_stamp: GenerationStamp(1000 + n as u64),
+        };
+        list.add(block, ReplicaState::Finalized);
     }
+    let (count, blocks_buffers) = list.finish();
     StorageBlockReportProto {
         storage: DatanodeStorageProto {
             storage_uuid: format!("DS-{node}"),
@@ -34,8 +29,8 @@ fn report(node: usize) -> StorageBlockReportProto {
             storage_type: None,
         },
         blocks: Vec::new(),
-        number_of_blocks: Some(BLOCKS as u64),
-        blocks_buffers: vec![Bytes::from(bytes)],
+        number_of_blocks: Some(count),
+        blocks_buffers,
     }
 }
 

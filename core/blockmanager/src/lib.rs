@@ -28,7 +28,7 @@ pub use datanodes::{AdminState, DEFAULT_RACK, Datanode, HeartbeatStats, Storage,
 pub use manager::{BlockManager, Counts, Holders, finalize_command, register_command};
 pub use mutant::Mutant;
 pub use placement::{PlacementRequest, PolicyTypes, STORAGE_TYPES_ANY};
-pub use reports::{BlockReport, ReportProgress, ReportedReplicas};
+pub use reports::{BlockReport, ReportProgress};
 pub use rng::Rng;
 pub use safemode::SafeModeStatus;
 pub use types::{

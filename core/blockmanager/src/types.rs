@@ -2,6 +2,8 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+use hathi_formats::block_list::MalformedBlockList;
+pub use hathi_formats::block_list::{ReplicaState, ReportedReplica};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 
 /// A time on both clocks. A core never asks for the time itself.
@@ -37,45 +39,6 @@ pub enum BlockState {
     UnderRecovery,
     /// The client has told the final length, but too few replicas are known.
     Committed,
-}
-
-/// A replica as a DataNode reports it (`HdfsServerConstants.ReplicaState`, the wire numbers).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ReplicaState {
-    /// Complete on disk.
-    Finalized = 0,
-    /// Being written to.
-    Rbw = 1,
-    /// Waiting to be recovered: was being written when the DataNode stopped.
-    Rwr = 2,
-    /// Under recovery.
-    Rur = 3,
-    /// A copy made for replication, not visible.
-    Temporary = 4,
-}
-
-impl ReplicaState {
-    /// From the number in a block report.
-    #[must_use]
-    pub fn from_wire(value: u64) -> Option<ReplicaState> {
-        Some(match value {
-            0 => ReplicaState::Finalized,
-            1 => ReplicaState::Rbw,
-            2 => ReplicaState::Rwr,
-            3 => ReplicaState::Rur,
-            4 => ReplicaState::Temporary,
-            _ => return None,
-        })
-    }
-}
-
-/// A DataNode's report of one replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReportedReplica {
-    /// Id, length on disk and stamp, as the DataNode has them.
-    pub block: Block,
-    /// State of the replica.
-    pub state: ReplicaState,
 }
 
 /// One notice of `blockReceivedAndDeleted`.
@@ -286,4 +249,10 @@ pub enum BlockManagerError {
     /// The include and exclude lists do not allow the node.
     #[error("Datanode denied communication with namenode because the host is not in the include-list: {0}")]
     Disallowed(String),
+}
+
+impl From<MalformedBlockList> for BlockManagerError {
+    fn from(error: MalformedBlockList) -> Self {
+        BlockManagerError::Malformed(error.0)
+    }
 }

@@ -1,5 +1,6 @@
 //! One replica: its state, its lengths, where its files are.
 
+pub use hathi_formats::block_list::ReplicaState;
 use hathi_formats::exceptions::{self, ExceptionClass};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 
@@ -10,49 +11,6 @@ pub struct VolumeId(pub u16);
 /// A thread that writes a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriterId(pub u64);
-
-/// State of a replica (`HdfsServerConstants.ReplicaState`). The numbers are those on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum ReplicaState {
-    /// Complete.
-    Finalized = 0,
-    /// Being written.
-    Rbw = 1,
-    /// Was being written when the DataNode stopped; waits for recovery.
-    Rwr = 2,
-    /// Under recovery.
-    Rur = 3,
-    /// A copy being made by replication or balancing; not visible.
-    Temporary = 4,
-}
-
-impl ReplicaState {
-    /// From the number on the wire.
-    #[must_use]
-    pub const fn from_number(number: u64) -> Option<ReplicaState> {
-        match number {
-            0 => Some(ReplicaState::Finalized),
-            1 => Some(ReplicaState::Rbw),
-            2 => Some(ReplicaState::Rwr),
-            3 => Some(ReplicaState::Rur),
-            4 => Some(ReplicaState::Temporary),
-            _ => None,
-        }
-    }
-
-    /// Hadoop's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            ReplicaState::Finalized => "FINALIZED",
-            ReplicaState::Rbw => "RBW",
-            ReplicaState::Rwr => "RWR",
-            ReplicaState::Rur => "RUR",
-            ReplicaState::Temporary => "TEMPORARY",
-        }
-    }
-}
 
 /// Which directory of a block pool holds a replica's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

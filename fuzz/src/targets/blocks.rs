@@ -5,10 +5,11 @@ use std::path::Path;
 use bytes::Bytes;
 use hathi_blockpool::chunks::{last_checksum, meta_of_prefix};
 use hathi_blockpool::files::{parse_block_file_name, parse_meta_file_name};
-use hathi_blockpool::report::{decode, to_longs};
 use hathi_blockpool::{Folder, Mismatch, PoolDirs, ReplicaMap, Scan, VolumeId};
+use hathi_formats::block_list::{ReportedReplicas, to_longs};
 use hathi_formats::datatransfer::{BlockMetadataHeader, ChecksumType, DataChecksum, META_HEADER_BYTES};
 use hathi_formats::ids::BlockId;
+use hathi_formats::proto::datanode::StorageBlockReportProto;
 use hathi_storage::Disk;
 
 use super::storage::empty_disk;
@@ -152,9 +153,32 @@ fn report_samples() -> Vec<Vec<u8>> {
 }
 
 fn report(input: &[u8]) {
-    let buffers = [Bytes::copy_from_slice(input)];
+    // An entry may continue in the next buffer.
+    let (front, back) = input.split_at(input.len() / 2);
+    let buffers = [front, back].map(Bytes::copy_from_slice);
     for count in [1, u64::MAX] {
-        assert!(decode(count, &buffers).len() * 4 <= input.len());
         let _ = to_longs(count, &buffers);
+        read(StorageBlockReportProto {
+            number_of_blocks: Some(count),
+            blocks_buffers: buffers.to_vec(),
+            ..Default::default()
+        });
     }
+    read(StorageBlockReportProto {
+        blocks: input.iter().map(|byte| u64::from(*byte)).collect(),
+        ..Default::default()
+    });
+}
+
+fn read(report: StorageBlockReportProto) {
+    let bytes_max = report.blocks_buffers.iter().map(Bytes::len).sum::<usize>() / 4;
+    let entries_max = bytes_max.max(report.blocks.len() / 3);
+    let Ok(mut replicas) = ReportedReplicas::new(report) else {
+        return;
+    };
+    let mut entries = 0;
+    while let Ok(Some(_)) = replicas.next_replica() {
+        entries += 1;
+    }
+    assert!(entries <= entries_max, "more replicas than their bytes hold");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use hathi_blockpool::{Claim, HaState, NoticeKind, Schedule, report};
+use hathi_blockpool::{Claim, HaState, NoticeKind, Schedule};
 use hathi_formats::exceptions;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
 use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
@@ -685,7 +685,7 @@ fn storage_reports(node: &DataNode, pool: &Pool, buffers: bool) -> (Vec<StorageB
         } else {
             StorageBlockReportProto {
                 storage,
-                blocks: report::to_longs(count, &chunks),
+                blocks: hathi_formats::block_list::to_longs(count, &chunks),
                 number_of_blocks: None,
                 blocks_buffers: vec![],
             }

@@ -19,10 +19,11 @@ use crate::block_map::{Flag, Record};
 use crate::construction::Held;
 use crate::corrupt::CorruptReason;
 use crate::redundancy::NO_ACK;
-use crate::reports::{BlockReport, Message, Phase, ReportProgress, ReportedReplicas};
+use crate::reports::{BlockReport, Message, Phase, ReportProgress};
 use crate::types::{
     BlockManagerError, BlockState, DatanodeIndex, IncrementalNotice, Now, ReplicaState, ReportedReplica, StorageIndex,
 };
+use hathi_formats::block_list::ReportedReplicas;
 use hathi_formats::ids::{Block, BlockId};
 use hathi_formats::proto::datanode::StorageBlockReportProto;
 use hathi_formats::proto::hdfs::{DatanodeStorageProto, datanode_storage_proto::StorageState};
@@ -141,7 +142,7 @@ impl BlockManager {
                         Err(error) => {
                             report.phase = Phase::Done;
                             self.reports.end(report.storage);
-                            return Err(error);
+                            return Err(error.into());
                         }
                     };
                     let Some(replica) = next else {

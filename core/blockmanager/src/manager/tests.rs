@@ -2,6 +2,7 @@
 
 use crate::*;
 use bytes::Bytes;
+use hathi_formats::block_list::BlockListBuilder;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 use hathi_formats::proto::datanode::block_command_proto::Action;
 use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
@@ -48,26 +49,17 @@ fn storage_proto(node: usize) -> DatanodeStorageProto {
     }
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 fn full_report(node: usize, replicas: &[(Block, ReplicaState)], chunk: usize) -> StorageBlockReportProto {
-    let mut bytes = Vec::new();
+    let mut list = BlockListBuilder::default();
     for (block, state) in replicas {
-        put_varint(&mut bytes, ((block.id.0 << 1) ^ (block.id.0 >> 63)) as u64);
-        put_varint(&mut bytes, block.num_bytes);
-        put_varint(&mut bytes, block.generation_stamp.0);
-        put_varint(&mut bytes, *state as u64);
+        list.add(*block, *state);
     }
+    let (count, buffers) = list.finish();
+    let bytes = buffers.concat();
     StorageBlockReportProto {
         storage: storage_proto(node),
         blocks: Vec::new(),
-        number_of_blocks: Some(replicas.len() as u64),
+        number_of_blocks: Some(count),
         blocks_buffers: bytes.chunks(chunk.max(1)).map(Bytes::copy_from_slice).collect(),
     }
 }
@@ -726,44 +718,6 @@ fn a_recovery_goes_to_the_node_heard_of_last_and_then_to_the_next() {
     assert!(world.manager.commit_block(agreed));
     assert_eq!(world.manager.replicas_of(agreed.id), on);
     world.manager.check();
-}
-
-#[test]
-fn legacy_reports_are_read_too() {
-    let report = |blocks: Vec<u64>| StorageBlockReportProto {
-        storage: storage_proto(0),
-        blocks,
-        number_of_blocks: None,
-        blocks_buffers: Vec::new(),
-    };
-    let list = vec![1, 1, 7, 100, 1001, u64::MAX, u64::MAX, u64::MAX, 8, 50, 1002, 1];
-    let mut replicas = ReportedReplicas::new(report(list.clone())).unwrap();
-    let mut read = Vec::new();
-    while let Some(replica) = replicas.next_replica().unwrap() {
-        read.push((
-            replica.block.id.0,
-            replica.block.num_bytes,
-            replica.block.generation_stamp.0,
-            replica.state,
-        ));
-    }
-    assert_eq!(
-        read,
-        [
-            (7, 100, 1001, ReplicaState::Finalized),
-            (8, 50, 1002, ReplicaState::Rbw)
-        ]
-    );
-    assert!(
-        ReportedReplicas::new(report(vec![]))
-            .unwrap()
-            .next_replica()
-            .unwrap()
-            .is_none()
-    );
-    assert!(ReportedReplicas::new(report(list[..11].to_vec())).is_err());
-    assert!(ReportedReplicas::new(report(vec![u64::MAX, u64::MAX])).is_err());
-    assert!(ReportedReplicas::new(report(vec![1])).is_err());
 }
 
 #[test]

@@ -12,13 +12,12 @@
 
 mod leases;
 mod messages;
-mod replicas;
 
 pub(crate) use messages::Message;
-pub use replicas::ReportedReplicas;
 
 use crate::block_map::BlockIdSet;
 use crate::types::{BlockManagerConfig, DatanodeIndex, ReportSequence, StorageIndex};
+use hathi_formats::block_list::ReportedReplicas;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use leases::ReportLeases;
 use messages::Messages;

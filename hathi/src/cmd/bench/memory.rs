@@ -2,11 +2,12 @@
 
 use crate::cmd::resident_bytes;
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
 use clap::Args;
 use hathi_blockmanager::{
     BlockManager, BlockManagerConfig, BlockState, HeartbeatStats, NewBlock, Now, ReportProgress, StorageReport,
 };
+use hathi_formats::block_list::{BlockListBuilder, ReplicaState};
+use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::datanode::StorageBlockReportProto;
 use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeStorageProto, StorageTypeProto};
 use hathi_namespace::{Config, Effect, Namespace, generator};
@@ -107,25 +108,18 @@ pub(super) fn run(args: MemoryArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7F) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 /// A full block report of one DataNode, encoded as a DataNode sends it.
 fn report(manager: &mut BlockManager, node: u64, blocks: impl Iterator<Item = (i64, u64)>, len: u64) -> Result<()> {
-    let mut bytes = Vec::new();
-    let mut count = 0;
+    let mut list = BlockListBuilder::default();
     for (id, stamp) in blocks {
-        put_varint(&mut bytes, (id << 1).cast_unsigned());
-        put_varint(&mut bytes, len);
-        put_varint(&mut bytes, stamp);
-        put_varint(&mut bytes, 0);
-        count += 1;
+        let block = Block {
+            id: BlockId(id),
+            num_bytes: len,
+            generation_stamp: GenerationStamp(stamp),
+        };
+        list.add(block, ReplicaState::Finalized);
     }
+    let (count, blocks_buffers) = list.finish();
     let uuid = format!("DS-{node}");
     let id = DatanodeIdProto {
         ip_addr: format!("10.0.0.{node}"),
@@ -158,7 +152,7 @@ fn report(manager: &mut BlockManager, node: u64, blocks: impl Iterator<Item = (i
         },
         blocks: Vec::new(),
         number_of_blocks: Some(count),
-        blocks_buffers: vec![Bytes::from(bytes)],
+        blocks_buffers,
     };
     let Some(mut cursor) = manager.begin_report(datanode, report)? else {
         bail!("the report of node {node} was not taken");

@@ -96,21 +96,4 @@ proptest! {
             prop_assert_eq!(held, expected, "node {}", node);
         }
     }
-
-    #[test]
-    fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), count in any::<u64>(), chunk in 1usize..40) {
-        let report = StorageBlockReportProto {
-            storage: storage_proto(0),
-            blocks: bytes.iter().map(|&byte| u64::from(byte)).collect(),
-            number_of_blocks: (count % 3 > 0).then_some(count),
-            blocks_buffers: bytes.chunks(chunk).map(Bytes::copy_from_slice).collect(),
-        };
-        if let Ok(mut replicas) = ReportedReplicas::new(report) {
-            let mut entries = 0;
-            while let Ok(Some(_)) = replicas.next_replica() {
-                entries += 1;
-            }
-            prop_assert!(entries <= bytes.len());
-        }
-    }
 }
