@@ -8,6 +8,7 @@
 
 pub mod amplification;
 pub mod block_list;
+pub mod client_protocol;
 pub mod conf;
 pub mod datatransfer;
 pub mod editlog;

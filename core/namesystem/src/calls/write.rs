@@ -143,7 +143,7 @@ impl Response for Appended {
         };
         let block = self.block;
         let mut body = AppendResponseProto { block, stat: None }.encode_to_vec();
-        wire::put_status_field(&mut body, 0x12, &status);
+        wire::append_status(&mut body, 2, &status);
         Reply::encoded(Bytes::from(body))
     }
 }
