@@ -18,4 +18,5 @@ pub mod ids;
 pub mod limits;
 pub mod proto;
 pub mod protocols;
+pub mod rpc;
 pub mod wire;

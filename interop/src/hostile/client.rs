@@ -7,7 +7,7 @@ use hathi_client::{ClientError, CreateOptions, FileSystem};
 use hathi_formats::conf::Configuration;
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::protocols::CLIENT_PROTOCOL;
-use hathi_net::ipc::{CallIds, ClientId, ClientOptions, Idempotence, RpcClient, connect_to};
+use hathi_net::ipc::{CallIds, ClientOptions, Idempotence, RpcClient, connect_to, random_client_id};
 use std::path::Path;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -131,7 +131,7 @@ impl Client {
 /// The identity of a call at its second attempt.
 pub(super) fn second_attempt(call_id: i32) -> CallIds {
     CallIds {
-        client_id: ClientId::random(),
+        client_id: random_client_id(),
         call_id,
         retry_count: 1,
     }

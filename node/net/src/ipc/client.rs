@@ -116,7 +116,7 @@ impl ClientOptions {
                 user: user.to_owned(),
                 ..UserInfo::default()
             },
-            client_id: ClientId::random(),
+            client_id: super::random_client_id(),
             connect_timeout: Duration::from_secs(20),
             call_timeout: Duration::from_secs(120),
             ping_interval: Duration::from_secs(60),

@@ -1,8 +1,8 @@
-use hathi_formats::proto::common;
 use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
+use crate::proto::common;
 
 const ID: [u8; 16] = [7; 16];
 

@@ -1,19 +1,20 @@
-//! Frames of Hadoop RPC version 9, without I/O. It decodes bytes into values that borrow from them, and encodes values.
+//! Frames of Hadoop RPC version 9 (`org.apache.hadoop.ipc`). Bytes become values that borrow from them, and values
+//! become bytes.
 //!
 //! The two headers of a request are decoded by hand, because every call has them. Nothing is allocated, and the request
 //! message stays where it was read. Every length from outside is checked before it is used.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use bytes::{BufMut, BytesMut};
-use hathi_formats::exceptions::{
+use prost::Message;
+
+use crate::exceptions::{
     IPC, RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RPC_SERVER, RPC_VERSION_MISMATCH, RemoteException,
 };
-use hathi_formats::proto::common;
-use prost::Message;
-use prost::encoding::{encode_varint, encoded_len_varint};
-
-use super::ClientId;
+use crate::ids::ClientId;
+use crate::wire::{
+    Field, Fields, MalformedMessage, delimited_len, put_bytes, put_head, put_number, put_varint, take_delimited,
+    unzigzag, varint_len, zigzag,
+};
 
 /// First bytes of a connection (`RpcConstants.HEADER`).
 pub const MAGIC: [u8; 4] = *b"hrpc";
@@ -47,6 +48,12 @@ pub const HTTP_PROBE_REPLY: &str = "HTTP/1.1 404 Not Found\r\nContent-type: text
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct MalformedFrame(pub &'static str);
+
+impl From<MalformedMessage> for MalformedFrame {
+    fn from(_: MalformedMessage) -> Self {
+        MalformedFrame("malformed message")
+    }
+}
 
 /// The first bytes of a connection, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,74 +117,13 @@ pub fn take_frames(buffer: &mut BytesMut, max_frame_bytes: usize) -> Result<Opti
     Ok((end > 0).then(|| buffer.split_to(end)))
 }
 
-/// Reads protobuf's wire format from a slice.
-struct Reader<'a> {
-    rest: &'a [u8],
+/// A `sint32`, of which protobuf keeps the low 32 bits.
+fn sint32(value: u64) -> i32 {
+    zigzag(value & u64::from(u32::MAX)) as i32
 }
 
-impl<'a> Reader<'a> {
-    #[inline]
-    fn varint(&mut self) -> Result<u64, MalformedFrame> {
-        let (mut value, mut rest) = (0_u64, self.rest);
-        for shift in (0..64).step_by(7) {
-            let Some((byte, after)) = rest.split_first() else {
-                break;
-            };
-            rest = after;
-            value |= u64::from(byte & 0x7F) << shift;
-            if byte & 0x80 == 0 {
-                self.rest = rest;
-                return Ok(value);
-            }
-        }
-        Err(MalformedFrame("varint does not end"))
-    }
-
-    #[inline]
-    fn take(&mut self, len: usize) -> Result<&'a [u8], MalformedFrame> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(MalformedFrame("length runs past the end"))?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    #[inline]
-    fn delimited(&mut self) -> Result<&'a [u8], MalformedFrame> {
-        let len = usize::try_from(self.varint()?).map_err(|_| MalformedFrame("length runs past the end"))?;
-        self.take(len)
-    }
-
-    /// The next field's number and wire type.
-    #[inline]
-    fn key(&mut self) -> Result<Option<(u64, u64)>, MalformedFrame> {
-        if self.rest.is_empty() {
-            return Ok(None);
-        }
-        let key = self.varint()?;
-        Ok(Some((key >> 3, key & 7)))
-    }
-
-    fn skip(&mut self, wire_type: u64) -> Result<(), MalformedFrame> {
-        match wire_type {
-            0 => self.varint().map(drop),
-            1 => self.take(8).map(drop),
-            2 => self.delimited().map(drop),
-            5 => self.take(4).map(drop),
-            _ => Err(MalformedFrame("unknown wire type")),
-        }
-    }
-}
-
-/// Decodes a `sint32`, of which protobuf keeps the low 32 bits.
-fn zigzag(value: u64) -> i32 {
-    let low = value as u32;
-    ((low >> 1) as i32) ^ ((low & 1) as i32).wrapping_neg()
-}
-
-fn unzigzag(value: i32) -> u64 {
-    u64::from(((value << 1) ^ (value >> 31)) as u32)
+fn put_sint32(out: &mut impl BufMut, number: u64, value: i32) {
+    put_number(out, number, unzigzag(i64::from(value)));
 }
 
 /// `RpcRequestHeaderProto`.
@@ -201,10 +147,8 @@ pub struct RequestHeader<'a> {
 
 /// Reads a length-delimited `RpcRequestHeaderProto`. Returns it with the rest of the frame.
 pub fn request_header(frame: &[u8]) -> Result<(RequestHeader<'_>, &[u8]), MalformedFrame> {
-    let mut frame = Reader { rest: frame };
-    let mut fields = Reader {
-        rest: frame.delimited()?,
-    };
+    let mut rest = frame;
+    let (mut call_id, mut client_id) = (None, None);
     let mut header = RequestHeader {
         rpc_kind: None,
         rpc_op: None,
@@ -214,39 +158,36 @@ pub fn request_header(frame: &[u8]) -> Result<(RequestHeader<'_>, &[u8]), Malfor
         caller_context: None,
         state_id: None,
     };
-    let (mut has_call_id, mut has_client_id) = (false, false);
-    while let Some(key) = fields.key()? {
-        match key {
-            (1, 0) => header.rpc_kind = Some(fields.varint()?),
-            (2, 0) => header.rpc_op = Some(fields.varint()?),
-            (3, 0) => {
-                header.call_id = zigzag(fields.varint()?);
-                has_call_id = true;
-            }
-            (4, 2) => {
-                header.client_id = fields.delimited()?;
-                has_client_id = true;
-            }
-            (5, 0) => header.retry_count = zigzag(fields.varint()?),
-            (7, 2) => header.caller_context = caller_context(fields.delimited()?)?,
-            (8, 0) => header.state_id = Some(fields.varint()?.cast_signed()),
-            (_, wire_type) => fields.skip(wire_type)?,
+    for field in Fields::new(take_delimited(&mut rest)?) {
+        match field? {
+            (1, Field::Number(kind)) => header.rpc_kind = Some(kind),
+            (2, Field::Number(op)) => header.rpc_op = Some(op),
+            (3, Field::Number(id)) => call_id = Some(sint32(id)),
+            (4, Field::Bytes(id)) => client_id = Some(id),
+            (5, Field::Number(count)) => header.retry_count = sint32(count),
+            (7, Field::Bytes(context)) => header.caller_context = caller_context(context)?,
+            (8, Field::Number(id)) => header.state_id = Some(id.cast_signed()),
+            _ => {}
         }
     }
-    if !has_call_id || !has_client_id {
+    let (Some(call_id), Some(client_id)) = (call_id, client_id) else {
         return Err(MalformedFrame("Message missing required fields: callId or clientId"));
-    }
-    Ok((header, frame.rest))
+    };
+    let header = RequestHeader {
+        call_id,
+        client_id,
+        ..header
+    };
+    Ok((header, rest))
 }
 
-fn caller_context(message: &[u8]) -> Result<Option<(&[u8], Option<&[u8]>)>, MalformedFrame> {
-    let mut fields = Reader { rest: message };
+fn caller_context(message: &[u8]) -> Result<Option<(&[u8], Option<&[u8]>)>, MalformedMessage> {
     let (mut context, mut signature) = (None, None);
-    while let Some(key) = fields.key()? {
-        match key {
-            (1, 2) => context = Some(fields.delimited()?),
-            (2, 2) => signature = Some(fields.delimited()?),
-            (_, wire_type) => fields.skip(wire_type)?,
+    for field in Fields::new(message) {
+        match field? {
+            (1, Field::Bytes(text)) => context = Some(text),
+            (2, Field::Bytes(bytes)) => signature = Some(bytes),
+            _ => {}
         }
     }
     Ok(context.map(|context| (context, signature)))
@@ -265,35 +206,30 @@ pub struct CallHeader<'a> {
 
 /// Reads a length-delimited `RequestHeaderProto`. Returns it with the rest of the frame.
 pub fn call_header(frame: &[u8]) -> Result<(CallHeader<'_>, &[u8]), MalformedFrame> {
-    let mut frame = Reader { rest: frame };
-    let mut fields = Reader {
-        rest: frame.delimited()?,
-    };
+    let mut rest = frame;
     let (mut method, mut protocol, mut version) = (None, None, None);
-    while let Some(key) = fields.key()? {
-        match key {
-            (1, 2) => method = Some(fields.delimited()?),
-            (2, 2) => protocol = Some(fields.delimited()?),
-            (3, 0) => version = Some(fields.varint()?),
-            (_, wire_type) => fields.skip(wire_type)?,
+    for field in Fields::new(take_delimited(&mut rest)?) {
+        match field? {
+            (1, Field::Bytes(name)) => method = Some(name),
+            (2, Field::Bytes(name)) => protocol = Some(name),
+            (3, Field::Number(number)) => version = Some(number),
+            _ => {}
         }
     }
-    match (method, protocol, version) {
-        (Some(method), Some(protocol), Some(version)) => Ok((
-            CallHeader {
-                method,
-                protocol,
-                version,
-            },
-            frame.rest,
-        )),
-        _ => Err(MalformedFrame("Message missing required fields in RequestHeaderProto")),
-    }
+    let (Some(method), Some(protocol), Some(version)) = (method, protocol, version) else {
+        return Err(MalformedFrame("Message missing required fields in RequestHeaderProto"));
+    };
+    let header = CallHeader {
+        method,
+        protocol,
+        version,
+    };
+    Ok((header, rest))
 }
 
 /// The length-delimited message at the front of `bytes`.
-pub fn delimited(bytes: &[u8]) -> Result<&[u8], MalformedFrame> {
-    Reader { rest: bytes }.delimited()
+pub fn delimited(mut bytes: &[u8]) -> Result<&[u8], MalformedFrame> {
+    Ok(take_delimited(&mut bytes)?)
 }
 
 /// `RpcResponseHeaderProto`.
@@ -315,10 +251,7 @@ pub struct ResponseHeader<'a> {
 
 /// Reads a length-delimited `RpcResponseHeaderProto`. Returns it with the rest of the frame.
 pub fn response_header(frame: &[u8]) -> Result<(ResponseHeader<'_>, &[u8]), MalformedFrame> {
-    let mut frame = Reader { rest: frame };
-    let mut fields = Reader {
-        rest: frame.delimited()?,
-    };
+    let mut rest = frame;
     let (mut call_id, mut status) = (None, None);
     let mut header = ResponseHeader {
         call_id: 0,
@@ -328,28 +261,26 @@ pub fn response_header(frame: &[u8]) -> Result<(ResponseHeader<'_>, &[u8]), Malf
         error_detail: None,
         state_id: None,
     };
-    while let Some(key) = fields.key()? {
-        match key {
-            (1, 0) => call_id = Some((fields.varint()? as u32).cast_signed()),
-            (2, 0) => status = Some(fields.varint()?),
-            (4, 2) => header.exception_class = Some(fields.delimited()?),
-            (5, 2) => header.error_message = Some(fields.delimited()?),
-            (6, 0) => header.error_detail = Some(fields.varint()?),
-            (9, 0) => header.state_id = Some(fields.varint()?.cast_signed()),
-            (_, wire_type) => fields.skip(wire_type)?,
+    for field in Fields::new(take_delimited(&mut rest)?) {
+        match field? {
+            (1, Field::Number(id)) => call_id = Some((id as u32).cast_signed()),
+            (2, Field::Number(number)) => status = Some(number),
+            (4, Field::Bytes(class)) => header.exception_class = Some(class),
+            (5, Field::Bytes(message)) => header.error_message = Some(message),
+            (6, Field::Number(code)) => header.error_detail = Some(code),
+            (9, Field::Number(id)) => header.state_id = Some(id.cast_signed()),
+            _ => {}
         }
     }
-    match (call_id, status) {
-        (Some(call_id), Some(status)) => Ok((
-            ResponseHeader {
-                call_id,
-                status,
-                ..header
-            },
-            frame.rest,
-        )),
-        _ => Err(MalformedFrame("Message missing required fields: callId or status")),
-    }
+    let (Some(call_id), Some(status)) = (call_id, status) else {
+        return Err(MalformedFrame("Message missing required fields: callId or status"));
+    };
+    let header = ResponseHeader {
+        call_id,
+        status,
+        ..header
+    };
+    Ok((header, rest))
 }
 
 /// Kind of the failure in a response (`RpcErrorCodeProto`).
@@ -415,26 +346,24 @@ const MAX_SUCCESS_HEADER_BYTES: usize = 64;
 fn success_header(ids: &ResponseIds) -> ([u8; MAX_SUCCESS_HEADER_BYTES], usize) {
     let mut header = [0_u8; MAX_SUCCESS_HEADER_BYTES];
     let mut out = header.as_mut_slice();
-    out.put_u8(0x08);
-    encode_varint(u64::from(ids.call_id.cast_unsigned()), &mut out);
-    out.put_slice(&[0x10, 0, 0x18, VERSION]);
+    header_front(ids, 0, &mut out);
     header_tail(ids, &mut out);
     let rest = out.len();
     (header, MAX_SUCCESS_HEADER_BYTES.saturating_sub(rest))
 }
 
+/// Call id, status and server version.
+fn header_front(ids: &ResponseIds, status: u64, out: &mut impl BufMut) {
+    put_number(out, 1, u64::from(ids.call_id.cast_unsigned()));
+    put_number(out, 2, status);
+    put_number(out, 3, u64::from(VERSION));
+}
+
 fn header_tail(ids: &ResponseIds, out: &mut impl BufMut) {
-    if let Some(id) = ids.client_id.bytes() {
-        out.put_slice(&[0x3A, 16]);
-        out.put_slice(&id);
-    } else {
-        out.put_slice(&[0x3A, 0]);
-    }
-    out.put_u8(0x40);
-    encode_varint(unzigzag(ids.retry_count), out);
+    put_bytes(out, 7, ids.client_id.as_slice());
+    put_sint32(out, 8, ids.retry_count);
     if let Some(state_id) = ids.state_id {
-        out.put_u8(0x48);
-        encode_varint(state_id.cast_unsigned(), out);
+        put_number(out, 9, state_id.cast_unsigned());
     }
 }
 
@@ -443,20 +372,14 @@ fn sum<const N: usize>(parts: [usize; N]) -> usize {
     parts.into_iter().fold(0, usize::saturating_add)
 }
 
-/// Length of a message with its length prefix.
-fn delimited_len(len: usize) -> usize {
-    encoded_len_varint(len as u64).saturating_add(len)
-}
-
 fn put_success_head(out: &mut BytesMut, ids: &ResponseIds, message_bytes: usize) {
     let (header, header_bytes) = success_header(ids);
-    let prefix = encoded_len_varint(message_bytes as u64);
-    let total = sum([1, header_bytes, prefix, message_bytes]);
+    let total = sum([1, header_bytes, delimited_len(message_bytes)]);
     out.reserve(total.saturating_add(4));
     out.put_u32(total as u32);
     out.put_u8(header_bytes as u8);
     out.put_slice(header.get(..header_bytes).unwrap_or_default());
-    encode_varint(message_bytes as u64, out);
+    put_varint(out, message_bytes as u64);
 }
 
 /// Appends a successful response.
@@ -475,19 +398,13 @@ pub fn put_success_encoded(out: &mut BytesMut, ids: &ResponseIds, message: &[u8]
 pub fn put_error(out: &mut BytesMut, ids: &ResponseIds, code: ErrorCode, exception: &RemoteException) {
     let class = exception.class_name();
     let mut header = Vec::with_capacity(sum([128, class.len(), exception.message.len()]));
-    header.put_u8(0x08);
-    encode_varint(u64::from(ids.call_id.cast_unsigned()), &mut header);
-    header.put_slice(&[0x10, if code.is_fatal() { 2 } else { 1 }, 0x18, VERSION]);
-    header.put_u8(0x22);
-    encode_varint(class.len() as u64, &mut header);
-    header.put_slice(class.as_bytes());
-    header.put_u8(0x2A);
-    encode_varint(exception.message.len() as u64, &mut header);
-    header.put_slice(exception.message.as_bytes());
-    header.put_slice(&[0x30, code as u8]);
+    header_front(ids, if code.is_fatal() { 2 } else { 1 }, &mut header);
+    put_bytes(&mut header, 4, class.as_bytes());
+    put_bytes(&mut header, 5, exception.message.as_bytes());
+    put_number(&mut header, 6, code as u64);
     header_tail(ids, &mut header);
     out.put_u32(delimited_len(header.len()) as u32);
-    encode_varint(header.len() as u64, out);
+    put_varint(out, header.len() as u64);
     out.put_slice(&header);
 }
 
@@ -560,16 +477,13 @@ pub struct RequestIds<'a> {
 fn put_request_header(ids: &RequestIds<'_>) -> ([u8; MAX_SUCCESS_HEADER_BYTES], usize) {
     let mut header = [0_u8; MAX_SUCCESS_HEADER_BYTES];
     let mut out = header.as_mut_slice();
-    out.put_slice(&[0x08, RPC_KIND_PROTOBUF as u8, 0x10, 0, 0x18]);
-    encode_varint(unzigzag(ids.call_id), &mut out);
-    let id = ids.client_id.as_slice();
-    out.put_slice(&[0x22, id.len() as u8]);
-    out.put_slice(id);
-    out.put_u8(0x28);
-    encode_varint(unzigzag(ids.retry_count), &mut out);
+    put_number(&mut out, 1, RPC_KIND_PROTOBUF);
+    put_number(&mut out, 2, 0);
+    put_sint32(&mut out, 3, ids.call_id);
+    put_bytes(&mut out, 4, ids.client_id.as_slice());
+    put_sint32(&mut out, 5, ids.retry_count);
     if let Some(state_id) = ids.state_id {
-        out.put_u8(0x40);
-        encode_varint(state_id.cast_unsigned(), &mut out);
+        put_number(&mut out, 8, state_id.cast_unsigned());
     }
     let rest = out.len();
     (header, MAX_SUCCESS_HEADER_BYTES.saturating_sub(rest))
@@ -583,7 +497,7 @@ pub fn put_control<M: Message>(out: &mut BytesMut, ids: &RequestIds<'_>, message
     out.put_u8(header_bytes as u8);
     out.put_slice(header.get(..header_bytes).unwrap_or_default());
     if let Some(message) = message {
-        encode_varint(message.encoded_len() as u64, out);
+        put_varint(out, message.encoded_len() as u64);
         message.encode_raw(out);
     }
 }
@@ -623,40 +537,32 @@ fn put_call_head(
     message_bytes: usize,
 ) {
     let (header, fixed_bytes) = put_request_header(ids);
-    let context = ids.caller_context.map(|context| common::RpcCallerContextProto {
-        context: context.to_owned(),
-        signature: None,
-    });
-    let context_bytes = context
-        .as_ref()
-        .map_or(0, |context| delimited_len(context.encoded_len()).saturating_add(1));
+    // `RPCCallerContextProto` with its field 1.
+    let context = ids
+        .caller_context
+        .map(|context| (context, delimited_len(context.len()).saturating_add(1)));
+    let context_bytes = context.map_or(0, |(_, len)| delimited_len(len).saturating_add(1));
     let header_bytes = fixed_bytes.saturating_add(context_bytes);
     let call_header_bytes = sum([
         3,
         delimited_len(method.len()),
         delimited_len(protocol.len()),
-        encoded_len_varint(version),
+        varint_len(version),
     ]);
     let total = sum([header_bytes, call_header_bytes, message_bytes].map(delimited_len));
     out.reserve(total.saturating_add(4));
     out.put_u32(total as u32);
-    encode_varint(header_bytes as u64, out);
+    put_varint(out, header_bytes as u64);
     out.put_slice(header.get(..fixed_bytes).unwrap_or_default());
-    if let Some(context) = context {
-        out.put_u8(0x3A);
-        encode_varint(context.encoded_len() as u64, out);
-        context.encode_raw(out);
+    if let Some((context, len)) = context {
+        put_head(out, 7, len);
+        put_bytes(out, 1, context.as_bytes());
     }
-    encode_varint(call_header_bytes as u64, out);
-    out.put_u8(0x0A);
-    encode_varint(method.len() as u64, out);
-    out.put_slice(method.as_bytes());
-    out.put_u8(0x12);
-    encode_varint(protocol.len() as u64, out);
-    out.put_slice(protocol.as_bytes());
-    out.put_u8(0x18);
-    encode_varint(version, out);
-    encode_varint(message_bytes as u64, out);
+    put_varint(out, call_header_bytes as u64);
+    put_bytes(out, 1, method.as_bytes());
+    put_bytes(out, 2, protocol.as_bytes());
+    put_number(out, 3, version);
+    put_varint(out, message_bytes as u64);
 }
 
 #[cfg(test)]
