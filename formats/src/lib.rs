@@ -18,5 +18,6 @@ pub mod ids;
 pub mod limits;
 pub mod proto;
 pub mod protocols;
+pub mod qjournal;
 pub mod rpc;
 pub mod wire;

@@ -21,8 +21,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
             "writing::talk",
         ],
     ),
-    ("core/journal", &["lease", "messages"]),
-    ("core/journal", &["wire::limits", "wire::requests"]),
     (
         "core/namespace",
         &[

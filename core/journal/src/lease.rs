@@ -28,6 +28,7 @@
 use std::sync::Arc;
 
 use hathi_formats::ids::Epoch;
+pub use hathi_formats::qjournal::LeaseProof;
 
 use crate::messages::{LeaseRequest, Micros};
 
@@ -37,50 +38,6 @@ pub const DRIFT_PERCENT: u64 = 1;
 /// A promised lease of unknown length is taken for this many times the longest lease of the present configuration,
 /// which may have been higher when the promise was made.
 const UNKNOWN_LENGTH_FACTOR: u32 = 5;
-
-/// A random number that a process draws once, and sends only to JournalNodes with its requests for a lease. Its
-/// failover controller reads it from the process itself. 0 means "none" and proves nothing.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct LeaseProof(pub u128);
-
-impl std::fmt::Debug for LeaseProof {
-    /// Never shows the number.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.is_some() {
-            "LeaseProof(..)"
-        } else {
-            "LeaseProof(none)"
-        })
-    }
-}
-
-impl LeaseProof {
-    /// Whether there is a proof.
-    #[must_use]
-    pub fn is_some(self) -> bool {
-        self.0 != 0
-    }
-
-    /// Whether the process that shows this proof is the one that showed `other`.
-    #[must_use]
-    pub fn proves(self, other: LeaseProof) -> bool {
-        self.is_some() && self == other
-    }
-
-    /// The proof as 32 hexadecimal digits.
-    #[must_use]
-    pub fn to_hex(self) -> String {
-        format!("{:032x}", self.0)
-    }
-
-    /// Reads what [`LeaseProof::to_hex`] wrote.
-    #[must_use]
-    pub fn from_hex(text: &str) -> Option<Self> {
-        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let value = digits.then(|| u128::from_str_radix(text, 16).ok())??;
-        Some(LeaseProof(value)).filter(|proof| proof.is_some())
-    }
-}
 
 /// The name of the anonymous file (`memfd_create`) in which a process holds its proof for its supervisor.
 pub const PROOF_FILE: &str = "hathi-lease-proof";

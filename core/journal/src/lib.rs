@@ -1,6 +1,6 @@
 //! The quorum journal: the JournalNode's side, the NameNode's side, and what readers need.
 //!
-//! * [`messages`], [`wire`], [`errors`]: what the two sides say to each other.
+//! * [`messages`], [`errors`]: what the two sides say to each other.
 //! * [`acceptor`]: the JournalNode's journal (`qjournal.server.Journal`).
 //! * [`writer`]: the NameNode's quorum writer (`qjournal.client.QuorumJournalManager`).
 //! * [`group_commit`]: how many edits go together.
@@ -24,7 +24,6 @@ pub mod messages;
 pub mod mutant;
 pub mod segments;
 pub mod survey;
-pub mod wire;
 pub mod writer;
 
 pub use acceptor::{Acceptor, AcceptorOptions, Handled};

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use hathi_formats::conf::HostPort;
-use hathi_journal::wire::Envelope;
+use hathi_formats::qjournal::Envelope;
 use hathi_journal::{Answer, Membership, Request};
 use hathi_net::ipc::protocols::{INTER_QJOURNAL_PROTOCOL, QJOURNAL_PROTOCOL};
 use hathi_net::ipc::{ClientOptions, RpcClient, connect_to};

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use hathi_formats::conf::{HostPort, TimeUnit};
 use hathi_formats::ids::{Epoch, NamespaceInfo, TxId};
+use hathi_formats::qjournal::Envelope;
 use hathi_journal::messages::{Manifest, ManifestSegment};
 use hathi_journal::segments::SegmentName;
-use hathi_journal::wire::Envelope;
 use hathi_journal::{Answer, Membership, Request};
 use hathi_net::http::header::CONTENT_LENGTH;
 use hathi_net::http::{get, next_piece};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hathi_formats::exceptions::{ACCESS_CONTROL, RPC_NO_SUCH_METHOD, RPC_SERVER, RemoteException};
+use hathi_formats::qjournal::{Envelope, WireError};
 use hathi_journal::Request;
-use hathi_journal::wire::{Envelope, WireError};
 use hathi_net::auth::Administrators;
 use hathi_net::ipc::protocols::{INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL, QJOURNAL_PROTOCOL};
 use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler};

@@ -3,8 +3,8 @@
 use crate::settings::Settings;
 use bytes::{Buf, BufMut, Bytes};
 use hathi_formats::conf::{HostPort, JournalUri};
+use hathi_formats::qjournal::Envelope;
 use hathi_journal::messages::{INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL};
-use hathi_journal::wire::Envelope;
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Membership, Request};
 use hathi_net::ipc::{ClientOptions, PendingCall, Protocol, RpcClient, RpcError, connect_to, protocols};

@@ -2,8 +2,8 @@
 
 use hathi_failover::{ControllerEvent, LeaseAnswer};
 use hathi_formats::proto::{ext, qjournal};
+use hathi_formats::qjournal::lease_state_from_proto;
 use hathi_journal::lease::LeaseProof;
-use hathi_journal::wire::lease_state_from_proto;
 use hathi_net::ipc::protocols::JOURNAL_EXTENSION_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
 use parking_lot::Mutex;

@@ -10,7 +10,7 @@ use super::tests::{Bench, proof};
 use super::*;
 use crate::lease::LeaseProof;
 use crate::messages::{JOURNAL_EXTENSION_PROTOCOL, LeaseRequest, QJOURNAL_PROTOCOL};
-use crate::wire::Envelope;
+use hathi_formats::qjournal::Envelope;
 
 /// The lease request of the rightful holder.
 fn lease(holder: &str) -> Option<LeaseRequest> {

@@ -6,23 +6,21 @@
 //! * An answer without content is [`Answer::Done`], whatever its body holds.
 //! * "No transaction" travels as an absent field, in manifests as Hadoop's -12345; both are `None` here.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hathi_formats::ids::{Epoch, TxId};
-use hathi_formats::proto::ext::{
-    LeaseStateProto, ReleaseLeaseResponseProto, ResumeSegmentResponseProto, WatchLeaseResponseProto,
-};
-use hathi_formats::proto::hdfs::{RemoteEditLogManifestProto, RemoteEditLogProto};
-use hathi_formats::proto::qjournal as pb;
 
+use super::membership::Membership;
+use super::messages::{Answer, LeaseState, Manifest, ManifestSegment, PrepareRecoveryAnswer};
 use super::{
     WireError, bytes, decode, segment_from_proto, segment_to_proto, storage_info_from_proto, storage_info_to_proto,
 };
-use crate::membership::Membership;
-use crate::messages::{Answer, LeaseState, Manifest, ManifestSegment, PrepareRecoveryAnswer};
+use crate::ids::{Epoch, TxId};
+use crate::proto::ext::{
+    LeaseStateProto, ReleaseLeaseResponseProto, ResumeSegmentResponseProto, WatchLeaseResponseProto,
+};
+use crate::proto::hdfs::{RemoteEditLogManifestProto, RemoteEditLogProto};
+use crate::proto::qjournal as pb;
 
 impl Answer {
     /// The body of the answer to this method.
@@ -220,7 +218,7 @@ fn manifest_from_proto(proto: pb::GetEditLogManifestResponseProto) -> Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::samples::{membership, storage};
+    use crate::qjournal::samples::{membership, storage};
 
     #[test]
     fn answers_travel_unchanged() {

@@ -7,36 +7,25 @@
 //! * A method is known only in its own protocol. In another one it is [`WireError::NoSuchMethod`].
 //! * A request for a lease has a length and a holder. If one is missing, no lease is asked for.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use bytes::Bytes;
-use hathi_formats::amplification::{FIELDS_MAX, is_bounded};
-use hathi_formats::ids::{Epoch, LayoutVersion, TxId};
-use hathi_formats::proto::ext::{
-    JoinJournalRequestProto, ReleaseLeaseRequestProto, ResumeSegmentRequestProto, SetMembershipRequestProto,
-    WatchLeaseRequestProto,
-};
-use hathi_formats::proto::qjournal as pb;
 
 use super::limits;
+use super::membership::Membership;
+use super::messages::{
+    Envelope, INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL, LeaseProof, LeaseRequest, QJOURNAL_PROTOCOL,
+    Request, RequestInfo,
+};
 use super::{
     WireError, bytes, decode, namespace_info_from_proto, namespace_info_to_proto, segment_from_proto, segment_to_proto,
     storage_info_from_proto, storage_info_to_proto,
 };
-use crate::lease::LeaseProof;
-use crate::membership::Membership;
-use crate::messages::{
-    INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL, LeaseRequest, QJOURNAL_PROTOCOL, Request, RequestInfo,
+use crate::amplification::{FIELDS_MAX, is_bounded};
+use crate::ids::{Epoch, LayoutVersion, TxId};
+use crate::proto::ext::{
+    JoinJournalRequestProto, ReleaseLeaseRequestProto, ResumeSegmentRequestProto, SetMembershipRequestProto,
+    WatchLeaseRequestProto,
 };
-
-/// The journal that a request is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Envelope {
-    /// Journal id of the shared edits URI.
-    pub journal_id: String,
-    /// The nameservice. A JournalNode finds its peers by it.
-    pub name_service_id: Option<String>,
-}
+use crate::proto::qjournal as pb;
 
 impl Envelope {
     fn jid(&self) -> pb::JournalIdProto {
@@ -491,11 +480,10 @@ fn proof_from(high: Option<u64>, low: Option<u64>) -> LeaseProof {
 
 #[cfg(test)]
 mod tests {
-    use hathi_formats::ids::NamespaceInfo;
-
     use super::*;
-    use crate::messages::SegmentState;
-    use crate::wire::samples::{membership, storage};
+    use crate::ids::NamespaceInfo;
+    use crate::qjournal::messages::SegmentState;
+    use crate::qjournal::samples::{membership, storage};
 
     fn info() -> RequestInfo {
         RequestInfo {

@@ -3,11 +3,9 @@
 //! Invariant: whatever part of a request is written into a small file of a journal (VERSION, `lease-epoch`,
 //! `hathi-membership`, a recovery record) can be read from there again.
 
-use hathi_formats::ids::{NamespaceInfo, TxId};
-
-use super::Envelope;
-use crate::membership::{MEMBERS_MAX, Membership};
-use crate::messages::{Request, RequestInfo};
+use super::membership::{MEMBERS_MAX, Membership};
+use super::messages::{Envelope, Request, RequestInfo};
+use crate::ids::{NamespaceInfo, TxId};
 
 /// Longest name: journal and nameservice ids (a directory's name), cluster and block pool ids, a lease's holder. Hadoop
 /// has no limit; its own names are below 100 bytes.

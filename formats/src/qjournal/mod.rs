@@ -1,5 +1,7 @@
-//! [`Request`](crate::Request) and [`Answer`](crate::messages::Answer) to protobuf and back.
+//! The messages of `QJournalProtocol`, `InterQJournalProtocol` and Hathi's own additions, and their way to protobuf and
+//! back.
 //!
+//! * `messages`: the requests and answers as typed values; `membership`: the JournalNodes in them.
 //! * `requests`: with the [`Envelope`] that tells which journal a request is for.
 //! * `answers`: by the method that was called.
 //! * `limits`: how long what comes from outside may be.
@@ -10,25 +12,22 @@
 //! Invariants: bytes from outside cause no panic; they are a value or a [`WireError`]. What was encoded here decodes to
 //! the same value.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
-
 use bytes::Bytes;
-use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
-use hathi_formats::proto::hdfs::{NamespaceInfoProto, StorageInfoProto};
-use hathi_formats::proto::qjournal as pb;
 use prost::Message;
 
-use crate::messages::SegmentState;
+use crate::ids::{LayoutVersion, NamespaceInfo, SOFTWARE_VERSION, TxId};
+use crate::proto::hdfs::{NamespaceInfoProto, StorageInfoProto};
+use crate::proto::qjournal as pb;
 
 mod answers;
 mod limits;
+mod membership;
+mod messages;
 mod requests;
 
 pub use answers::lease_state_from_proto;
-pub use requests::Envelope;
-
-/// Hadoop version in `NamespaceInfo`. Peers only compare or show it.
-const SOFTWARE_VERSION: &str = "3.5.0";
+pub use membership::{MEMBERS_MAX, Membership};
+pub use messages::*;
 
 /// Why bytes are no request or answer.
 #[derive(Debug, thiserror::Error)]
@@ -127,10 +126,8 @@ fn segment_from_proto(proto: pb::SegmentStateProto) -> SegmentState {
 /// Values for the tests of both directions.
 #[cfg(test)]
 mod samples {
-    use hathi_formats::ids::Epoch;
-
     use super::*;
-    use crate::membership::Membership;
+    use crate::ids::Epoch;
 
     pub(super) fn storage() -> NamespaceInfo {
         NamespaceInfo {
