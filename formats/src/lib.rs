@@ -14,6 +14,7 @@ pub mod datatransfer;
 pub mod editlog;
 pub mod exceptions;
 pub mod fsimage;
+pub mod ha;
 pub mod ids;
 pub mod limits;
 pub mod proto;

@@ -20,6 +20,8 @@
 
 use std::collections::BTreeSet;
 
+pub use hathi_formats::ha::HaState;
+
 /// An accepted claim. Numbers are not used twice while the DataNode runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimId(u64);
@@ -27,17 +29,6 @@ pub struct ClaimId(u64);
 /// The place of a NameNode in the nameservice's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ActorId(pub usize);
-
-/// What a NameNode says it is (`HAServiceState` in heartbeats).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HaState {
-    /// Claims to be active.
-    Active,
-    /// A standby.
-    Standby,
-    /// An observer.
-    Observer,
-}
 
 /// What became of a heartbeat's claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use crate::role::OperationCategory;
 use crate::{HaState, Namesystem, Role};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{NamespaceInfo, TxId};
+pub use hathi_formats::ids::SOFTWARE_VERSION;
 use hathi_formats::proto::hdfs::{
     BlocksWithLocationsProto, CheckpointSignatureProto, NamespaceInfoProto, RemoteEditLogManifestProto,
     StorageInfoProto, StorageTypeProto, VersionRequestProto, VersionResponseProto,
@@ -22,8 +23,6 @@ use hathi_formats::proto::namenode::{
 };
 use hathi_formats::protocols::NamenodeMethod;
 
-/// Which Hadoop this NameNode is compatible with: DataNodes and NameNodes compare it with their minimum.
-pub const SOFTWARE_VERSION: &str = "3.5.0";
 /// `DatanodeProtocol` block reports may use buffers (`NamespaceInfo.Capability.STORAGE_BLOCK_REPORT_BUFFERS`).
 const CAPABILITIES: u64 = 1;
 

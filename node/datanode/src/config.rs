@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hathi_formats::conf::{ConfError, Configuration, HostPort, StorageLocation, TimeUnit};
+pub use hathi_formats::ids::SOFTWARE_VERSION;
 use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::ipc::ServerOptions;
 
 use crate::DataNodeError;
-
-/// Version of Hadoop that this DataNode reports. NameNodes refuse DataNodes whose version seems too old.
-pub const SOFTWARE_VERSION: &str = "3.5.0";
 
 /// One NameNode to report to.
 #[derive(Clone, Debug, PartialEq, Eq)]
