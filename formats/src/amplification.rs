@@ -5,7 +5,7 @@
 //! who can reach the port. The fields of large messages are counted before they are decoded. Small messages can't hold
 //! many elements.
 
-use crate::wire::{Field, Fields, MalformedMessage};
+use crate::wire::{Field, MalformedMessage, take_value, take_varint};
 
 /// Most fields of one message, together with those of all messages in it. A decoded element takes at most some 300
 /// bytes.
@@ -39,24 +39,29 @@ struct Left {
 }
 
 impl Left {
-    /// Counts the fields of `message`, until it ends or is none any more. False when the limit is reached.
-    fn count(&mut self, message: &[u8], level: usize, opaque: Option<u64>) -> bool {
-        let Some(bytes) = self.bytes.checked_sub(message.len()) else {
+    /// Counts the fields of `rest`, until it ends or is no message any more. False when the limit is reached.
+    fn count(&mut self, mut rest: &[u8], level: usize, opaque: Option<u64>) -> bool {
+        let Some(bytes) = self.bytes.checked_sub(rest.len()) else {
             return false;
         };
         self.bytes = bytes;
-        for field in Fields::new(message) {
+        while !rest.is_empty() {
             let Some(fields) = self.fields.checked_sub(1) else {
                 return false;
             };
             self.fields = fields;
-            let (number, inner) = match field {
-                Ok((number, Field::Bytes(inner))) => (number, inner),
-                Ok(_) => continue,
-                Err(MalformedMessage) => return true,
+            let Ok(key) = take_varint(&mut rest) else { return true };
+            let inner = match key & 7 {
+                // The start or end of a group. A decoder skips an unknown one, and goes on behind it.
+                3 | 4 => continue,
+                wire_type => match take_value(&mut rest, wire_type) {
+                    Ok(Field::Bytes(inner)) => inner,
+                    Ok(_) => continue,
+                    Err(MalformedMessage) => return true,
+                },
             };
             let own_fields_only = level == 1 && opaque.is_some();
-            let inside = if level == 0 && opaque != Some(number) {
+            let inside = if level == 0 && opaque != Some(key >> 3) {
                 None
             } else {
                 opaque
@@ -94,6 +99,15 @@ mod tests {
         // A decoder sees damage at the end of a message only after it has made all elements before it.
         nested.push(7);
         assert!(!is_bounded(&nested, None));
+    }
+
+    #[test]
+    fn what_stands_behind_a_group_is_counted() {
+        // Start and end of group 99, which prost skips.
+        let group = [&[0x9B, 6][..], &[0x9C, 6]].concat();
+        let message = [group, field(1, &[]).repeat(FIELDS_MAX + 1)].concat();
+        assert!(!is_bounded(&message, None));
+        assert!(!is_bounded(&field(1, &message), None));
     }
 
     #[test]

@@ -70,15 +70,22 @@ impl<'a> Fields<'a> {
     #[inline]
     fn next_field(&mut self) -> Result<(u64, Field<'a>), MalformedMessage> {
         let key = take_varint(&mut self.rest)?;
-        let field = match key & 7 {
-            0 => Field::Number(take_varint(&mut self.rest)?),
-            1 => Field::Fixed(u64::from_le_bytes(take_array(&mut self.rest)?)),
-            2 => Field::Bytes(take_delimited(&mut self.rest)?),
-            5 => Field::Fixed(u64::from(u32::from_le_bytes(take_array(&mut self.rest)?))),
-            // No message of Hadoop's has a group.
-            _ => return Err(MalformedMessage),
-        };
-        Ok((key >> 3, field))
+        Ok((key >> 3, take_value(&mut self.rest, key & 7)?))
+    }
+}
+
+/// Takes the value of a field of this wire type off the front.
+///
+/// # Errors
+/// When the bytes end inside it, or it is the start or end of a group, which no message of Hadoop's has.
+#[inline]
+pub fn take_value<'a>(rest: &mut &'a [u8], wire_type: u64) -> Result<Field<'a>, MalformedMessage> {
+    match wire_type {
+        0 => Ok(Field::Number(take_varint(rest)?)),
+        1 => Ok(Field::Fixed(u64::from_le_bytes(take_array(rest)?))),
+        2 => Ok(Field::Bytes(take_delimited(rest)?)),
+        5 => Ok(Field::Fixed(u64::from(u32::from_le_bytes(take_array(rest)?)))),
+        _ => Err(MalformedMessage),
     }
 }
 
