@@ -1,8 +1,8 @@
 //! Every op with its fields, said once. What an op is in memory, in a log and in the viewer's XML follows from here.
 //!
 //! A field is `name: type as kind = "XML" [place]`. The kind ([`Field`], or [`Pair`] for two fields) is the type where
-//! none is said. Without a name in XML, the kind has elements of its own. A [`Place`] is said for fields that the viewer
-//! does not print in the order of the body.
+//! none is said. Without a name in XML, the kind has elements of its own. A [`Place`] is said for fields that the
+//! viewer does not print in the order of the body.
 
 use std::fmt::{self, Write};
 
