@@ -6,8 +6,8 @@ use crate::context::{CallContext, Deferred, Verb};
 use crate::role::OperationCategory;
 use crate::{HaState, Namesystem, Role};
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::ids::{NamespaceInfo, TxId};
 pub use hathi_formats::ids::SOFTWARE_VERSION;
+use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::{
     BlocksWithLocationsProto, CheckpointSignatureProto, NamespaceInfoProto, RemoteEditLogManifestProto,
     StorageInfoProto, StorageTypeProto, VersionRequestProto, VersionResponseProto,

@@ -11,8 +11,8 @@ pub use client::{CallIds, ClientOptions, PendingCall, RpcClient, RpcError};
 pub use failover::{HaOptions, HaProxy, Idempotence, connect_to};
 pub use hathi_formats::exceptions::RemoteException;
 pub use hathi_formats::ids::ClientId;
-pub use hathi_formats::rpc as codec;
 pub use hathi_formats::protocols::{self, Method, Protocol};
+pub use hathi_formats::rpc as codec;
 pub use server::{
     CallerContext, Responder, RpcCall, RpcHandler, RpcServer, ServerMetrics, ServerOptions, StateIds, UserInfo,
 };
