@@ -5,18 +5,19 @@
 //! state have diverged.
 
 mod attr;
-mod carried;
 mod file;
 mod tree;
 
 use hathi_formats::editlog::{EditOp, XAttr};
 use hathi_formats::ids::Block;
 
+use crate::carried;
 use crate::namespace::Namespace;
 use crate::path::is_reserved;
 use crate::store::slab::Slot;
 use crate::types::{ApplyError, Effect, Effects};
 use crate::unsupported::Feature;
+use crate::view::View;
 
 /// Why a part of [`Namespace::apply`] refuses an op. Op and transaction are added later.
 pub(crate) enum Why {
@@ -216,25 +217,46 @@ impl Namespace {
                 Ok(())
             }
 
-            EditOp::GetDelegationToken { token, expiry_time } => self.change_token(token, |secrets| {
-                secrets.add_token(token, *expiry_time);
-            }),
-            EditOp::RenewDelegationToken { token, expiry_time } => self.change_token(token, |secrets| {
-                secrets.renew_token(token, *expiry_time);
-            }),
-            EditOp::CancelDelegationToken { token } => self.change_token(token, |secrets| secrets.cancel_token(token)),
-            EditOp::UpdateMasterKey { key } => self.apply_master_key(key),
+            EditOp::GetDelegationToken { token, expiry_time } => {
+                self.carried.change_token(&mut self.sum, token, |secrets| {
+                    secrets.add_token(token, *expiry_time);
+                });
+                Ok(())
+            }
+            EditOp::RenewDelegationToken { token, expiry_time } => {
+                self.carried.change_token(&mut self.sum, token, |secrets| {
+                    secrets.renew_token(token, *expiry_time);
+                });
+                Ok(())
+            }
+            EditOp::CancelDelegationToken { token } => {
+                self.carried
+                    .change_token(&mut self.sum, token, |secrets| secrets.cancel_token(token));
+                Ok(())
+            }
+            EditOp::UpdateMasterKey { key } => {
+                self.carried.add_master_key(&mut self.sum, key);
+                Ok(())
+            }
             EditOp::AddCachePool { pool, .. } | EditOp::ModifyCachePool { pool, .. } => {
-                self.change_pool(&pool.pool_name, |cache| cache.put_pool(pool))
+                self.carried
+                    .change_pool(&mut self.sum, &pool.pool_name, |cache| cache.put_pool(pool));
+                Ok(())
             }
             EditOp::RemoveCachePool { pool_name, .. } => {
-                self.change_pool(pool_name, |cache| cache.remove_pool(pool_name))
+                self.carried
+                    .change_pool(&mut self.sum, pool_name, |cache| cache.remove_pool(pool_name));
+                Ok(())
             }
             EditOp::AddCacheDirective { directive, .. } | EditOp::ModifyCacheDirective { directive, .. } => {
-                self.change_directive(directive.id, |cache| cache.put_directive(directive))
+                self.carried
+                    .change_directive(&mut self.sum, directive.id, |cache| cache.put_directive(directive));
+                Ok(())
             }
             EditOp::RemoveCacheDirective { id, .. } => {
-                self.change_directive(*id, |cache| drop(cache.directives.remove(id)))
+                self.carried
+                    .change_directive(&mut self.sum, *id, |cache| drop(cache.directives.remove(id)));
+                Ok(())
             }
             EditOp::AddErasureCodingPolicy {
                 codec,
@@ -243,19 +265,28 @@ impl Namespace {
                 cell_size,
                 extra_options,
                 ..
-            } => self.change_policies(|policies| {
-                policies.add(codec, *data_units, *parity_units, *cell_size, extra_options);
-            }),
+            } => {
+                self.carried.change_policies(&mut self.sum, |policies| {
+                    policies.add(codec, *data_units, *parity_units, *cell_size, extra_options);
+                });
+                Ok(())
+            }
             EditOp::EnableErasureCodingPolicy { policy_name, .. } => {
-                self.change_policies(|policies| policies.set_state(policy_name, carried::ENABLED))
+                self.set_policy_state(policy_name, carried::ENABLED)
             }
             EditOp::DisableErasureCodingPolicy { policy_name, .. } => {
-                self.change_policies(|policies| policies.set_state(policy_name, carried::DISABLED))
+                self.set_policy_state(policy_name, carried::DISABLED)
             }
             EditOp::RemoveErasureCodingPolicy { policy_name, .. } => {
-                self.change_policies(|policies| policies.set_state(policy_name, carried::REMOVED))
+                self.set_policy_state(policy_name, carried::REMOVED)
             }
         }
+    }
+
+    fn set_policy_state(&mut self, name: &str, state: i32) -> Applied {
+        self.carried
+            .change_policies(&mut self.sum, |policies| policies.set_state(name, state));
+        Ok(())
     }
 
     /// Parent, name and inode of the path in an op, as far as they exist. The op may change the inode: every op finds
@@ -271,10 +302,8 @@ impl Namespace {
     fn op_resolve<'p>(&mut self, path: &'p str) -> Result<(Option<Slot>, &'p str, Option<Slot>), Why> {
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
         if !name.is_empty() && !is_reserved(path) {
-            if let Some((known, parent)) = &self.last_dir
-                && known == dir
-            {
-                return Ok((Some(*parent), name, self.child(*parent, name.as_bytes())));
+            if let Some(parent) = self.tree.remembered_dir(dir) {
+                return Ok((Some(parent), name, self.child(parent, name.as_bytes())));
             }
             let iip = self.resolve(path).map_err(|refused| inconsistent(refused.message))?;
             let (parent, found) = (
@@ -282,7 +311,7 @@ impl Namespace {
                 iip.last_slot(),
             );
             if let Some(parent) = parent {
-                self.last_dir = Some((dir.to_owned(), parent));
+                self.tree.remember_dir(dir, parent);
             }
             return Ok((parent, name, found));
         }
@@ -324,7 +353,7 @@ impl Namespace {
     /// The children of a directory changed, so its modification time changes, too.
     pub(crate) fn touch_parent(&mut self, dir: Slot, time_ms: u64, fx: &mut Effects) {
         self.begin_change(dir);
-        let rec = self.inodes.get_mut(dir);
+        let rec = self.tree.rec_mut(dir);
         // The modification time never goes back (`INode.updateModificationTime`).
         if time_ms > rec.mtime() {
             rec.set_mtime(time_ms);

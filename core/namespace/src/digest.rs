@@ -8,7 +8,7 @@
 //! How it is kept, so that no op can forget it:
 //! - every inode that an op finds by a path ([`Namespace::op_lookup`]), makes or notes as a parent is subtracted before
 //!   anything of it changes ([`Namespace::begin_change`]), and added at the end of the op as it is then;
-//! - blocks are reached only through functions that change the sum with them;
+//! - blocks and what is carried change only through functions that change the sum with them;
 //! - [`Namespace::check`] compares the sum with a walk over everything.
 //!
 //! Slots, soft state (renewal times) and deleted inodes that are not freed do not count. Neither does the last
@@ -18,12 +18,11 @@ pub(crate) mod marks;
 pub(crate) mod terms;
 
 use hathi_formats::editlog::EditOp;
-use prost::Message;
 
-use crate::feature::{Cache, ErasureCoding, Secrets};
 use crate::namespace::{Counters, Namespace};
-use crate::store::inode::{BlockRec, InodeRec, flag};
 use crate::store::slab::Slot;
+use crate::tree::inode::{InodeRec, flag};
+use crate::view::View;
 use marks::{Attestation, Comparison, MARK_EVERY_TXNS, Mark};
 use terms::{DIGEST_VERSION, Fact, Term};
 
@@ -31,17 +30,17 @@ impl Namespace {
     /// The digest by a walk over everything: for tests. Replicas compare marks.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        self.walked_sum([self.root]).wrapping_add(self.counters_term())
+        self.walked_sum([self.root()]).wrapping_add(self.counters_term())
     }
 
     /// Counts everything below the root, of which nothing was counted yet.
     pub(crate) fn count_all(&mut self) {
-        self.sum.add(self.walked_sum([self.root]));
+        self.sum.add(self.walked_sum([self.root()]));
     }
 
     /// The sum over these inodes and everything below them, and what no inode has but the counters.
     fn walked_sum(&self, tops: impl IntoIterator<Item = Slot>) -> u64 {
-        let mut sum = carried_terms(&self.secrets, &self.cache, &self.erasure_coding);
+        let mut sum = self.carried.terms();
         let mut stack: Vec<Slot> = tops.into_iter().collect();
         while let Some(slot) = stack.pop() {
             sum = sum.wrapping_add(self.block_terms(slot));
@@ -49,15 +48,15 @@ impl Namespace {
             if !self.rec(slot).has(flag::DETACHED) {
                 sum = sum.wrapping_add(self.inode_terms(slot));
             }
-            stack.extend(self.children(slot).iter());
+            stack.extend(self.children(slot));
         }
         sum
     }
 
     /// Panics when the sum is not what a walk finds.
     pub(crate) fn check_sum(&self) {
-        self.sum.check(self.detached.len());
-        let tops = std::iter::once(self.root).chain(self.detached.iter().copied());
+        self.sum.check(self.tree.waiting().count());
+        let tops = std::iter::once(self.root()).chain(self.tree.waiting());
         assert_eq!(
             self.sum.present(),
             self.walked_sum(tops),
@@ -78,18 +77,17 @@ impl Namespace {
 
     /// An inode is new, and counts from the end of the op on.
     pub(crate) fn begin_new(&mut self, slot: Slot) {
-        self.inodes.get_mut(slot).set(flag::CHANGING, true);
+        self.tree.set_flag(slot, flag::CHANGING, true);
         self.changing.push(slot);
     }
 
     /// The op has ended: what it changed counts as it is now.
     pub(crate) fn end_changes(&mut self) {
         while let Some(slot) = self.changing.pop() {
-            let rec = self.inodes.get_mut(slot);
             // Otherwise it was freed. Its slot may be another inode's by now, which is in the list as well.
-            if rec.has(flag::CHANGING) {
-                rec.set(flag::CHANGING, false);
-                if !rec.has(flag::DETACHED) {
+            if self.rec(slot).has(flag::CHANGING) {
+                self.tree.set_flag(slot, flag::CHANGING, false);
+                if !self.rec(slot).has(flag::DETACHED) {
                     self.sum.add(self.inode_terms(slot));
                 }
             }
@@ -102,137 +100,6 @@ impl Namespace {
         if !rec.has(flag::CHANGING) && !rec.has(flag::DETACHED) {
             self.sum.subtract(self.inode_terms(slot));
         }
-    }
-
-    /// The only way to change a block's length, stamp or state.
-    pub(crate) fn change_block(&mut self, slot: Slot, change: impl FnOnce(&mut BlockRec)) {
-        let rec = self.blocks.get_mut(slot);
-        self.sum.subtract(terms::block(rec));
-        change(rec);
-        self.sum.add(terms::block(rec));
-    }
-
-    /// A block has become the `index`th of a file.
-    pub(crate) fn add_place(&mut self, file: Slot, index: usize, block: Slot) {
-        let term = terms::place(self.rec(file).id(), index, self.blocks.get(block));
-        self.sum.add(term);
-    }
-
-    /// The list of a file's blocks is about to be replaced. Only what differs is looked at, because taking the last
-    /// blocks off one by one must not cost the square of their number.
-    pub(crate) fn replace_places(&mut self, file: Slot, new: &[Slot]) {
-        let (id, old) = (self.rec(file).id(), self.block_slots(file));
-        let same = old.iter().zip(new).take_while(|(old, new)| old == new).count();
-        let of = |list: &[Slot]| {
-            let rest = list.iter().enumerate().skip(same);
-            rest.map(|(index, block)| terms::place(id, index, self.blocks.get(*block)))
-                .fold(0, u64::wrapping_add)
-        };
-        let (gone, come) = (of(old), of(new));
-        self.sum.subtract(gone);
-        self.sum.add(come);
-    }
-
-    /// Changes carried state. `part` is the sum over everything that may change.
-    pub(crate) fn change_carried(
-        &mut self,
-        part: impl Fn(&Secrets, &Cache, &ErasureCoding) -> u64,
-        change: impl FnOnce(&mut Secrets, &mut Cache, &mut ErasureCoding),
-    ) {
-        let Namespace {
-            secrets,
-            cache,
-            erasure_coding,
-            sum,
-            ..
-        } = self;
-        sum.subtract(part(secrets, cache, erasure_coding));
-        change(secrets, cache, erasure_coding);
-        sum.add(part(secrets, cache, erasure_coding));
-    }
-
-    // ---- terms ----
-
-    /// Record, place and features of an inode, without its blocks.
-    fn inode_terms(&self, slot: Slot) -> u64 {
-        let rec = self.rec(slot);
-        let (user, group) = (self.users.term(rec.perm().user()), self.groups.term(rec.perm().group()));
-        let mut sum = terms::inode(rec, self.name_of(slot), user, group);
-        if slot != self.root {
-            sum = sum.wrapping_add(terms::parent(rec.id(), self.rec(rec.parent).id()));
-        }
-        /// Whatever says that there is an entry in a side table.
-        const FEATURES: u8 = flag::ACL | flag::XATTR | flag::OPEN_OR_QUOTA;
-        let has_features = rec.has(FEATURES)
-            || rec.is_symlink()
-            || slot == self.root
-            || (rec.is_dir() && rec.has(flag::MULTI_OR_SNAPSHOTTABLE));
-        if has_features {
-            sum = sum.wrapping_add(self.feature_terms(slot, rec));
-        }
-        sum
-    }
-
-    fn feature_terms(&self, slot: Slot, rec: &InodeRec) -> u64 {
-        let id = rec.id();
-        let mut sum: u64 = 0;
-        let mut add = |term: u64| sum = sum.wrapping_add(term);
-        if rec.is_file() {
-            if rec.is_open()
-                && let Some(open) = self.open.get(slot)
-            {
-                let is_reassigned = self.reassigned.contains(&id.0);
-                add(terms::open(id, &open.client_name, &open.client_machine, is_reassigned));
-            }
-            if !self.truncations.is_empty()
-                && let Some(truncation) = self.truncations.get(&id.0)
-            {
-                let source = truncation.source.map(|source| self.blocks.get(source).block());
-                add(terms::truncation(id, truncation.length, source.as_ref()));
-            }
-        } else if rec.is_dir() {
-            let quota = match slot == self.root {
-                true => Some(&self.root_quota),
-                false => self.quotas.get(slot),
-            };
-            if let Some(quota) = quota {
-                add(terms::quota(id, quota.ns, quota.ds, &quota.types));
-            }
-            if rec.has(flag::MULTI_OR_SNAPSHOTTABLE) {
-                add(terms::snapshottable(id));
-            }
-        } else if let Some(target) = self.links.get(slot) {
-            add(terms::link(id, target));
-        }
-        if rec.has(flag::ACL)
-            && let Some(acl) = self.acls.get(slot)
-        {
-            add(terms::acl(id, acl));
-        }
-        if rec.has(flag::XATTR)
-            && let Some(xattrs) = self.xattrs.get(slot)
-        {
-            add(terms::xattrs(id, xattrs));
-        }
-        sum
-    }
-
-    /// The blocks of a file, and the source of its truncate.
-    fn block_terms(&self, slot: Slot) -> u64 {
-        let rec = self.rec(slot);
-        if !rec.is_file() {
-            return 0;
-        }
-        let truncation = self.truncations.get(&rec.id().0);
-        let source = truncation.and_then(|truncation| truncation.source);
-        let mut sum = source.map_or(0, |source| terms::block(self.blocks.get(source)));
-        for (index, block) in self.block_slots(slot).iter().enumerate() {
-            let block = self.blocks.get(*block);
-            sum = sum
-                .wrapping_add(terms::block(block))
-                .wrapping_add(terms::place(rec.id(), index, block));
-        }
-        sum
     }
 
     fn counters_term(&self) -> u64 {
@@ -254,8 +121,7 @@ impl Namespace {
 
     /// An image was loaded, whose inodes are counted already.
     pub(crate) fn loaded(&mut self, origin: Option<u64>) {
-        let carried = carried_terms(&self.secrets, &self.cache, &self.erasure_coding);
-        self.sum.add(carried);
+        self.sum.add(self.carried.terms());
         let digest = self.sum.present().wrapping_add(self.counters_term());
         self.origin = origin.unwrap_or_else(|| foreign(digest));
         self.sum.mark(self.counters.txid, self.counters_term());
@@ -330,13 +196,93 @@ impl Namespace {
     /// Makes this replica another one unseen, as an op that is applied wrongly would: the root's modification time
     /// changes. For tests of whole clusters.
     pub fn spoil(&mut self) {
-        let root = self.root;
+        let root = self.root();
         self.begin_change(root);
-        let rec = self.inodes.get_mut(root);
+        let rec = self.tree.rec_mut(root);
         rec.set_mtime(rec.mtime() ^ 1);
         self.end_changes();
     }
 }
+
+/// What the digest counts of an inode.
+pub(crate) trait Terms: View {
+    /// Record, place and features of an inode, without its blocks.
+    fn inode_terms(&self, slot: Slot) -> u64 {
+        let rec = self.rec(slot);
+        let (users, groups) = (self.attributes().users(), self.attributes().groups());
+        let (user, group) = (users.term(rec.perm().user()), groups.term(rec.perm().group()));
+        let mut sum = terms::inode(rec, self.name_of(slot), user, group);
+        if slot != self.root() {
+            sum = sum.wrapping_add(terms::parent(rec.id(), self.rec(rec.parent()).id()));
+        }
+        /// Whatever says that there is an entry in a side table.
+        const FEATURES: u8 = flag::ACL | flag::XATTR | flag::OPEN_OR_QUOTA;
+        let has_features = rec.has(FEATURES)
+            || rec.is_symlink()
+            || slot == self.root()
+            || (rec.is_dir() && rec.has(flag::MULTI_OR_SNAPSHOTTABLE));
+        if has_features {
+            sum = sum.wrapping_add(self.feature_terms(slot, rec));
+        }
+        sum
+    }
+
+    fn feature_terms(&self, slot: Slot, rec: &InodeRec) -> u64 {
+        let id = rec.id();
+        let mut sum: u64 = 0;
+        let mut add = |term: u64| sum = sum.wrapping_add(term);
+        if rec.is_file() {
+            if rec.is_open()
+                && let Some(open) = self.open_files().get(slot)
+            {
+                let is_reassigned = self.open_files().is_reassigned(id);
+                add(terms::open(id, &open.client_name, &open.client_machine, is_reassigned));
+            }
+            if let Some(truncation) = self.open_files().truncation(id) {
+                let source = truncation.source.map(|source| self.block_rec(source).block());
+                add(terms::truncation(id, truncation.length, source.as_ref()));
+            }
+        } else if rec.is_dir() {
+            if let Some(quota) = self.quota(slot) {
+                add(terms::quota(id, quota.ns, quota.ds, &quota.types));
+            }
+            if rec.has(flag::MULTI_OR_SNAPSHOTTABLE) {
+                add(terms::snapshottable(id));
+            }
+        } else if let Some(target) = self.attributes().link(slot) {
+            add(terms::link(id, target));
+        }
+        if rec.has(flag::ACL)
+            && let Some(acl) = self.attributes().acl(slot)
+        {
+            add(terms::acl(id, acl));
+        }
+        if rec.has(flag::XATTR) {
+            add(terms::xattrs(id, self.attributes().xattrs(slot)));
+        }
+        sum
+    }
+
+    /// The blocks of a file, and the source of its truncate.
+    fn block_terms(&self, slot: Slot) -> u64 {
+        let rec = self.rec(slot);
+        if !rec.is_file() {
+            return 0;
+        }
+        let truncation = self.open_files().truncation(rec.id());
+        let source = truncation.and_then(|truncation| truncation.source);
+        let mut sum = source.map_or(0, |source| terms::block(self.block_rec(source)));
+        for (index, block) in self.block_slots(slot).iter().enumerate() {
+            let block = self.block_rec(*block);
+            sum = sum
+                .wrapping_add(terms::block(block))
+                .wrapping_add(terms::place(rec.id(), index, block));
+        }
+        sum
+    }
+}
+
+impl<V: View> Terms for V {}
 
 /// The numbers of which each is given out once, and the others that no inode has.
 pub(crate) fn counters(c: &Counters) -> u64 {
@@ -351,101 +297,6 @@ pub(crate) fn counters(c: &Counters) -> u64 {
         .word(c.rolling_upgrade_start)
         .word(u64::from(c.snapshot_counter))
         .end()
-}
-
-/// Everything that the namespace only carries.
-pub(crate) fn carried_terms(secrets: &Secrets, cache: &Cache, erasure_coding: &ErasureCoding) -> u64 {
-    let tokens = secrets.tokens.keys().map(|number| token(secrets, *number));
-    let keys = secrets.keys.keys().map(|id| master_key(secrets, *id));
-    let directives = cache.directives.keys().map(|id| directive(cache, *id));
-    let pools = cache.pools.keys().map(|name| pool(cache, name));
-    let all = tokens.chain(keys).chain(directives).chain(pools);
-    let numbers = secret_numbers(secrets).wrapping_add(next_directive(cache));
-    all.fold(numbers.wrapping_add(policies(erasure_coding)), u64::wrapping_add)
-}
-
-fn secret_numbers(secrets: &Secrets) -> u64 {
-    Term::of(Fact::Secrets)
-        .signed(i64::from(secrets.current_key_id))
-        .signed(i64::from(secrets.sequence_number))
-        .end()
-}
-
-/// A master key, and the numbers of the newest.
-pub(crate) fn key_and_numbers(secrets: &Secrets, id: i32) -> u64 {
-    master_key(secrets, id).wrapping_add(secret_numbers(secrets))
-}
-
-/// A token, and the numbers of the newest.
-pub(crate) fn token_and_numbers(secrets: &Secrets, number: i32) -> u64 {
-    token(secrets, number).wrapping_add(secret_numbers(secrets))
-}
-
-fn master_key(secrets: &Secrets, id: i32) -> u64 {
-    secrets.keys.get(&id).map_or(0, |key| {
-        Term::of(Fact::MasterKey)
-            .signed(i64::from(id))
-            .signed(key.expiry_date)
-            .word(u64::from(key.key.is_some()))
-            .bytes(key.key.as_deref().unwrap_or_default())
-            .end()
-    })
-}
-
-fn token(secrets: &Secrets, number: i32) -> u64 {
-    secrets.tokens.get(&number).map_or(0, |(token, expiry)| {
-        Term::of(Fact::Token)
-            .signed(i64::from(number))
-            .signed(*expiry)
-            .bytes(token.owner.as_bytes())
-            .bytes(token.renewer.as_bytes())
-            .bytes(token.real_user.as_bytes())
-            .signed(token.issue_date)
-            .signed(token.max_date)
-            .signed(i64::from(token.master_key_id))
-            .end()
-    })
-}
-
-fn next_directive(cache: &Cache) -> u64 {
-    Term::of(Fact::NextDirective).signed(cache.next_directive_id).end()
-}
-
-fn directive(cache: &Cache, id: i64) -> u64 {
-    cache.directives.get(&id).map_or(0, |directive| {
-        let bytes = directive.encode_to_vec();
-        Term::of(Fact::Directive).signed(id).bytes(&bytes).end()
-    })
-}
-
-/// A cache directive, and the number of the next one.
-pub(crate) fn directive_and_next(cache: &Cache, id: i64) -> u64 {
-    directive(cache, id).wrapping_add(next_directive(cache))
-}
-
-pub(crate) fn pool(cache: &Cache, name: &str) -> u64 {
-    cache.pools.get(name).map_or(0, |pool| {
-        let bytes = pool.encode_to_vec();
-        Term::of(Fact::Pool).bytes(name.as_bytes()).bytes(&bytes).end()
-    })
-}
-
-/// A cache pool with its directives.
-pub(crate) fn pool_with_directives(cache: &Cache, name: &str) -> u64 {
-    let all = cache.directives.iter();
-    let own = all.filter(|(_, directive)| directive.pool.as_deref() == Some(name));
-    own.map(|(id, _)| directive(cache, *id))
-        .fold(pool(cache, name), u64::wrapping_add)
-}
-
-/// All policies: there are some ten.
-pub(crate) fn policies(erasure_coding: &ErasureCoding) -> u64 {
-    let all = erasure_coding.policies.iter();
-    all.map(|(name, policy)| {
-        let bytes = policy.encode_to_vec();
-        Term::of(Fact::Policy).bytes(name.as_bytes()).bytes(&bytes).end()
-    })
-    .fold(0, u64::wrapping_add)
 }
 
 /// [`Namespace::digest_origin`] of a namespace that was loaded from an image that Hathi did not write.

@@ -6,11 +6,13 @@
 //!
 //! [`Namespace::freeze`]: crate::Namespace::freeze
 
+mod decode;
 mod load;
 mod save;
 mod verify;
 
-pub use load::{DecodedInodes, ImageLoader, load};
+pub use decode::DecodedInodes;
+pub use load::{ImageLoader, load};
 pub use save::{Frozen, SaveError};
 pub use verify::{Verified, verify};
 

@@ -10,13 +10,15 @@
 
 mod acl;
 mod apply;
+mod attributes;
+mod carried;
 mod check;
 pub mod config;
 mod digest;
-mod feature;
+mod files;
+mod freeing;
 pub mod generator;
 pub mod image;
-mod lease;
 mod namespace;
 mod ops;
 mod path;
@@ -26,10 +28,11 @@ mod store;
 mod sub_access;
 #[cfg(test)]
 mod tests;
-mod truncation;
+mod tree;
 pub mod types;
 mod unsupported;
 mod usage;
+mod view;
 mod walk;
 mod writers;
 

@@ -9,9 +9,10 @@ use hathi_formats::ids::InodeId;
 use smallvec::SmallVec;
 
 use crate::namespace::Namespace;
-use crate::permission::{Access, action};
+use crate::permission::{Permissions, action};
 use crate::store::slab::{NONE, Slot};
 use crate::types::{Caller, Refused};
+use crate::view::View;
 
 /// `HdfsServerConstants.MAX_PATH_LENGTH`, in characters.
 pub const MAX_PATH_LENGTH: usize = 8000;
@@ -170,10 +171,11 @@ pub(crate) fn refuse(class: ex::ExceptionClass, message: impl Into<String>) -> R
     Refused::new(class, message)
 }
 
-impl Namespace {
+/// From paths to the inodes of a view.
+pub(crate) trait Paths: View {
     /// Resolves a path as far as it exists. Refuses strings that are no path, and unknown ids below
     /// `/.reserved/.inodes`.
-    pub fn resolve<'s>(&self, src: &'s str) -> Result<InodesInPath<'s>, Refused> {
+    fn resolve<'s>(&self, src: &'s str) -> Result<InodesInPath<'s>, Refused> {
         if !src.starts_with('/') {
             return Err(refuse(
                 ex::ASSERTION,
@@ -206,7 +208,7 @@ impl Namespace {
                 return Err(refuse(ex::INVALID_PATH, format!("Invalid path name {src}")));
             }
             let mut path = match rest {
-                ".." if self.rec(slot).parent != NONE => self.path_of_slot(self.rec(slot).parent),
+                ".." if self.rec(slot).parent() != NONE => self.path_of_slot(self.rec(slot).parent()),
                 _ => self.path_of_slot(slot),
             };
             if !rest.is_empty() && rest != ".." {
@@ -233,10 +235,10 @@ impl Namespace {
             depth: 1,
             raw,
         };
-        out.slots.push(self.root);
+        out.slots.push(self.root());
         out.ids.push(InodeId::ROOT);
         let bytes = path.as_bytes();
-        let mut at = Some(self.root);
+        let mut at = Some(self.root());
         let mut start = 1;
         while start <= bytes.len() {
             let end = bytes[start..]
@@ -258,61 +260,10 @@ impl Namespace {
         out
     }
 
-    /// The full path of an inode.
-    #[must_use]
-    pub fn path_of(&self, inode: InodeId) -> Option<String> {
-        self.slot(inode).map(|slot| self.path_of_slot(slot))
-    }
-
-    pub(crate) fn path_of_slot(&self, slot: Slot) -> String {
-        if slot == self.root {
-            return "/".to_owned();
-        }
-        let mut chain: SmallVec<[Slot; 16]> = SmallVec::new();
-        let mut at = slot;
-        while at != self.root && at != NONE {
-            chain.push(at);
-            at = self.rec(at).parent;
-        }
-        let mut out = String::new();
-        for slot in chain.iter().rev() {
-            out.push('/');
-            out.push_str(&String::from_utf8_lossy(self.name_of(*slot)));
-        }
-        out
-    }
-
-    /// Resolves a path for an operation: names, raw paths, traverse permission, symlinks (`FSDirectory.resolvePath`).
-    pub(crate) fn resolve_for<'s>(
-        &self,
-        caller: &Caller<'_>,
-        src: &'s str,
-        op: DirOp,
-    ) -> Result<InodesInPath<'s>, Refused> {
-        let create = matches!(op, DirOp::Create | DirOp::CreateLink);
-        if create && !is_valid_name(src) {
-            return Err(refuse(
-                ex::INVALID_PATH,
-                format!("Invalid path name Invalid file name: {src}"),
-            ));
-        }
-        let iip = self.resolve(src)?;
-        if iip.raw && self.config.permissions_enabled && !matches!(op, DirOp::Read | DirOp::ReadLink) {
-            self.check_superuser(caller)?;
-        }
-        self.check_traverse_for(caller, &iip, op)?;
-        Ok(iip)
-    }
-
     /// `FSDirectory.checkTraverse` for the way the path is used.
-    pub(crate) fn check_traverse_for(
-        &self,
-        caller: &Caller<'_>,
-        iip: &InodesInPath<'_>,
-        op: DirOp,
-    ) -> Result<(), Refused> {
+    fn check_traverse_for(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>, op: DirOp) -> Result<(), Refused> {
         let create = matches!(op, DirOp::Create | DirOp::CreateLink);
-        let checked = self.config.permissions_enabled && !caller.superuser;
+        let checked = self.config().permissions_enabled && !caller.superuser;
         for n in 0..iip.depth - 1 {
             let Some(slot) = iip.at(n) else { break };
             let rec = self.rec(slot);
@@ -341,8 +292,8 @@ impl Namespace {
             return Ok(());
         };
         let target = self
-            .links
-            .get(slot)
+            .attributes()
+            .link(slot)
             .map_or_else(String::new, |t| String::from_utf8_lossy(t).into_owned());
         let mut path = if target.starts_with('/') || target.contains("://") {
             target
@@ -354,6 +305,44 @@ impl Namespace {
             path.push_str(iip.component(rest));
         }
         Err(refuse(ex::UNRESOLVED_PATH, path))
+    }
+}
+
+impl<V: View> Paths for V {}
+
+impl Namespace {
+    /// Resolves a path as far as it exists. Refuses strings that are no path, and unknown ids below
+    /// `/.reserved/.inodes`.
+    pub fn resolve<'s>(&self, src: &'s str) -> Result<InodesInPath<'s>, Refused> {
+        Paths::resolve(self, src)
+    }
+
+    /// The full path of an inode.
+    #[must_use]
+    pub fn path_of(&self, inode: InodeId) -> Option<String> {
+        self.slot(inode).map(|slot| self.path_of_slot(slot))
+    }
+
+    /// Resolves a path for an operation: names, raw paths, traverse permission, symlinks (`FSDirectory.resolvePath`).
+    pub(crate) fn resolve_for<'s>(
+        &self,
+        caller: &Caller<'_>,
+        src: &'s str,
+        op: DirOp,
+    ) -> Result<InodesInPath<'s>, Refused> {
+        let create = matches!(op, DirOp::Create | DirOp::CreateLink);
+        if create && !is_valid_name(src) {
+            return Err(refuse(
+                ex::INVALID_PATH,
+                format!("Invalid path name Invalid file name: {src}"),
+            ));
+        }
+        let iip = self.resolve(src)?;
+        if iip.raw && self.config.permissions_enabled && !matches!(op, DirOp::Read | DirOp::ReadLink) {
+            self.check_superuser(caller)?;
+        }
+        self.check_traverse_for(caller, &iip, op)?;
+        Ok(iip)
     }
 
     /// Resolves by id when the client knows it, else by path (`FSDirectory.resolvePath(pc, src, fileId)`).
@@ -398,7 +387,7 @@ impl Namespace {
 
     /// Checks of a new child (`addLastINode`): reserved names, length of the name, room in the directory.
     pub(crate) fn verify_new_child(&self, parent: Option<Slot>, parent_path: &str, name: &str) -> Result<(), Refused> {
-        if parent == Some(self.root) && name == ".reserved" {
+        if parent == Some(self.root()) && name == ".reserved" {
             return Err(refuse(
                 ex::HADOOP_ILLEGAL_ARGUMENT,
                 format!(
@@ -435,7 +424,7 @@ impl Namespace {
     }
 
     pub(crate) fn verify_room(&self, parent: Slot, parent_path: &str) -> Result<(), Refused> {
-        let (count, max) = (self.children(parent).len(), self.config.max_directory_items);
+        let (count, max) = (self.child_count(parent), self.config.max_directory_items);
         if count >= max {
             return Err(refuse(
                 ex::MAX_DIRECTORY_ITEMS_EXCEEDED,
@@ -450,21 +439,5 @@ impl Namespace {
     pub fn is_path_length_ok(src: &str) -> bool {
         src.chars().count() <= MAX_PATH_LENGTH
             && src.split('/').filter(|part| !part.is_empty()).count() <= MAX_PATH_DEPTH
-    }
-
-    pub(crate) fn check_path_access(
-        &self,
-        caller: &Caller<'_>,
-        iip: &InodesInPath<'_>,
-        wanted: u8,
-    ) -> Result<(), Refused> {
-        self.check_permission(
-            caller,
-            iip,
-            &Access {
-                target: wanted,
-                ..Access::default()
-            },
-        )
     }
 }

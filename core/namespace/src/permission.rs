@@ -4,10 +4,11 @@ use hathi_formats::editlog::{AclEntryScope, AclEntryType};
 use hathi_formats::exceptions as ex;
 
 use crate::namespace::Namespace;
-use crate::path::{DirOp, InodesInPath, refuse};
-use crate::store::inode::{InodeRec, flag};
+use crate::path::{DirOp, InodesInPath, Paths, refuse};
 use crate::store::slab::Slot;
+use crate::tree::inode::{InodeRec, flag};
 use crate::types::{Caller, Refused};
+use crate::view::View;
 
 /// `FsAction` as bits.
 pub(crate) mod action {
@@ -83,8 +84,11 @@ impl Namespace {
         }
         self.check_path_access(caller, iip, mode & 7)
     }
+}
 
-    pub(crate) fn check_owner(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<(), Refused> {
+/// What a caller may do with the inodes of a view.
+pub(crate) trait Permissions: View {
+    fn check_owner(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<(), Refused> {
         self.check_permission(
             caller,
             iip,
@@ -95,14 +99,20 @@ impl Namespace {
         )
     }
 
+    fn check_path_access(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>, wanted: u8) -> Result<(), Refused> {
+        self.check_permission(
+            caller,
+            iip,
+            &Access {
+                target: wanted,
+                ..Access::default()
+            },
+        )
+    }
+
     /// `FSPermissionChecker.checkPermission`: traverse, sticky bit, then ancestor, parent, target, owner.
-    pub(crate) fn check_permission(
-        &self,
-        caller: &Caller<'_>,
-        iip: &InodesInPath<'_>,
-        access: &Access,
-    ) -> Result<(), Refused> {
-        if caller.superuser || !self.config.permissions_enabled {
+    fn check_permission(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>, access: &Access) -> Result<(), Refused> {
+        if caller.superuser || !self.config().permissions_enabled {
             return Ok(());
         }
         let last = iip.depth - 1;
@@ -143,7 +153,7 @@ impl Namespace {
             if access.target != 0 {
                 self.require(caller, target, access.target, || iip.path())?;
             }
-            if access.owner && self.users.get(self.rec(target).perm().user()) != caller.user {
+            if access.owner && self.attributes().user(self.rec(target).perm()) != caller.user {
                 return Err(refuse(
                     ex::ACCESS_CONTROL,
                     format!(
@@ -158,7 +168,7 @@ impl Namespace {
     }
 
     /// Checks that one inode grants `wanted`. `path` is called only for the message.
-    pub(crate) fn require(
+    fn require(
         &self,
         caller: &Caller<'_>,
         slot: Slot,
@@ -186,8 +196,8 @@ impl Namespace {
         let perm = rec.perm();
         format!(
             "{}:{}:{}{}",
-            self.users.get(perm.user()),
-            self.groups.get(perm.group()),
+            self.attributes().user(perm),
+            self.attributes().group(perm),
             if rec.is_dir() { 'd' } else { '-' },
             mode_string(perm.mode()),
         )
@@ -197,22 +207,22 @@ impl Namespace {
         caller.groups.iter().any(|own| own == group)
     }
 
-    pub(crate) fn has_permission(&self, caller: &Caller<'_>, slot: Slot, wanted: u8) -> bool {
+    fn has_permission(&self, caller: &Caller<'_>, slot: Slot, wanted: u8) -> bool {
         let rec = self.rec(slot);
         if rec.has(flag::ACL)
-            && let Some(acl) = self.acls.get(slot)
+            && let Some(acl) = self.attributes().acl(slot)
             && acl.first().is_some_and(|entry| entry.scope == AclEntryScope::Access)
         {
             return self.has_acl_permission(caller, rec, acl, wanted);
         }
         let perm = rec.perm();
         let mode = perm.mode();
-        let granted = if self.users.get(perm.user()) == caller.user {
+        let granted = if self.attributes().user(perm) == caller.user {
             mode >> 6
         } else if mode >> 3 & 7 == mode & 7 {
             // Group and others have the same rights, so the group need not be looked up.
             mode
-        } else if self.is_member(caller, self.groups.get(perm.group())) {
+        } else if self.is_member(caller, self.attributes().group(perm)) {
             mode >> 3
         } else {
             mode
@@ -229,7 +239,7 @@ impl Namespace {
     ) -> bool {
         let perm = rec.perm();
         let mode = perm.mode();
-        if self.users.get(perm.user()) == caller.user {
+        if self.attributes().user(perm) == caller.user {
             return (mode >> 6) as u8 & wanted == wanted;
         }
         let mask = (mode >> 3) as u8 & 7;
@@ -238,7 +248,7 @@ impl Namespace {
             let matches = match entry.entry_type {
                 AclEntryType::User => entry.name.as_deref() == Some(caller.user),
                 AclEntryType::Group => {
-                    self.is_member(caller, entry.name.as_deref().unwrap_or(self.groups.get(perm.group())))
+                    self.is_member(caller, entry.name.as_deref().unwrap_or(self.attributes().group(perm)))
                 }
                 AclEntryType::Mask | AclEntryType::Other => false,
             };
@@ -255,7 +265,7 @@ impl Namespace {
         !found && mode as u8 & wanted == wanted
     }
 
-    pub(crate) fn check_sticky(
+    fn check_sticky(
         &self,
         caller: &Caller<'_>,
         parent: Slot,
@@ -264,8 +274,8 @@ impl Namespace {
     ) -> Result<(), Refused> {
         let parent_perm = self.rec(parent).perm();
         if parent_perm.mode() & STICKY == 0
-            || self.users.get(parent_perm.user()) == caller.user
-            || self.users.get(self.rec(target).perm().user()) == caller.user
+            || self.attributes().user(parent_perm) == caller.user
+            || self.attributes().user(self.rec(target).perm()) == caller.user
         {
             return Ok(());
         }
@@ -281,3 +291,5 @@ impl Namespace {
         ))
     }
 }
+
+impl<V: View> Permissions for V {}

@@ -9,13 +9,14 @@ use hathi_formats::ids::{Block, BlockId, InodeId};
 use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto, ErasureCodingPolicyProto};
 
 use crate::namespace::Namespace;
-use crate::path::{DirOp, InodesInPath, refuse};
-use crate::permission::action;
-use crate::store::inode::flag;
+use crate::path::{DirOp, InodesInPath, Paths, refuse};
+use crate::permission::{Permissions, action};
 use crate::store::slab::Slot;
+use crate::tree::inode::flag;
 use crate::types::{Caller, ContentSummary, FileBlock, FileStatus, InodeKind, OpenFile, Plan, QuotaUsage, Refused};
 use crate::usage::{STORAGE_TYPES, type_space};
-use crate::walk::{Seen, TreeWalk};
+use crate::view::View;
+use crate::walk::{Seen, TreeWalk, Walks};
 
 /// A content summary under way. It may continue after the lock was released.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,116 @@ impl OpenFilesWalk {
     }
 }
 
+/// What a view shows of its inodes.
+pub(crate) trait Statuses: View {
+    /// `parent_policy`: the policy in force in the parent, if known.
+    fn status_of(&self, slot: Slot, parent_policy: Option<u8>) -> FileStatus<'_> {
+        let rec = self.rec(slot);
+        let perm = rec.perm();
+        let (file, dir) = (rec.is_file(), rec.is_dir());
+        FileStatus {
+            id: rec.id(),
+            kind: rec.kind(),
+            name: &[],
+            length: if file { self.file_length(slot) } else { 0 },
+            mode: perm.mode(),
+            owner: self.attributes().user(perm),
+            group: self.attributes().group(perm),
+            mtime_ms: rec.mtime(),
+            atime_ms: if dir { 0 } else { rec.atime() },
+            replication: if file { rec.replication } else { 0 },
+            block_size: if file { rec.block_size() } else { 0 },
+            children: if dir { self.child_count(slot) as u32 } else { 0 },
+            symlink: match rec.is_symlink() {
+                true => self.attributes().link(slot),
+                false => None,
+            },
+            storage_policy: match rec.storage_policy {
+                _ if rec.is_symlink() => 0,
+                0 => parent_policy.unwrap_or_else(|| self.effective_policy(rec.parent())),
+                own => own,
+            },
+            has_acl: rec.has(flag::ACL),
+            under_construction: rec.is_open(),
+            snapshottable: dir && rec.has(flag::MULTI_OR_SNAPSHOTTABLE),
+        }
+    }
+
+    /// `inherited` is the storage policy of a file without one of its own.
+    fn count_into(&self, slot: Slot, inherited: u8, summary: &mut ContentSummary) {
+        summary.file_count += 1;
+        let rec = self.rec(slot);
+        if rec.is_file() {
+            let charged = self.charged_length(slot);
+            summary.length += self.file_length(slot);
+            summary.space_consumed += charged.saturating_mul(i64::from(rec.replication)).max(0) as u64;
+            let policy = match rec.storage_policy {
+                0 => inherited,
+                own => own,
+            };
+            let types = type_space(policy, rec.replication, charged);
+            for (sum, bytes) in summary.types_consumed.iter_mut().zip(types) {
+                *sum = sum.saturating_add(bytes);
+            }
+        }
+    }
+
+    /// Calls `visit` for up to `limit` children of a directory behind the name `after`, and returns how many more there
+    /// are. `visit` may stop earlier; the child at which it stops counts as visited.
+    fn list_children<'v>(
+        &'v self,
+        dir: Slot,
+        after: &[u8],
+        limit: usize,
+        visit: &mut dyn FnMut(FileStatus<'v>) -> ControlFlow<()>,
+    ) -> usize {
+        let policy = self.effective_policy(dir);
+        let (count, children) = self.children_after(dir, after);
+        let mut shown = 0;
+        for child in children.take(limit) {
+            shown += 1;
+            let mut status = self.status_of(child, Some(policy));
+            status.name = self.name_of(child);
+            if visit(status).is_break() {
+                break;
+            }
+        }
+        count - shown
+    }
+
+    /// Continues a summary with up to `max_inodes` inodes. Returns true when it is complete. `enter` says whether a
+    /// directory may be looked into.
+    fn summarize(
+        &self,
+        walk: &mut SummaryWalk,
+        max_inodes: usize,
+        enter: impl Fn(Slot) -> Result<(), Refused>,
+    ) -> Result<bool, Refused> {
+        let SummaryWalk { summary, tree } = walk;
+        let mut policy_of = None;
+        self.walk_step(tree, max_inodes, &mut |seen| {
+            match seen {
+                Seen::Directory { dir, .. } => {
+                    enter(dir)?;
+                    summary.directory_count += 1;
+                }
+                Seen::Child { child, .. } if self.rec(child).is_dir() => {}
+                Seen::Child { dir, child } => {
+                    let policy = match policy_of {
+                        Some((known, policy)) if known == dir => policy,
+                        _ => self.effective_policy(dir),
+                    };
+                    policy_of = Some((dir, policy));
+                    self.count_into(child, policy, summary);
+                }
+            }
+            Ok(true)
+        })
+    }
+}
+
+impl<V: View> Statuses for V {}
+
 impl Namespace {
     /// `getFileInfo`: None if absent. Checks traverse; a symlink at the end is an `UnresolvedPathException`.
     pub fn file_info(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<Option<FileStatus<'_>>, Refused> {
@@ -66,53 +177,6 @@ impl Namespace {
     #[must_use]
     pub fn status(&self, inode: InodeId) -> Option<FileStatus<'_>> {
         self.slot(inode).map(|slot| self.status_of(slot, None))
-    }
-
-    /// `parent_policy`: the policy in force in the parent, if known.
-    pub(crate) fn status_of(&self, slot: Slot, parent_policy: Option<u8>) -> FileStatus<'_> {
-        let rec = self.rec(slot);
-        let perm = rec.perm();
-        let (file, dir) = (rec.is_file(), rec.is_dir());
-        FileStatus {
-            id: rec.id(),
-            kind: rec.kind(),
-            name: &[],
-            length: if file { self.file_length(slot) } else { 0 },
-            mode: perm.mode(),
-            owner: self.users.get(perm.user()),
-            group: self.groups.get(perm.group()),
-            mtime_ms: rec.mtime(),
-            atime_ms: if dir { 0 } else { rec.atime() },
-            replication: if file { rec.replication } else { 0 },
-            block_size: if file { rec.block_size() } else { 0 },
-            children: if dir { self.children(slot).len() as u32 } else { 0 },
-            symlink: self
-                .links
-                .get(slot)
-                .filter(|_| rec.is_symlink())
-                .map(|target| &**target),
-            storage_policy: match rec.storage_policy {
-                _ if rec.is_symlink() => 0,
-                0 => parent_policy.unwrap_or_else(|| self.effective_policy(rec.parent)),
-                own => own,
-            },
-            has_acl: rec.has(flag::ACL),
-            under_construction: rec.is_open(),
-            snapshottable: dir && rec.has(flag::MULTI_OR_SNAPSHOTTABLE),
-        }
-    }
-
-    /// The storage policy in force (`INode.getStoragePolicyID`); 0 = unspecified.
-    pub(crate) fn effective_policy(&self, slot: Slot) -> u8 {
-        let mut at = slot;
-        while at != crate::store::slab::NONE {
-            let rec = self.rec(at);
-            if rec.storage_policy != 0 {
-                return rec.storage_policy;
-            }
-            at = rec.parent;
-        }
-        0
     }
 
     /// The file at the end of a path, or Hadoop's refusal (`INodeFile.valueOf`).
@@ -151,7 +215,7 @@ impl Namespace {
         let mut offset = 0;
         let slots = self.slot(file).map_or(&[][..], |slot| self.block_slots(slot));
         slots.iter().map(move |slot| {
-            let rec = self.blocks.get(*slot);
+            let rec = self.files.get(*slot);
             let block = FileBlock {
                 block: rec.block(),
                 offset,
@@ -214,25 +278,7 @@ impl Namespace {
             owned = self.resolve(&path)?.name().to_owned();
             after = owned.as_bytes();
         }
-        let policy = self.effective_policy(dir);
-        let (count, children) = self.children(dir).iter_from(|slot| {
-            // The first child behind `after`, so an equal name is passed over.
-            match self.name_of(slot).cmp(after) {
-                std::cmp::Ordering::Greater => std::cmp::Ordering::Greater,
-                _ if after.is_empty() => std::cmp::Ordering::Greater,
-                _ => std::cmp::Ordering::Less,
-            }
-        });
-        let mut shown = 0;
-        for child in children.take(limit) {
-            shown += 1;
-            let mut status = self.status_of(child, Some(policy));
-            status.name = self.name_of(child);
-            if visit(status).is_break() {
-                break;
-            }
-        }
-        Ok(Some(count - shown))
+        Ok(Some(self.list_children(dir, after, limit, visit)))
     }
 
     /// Starts `getContentSummary`; FileNotFoundException if absent.
@@ -259,25 +305,6 @@ impl Namespace {
         Ok(walk)
     }
 
-    /// `inherited` is the storage policy of a file without one of its own.
-    fn count_into(&self, slot: Slot, inherited: u8, summary: &mut ContentSummary) {
-        summary.file_count += 1;
-        let rec = self.rec(slot);
-        if rec.is_file() {
-            let charged = self.charged_length(slot);
-            summary.length += self.file_length(slot);
-            summary.space_consumed += charged.saturating_mul(i64::from(rec.replication)).max(0) as u64;
-            let policy = match rec.storage_policy {
-                0 => inherited,
-                own => own,
-            };
-            let types = type_space(policy, rec.replication, charged);
-            for (sum, bytes) in summary.types_consumed.iter_mut().zip(types) {
-                *sum = sum.saturating_add(bytes);
-            }
-        }
-    }
-
     /// Continues a summary with up to `max_inodes` inodes. Returns true when it is complete. The lock may be released
     /// between two calls: inodes that are deleted meanwhile are left out, inodes that are added may or may not be
     /// counted.
@@ -287,38 +314,15 @@ impl Namespace {
         walk: &mut SummaryWalk,
         max_inodes: usize,
     ) -> Result<bool, Refused> {
-        let SummaryWalk { summary, tree } = walk;
-        let mut policy_of = None;
-        self.walk_step(tree, max_inodes, &mut |seen| {
-            match seen {
-                Seen::Directory { dir, .. } => {
-                    if self.config.permissions_enabled && !caller.superuser {
-                        self.require(caller, dir, action::READ_EXECUTE, || self.path_of_slot(dir))?;
-                    }
-                    summary.directory_count += 1;
-                }
-                Seen::Child { child, .. } if self.rec(child).is_dir() => {}
-                Seen::Child { dir, child } => {
-                    let policy = match policy_of {
-                        Some((known, policy)) if known == dir => policy,
-                        _ => self.effective_policy(dir),
-                    };
-                    policy_of = Some((dir, policy));
-                    self.count_into(child, policy, summary);
-                }
-            }
-            Ok(true)
+        let checked = self.config.permissions_enabled && !caller.superuser;
+        self.summarize(walk, max_inodes, |dir| match checked {
+            true => self.require(caller, dir, action::READ_EXECUTE, || self.path_of_slot(dir)),
+            false => Ok(()),
         })
     }
 
     pub(crate) fn quota_limits(&self, slot: Slot) -> (i64, i64) {
-        if slot == self.root {
-            return (self.root_quota.ns, self.root_quota.ds);
-        }
-        self.quotas
-            .get(slot)
-            .filter(|_| self.rec(slot).has_quota())
-            .map_or((-1, -1), |quota| (quota.ns, quota.ds))
+        self.quota(slot).map_or((-1, -1), |quota| (quota.ns, quota.ds))
     }
 
     /// `getQuotaUsage` where a quota is set; None: fall back to a content summary.
@@ -335,12 +339,7 @@ impl Namespace {
                 format!("File does not exist: {}", iip.path()),
             ));
         };
-        let quota = if slot == self.root {
-            Some(&self.root_quota)
-        } else {
-            self.quotas.get(slot).filter(|_| self.rec(slot).has_quota())
-        };
-        Ok(quota.map(|quota| QuotaUsage {
+        Ok(self.quota(slot).map(|quota| QuotaUsage {
             file_and_directory_count: quota.used_ns.max(0) as u64,
             space_consumed: quota.used_ds.max(0) as u64,
             ns_quota: quota.ns,
@@ -356,11 +355,7 @@ impl Namespace {
     #[must_use]
     pub fn type_quotas(&self, dir: InodeId) -> Vec<(i32, i64)> {
         let Some(slot) = self.slot(dir) else { return Vec::new() };
-        let quota = if slot == self.root {
-            Some(&self.root_quota)
-        } else {
-            self.quotas.get(slot)
-        };
+        let quota = self.quota(slot);
         quota.map_or_else(Vec::new, |quota| quota.types.iter().map(|(t, q)| (*t, *q)).collect())
     }
 
@@ -389,7 +384,7 @@ impl Namespace {
         let Some(slot) = iip.last_slot() else {
             return Err(refuse(ex::FILE_NOT_FOUND, format!("File does not exist: {src}")));
         };
-        match self.links.get(slot) {
+        match self.attributes.link(slot) {
             Some(target) if self.rec(slot).is_symlink() => Ok(String::from_utf8_lossy(target).into_owned()),
             _ => Err(refuse(ex::IO, format!("{src} is not a symbolic link"))),
         }
@@ -413,11 +408,11 @@ impl Namespace {
     /// checked. The lock may be released between two calls: files that are opened or closed meanwhile may or may not be
     /// in the page.
     pub fn open_files_step(&self, walk: &mut OpenFilesWalk, path: &str, page: usize, max_files: usize) -> Option<bool> {
-        let mut ids = self.leases.files_after(walk.after);
+        let mut ids = self.writers.leases().files_after(walk.after);
         for id in ids.by_ref().take(max_files.max(1)) {
             walk.after = id;
             let Some(slot) = self.slot(walk.after) else { continue };
-            let Some(open) = self.open.get(slot) else { continue };
+            let Some(open) = self.writers.get(slot) else { continue };
             let full = self.path_of_slot(slot);
             if !full.starts_with(path) {
                 continue;
@@ -438,18 +433,17 @@ impl Namespace {
     /// The block as the edits know it, and its file. `None` if it belongs to no file.
     #[must_use]
     pub fn block(&self, id: BlockId) -> Option<(Block, InodeId)> {
-        let slot = self.block_ids.get(id.0 as u64)?;
-        let rec = self.blocks.get(slot);
-        self.is_attached(rec.file)
-            .then(|| (rec.block(), self.rec(rec.file).id()))
+        let slot = self.files.find(id)?;
+        let rec = self.files.get(slot);
+        self.tree
+            .is_attached(rec.file())
+            .then(|| (rec.block(), self.rec(rec.file()).id()))
     }
 
     /// Whether the edits say that the block is still being written.
     #[must_use]
     pub fn is_block_under_construction(&self, id: BlockId) -> bool {
-        self.block_ids
-            .get(id.0 as u64)
-            .is_some_and(|slot| self.blocks.get(slot).is_open())
+        self.files.find(id).is_some_and(|slot| self.files.get(slot).is_open())
     }
 
     /// Replication of a file; None for anything else.
@@ -462,12 +456,9 @@ impl Namespace {
     /// Calls `visit(block, file, replication, under_construction)` for every block of every file: fills a block manager
     /// after an image load.
     pub fn for_each_block(&self, visit: &mut dyn FnMut(Block, InodeId, u16, bool)) {
-        for slot in 0..self.blocks.used() {
-            let rec = self.blocks.get(slot);
-            if rec.file != crate::store::slab::NONE {
-                let file = self.rec(rec.file);
-                visit(rec.block(), file.id(), file.replication, rec.is_open());
-            }
+        for rec in self.files.iter() {
+            let file = self.rec(rec.file());
+            visit(rec.block(), file.id(), file.replication, rec.is_open());
         }
     }
 
@@ -488,32 +479,33 @@ impl Namespace {
 
     /// The snapshottable directories, by id.
     pub fn snapshottable_dirs(&self) -> impl Iterator<Item = InodeId> + '_ {
-        self.snapshottable
-            .iter()
-            .map(|id| InodeId(*id))
-            .filter(|id| self.slot(*id).is_some())
+        self.carried.snapshottable().filter(|id| self.slot(*id).is_some())
     }
 
     /// The cache pools whose names come after this one, in their order.
     pub fn cache_pools_after(&self, name: &str) -> impl Iterator<Item = &CachePoolInfoProto> + '_ {
         let after = (Bound::Excluded(name.to_owned()), Bound::Unbounded);
-        self.cache.pools.range(after).map(|(_, pool)| pool)
+        self.carried.cache().pools.range(after).map(|(_, pool)| pool)
     }
 
     /// A cache pool.
     #[must_use]
     pub fn cache_pool(&self, name: &str) -> Option<&CachePoolInfoProto> {
-        self.cache.pools.get(name)
+        self.carried.cache().pools.get(name)
     }
 
     /// The cache directives with higher ids, in the order of their ids.
     pub fn cache_directives_after(&self, id: i64) -> impl Iterator<Item = &CacheDirectiveInfoProto> + '_ {
         let after = (Bound::Excluded(id), Bound::Unbounded);
-        self.cache.directives.range(after).map(|(_, directive)| directive)
+        self.carried
+            .cache()
+            .directives
+            .range(after)
+            .map(|(_, directive)| directive)
     }
 
     /// The erasure coding policies by name. Of those that every cluster has, only id and state are known.
     pub fn erasure_coding_policies(&self) -> impl Iterator<Item = &ErasureCodingPolicyProto> + '_ {
-        self.erasure_coding.policies.values()
+        self.carried.erasure_coding().policies.values()
     }
 }

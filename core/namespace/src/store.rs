@@ -2,7 +2,6 @@
 
 pub(crate) mod children;
 pub(crate) mod id_map;
-pub(crate) mod inode;
 pub(crate) mod names;
 pub(crate) mod side;
 pub(crate) mod slab;

@@ -8,10 +8,11 @@
 use hathi_formats::ids::InodeId;
 
 use crate::namespace::Namespace;
-use crate::permission::{STICKY, action};
+use crate::permission::{Permissions, STICKY, action};
 use crate::store::slab::Slot;
 use crate::types::{Caller, Refused};
-use crate::walk::{Seen, TreeWalk};
+use crate::view::View;
+use crate::walk::{Seen, TreeWalk, Walks};
 
 /// Inodes that are looked at under the write lock: a quarter of a millisecond.
 pub(crate) const AT_ONCE: usize = 2000;
@@ -192,7 +193,7 @@ impl Namespace {
         self.walk_step(&mut walk.tree, left, &mut |seen| match seen {
             Seen::Directory { dir, is_deep } => {
                 // What was moved elsewhere meanwhile is not deleted.
-                if !self.is_below(dir, root) || self.children(dir).len() == 0 {
+                if !self.is_below(dir, root) || self.child_count(dir) == 0 {
                     return Ok(false);
                 }
                 self.require(caller, dir, action::ALL, || self.path_of_slot(dir))?;
@@ -218,7 +219,7 @@ impl Namespace {
             return Ok(());
         };
         if slot != root {
-            let parent = self.rec(slot).parent;
+            let parent = self.rec(slot).parent();
             // It may have been empty, of which nothing is required.
             self.require(caller, parent, action::ALL, || self.path_of_slot(parent))?;
             self.check_sticky_child(caller, parent, slot)?;
@@ -249,7 +250,7 @@ impl Namespace {
         if self.watch.watched.is_none() {
             return;
         }
-        let is_only = self.children(parent).len() == 1;
+        let is_only = self.child_count(parent) == 1;
         let is_sticky = self.rec(parent).perm().mode() & STICKY != 0;
         // Of other files nothing is required.
         if is_only || is_sticky || self.rec(child).is_dir() {

@@ -1,6 +1,6 @@
 //! The namespace as a whole: against a naive model, against replay, against its own images, and verb by verb.
 
-mod checked;
+pub(crate) mod checked;
 mod digest;
 mod model;
 mod replay;

@@ -5,11 +5,11 @@ use std::ops::{AddAssign, Neg, Sub};
 
 use hathi_formats::exceptions as ex;
 
-use crate::feature::Quota;
-use crate::namespace::Namespace;
+use crate::attributes::Quota;
 use crate::path::refuse;
 use crate::store::slab::{NONE, Slot};
 use crate::types::Refused;
+use crate::view::View;
 
 /// `Quota.isViolated`.
 fn violated(quota: i64, used: i64, delta: i64) -> bool {
@@ -134,7 +134,8 @@ impl Sub for Usage {
     }
 }
 
-impl Namespace {
+/// What subtrees use, and whether quotas have room.
+pub(crate) trait Usages: View {
     fn verify_one(&self, quota: &Quota, dir: Slot, change: &Usage) -> Result<(), Refused> {
         if violated(quota.ns, quota.used_ns, change.ns) {
             return Err(refuse(
@@ -182,37 +183,25 @@ impl Namespace {
     }
 
     /// Checks that `dir` and its ancestors, up to but not including `stop`, have room for the change.
-    pub(crate) fn verify_quota(&self, dir: Slot, change: &Usage, stop: Option<Slot>) -> Result<(), Refused> {
+    fn verify_quota(&self, dir: Slot, change: &Usage, stop: Option<Slot>) -> Result<(), Refused> {
         if change.ns <= 0 && change.ds <= 0 && change.types.iter().all(|bytes| *bytes <= 0) {
             return Ok(());
         }
-        let root_limited = self.root_quota.ds >= 0 || self.root_quota.ns != i64::MAX || self.has_type_quotas();
-        if self.quotas.len() == 0 && !root_limited {
+        if !self.attributes().may_limit() {
             return Ok(());
         }
         let mut at = dir;
         while at != NONE && Some(at) != stop {
-            if at == self.root {
-                return self.verify_one(&self.root_quota, at, change);
-            }
-            let rec = self.rec(at);
-            if rec.has_quota()
-                && let Some(quota) = self.quotas.get(at)
-            {
+            if let Some(quota) = self.quota(at) {
                 self.verify_one(quota, at, change)?;
             }
-            at = rec.parent;
+            at = self.rec(at).parent();
         }
         Ok(())
     }
 
-    /// Whether any directory has a quota by storage type.
-    pub(crate) fn has_type_quotas(&self) -> bool {
-        self.type_quotas > 0
-    }
-
     /// Usage of `bytes` in each replica of a file.
-    pub(crate) fn space_in(&self, file: Slot, bytes: i64) -> Usage {
+    fn space_in(&self, file: Slot, bytes: i64) -> Usage {
         self.space_under(file, bytes, || self.effective_policy(file))
     }
 
@@ -221,7 +210,7 @@ impl Namespace {
         Usage {
             ns: 0,
             ds: bytes.saturating_mul(i64::from(replication)),
-            types: if self.has_type_quotas() {
+            types: if self.attributes().has_type_quotas() {
                 type_space(policy(), replication, bytes)
             } else {
                 [0; STORAGE_TYPES]
@@ -230,19 +219,19 @@ impl Namespace {
     }
 
     /// Usage of a file, without its inode.
-    pub(crate) fn file_usage(&self, file: Slot) -> Usage {
+    fn file_usage(&self, file: Slot) -> Usage {
         self.space_in(file, self.charged_length(file))
     }
 
     /// Usage of a subtree (`INode.computeQuotaUsage`), as live now.
-    pub(crate) fn subtree_usage(&self, top: Slot) -> Usage {
-        self.subtree_usage_under(top, self.rec(top).parent)
+    fn subtree_usage(&self, top: Slot) -> Usage {
+        self.subtree_usage_under(top, self.rec(top).parent())
     }
 
     /// Usage of a subtree as it would be below another directory, which may have another storage policy.
-    pub(crate) fn subtree_usage_under(&self, top: Slot, parent: Slot) -> Usage {
+    fn subtree_usage_under(&self, top: Slot, parent: Slot) -> Usage {
         let mut usage = Usage::default();
-        let inherited = match self.has_type_quotas() {
+        let inherited = match self.attributes().has_type_quotas() {
             true => self.effective_policy(parent),
             false => 0,
         };
@@ -257,19 +246,19 @@ impl Namespace {
             if rec.is_file() {
                 usage += self.space_under(slot, self.charged_length(slot), || policy);
             } else if rec.is_dir() {
-                stack.extend(self.children(slot).iter().map(|child| (child, policy)));
+                stack.extend(self.children(slot).map(|child| (child, policy)));
             }
         }
         usage
     }
 
     /// The deepest directory on both chains of ancestors (inclusive).
-    pub(crate) fn common_ancestor(&self, a: Slot, b: Slot) -> Slot {
+    fn common_ancestor(&self, a: Slot, b: Slot) -> Slot {
         let chain = |slot: Slot| {
             let mut out = vec![slot];
             let mut at = slot;
-            while at != self.root && at != NONE {
-                at = self.rec(at).parent;
+            while at != self.root() && at != NONE {
+                at = self.rec(at).parent();
                 out.push(at);
             }
             out.reverse();
@@ -281,12 +270,12 @@ impl Namespace {
             .zip(&b)
             .take_while(|(x, y)| x == y)
             .last()
-            .map_or(self.root, |(x, _)| *x)
+            .map_or(self.root(), |(x, _)| *x)
     }
 
     /// Whether any directory from `dir` up to but not including `stop` has a quota.
-    pub(crate) fn quota_between(&self, dir: Slot, stop: Slot) -> bool {
-        if self.quotas.len() == 0 {
+    fn quota_between(&self, dir: Slot, stop: Slot) -> bool {
+        if !self.attributes().has_quotas() {
             return false;
         }
         let mut at = dir;
@@ -294,11 +283,13 @@ impl Namespace {
             if self.rec(at).has_quota() {
                 return true;
             }
-            at = self.rec(at).parent;
+            at = self.rec(at).parent();
         }
         false
     }
 }
+
+impl<V: View> Usages for V {}
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,10 @@
 //! Walks through a tree during which the lock may be released.
 
-use std::cmp::Ordering;
-
 use hathi_formats::ids::InodeId;
 
-use crate::namespace::Namespace;
 use crate::store::slab::Slot;
 use crate::types::Refused;
+use crate::view::View;
 
 /// Position of a walk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,11 +49,11 @@ pub(crate) enum Seen {
     Child { dir: Slot, child: Slot },
 }
 
-impl Namespace {
+/// Walks through the tree of a view.
+pub(crate) trait Walks: View {
     /// Continues a walk with up to `max_inodes` inodes. Returns true at its end. Inodes that are deleted meanwhile are
     /// left out, inodes that are added may or may not be visited.
-    /// what is added may or may not be seen.
-    pub(crate) fn walk_step(
+    fn walk_step(
         &self,
         walk: &mut TreeWalk,
         max_inodes: usize,
@@ -82,29 +80,22 @@ impl Namespace {
                 }
             }
             let from = after.as_deref().unwrap_or(b"");
-            let (_, children) = self.children(dir).iter_from(|slot| match self.name_of(slot).cmp(from) {
-                Ordering::Greater => Ordering::Greater,
-                _ if after.is_none() => Ordering::Greater,
-                _ => Ordering::Less,
-            });
+            let (count, children) = self.children_after(dir, from);
             let mut deeper = TreeWalk::default();
-            let mut stopped_at = None;
-            for child in children {
-                if budget == 0 {
-                    break;
-                }
-                stopped_at = Some(child);
-                budget -= 1;
+            let (mut visited, mut last) = (0, None);
+            for child in children.take(budget) {
+                (visited, last) = (visited + 1, Some(child));
                 see(Seen::Child { dir, child })?;
                 if is_deep && self.rec(child).is_dir() {
                     deeper.add(self.rec(child).id(), true);
                 }
             }
+            budget -= visited;
             // The walk comes back to this directory unless its last child was visited.
-            let after = match stopped_at {
-                Some(child) if self.children(dir).last() != Some(child) => Some(self.name_of(child).to_vec()),
-                None if after.is_none() && self.children(dir).len() > 0 => Some(Vec::new()),
-                _ => None,
+            let after = match last {
+                _ if visited == count => None,
+                Some(child) => Some(self.name_of(child).to_vec()),
+                None => Some(from.to_vec()),
             };
             if after.is_some() {
                 walk.todo.push(Place {
@@ -118,3 +109,5 @@ impl Namespace {
         Ok(walk.is_done())
     }
 }
+
+impl<V: View> Walks for V {}

@@ -1,23 +1,21 @@
 //! Attributes.
 
-use std::sync::Arc;
-
 use hathi_formats::editlog::{AclEntry, AclEntryScope, XAttr};
 
 use super::check_xattrs;
 use super::{Applied, inconsistent, ms};
 use crate::acl;
-use crate::feature::Quota;
 use crate::namespace::Namespace;
-use crate::store::inode::{Perm, flag};
-use crate::store::slab::Slot;
+use crate::store::slab::{NONE, Slot};
+use crate::tree::inode::Perm;
 use crate::types::{Effect, Effects, quota};
-use crate::usage::Usage;
+use crate::usage::{Usage, Usages};
+use crate::view::View;
 
 impl Namespace {
     pub(crate) fn apply_set_permissions(&mut self, path: &str, mode: u16, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
-        let rec = self.inodes.get_mut(slot);
+        let rec = self.tree.rec_mut(slot);
         rec.set_perm(rec.perm().with_mode(mode & 0o1777));
         self.note_access(slot);
         self.touch(slot, fx);
@@ -33,9 +31,9 @@ impl Namespace {
     ) -> Applied {
         let slot = self.op_slot(path)?;
         let perm = self.rec(slot).perm();
-        let user = user.map_or(perm.user(), |user| self.users.intern(user));
-        let group = group.map_or(perm.group(), |group| self.groups.intern(group));
-        self.inodes.get_mut(slot).set_perm(Perm::new(user, group, perm.mode()));
+        let user = user.map_or(perm.user(), |user| self.attributes.intern_user(user));
+        let group = group.map_or(perm.group(), |group| self.attributes.intern_group(group));
+        self.tree.rec_mut(slot).set_perm(Perm::new(user, group, perm.mode()));
         self.note_access(slot);
         self.touch(slot, fx);
         Ok(())
@@ -43,7 +41,7 @@ impl Namespace {
 
     pub(crate) fn apply_times(&mut self, path: &str, mtime: i64, atime: i64, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
-        let rec = self.inodes.get_mut(slot);
+        let rec = self.tree.rec_mut(slot);
         if mtime >= 0 {
             rec.set_mtime(ms(mtime));
         }
@@ -61,9 +59,9 @@ impl Namespace {
         }
         let new = self.adjust_replication(replication);
         let before = self.file_usage(slot);
-        let rec = self.inodes.get_mut(slot);
+        let rec = self.tree.rec_mut(slot);
         let old = std::mem::replace(&mut rec.replication, new);
-        let (file, parent) = (rec.id(), rec.parent);
+        let (file, parent) = (rec.id(), rec.parent());
         self.charge(parent, self.file_usage(slot) - before);
         if old != new {
             fx.effects.push(Effect::ReplicationChanged { file, old, new });
@@ -72,31 +70,13 @@ impl Namespace {
         Ok(())
     }
 
-    /// The quota entry of a directory, made if needed.
-    fn quota_entry(&mut self, slot: Slot) -> &mut Quota {
-        if slot == self.root {
-            return &mut self.root_quota;
-        }
-        if !self.rec(slot).has_quota() {
+    /// Begins to count the usage of a directory, if it has no quota yet.
+    fn count_for_quota(&mut self, dir: Slot) {
+        if self.quota(dir).is_none() {
             // Inodes below that were cut off are still charged to the ancestors. They must not be charged to the new
             // entry later.
-            let used = self.charged_usage(slot);
-            self.quotas.insert(
-                slot,
-                Quota {
-                    ns: -1,
-                    ds: -1,
-                    types: Default::default(),
-                    used_types: used.types,
-                    used_ns: used.ns,
-                    used_ds: used.ds,
-                },
-            );
-            self.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, true);
-        }
-        match self.quotas.get_mut(slot) {
-            Some(quota) => quota,
-            None => &mut self.root_quota,
+            let used = self.charged_usage(dir);
+            self.attributes.add_quota(&mut self.tree, dir, &used);
         }
     }
 
@@ -104,86 +84,70 @@ impl Namespace {
     /// subtract them.
     pub(crate) fn charged_usage(&self, top: Slot) -> Usage {
         let mut usage = self.subtree_usage(top);
-        for cut in &self.detached {
-            let mut at = self.rec(*cut).parent;
-            while at != crate::store::slab::NONE && at != self.root && at != top {
-                at = self.rec(at).parent;
+        for cut in self.tree.waiting() {
+            let mut at = self.rec(cut).parent();
+            while at != NONE && at != self.root() && at != top {
+                at = self.rec(at).parent();
             }
             if at == top {
-                usage += self.subtree_usage(*cut);
+                usage += self.subtree_usage(cut);
             }
         }
         usage
     }
 
-    /// Drops a quota entry that limits nothing.
-    fn drop_unlimited(&mut self, slot: Slot) {
-        if slot != self.root
-            && self
-                .quotas
-                .get(slot)
-                .is_some_and(|quota| quota.ns < 0 && quota.ds < 0 && quota.types.is_empty())
-        {
-            self.quotas.remove(slot);
-            self.inodes.get_mut(slot).set(flag::OPEN_OR_QUOTA, false);
-        }
-    }
-
     pub(crate) fn apply_set_quota(&mut self, path: &str, ns: i64, ds: i64, fx: &mut Effects) -> Applied {
         let slot = self.op_dir(path)?;
-        let is_root = slot == self.root;
-        let entry = self.quota_entry(slot);
-        // The root always has a namespace quota. Long.MAX means "none" there.
-        if is_root && ns == quota::RESET {
-            entry.ns = quota::DONT_SET;
-        } else if ns != quota::DONT_SET || is_root {
-            entry.ns = ns;
-        }
-        if ds != quota::DONT_SET {
-            entry.ds = ds;
-        }
-        self.drop_unlimited(slot);
+        let is_root = slot == self.root();
+        self.count_for_quota(slot);
+        self.attributes.change_quota(&mut self.tree, slot, |entry| {
+            // The root always has a namespace quota. Long.MAX means "none" there.
+            if is_root && ns == quota::RESET {
+                entry.ns = quota::DONT_SET;
+            } else if ns != quota::DONT_SET || is_root {
+                entry.ns = ns;
+            }
+            if ds != quota::DONT_SET {
+                entry.ds = ds;
+            }
+        });
         self.touch(slot, fx);
         Ok(())
     }
 
     pub(crate) fn apply_set_type_quota(&mut self, path: &str, storage_type: i32, ds: i64, fx: &mut Effects) -> Applied {
         let slot = self.op_dir(path)?;
-        let entry = self.quota_entry(slot);
-        let had = !entry.types.is_empty();
-        if ds == quota::RESET {
-            entry.types.remove(&storage_type);
-        } else if ds != quota::DONT_SET {
-            entry.types.insert(storage_type, ds);
-        }
-        match (had, !entry.types.is_empty()) {
-            (true, false) => self.type_quotas -= 1,
-            (false, true) => {
-                self.type_quotas += 1;
-                // Types were not counted until now.
-                let used = self.charged_usage(slot);
-                self.quota_entry(slot).used_types = used.types;
+        self.count_for_quota(slot);
+        let had_types = self.quota(slot).is_some_and(|quota| !quota.types.is_empty());
+        self.attributes.change_quota(&mut self.tree, slot, |entry| {
+            if ds == quota::RESET {
+                entry.types.remove(&storage_type);
+            } else if ds != quota::DONT_SET {
+                entry.types.insert(storage_type, ds);
             }
-            (false, false) | (true, true) => {}
+        });
+        if !had_types && self.quota(slot).is_some_and(|quota| !quota.types.is_empty()) {
+            // Types were not counted until now.
+            let used = self.charged_usage(slot);
+            self.attributes.set_used_types(&self.tree, slot, used.types);
         }
-        self.drop_unlimited(slot);
         self.touch(slot, fx);
         Ok(())
     }
 
     pub(crate) fn apply_set_storage_policy(&mut self, path: &str, policy: u8, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
-        if self.has_type_quotas() {
+        if self.attributes.has_type_quotas() {
             // Inodes that were cut off are charged under the old policy, so they are freed first.
             self.reclaim_now(fx);
             let before = self.subtree_usage(slot);
-            self.inodes.get_mut(slot).storage_policy = policy;
+            self.tree.rec_mut(slot).storage_policy = policy;
             let change = self.subtree_usage(slot) - before;
             let rec = self.rec(slot);
-            self.charge(if rec.is_dir() { slot } else { rec.parent }, change);
+            self.charge(if rec.is_dir() { slot } else { rec.parent() }, change);
             self.count_types_anew(slot);
         } else {
-            self.inodes.get_mut(slot).storage_policy = policy;
+            self.tree.rec_mut(slot).storage_policy = policy;
         }
         self.touch(slot, fx);
         Ok(())
@@ -191,26 +155,17 @@ impl Namespace {
 
     /// Another policy is in force from `top` down. Quotas by type there count files that inherit it.
     pub(crate) fn count_types_anew(&mut self, top: Slot) {
-        let by_type = self.quotas.iter().filter(|(_, quota)| !quota.types.is_empty());
-        let below: Vec<Slot> = by_type
-            .map(|(dir, _)| dir)
-            .filter(|dir| self.is_below(*dir, top))
-            .collect();
+        let by_type = self.attributes.dirs_with_type_quotas();
+        let below: Vec<Slot> = by_type.filter(|dir| self.is_below(*dir, top)).collect();
         for dir in below {
             let used = self.charged_usage(dir);
-            self.quota_entry(dir).used_types = used.types;
+            self.attributes.set_used_types(&self.tree, dir, used.types);
         }
     }
 
     pub(crate) fn apply_snapshottable(&mut self, path: &str, on: bool, fx: &mut Effects) -> Applied {
         let slot = self.op_dir(path)?;
-        let id = self.rec(slot).id();
-        self.inodes.get_mut(slot).set(flag::MULTI_OR_SNAPSHOTTABLE, on);
-        if on {
-            self.snapshottable.insert(id.0);
-        } else {
-            self.snapshottable.remove(&id.0);
-        }
+        self.carried.set_snapshottable(&mut self.tree, slot, on);
         self.touch(slot, fx);
         Ok(())
     }
@@ -219,12 +174,7 @@ impl Namespace {
 
     /// Sets the ACL feature of an inode, or removes it.
     pub(crate) fn set_acl_feature(&mut self, slot: Slot, feature: Vec<AclEntry>) {
-        self.inodes.get_mut(slot).set(flag::ACL, !feature.is_empty());
-        if feature.is_empty() {
-            self.acls.remove(slot);
-        } else {
-            self.acls.insert(slot, Arc::from(feature));
-        }
+        self.attributes.set_acl(&mut self.tree, slot, feature);
         self.note_access(slot);
     }
 
@@ -234,7 +184,7 @@ impl Namespace {
         let Some((mode, feature)) = acl::split(entries, perm.mode()) else {
             return Err(inconsistent("the ACL lacks its base entries"));
         };
-        self.inodes.get_mut(slot).set_perm(perm.with_mode(mode));
+        self.tree.rec_mut(slot).set_perm(perm.with_mode(mode));
         self.set_acl_feature(slot, feature);
         Ok(())
     }
@@ -243,7 +193,7 @@ impl Namespace {
         let slot = self.op_slot(path)?;
         if entries.is_empty() {
             // The mask in the mode is replaced by the rights of the group's entry (`unprotectedRemoveAcl`).
-            let group = self.acls.get(slot).and_then(|feature| {
+            let group = self.attributes.acl(slot).and_then(|feature| {
                 feature
                     .iter()
                     .find(|e| {
@@ -255,8 +205,8 @@ impl Namespace {
             });
             if let Some(group) = group {
                 let perm = self.rec(slot).perm();
-                self.inodes
-                    .get_mut(slot)
+                self.tree
+                    .rec_mut(slot)
                     .set_perm(perm.with_mode(perm.mode() & !0o070 | group << 3));
             }
             self.set_acl_feature(slot, Vec::new());
@@ -270,18 +220,13 @@ impl Namespace {
     // ---- extended attributes ----
 
     pub(crate) fn set_xattrs(&mut self, slot: Slot, xattrs: Vec<XAttr>) {
-        self.inodes.get_mut(slot).set(flag::XATTR, !xattrs.is_empty());
-        if xattrs.is_empty() {
-            self.xattrs.remove(slot);
-        } else {
-            self.xattrs.insert(slot, Arc::from(xattrs));
-        }
+        self.attributes.set_xattrs(&mut self.tree, slot, xattrs);
     }
 
     pub(crate) fn apply_set_xattr(&mut self, path: &str, xattrs: &[XAttr], fx: &mut Effects) -> Applied {
         check_xattrs(path, xattrs)?;
         let slot = self.op_slot(path)?;
-        let all = crate::ops::merged_xattrs(self.xattrs.get(slot).map_or(&[], |all| all), xattrs);
+        let all = crate::ops::merged_xattrs(self.attributes.xattrs(slot), xattrs);
         self.set_xattrs(slot, all);
         self.touch(slot, fx);
         Ok(())
@@ -289,7 +234,7 @@ impl Namespace {
 
     pub(crate) fn apply_remove_xattr(&mut self, path: &str, xattrs: &[XAttr], fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
-        let all = self.xattrs.get(slot).map_or(&[][..], |all| all);
+        let all = self.attributes.xattrs(slot);
         let rest: Vec<XAttr> = all
             .iter()
             .filter(|old| !xattrs.iter().any(|gone| crate::ops::same_xattr(old, gone)))

@@ -4,13 +4,15 @@ use hathi_formats::editlog::{AddOp, CloseOp};
 use hathi_formats::ids::Block;
 
 use super::{Applied, Why, check_xattrs, inconsistent, ms};
+use crate::files::block::MAX_GENERATION_STAMP;
 use crate::namespace::Namespace;
-use crate::store::inode::{MAX_48, MAX_GENERATION_STAMP, flag};
 use crate::store::slab::Slot;
-use crate::truncation::Truncation;
+use crate::tree::inode::{MAX_48, flag};
 use crate::types::{Effect, Effects};
 use crate::unsupported::Feature;
-use crate::usage::Usage;
+use crate::usage::{Usage, Usages};
+use crate::view::View;
+use crate::writers::truncation::Truncation;
 
 fn check_block(block: &Block) -> Result<(), Why> {
     if block.id.0 < 0 {
@@ -51,14 +53,14 @@ impl Namespace {
                 return self.apply_add_append(slot, op, fx);
             }
             self.op_new_id(op.inode_id)?;
-            let parent = self.rec(slot).parent;
+            let parent = self.rec(slot).parent();
             self.remove_subtree(slot, fx);
             self.touch_parent(parent, ms(op.mtime), fx);
         }
         let (parent, name) = self.op_place(&op.path)?;
         let slot = self.op_new_inode(op.inode_id, flag::FILE, parent, name, &op.permissions, ms(op.mtime))?;
         let replication = self.adjust_replication(op.replication);
-        let rec = self.inodes.get_mut(slot);
+        let rec = self.tree.rec_mut(slot);
         rec.set_atime(ms(op.atime));
         rec.replication = replication;
         rec.set_block_size(op.block_size.max(0) as u64);
@@ -81,7 +83,7 @@ impl Namespace {
         if !self.rec(slot).is_open() {
             self.reopen(slot, &op.client_name, &op.client_machine, false, fx);
         }
-        let rec = self.inodes.get_mut(slot);
+        let rec = self.tree.rec_mut(slot);
         rec.set_atime(ms(op.atime));
         rec.set_mtime(ms(op.mtime));
         self.reconcile(slot, &op.blocks, false, fx)?;
@@ -94,7 +96,7 @@ impl Namespace {
         if !self.rec(slot).is_open() {
             return Err(inconsistent(format!("{} is not under construction", op.path)));
         }
-        let rec = self.inodes.get_mut(slot);
+        let rec = self.tree.rec_mut(slot);
         rec.set_atime(ms(op.atime));
         rec.set_mtime(ms(op.mtime));
         self.reconcile(slot, &op.blocks, true, fx)?;
@@ -102,7 +104,7 @@ impl Namespace {
             !self.is_truncated(slot),
             "a file is closed when its truncate is carried out"
         );
-        self.forget_open(slot);
+        self.writers.close(&mut self.tree, slot);
         self.touch(slot, fx);
         Ok(())
     }
@@ -117,16 +119,16 @@ impl Namespace {
     /// Charges the difference between what a file costs now and `before`.
     fn recharge(&mut self, slot: Slot, before: Usage) {
         let change = self.file_usage(slot) - before;
-        let parent = self.rec(slot).parent;
+        let parent = self.rec(slot).parent();
         self.charge(parent, change);
     }
 
     fn complete_block(&mut self, file: Slot, block: Slot, fx: &mut Effects) {
-        self.set_block_open(block, false);
+        self.files.set_open(&mut self.sum, block, false);
         self.end_truncation(file, fx);
         let rec = self.rec(file);
         fx.effects.push(Effect::BlockCompleted {
-            block: self.blocks.get(block).block(),
+            block: self.files.get(block).block(),
             file: rec.id(),
             replication: rec.replication,
         });
@@ -142,7 +144,7 @@ impl Namespace {
         let same_count = old.len() == new.len();
         for (n, (slot, block)) in old.iter().zip(new).enumerate() {
             let is_last = n + 1 == new.len();
-            let was = *self.blocks.get(*slot);
+            let was = *self.files.get(*slot);
             let stamp_may_change = same_count && is_last;
             if was.id() != block.id || (was.generation_stamp() != block.generation_stamp && !stamp_may_change) {
                 return Err(inconsistent(format!(
@@ -155,7 +157,7 @@ impl Namespace {
             }
             let changed = was.len() != block.num_bytes || was.generation_stamp() != block.generation_stamp;
             if changed {
-                self.change_block(*slot, |rec| {
+                self.files.change(&mut self.sum, *slot, |rec| {
                     rec.set_len(block.num_bytes);
                     rec.set_generation_stamp(block.generation_stamp);
                 });
@@ -180,7 +182,7 @@ impl Namespace {
             if new.len() + 1 != old.len() {
                 return Err(inconsistent("more than one block would be removed"));
             }
-            if let Some(block) = self.pop_block(file) {
+            if let Some(block) = self.files.pop(&mut self.tree, &mut self.sum, file) {
                 fx.effects.push(Effect::BlockRemoved { block });
             }
             self.end_truncation(file, fx);
@@ -200,10 +202,10 @@ impl Namespace {
     }
 
     fn add_new_block(&mut self, file: Slot, block: &Block, open: bool, fx: &mut Effects) -> Applied {
-        if self.block_ids.get(block.id.0 as u64).is_some() {
+        if self.files.find(block.id).is_some() {
             return Err(inconsistent(format!("block {} belongs to a file already", block.id)));
         }
-        self.push_block(file, *block, open);
+        self.files.push(&mut self.tree, &mut self.sum, file, *block, open);
         self.raise_stamp(block.generation_stamp);
         self.counters.block_id = self.counters.block_id.max(block.id.0);
         let rec = self.rec(file);
@@ -242,7 +244,7 @@ impl Namespace {
         match (penultimate, self.block_slots(file).last().copied()) {
             (Some(block), Some(slot)) => {
                 check_block(block)?;
-                let was = *self.blocks.get(slot);
+                let was = *self.files.get(slot);
                 if was.id() != block.id || was.generation_stamp() != block.generation_stamp {
                     return Err(inconsistent(format!(
                         "the last block of {path} is {}_{}, not {}_{}",
@@ -253,7 +255,8 @@ impl Namespace {
                     )));
                 }
                 change += block.num_bytes as i64 - if was.is_open() { pref } else { was.len() as i64 };
-                self.change_block(slot, |rec| rec.set_len(block.num_bytes));
+                self.files
+                    .change(&mut self.sum, slot, |rec| rec.set_len(block.num_bytes));
                 if was.is_open() {
                     self.complete_block(file, slot, fx);
                 }
@@ -263,7 +266,7 @@ impl Namespace {
             (None, Some(_)) => return Err(inconsistent(format!("{path} has blocks already"))),
         }
         self.add_new_block(file, last, true, fx)?;
-        self.charge(rec.parent, self.space_in(file, change));
+        self.charge(rec.parent(), self.space_in(file, change));
         self.touch(file, fx);
         Ok(())
     }
@@ -275,11 +278,11 @@ impl Namespace {
         let file = self.rec(slot).id();
         if !new_block
             && let Some(last) = self.block_slots(slot).last().copied()
-            && self.blocks.get(last).len() < self.rec(slot).block_size()
+            && self.files.get(last).len() < self.rec(slot).block_size()
         {
-            self.set_block_open(last, true);
+            self.files.set_open(&mut self.sum, last, true);
             fx.effects.push(Effect::BlockReopened {
-                block: self.blocks.get(last).block(),
+                block: self.files.get(last).block(),
                 file,
             });
         }
@@ -325,15 +328,15 @@ impl Namespace {
             if kept >= new_length {
                 break;
             }
-            kept += self.blocks.get(*block).len();
+            kept += self.files.get(*block).len();
             count += 1;
         }
         while self.block_slots(slot).len() > count {
-            if let Some(block) = self.pop_block(slot) {
+            if let Some(block) = self.files.pop(&mut self.tree, &mut self.sum, slot) {
                 fx.effects.push(Effect::BlockRemoved { block });
             }
         }
-        self.inodes.get_mut(slot).set_mtime(ms(time));
+        self.tree.rec_mut(slot).set_mtime(ms(time));
         if kept != new_length {
             let Some(block) = truncate_block else {
                 return Err(inconsistent(format!(
@@ -360,7 +363,7 @@ impl Namespace {
         let Some(last) = slots.pop() else {
             return Err(inconsistent("there is no block to cut"));
         };
-        let old = self.blocks.get(last).block();
+        let old = self.files.get(last).block();
         let length = old.num_bytes.saturating_sub(cut);
         debug_assert!(length <= old.num_bytes, "a truncate makes no block longer");
         debug_assert!(
@@ -369,7 +372,7 @@ impl Namespace {
         );
         if old.id == block.id {
             // The stored length and stamp stay until the recovery has ended.
-            self.set_block_open(last, true);
+            self.files.set_open(&mut self.sum, last, true);
             self.raise_stamp(block.generation_stamp);
             self.begin_truncation(slot, Truncation { length, source: None });
             fx.effects.push(Effect::BlockReopened { block: old, file });
@@ -377,7 +380,7 @@ impl Namespace {
         }
         // The source leaves the list of the file but remains a block of the file. Otherwise DataNodes would be told to
         // delete it.
-        self.set_block_slots(slot, slots);
+        self.files.replace(&mut self.tree, &mut self.sum, slot, slots);
         let copy = Block {
             num_bytes: length,
             ..*block
@@ -391,7 +394,7 @@ impl Namespace {
     pub(crate) fn apply_concat(&mut self, target: &str, sources: &[String], time: i64, fx: &mut Effects) -> Applied {
         let target_slot = self.op_file(target)?;
         let before = self.file_usage(target_slot);
-        let parent = self.rec(target_slot).parent;
+        let parent = self.rec(target_slot).parent();
         let mut all: Vec<Slot> = self.block_slots(target_slot).to_vec();
         for source in sources {
             let slot = self.op_file(source)?;
@@ -400,19 +403,17 @@ impl Namespace {
             }
             let space = self.file_usage(slot);
             let moved: Vec<Slot> = self.block_slots(slot).to_vec();
-            self.set_block_slots(slot, Vec::new());
-            let source_parent = self.rec(slot).parent;
+            self.files.replace(&mut self.tree, &mut self.sum, slot, Vec::new());
+            let source_parent = self.rec(slot).parent();
             self.charge(source_parent, -space);
-            for block in &moved {
-                self.blocks.get_mut(*block).file = target_slot;
-            }
+            self.files.give(&moved, target_slot);
             all.extend(moved);
             self.remove_subtree(slot, fx);
             self.touch_parent(source_parent, ms(time), fx);
         }
-        self.set_block_slots(target_slot, all);
+        self.files.replace(&mut self.tree, &mut self.sum, target_slot, all);
         self.recharge(target_slot, before);
-        self.inodes.get_mut(target_slot).set_mtime(ms(time));
+        self.tree.rec_mut(target_slot).set_mtime(ms(time));
         fx.effects.push(Effect::BlocksMoved {
             target: self.rec(target_slot).id(),
         });
@@ -423,12 +424,12 @@ impl Namespace {
 
     pub(crate) fn apply_reassign_lease(&mut self, path: &str, new_holder: &str, fx: &mut Effects) -> Applied {
         let slot = self.op_file(path)?;
-        let Some(open) = self.open.get(slot).cloned() else {
+        let Some(open) = self.writers.get(slot).cloned() else {
             return Err(inconsistent(format!("{path} is not under construction")));
         };
-        self.forget_open(slot);
+        self.writers.close(&mut self.tree, slot);
         self.open_file(slot, new_holder, &open.client_machine);
-        self.note_reassigned(slot);
+        self.writers.note_reassigned(&self.tree, slot);
         self.touch(slot, fx);
         Ok(())
     }

@@ -1,25 +1,18 @@
 //! Directories: mkdir, symlink, delete, rename.
 
-use std::sync::Arc;
-
 use hathi_formats::editlog::{AclEntry, PermissionStatus};
 use hathi_formats::ids::InodeId;
 
 use super::{Applied, Why, inconsistent, ms};
 use crate::namespace::Namespace;
-use crate::store::inode::{MAX_48, Perm, flag};
 use crate::store::names::MAX_NAME_LEN;
 use crate::store::slab::Slot;
+use crate::tree::inode::{MAX_48, flag};
 use crate::types::Effects;
-use crate::usage::Usage;
+use crate::usage::{Usage, Usages};
+use crate::view::View;
 
 impl Namespace {
-    pub(crate) fn perm_of(&mut self, permissions: &PermissionStatus) -> Perm {
-        let user = self.users.intern(&permissions.user);
-        let group = self.groups.intern(&permissions.group);
-        Perm::new(user, group, permissions.mode & 0o1777)
-    }
-
     /// Parent and name for a new inode at `path`, where nothing may exist.
     pub(crate) fn op_place<'p>(&mut self, path: &'p str) -> Result<(Slot, &'p str), Why> {
         let (parent, name, found) = self.op_lookup(path)?;
@@ -38,7 +31,7 @@ impl Namespace {
         if id.0 == 0 || id.0 > MAX_48 {
             return Err(inconsistent(format!("inode id {id} is out of range")));
         }
-        if self.inode_ids.get(id.0).is_some() {
+        if self.tree.find(id).is_some() {
             return Err(inconsistent(format!("inode id {id} is in use")));
         }
         Ok(())
@@ -55,7 +48,7 @@ impl Namespace {
         mtime: u64,
     ) -> Result<Slot, Why> {
         self.op_new_id(id)?;
-        let perm = self.perm_of(permissions);
+        let perm = self.attributes.perm_of(permissions);
         let slot = self.new_inode(id, kind, name.as_bytes(), perm, mtime);
         self.begin_new(slot);
         self.link(parent, slot);
@@ -94,8 +87,8 @@ impl Namespace {
     ) -> Applied {
         let (parent, name) = self.op_place(path)?;
         let slot = self.op_new_inode(id, flag::SYMLINK, parent, name, permissions, ms(mtime))?;
-        self.inodes.get_mut(slot).set_atime(ms(atime));
-        self.links.insert(slot, Arc::from(target.as_bytes()));
+        self.tree.rec_mut(slot).set_atime(ms(atime));
+        self.attributes.set_link(slot, target.as_bytes());
         self.touch(slot, fx);
         self.touch_parent(parent, ms(mtime), fx);
         Ok(())
@@ -103,10 +96,10 @@ impl Namespace {
 
     pub(crate) fn apply_delete(&mut self, path: &str, time: i64, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
-        if slot == self.root {
+        if slot == self.root() {
             return Err(inconsistent("the root cannot be deleted"));
         }
-        let parent = self.rec(slot).parent;
+        let parent = self.rec(slot).parent();
         self.remove_subtree(slot, fx);
         self.touch_parent(parent, ms(time), fx);
         Ok(())
@@ -139,7 +132,7 @@ impl Namespace {
         let src_slot = self.op_slot(src)?;
         let replaced = self.op_lookup(dst)?.2;
         if let Some(old) = replaced {
-            if old == src_slot || old == self.root || self.is_below(src_slot, old) {
+            if old == src_slot || old == self.root() || self.is_below(src_slot, old) {
                 return Err(inconsistent(format!("{dst} cannot be replaced by {src}")));
             }
             self.remove_subtree(old, fx);
@@ -148,27 +141,16 @@ impl Namespace {
         self.move_inode(src_slot, parent, name, ms(time), fx)
     }
 
-    /// Whether `slot` is this directory, or somewhere below it.
-    pub(crate) fn is_below(&self, slot: Slot, ancestor: Slot) -> bool {
-        let mut at = slot;
-        while at != self.root {
-            if at == ancestor {
-                return true;
-            }
-            at = self.rec(at).parent;
-        }
-        at == ancestor
-    }
-
     fn move_inode(&mut self, slot: Slot, parent: Slot, name: &str, time_ms: u64, fx: &mut Effects) -> Applied {
-        if slot == self.root || self.is_below(parent, slot) {
+        if slot == self.root() || self.is_below(parent, slot) {
             return Err(inconsistent("the destination is below the source"));
         }
-        let old_parent = self.rec(slot).parent;
+        let old_parent = self.rec(slot).parent();
         let common = self.common_ancestor(old_parent, parent);
         // Under another storage policy the same replicas use other storage types.
-        let recharge =
-            self.has_type_quotas() || self.quota_between(old_parent, common) || self.quota_between(parent, common);
+        let recharge = self.attributes.has_type_quotas()
+            || self.quota_between(old_parent, common)
+            || self.quota_between(parent, common);
         if recharge {
             // Inodes that were cut off below the subtree are still charged to the old ancestors, so they are freed
             // first.
@@ -177,21 +159,15 @@ impl Namespace {
             self.charge(old_parent, -self.subtree_usage(slot));
             self.charge(parent, new);
         }
-        self.last_dir = None;
-        self.unlink(slot);
-        if self.name_of(slot) != name.as_bytes() {
-            let old = self.rec(slot).name;
-            self.names.remove(old);
-            let new = self.names.insert(name.as_bytes());
-            self.inodes.get_mut(slot).name = new;
-        }
+        self.tree.unlink(slot);
+        self.tree.rename(slot, name.as_bytes());
         self.link(parent, slot);
         debug_assert_eq!(
             self.child(parent, name.as_bytes()),
             Some(slot),
             "it is where it was moved to"
         );
-        if self.has_type_quotas() {
+        if self.attributes.has_type_quotas() {
             self.count_types_anew(slot);
         }
         self.touch(slot, fx);

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use hathi_formats::editlog::{AclEntry, XAttr};
 use hathi_formats::ids::{Block, InodeId};
 
-use crate::store::inode::{BlockRec, InodeRec, flag};
+use crate::files::block::BlockRec;
+use crate::tree::inode::InodeRec;
 
 /// Counts up whenever a state gets another digest than before. Only digests of the same version are compared.
 pub const DIGEST_VERSION: u32 = 1;
@@ -107,7 +108,7 @@ pub(crate) fn name(name: &str) -> u64 {
 /// that a word has room for something small beside each.
 #[inline]
 pub(crate) fn inode(rec: &InodeRec, name: &[u8], user: u64, group: u64) -> u64 {
-    let kind_and_policy = u64::from(rec.flags & flag::KIND) | u64::from(rec.storage_policy) << 8;
+    let kind_and_policy = u64::from(rec.kind_bits()) | u64::from(rec.storage_policy) << 8;
     let (replication, block_size) = match rec.is_file() {
         true => (rec.replication, rec.block_size()),
         // The same fields of a directory have another meaning.

@@ -1,66 +1,51 @@
 //! Writing an image.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use hathi_formats::editlog::{AclEntry, AclEntryType, XAttr};
 use hathi_formats::fsimage::{
     AclBits, ImageSummary, ImageWriter, InodeKind, InodeRef, STRING_TABLE_MASK_BITS, SectionName, SerialKind,
     XAttrNameBits, encode_directory_entry,
 };
-use hathi_formats::ids::{Block, LayoutVersion};
+use hathi_formats::ids::{Block, InodeId, LayoutVersion};
 use hathi_formats::proto::fsimage as pb;
 use hathi_formats::proto::hdfs::BlockProto;
 use prost::Message;
 
 use super::policy_xattr;
-use crate::config::ImageOptions;
-use crate::feature::{AclFeature, Cache, ErasureCoding, Open, Quota, Secrets, XAttrs};
+use crate::attributes::{Attributes, Quota};
+use crate::carried::Carried;
+use crate::config::{Config, ImageOptions};
+use crate::files::FrozenFiles;
+use crate::files::block::BlockRec;
 use crate::namespace::{Counters, Namespace};
-use crate::store::children::ChildList;
-use crate::store::inode::{BlockRec, InodeRec, flag};
-use crate::store::names::FrozenNames;
-use crate::store::side::Side;
-use crate::store::slab::{FrozenSlab, NONE, Slot};
+use crate::store::slab::Slot;
 use crate::store::strings::Strings;
-use crate::truncation::Truncation;
+use crate::tree::FrozenTree;
+use crate::tree::inode::{InodeRec, flag};
+use crate::view::View;
+use crate::writers::{Open, OpenFiles};
 
 /// Number of inodes between two looks at the cancel flag.
 const CANCEL_EVERY: u32 = 4096;
 
-/// The namespace at one moment. It can be saved on another thread while the namespace goes on.
+/// The namespace at one moment: the frozen parts, and what only the whole knows. It can be saved on another thread while
+/// the namespace goes on.
 #[derive(Debug)]
 pub struct Frozen {
+    config: Config,
     namespace_id: u32,
     counters: Counters,
-    genstamp: u64,
-    /// An image without it is one that Hadoop made.
-    pub(crate) digest_origin: Option<u64>,
-    inodes: FrozenSlab<InodeRec, 12>,
-    names: FrozenNames,
-    lists: FrozenSlab<ChildList, 6>,
-    blocks: FrozenSlab<BlockRec, 12>,
-    block_lists: FrozenSlab<Vec<Slot>, 6>,
-    users: Strings,
-    groups: Strings,
-    acls: Side<AclFeature>,
-    xattrs: Side<XAttrs>,
-    quotas: Side<Quota>,
-    root_quota: Quota,
-    links: Side<Arc<[u8]>>,
-    open: Side<Open>,
-    truncations: BTreeMap<u64, Truncation>,
-    reassigned: BTreeSet<u64>,
-    secrets: Secrets,
-    cache: Cache,
-    erasure_coding: ErasureCoding,
-    detached: Vec<Slot>,
-    live: usize,
-    root: Slot,
+    tree: FrozenTree,
+    files: FrozenFiles,
+    open_files: OpenFiles,
+    attributes: Attributes,
+    carried: Carried,
     /// Whether the namespace was broken when this view was taken.
     broken: bool,
-    options: ImageOptions,
+    /// An image without it is one that Hadoop made.
+    pub(crate) digest_origin: Option<u64>,
 }
 
 /// Why an image was not written.
@@ -82,35 +67,98 @@ impl Namespace {
     /// pages are copied before they change.
     #[must_use]
     pub fn freeze(&self) -> Frozen {
+        let Namespace {
+            config,
+            namespace_id,
+            counters,
+            tree,
+            files,
+            writers,
+            attributes,
+            carried,
+            broken,
+            origin,
+            // Soft state and the marks of the digest are in no image, and no op is under way.
+            active: _,
+            watch: _,
+            adjusted_replications: _,
+            sum: _,
+            changing: _,
+        } = self;
         Frozen {
-            namespace_id: self.namespace_id,
-            counters: self.counters.clone(),
-            genstamp: self.newest_stamp().0,
-            digest_origin: Some(self.origin),
-            inodes: self.inodes.freeze(),
-            names: self.names.freeze(),
-            lists: self.lists.freeze(),
-            blocks: self.blocks.freeze(),
-            block_lists: self.block_lists.freeze(),
-            users: self.users.clone(),
-            groups: self.groups.clone(),
-            acls: self.acls.clone(),
-            xattrs: self.xattrs.clone(),
-            quotas: self.quotas.clone(),
-            root_quota: self.root_quota.clone(),
-            links: self.links.clone(),
-            open: self.open.clone(),
-            truncations: self.truncations.clone(),
-            reassigned: self.reassigned.clone(),
-            secrets: self.secrets.clone(),
-            cache: self.cache.clone(),
-            erasure_coding: self.erasure_coding.clone(),
-            detached: self.detached.iter().copied().collect(),
-            live: self.inodes.live(),
-            root: self.root,
-            broken: self.is_broken(),
-            options: self.config.image,
+            config: config.clone(),
+            namespace_id: *namespace_id,
+            counters: counters.clone(),
+            tree: tree.freeze(),
+            files: files.freeze(),
+            open_files: writers.freeze(),
+            attributes: attributes.clone(),
+            carried: carried.clone(),
+            broken: *broken,
+            digest_origin: Some(*origin),
         }
+    }
+}
+
+impl View for Frozen {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn root(&self) -> Slot {
+        self.tree.root()
+    }
+
+    /// Looks at every inode, because the map of ids is not in shared pages. Only paths by id and walks ask for it.
+    fn slot(&self, id: InodeId) -> Option<Slot> {
+        let found = self.tree.iter().find(|(_, rec)| rec.id() == id);
+        found.map(|(slot, _)| slot).filter(|slot| !self.waits(*slot))
+    }
+
+    #[inline]
+    fn rec(&self, slot: Slot) -> &InodeRec {
+        self.tree.rec(slot)
+    }
+
+    #[inline]
+    fn name_of(&self, slot: Slot) -> &[u8] {
+        self.tree.name_of(slot)
+    }
+
+    fn child(&self, dir: Slot, name: &[u8]) -> Option<Slot> {
+        self.tree.child(dir, name)
+    }
+
+    fn child_count(&self, dir: Slot) -> usize {
+        self.tree.children(dir).len()
+    }
+
+    fn children(&self, dir: Slot) -> impl Iterator<Item = Slot> {
+        self.tree.children(dir).iter()
+    }
+
+    fn children_after(&self, dir: Slot, name: &[u8]) -> (usize, impl Iterator<Item = Slot>) {
+        self.tree
+            .children(dir)
+            .iter_after(move |slot| self.tree.name_of(slot) <= name)
+    }
+
+    #[inline]
+    fn block_slots(&self, file: Slot) -> &[Slot] {
+        self.files.slots(self.tree.rec(file))
+    }
+
+    #[inline]
+    fn block_rec(&self, block: Slot) -> &BlockRec {
+        self.files.get(block)
+    }
+
+    fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    fn open_files(&self) -> &OpenFiles {
+        &self.open_files
     }
 }
 
@@ -183,17 +231,13 @@ impl Frozen {
         if self.broken {
             return Err(SaveError::Broken);
         }
-        let mut w = ImageWriter::new(out, self.options.codec)?;
+        let mut w = ImageWriter::new(out, self.config.image.codec)?;
         let mut names = XAttrNames::default();
         // Strings that only ACLs name get their serials after those of owners and groups.
-        let mut users = self.users.clone();
-        let mut groups = self.groups.clone();
+        let mut users = self.attributes.users().clone();
+        let mut groups = self.attributes.groups().clone();
         self.save_info(&mut w)?;
-        w.begin(SectionName::ErasureCoding);
-        w.message(&pb::ErasureCodingSection {
-            policies: self.erasure_coding.policies.values().cloned().collect(),
-        })?;
-        w.end();
+        self.carried.save_policies(&mut w)?;
         let skip = self.detached_slots();
         let Listed { open, snapshottable } =
             self.save_inodes(&mut w, &skip, &mut names, &mut users, &mut groups, cancelled)?;
@@ -201,8 +245,8 @@ impl Frozen {
         w.begin(SectionName::FilesUnderConstruction);
         for slot in open {
             w.message(&pb::files_under_construction_section::FileUnderConstructionEntry {
-                inode_id: Some(self.inodes.get(slot).id().0),
-                full_path: Some(self.path(slot)),
+                inode_id: Some(self.rec(slot).id().0),
+                full_path: Some(self.path_of_slot(slot)),
             })?;
         }
         w.end();
@@ -215,8 +259,8 @@ impl Frozen {
         w.end();
         w.begin(SectionName::InodeReference);
         w.end();
-        self.save_secrets(&mut w)?;
-        self.save_cache(&mut w)?;
+        self.carried.save_secrets(&mut w)?;
+        self.carried.save_cache(&mut w)?;
         save_strings(&mut w, &users, &groups, &names)?;
         Ok(w.finish(layout)?)
     }
@@ -227,7 +271,7 @@ impl Frozen {
         w.message(&pb::NameSystemSection {
             namespace_id: Some(self.namespace_id),
             genstamp_v1: Some(c.genstamp_v1),
-            genstamp_v2: Some(self.genstamp),
+            genstamp_v2: Some(c.newest_stamp().0),
             genstamp_v1_limit: Some(c.genstamp_v1_limit),
             last_allocated_block_id: Some(c.block_id as u64),
             transaction_id: Some(c.txid),
@@ -239,55 +283,29 @@ impl Frozen {
         Ok(())
     }
 
+    /// Whether the inode was deleted, and waited to be freed.
+    fn waits(&self, slot: Slot) -> bool {
+        let mut at = slot;
+        while at != self.root() && !self.rec(at).has(flag::DETACHED) {
+            at = self.rec(at).parent();
+        }
+        at != self.root()
+    }
+
     /// The slots of deleted inodes that are not freed. They are no part of the state.
     fn detached_slots(&self) -> (Bits, usize) {
-        if self.detached.is_empty() {
+        let mut stack: Vec<Slot> = self.tree.waiting().collect();
+        if stack.is_empty() {
             return (Bits(Vec::new()), 0);
         }
-        let mut bits = Bits(vec![0; self.inodes.used() as usize / 64 + 1]);
+        let mut bits = Bits(vec![0; self.tree.used() as usize / 64 + 1]);
         let mut count = 0;
-        let mut stack = self.detached.clone();
         while let Some(slot) = stack.pop() {
             bits.set(slot);
             count += 1;
             stack.extend(self.children(slot));
         }
         (bits, count)
-    }
-
-    fn last_block(&self, file: &InodeRec) -> Option<&BlockRec> {
-        let slot = match (file.data, file.has(flag::MULTI_OR_SNAPSHOTTABLE)) {
-            (NONE, _) => None,
-            (list, true) => self.block_lists.get(list).last().copied(),
-            (only, false) => Some(only),
-        };
-        slot.map(|slot| self.blocks.get(slot))
-    }
-
-    fn children(&self, slot: Slot) -> impl Iterator<Item = Slot> + '_ {
-        static EMPTY: ChildList = ChildList::Empty;
-        let rec = self.inodes.get(slot);
-        let list = if rec.is_dir() && rec.data != NONE {
-            self.lists.get(rec.data)
-        } else {
-            &EMPTY
-        };
-        list.iter()
-    }
-
-    fn path(&self, slot: Slot) -> String {
-        let mut chain = Vec::new();
-        let mut at = slot;
-        while at != self.root && at != NONE {
-            chain.push(at);
-            at = self.inodes.get(at).parent;
-        }
-        let mut out = String::new();
-        for slot in chain.iter().rev() {
-            out.push('/');
-            out.push_str(&String::from_utf8_lossy(self.names.get(self.inodes.get(*slot).name)));
-        }
-        if out.is_empty() { "/".to_owned() } else { out }
     }
 
     fn save_inodes<W: Write>(
@@ -299,8 +317,8 @@ impl Frozen {
         groups: &mut Strings,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Listed, SaveError> {
-        let count = self.live - skipped;
-        let per_part = self.options.per_part(count);
+        let count = self.tree.live() - skipped;
+        let per_part = self.config.image.per_part(count);
         w.begin(SectionName::Inode);
         w.message(&pb::INodeSection {
             last_inode_id: Some(self.counters.inode_id),
@@ -309,11 +327,11 @@ impl Frozen {
         let mut listed = Listed::default();
         let mut blocks: Vec<Block> = Vec::new();
         let mut written = 0usize;
-        for slot in 0..self.inodes.used() {
+        for slot in 0..self.tree.used() {
             if slot % CANCEL_EVERY == 0 && cancelled() {
                 return Err(SaveError::Cancelled);
             }
-            let rec = self.inodes.get(slot);
+            let rec = self.rec(slot);
             if !rec.is_live() || skip.get(slot) {
                 continue;
             }
@@ -347,51 +365,39 @@ impl Frozen {
     ) {
         blocks.clear();
         let acl = self
-            .acls
-            .get(slot)
+            .attributes
+            .acl(slot)
             .filter(|_| rec.has(flag::ACL))
             .map(|acl| encode_acl(acl, users, groups));
         let mut xattrs: Option<Vec<u8>> = None;
         let policy_in_xattr = rec.is_dir() && rec.storage_policy != 0;
         if rec.has(flag::XATTR) || policy_in_xattr {
-            let own = self.xattrs.get(slot).map_or(&[][..], |all| all);
+            let own = self.attributes.xattrs(slot);
             let policy = policy_in_xattr.then(|| policy_xattr(rec.storage_policy));
             xattrs = Some(encode_xattrs(own.iter().chain(policy.iter()), names));
         }
         let mut inode = InodeRef::new(InodeKind::File, rec.id().0);
-        inode.name = self.names.get(rec.name);
+        inode.name = self.name_of(slot);
         inode.modification_time = rec.mtime();
         inode.permission = rec.perm().0;
         inode.acl = acl.as_deref();
         inode.xattrs = xattrs.as_deref();
         if rec.is_file() {
             let uc = self
-                .open
+                .open_files
                 .get(slot)
                 .filter(|_| rec.is_open())
-                .map(|open| self.under_construction(rec, open).encode_to_vec());
+                .map(|open| self.under_construction(slot, open).encode_to_vec());
             inode.access_time = rec.atime();
             inode.replication = u32::from(rec.replication);
             inode.preferred_block_size = rec.block_size();
             inode.storage_policy_id = u32::from(rec.storage_policy);
             inode.under_construction = uc.as_deref();
-            if rec.data != NONE && rec.has(flag::MULTI_OR_SNAPSHOTTABLE) {
-                blocks.extend(
-                    self.block_lists
-                        .get(rec.data)
-                        .iter()
-                        .map(|b| self.blocks.get(*b).block()),
-                );
-            } else if rec.data != NONE {
-                blocks.push(self.blocks.get(rec.data).block());
-            }
+            let slots = self.block_slots(slot).iter();
+            blocks.extend(slots.map(|block| self.block_rec(*block).block()));
             inode.encode(blocks, out);
         } else if rec.is_dir() {
-            let quota = if slot == self.root {
-                Some(&self.root_quota)
-            } else {
-                self.quotas.get(slot).filter(|_| rec.has_quota())
-            };
+            let quota = self.quota(slot);
             let types = quota.filter(|quota| !quota.types.is_empty()).map(encode_type_quotas);
             inode.kind = InodeKind::Directory;
             inode.ns_quota = quota.map_or(-1, |quota| quota.ns) as u64;
@@ -401,23 +407,25 @@ impl Frozen {
         } else {
             inode.kind = InodeKind::Symlink;
             inode.access_time = rec.atime();
-            inode.target = self.links.get(slot).map_or(&[][..], |target| target);
+            inode.target = self.attributes.link(slot).unwrap_or_default();
             inode.encode(&[], out);
         }
     }
 
-    fn under_construction(&self, rec: &InodeRec, open: &Open) -> pb::i_node_section::FileUnderConstructionFeature {
-        let truncation = self.truncations.get(&rec.id().0);
+    fn under_construction(&self, file: Slot, open: &Open) -> pb::i_node_section::FileUnderConstructionFeature {
+        let id = self.rec(file).id();
+        let truncation = self.open_files.truncation(id);
         let source = truncation.and_then(|truncation| truncation.source);
-        let complete = self.last_block(rec).is_some_and(|last| !last.is_open());
+        let last = self.block_slots(file).last();
+        let complete = last.is_some_and(|last| !self.block_rec(*last).is_open());
         pb::i_node_section::FileUnderConstructionFeature {
             client_name: Some(open.client_name.to_string()),
             client_machine: Some(open.client_machine.to_string()),
             last_block_complete: complete.then_some(true),
-            lease_reassigned: self.reassigned.contains(&rec.id().0).then_some(true),
+            lease_reassigned: self.open_files.is_reassigned(id).then_some(true),
             truncate_length: truncation.map(|truncation| truncation.length),
             truncate_source: source.map(|slot| {
-                let block = self.blocks.get(slot).block();
+                let block = self.block_rec(slot).block();
                 BlockProto {
                     block_id: block.id.0 as u64,
                     gen_stamp: block.generation_stamp.0,
@@ -433,81 +441,26 @@ impl Frozen {
         (skip, skipped): &(Bits, usize),
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), SaveError> {
-        let count = self.live - skipped;
-        let per_part = self.options.per_part(count);
+        let count = self.tree.live() - skipped;
+        let per_part = self.config.image.per_part(count);
         w.begin(SectionName::InodeDir);
         let mut written = 0usize;
-        for slot in 0..self.inodes.used() {
+        for slot in 0..self.tree.used() {
             if slot % CANCEL_EVERY == 0 && cancelled() {
                 return Err(SaveError::Cancelled);
             }
-            let rec = self.inodes.get(slot);
-            if !rec.is_dir() || rec.data == NONE || skip.get(slot) || self.lists.get(rec.data).len() == 0 {
+            let rec = self.rec(slot);
+            if !rec.is_dir() || skip.get(slot) || self.child_count(slot) == 0 {
                 continue;
             }
-            let list = self.lists.get(rec.data);
-            encode_directory_entry(
-                rec.id().0,
-                list.iter().map(|child| self.inodes.get(child).id().0),
-                w.buffer(),
-            );
+            let children = self.children(slot).map(|child| self.rec(child).id().0);
+            encode_directory_entry(rec.id().0, children, w.buffer());
             w.flush_if_full()?;
-            written += list.len();
+            written += self.child_count(slot);
             if written >= per_part {
                 written = 0;
                 w.sub_section();
             }
-        }
-        w.end();
-        Ok(())
-    }
-
-    fn save_secrets<W: Write>(&self, w: &mut ImageWriter<W>) -> io::Result<()> {
-        let s = &self.secrets;
-        w.begin(SectionName::SecretManager);
-        w.message(&pb::SecretManagerSection {
-            current_id: Some(s.current_key_id as u32),
-            token_sequence_number: Some(s.sequence_number as u32),
-            num_keys: Some(s.keys.len() as u32),
-            num_tokens: Some(s.tokens.len() as u32),
-        })?;
-        for key in s.keys.values() {
-            w.message(&pb::secret_manager_section::DelegationKey {
-                id: Some(key.key_id as u32),
-                expiry_date: Some(key.expiry_date as u64),
-                key: key.key.clone().map(Into::into),
-            })?;
-        }
-        for (token, expiry) in s.tokens.values() {
-            w.message(&pb::secret_manager_section::PersistToken {
-                version: Some(0),
-                owner: Some(token.owner.clone()),
-                renewer: Some(token.renewer.clone()),
-                real_user: Some(token.real_user.clone()),
-                issue_date: Some(token.issue_date as u64),
-                max_date: Some(token.max_date as u64),
-                sequence_number: Some(token.sequence_number as u32),
-                master_key_id: Some(token.master_key_id as u32),
-                expiry_date: Some(*expiry as u64),
-            })?;
-        }
-        w.end();
-        Ok(())
-    }
-
-    fn save_cache<W: Write>(&self, w: &mut ImageWriter<W>) -> io::Result<()> {
-        let c = &self.cache;
-        w.begin(SectionName::CacheManager);
-        w.message(&pb::CacheManagerSection {
-            next_directive_id: c.next_directive_id.max(1) as u64,
-            num_pools: c.pools.len() as u32,
-            num_directives: c.directives.len() as u32,
-        })?;
-        for pool in c.pools.values() {
-            w.message(pool)?;
-        }
-        for directive in c.directives.values() {
-            w.message(directive)?;
         }
         w.end();
         Ok(())

@@ -9,7 +9,8 @@ use foldhash::fast::FixedState;
 use hathi_formats::fsimage::{DirEntryRef, Image, ImageError, ReadAt, SectionName};
 use hathi_formats::ids::InodeId;
 
-use super::load::{ImageLoader, Rare, bad};
+use super::decode::Rare;
+use super::load::{ImageLoader, bad};
 use crate::config::Config;
 use crate::digest::terms;
 use crate::unsupported::Feature;
@@ -103,8 +104,8 @@ impl Inodes {
     fn add(&mut self, decoded: &super::DecodedInodes) -> Result<(), ImageError> {
         self.sum = self.sum.wrapping_add(decoded.sum);
         let mut name_at = 0;
-        for rec in &decoded.recs {
-            let len = rec.name as usize;
+        for inode in &decoded.inodes {
+            let (rec, len) = (&inode.rec, inode.name_len);
             let mut hasher = self.hasher.build_hasher();
             hasher.write(&decoded.names[name_at..name_at + len]);
             name_at += len;
@@ -120,7 +121,7 @@ impl Inodes {
         self.blocks.extend(decoded.blocks.iter().map(|block| block.id().0));
         for (at, rare) in &decoded.rare {
             if let Rare::Unsupported(feature) = rare {
-                let place = format!("inode {}", decoded.recs[*at].id());
+                let place = format!("inode {}", decoded.inodes[*at].rec.id());
                 return Err(ImageError::Unsupported(feature.refused_at(&place)));
             }
         }

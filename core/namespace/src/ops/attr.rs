@@ -5,12 +5,14 @@ use hathi_formats::exceptions as ex;
 
 use crate::acl;
 use crate::namespace::Namespace;
-use crate::path::{DirOp, InodesInPath, is_exact_reserved, refuse};
-use crate::permission::action;
-use crate::store::inode::{MAX_48, flag};
+use crate::path::{DirOp, InodesInPath, Paths, is_exact_reserved, refuse};
+use crate::permission::{Permissions, action};
+use crate::read::Statuses;
 use crate::store::slab::Slot;
+use crate::tree::inode::{MAX_48, flag};
 use crate::types::{Caller, Ctx, FileStatus, Plan, Refused, quota};
-use crate::usage::{Usage, type_space};
+use crate::usage::{Usage, Usages, type_space};
+use crate::view::View;
 
 use super::create::LAZY_PERSIST;
 
@@ -112,8 +114,8 @@ impl Namespace {
             }
         }
         let perm = self.rec(self.existing_slot(&iip)?).perm();
-        let same = user.is_none_or(|user| user == self.users.get(perm.user()))
-            && group.is_none_or(|group| group == self.groups.get(perm.group()));
+        let same = user.is_none_or(|user| user == self.attributes.user(perm))
+            && group.is_none_or(|group| group == self.attributes.group(perm));
         if same {
             return Ok(Plan::nothing(()));
         }
@@ -165,10 +167,10 @@ impl Namespace {
                 ds: length.saturating_mul(i64::from(replication)),
                 ..Usage::default()
             };
-            if self.has_type_quotas() {
+            if self.attributes.has_type_quotas() {
                 then.types = type_space(self.effective_policy(slot), replication, length);
             }
-            self.verify_quota(self.rec(slot).parent, &(then - now), None)?;
+            self.verify_quota(self.rec(slot).parent(), &(then - now), None)?;
         }
         Ok(Plan::one(
             EditOp::SetReplication {
@@ -195,7 +197,7 @@ impl Namespace {
         if self.config.owner_set_quota && self.config.permissions_enabled && !ctx.caller.superuser {
             let owner = iip
                 .parent_slot()
-                .map(|parent| self.users.get(self.rec(parent).perm().user()));
+                .map(|parent| self.attributes.user(self.rec(parent).perm()));
             if owner != Some(ctx.caller.user) {
                 return Err(refuse(
                     ex::ACCESS_CONTROL,
@@ -245,7 +247,7 @@ impl Namespace {
         // The root's namespace quota cannot be taken away.
         let ns = match ns_quota {
             quota::DONT_SET => old_ns,
-            quota::RESET if slot == self.root => quota::DONT_SET,
+            quota::RESET if slot == self.root() => quota::DONT_SET,
             ns => ns,
         };
         let ds = if ds_quota == quota::DONT_SET { old_ds } else { ds_quota };
@@ -351,7 +353,7 @@ impl Namespace {
         let iip = self.resolve_for(caller, src, DirOp::Write)?;
         self.check_owner(caller, &iip)?;
         let slot = self.existing_slot(&iip)?;
-        let feature = self.acls.get(slot).map_or(&[][..], |feature| feature);
+        let feature = self.attributes.acl(slot).map_or(&[][..], |feature| feature);
         let existing = acl::logical(self.rec(slot).perm().mode(), feature);
         Ok((iip, slot, existing))
     }
@@ -433,7 +435,10 @@ impl Namespace {
         self.check_acls_enabled()?;
         self.check_traverse_for(caller, iip, DirOp::Read)?;
         let slot = self.existing_slot(iip)?;
-        let entries = self.acls.get(slot).map_or_else(Vec::new, |feature| feature.to_vec());
+        let entries = self
+            .attributes
+            .acl(slot)
+            .map_or_else(Vec::new, |feature| feature.to_vec());
         Ok((self.status_of(slot, None), entries))
     }
 }

@@ -8,10 +8,13 @@ use smallvec::smallvec;
 
 use crate::namespace::Namespace;
 use crate::path::{DirOp, refuse};
-use crate::permission::action;
-use crate::store::inode::MAX_48;
+use crate::permission::{Permissions, action};
+use crate::read::Statuses;
 use crate::store::slab::Slot;
+use crate::tree::inode::MAX_48;
 use crate::types::{AddBlockCheck, AddedBlock, AppendOutcome, BlockView, Completed, Ctx, FileStatus, Plan, Refused};
+use crate::usage::Usages;
+use crate::view::View;
 
 use super::create::LAZY_PERSIST;
 use super::lease::{LeaseTakeover, RecoverLeaseOp, block_name};
@@ -40,13 +43,13 @@ impl Namespace {
     pub(crate) fn file_blocks(&self, slot: Slot) -> Vec<Block> {
         self.block_slots(slot)
             .iter()
-            .map(|b| self.blocks.get(*b).block())
+            .map(|b| self.files.get(*b).block())
             .collect()
     }
 
     fn last_two(&self, slot: Slot) -> (Option<Block>, Option<Block>, bool) {
         let slots = self.block_slots(slot);
-        let at = |back: usize| slots.len().checked_sub(back).map(|n| self.blocks.get(slots[n]));
+        let at = |back: usize| slots.len().checked_sub(back).map(|n| self.files.get(slots[n]));
         let last = at(1);
         (
             at(2).map(|rec| rec.block()),
@@ -128,7 +131,7 @@ impl Namespace {
             }
             let partial = last.num_bytes < rec.block_size();
             let more = self.space_in(slot, rec.block_size().saturating_sub(last.num_bytes) as i64);
-            self.verify_quota(rec.parent, &more, None)?;
+            self.verify_quota(rec.parent(), &more, None)?;
             if partial && !new_block {
                 reply = AppendOutcome::Opened {
                     file: rec.id(),
@@ -223,7 +226,7 @@ impl Namespace {
         }
         let slots = self.block_slots(slot);
         if let Some(n) = slots.len().checked_sub(2)
-            && !blocks.is_min_replicated(self.blocks.get(slots[n]).id())
+            && !blocks.is_min_replicated(self.files.get(slots[n]).id())
         {
             return Err(refuse(ex::NOT_REPLICATED_YET, format!("Not replicated yet: {path}")));
         }
@@ -243,7 +246,7 @@ impl Namespace {
             block_size: rec.block_size(),
             storage_policy: self.effective_policy(slot),
             client_machine: self
-                .open
+                .writers
                 .get(slot)
                 .map_or_else(String::new, |open| open.client_machine.to_string()),
         })
@@ -304,7 +307,7 @@ impl Namespace {
         }
         let rec = *self.rec(slot);
         let committed = self.committed(slot, previous.as_ref())?;
-        self.verify_quota(rec.parent, &self.space_in(slot, rec.block_size() as i64), None)?;
+        self.verify_quota(rec.parent(), &self.space_in(slot, rec.block_size() as i64), None)?;
         let (_, last, _) = self.last_two(slot);
         let penultimate = committed.or(last);
         let mut offset = self.file_length(slot);
@@ -493,10 +496,10 @@ impl Namespace {
 
     /// `checkUCBlock`: the open file this block is the open last block of.
     fn check_open_block(&self, block: &Block, client_name: &str) -> Result<Slot, Refused> {
-        let Some(stored) = self.block_ids.get(block.id.0 as u64) else {
+        let Some(stored) = self.files.find(block.id) else {
             return Err(refuse(ex::IO, format!("{} does not exist.", block_name(block))));
         };
-        let rec = self.blocks.get(stored);
+        let rec = self.files.get(stored);
         if !rec.is_open() {
             return Err(refuse(
                 ex::IO,
@@ -506,7 +509,7 @@ impl Namespace {
                 ),
             ));
         }
-        let file = rec.file;
+        let file = rec.file();
         if self.is_truncated(file) {
             return Err(refuse(
                 ex::IO,
@@ -516,7 +519,7 @@ impl Namespace {
                 ),
             ));
         }
-        let Some(open) = self.open.get(file).filter(|_| self.is_attached(file)) else {
+        let Some(open) = self.writers.get(file).filter(|_| self.tree.is_attached(file)) else {
             return Err(refuse(
                 ex::IO,
                 format!(

@@ -10,11 +10,12 @@ use crate::namespace::Namespace;
 use crate::path::{
     DirOp, InodesInPath, is_exact_reserved, is_reserved, is_reserved_inodes, is_reserved_raw, is_valid_name, refuse,
 };
-use crate::permission::{Access, action};
-use crate::store::inode::MAX_48;
+use crate::permission::{Access, Permissions, action};
 use crate::store::slab::Slot;
+use crate::tree::inode::MAX_48;
 use crate::types::{BlockView, CreateOutcome, CreateRequest, Ctx, Plan, Refused};
-use crate::usage::Usage;
+use crate::usage::{Usage, Usages};
+use crate::view::View;
 
 use super::attr::policy_by_name;
 use super::lease::{LeaseTakeover, RecoverLeaseOp};
@@ -93,8 +94,11 @@ impl Namespace {
         let mut place = Place {
             path: iip.prefix(existing),
             slot: Some(slot),
-            group: self.groups.get(self.rec(slot).perm().group()).to_owned(),
-            feature: self.acls.get(slot).map_or_else(Vec::new, |feature| feature.to_vec()),
+            group: self.attributes.group(self.rec(slot).perm()).to_owned(),
+            feature: self
+                .attributes
+                .acl(slot)
+                .map_or_else(Vec::new, |feature| feature.to_vec()),
         };
         for n in existing..iip.depth - 1 {
             let id = self.next_inode_id(ops.len());

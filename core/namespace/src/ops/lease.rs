@@ -8,10 +8,11 @@ use smallvec::SmallVec;
 
 use crate::namespace::Namespace;
 use crate::path::{DirOp, refuse};
-use crate::permission::action;
-use crate::store::inode::MAX_48;
+use crate::permission::{Permissions, action};
 use crate::store::slab::Slot;
+use crate::tree::inode::MAX_48;
 use crate::types::{BlockSynchronization, BlockView, Ctx, Holders, LeaseRecovery, Plan, Refused};
+use crate::view::View;
 
 /// Prefix of the names under which NameNodes hold leases of files that they recover
 /// (`HdfsServerConstants.NAMENODE_LEASE_HOLDER`).
@@ -70,7 +71,7 @@ pub(crate) enum LeaseTakeover {
 impl Namespace {
     /// `leaseExceptionString`.
     pub(crate) fn lease_text(&self, src: &str, file: InodeId, holder: &str) -> String {
-        let lease = match self.leases.files_of(holder) {
+        let lease = match self.writers.leases().files_of(holder) {
             Some(files) => format!("[Lease.  Holder: {holder}, pending creates: {files}]"),
             None => format!("Holder {holder} does not have any open files."),
         };
@@ -95,7 +96,7 @@ impl Namespace {
                 format!("INode is not a regular file: {}", text()),
             ));
         }
-        let Some(open) = self.open.get(slot).filter(|_| self.rec(slot).is_open()) else {
+        let Some(open) = self.writers.get(slot).filter(|_| self.rec(slot).is_open()) else {
             return Err(refuse(
                 ex::LEASE_EXPIRED,
                 format!("File is not open for writing: {}", text()),
@@ -125,7 +126,7 @@ impl Namespace {
         force: bool,
         blocks: &dyn BlockView,
     ) -> Result<LeaseTakeover, Refused> {
-        let Some(open) = self.open.get(slot).filter(|_| self.rec(slot).is_open()) else {
+        let Some(open) = self.writers.get(slot).filter(|_| self.rec(slot).is_open()) else {
             return Ok(LeaseTakeover::Free);
         };
         let refused =
@@ -150,7 +151,7 @@ impl Namespace {
         let recovering = self
             .block_slots(slot)
             .last()
-            .is_some_and(|last| blocks.recovery_id(self.blocks.get(*last).id()).is_some());
+            .is_some_and(|last| blocks.recovery_id(self.files.get(*last).id()).is_some());
         if recovering {
             refused(
                 ex::RECOVERY_IN_PROGRESS,
@@ -225,12 +226,12 @@ impl Namespace {
         let mut all: Vec<Block> = self
             .block_slots(slot)
             .iter()
-            .map(|b| self.blocks.get(*b).block())
+            .map(|b| self.files.get(*b).block())
             .collect();
         let open_last = self
             .block_slots(slot)
             .last()
-            .is_some_and(|b| self.blocks.get(*b).is_open());
+            .is_some_and(|b| self.files.get(*b).is_open());
         let count = all.len();
         let closed = |list: Vec<Block>| Plan::one(self.close_op(slot, list, now_ms), LeaseRecovery::Closed { file });
         // `complete` had the length, and answered false because replicas were missing. The length of a truncated block
@@ -294,7 +295,7 @@ impl Namespace {
             (None, Holders::Known | Holders::Awaited | Holders::Nobody) => LeaseRecovery::AwaitReports { file },
         };
         if let Some(new_holder) = new_holder
-            && let Some(open) = self.open.get(slot)
+            && let Some(open) = self.writers.get(slot)
             && *open.client_name != *new_holder
             && !(is_internal_holder(new_holder) && is_internal_holder(&open.client_name))
         {
@@ -320,8 +321,8 @@ impl Namespace {
             block_size: rec.block_size() as i64,
             blocks,
             permissions: PermissionStatus {
-                user: self.users.get(perm.user()).to_owned(),
-                group: self.groups.get(perm.group()).to_owned(),
+                user: self.attributes.user(perm).to_owned(),
+                group: self.attributes.group(perm).to_owned(),
                 mode: perm.mode(),
             },
         })
@@ -345,9 +346,7 @@ impl Namespace {
         blocks: &dyn BlockView,
     ) -> Result<Plan<Option<(InodeId, Block)>>, Refused> {
         // Of a truncate that copies, DataNodes name the source.
-        let found = self
-            .copy_of(sync.block.id)
-            .or_else(|| self.block_ids.get(sync.block.id.0 as u64));
+        let found = self.copy_of(sync.block.id).or_else(|| self.files.find(sync.block.id));
         let Some(stored) = found else {
             if sync.delete_block {
                 return Ok(Plan::nothing(None));
@@ -357,8 +356,8 @@ impl Namespace {
                 format!("Block (={}) not found", block_name(&sync.block)),
             ));
         };
-        let slot = self.blocks.get(stored).file;
-        if !self.is_attached(slot) {
+        let slot = self.files.get(stored).file();
+        if !self.tree.is_attached(slot) {
             return Err(refuse(
                 ex::FILE_NOT_FOUND,
                 format!(
@@ -370,13 +369,13 @@ impl Namespace {
         let mut list: Vec<Block> = self
             .block_slots(slot)
             .iter()
-            .map(|b| self.blocks.get(*b).block())
+            .map(|b| self.files.get(*b).block())
             .collect();
         let is_last = self.block_slots(slot).last() == Some(&stored);
-        if !self.rec(slot).is_open() || !is_last || !self.blocks.get(stored).is_open() {
+        if !self.rec(slot).is_open() || !is_last || !self.files.get(stored).is_open() {
             return Ok(Plan::nothing(None));
         }
-        let recovery_id = blocks.recovery_id(self.blocks.get(stored).id());
+        let recovery_id = blocks.recovery_id(self.files.get(stored).id());
         if recovery_id != Some(sync.new_generation_stamp) {
             return Err(refuse(
                 ex::IO,

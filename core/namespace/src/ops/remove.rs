@@ -7,11 +7,12 @@ use smallvec::SmallVec;
 
 use crate::namespace::Namespace;
 use crate::path::{DirOp, is_exact_reserved, is_reserved_inodes, is_reserved_raw, refuse};
-use crate::permission::{Access, action};
+use crate::permission::{Access, Permissions, action};
 use crate::store::slab::Slot;
 use crate::sub_access::SubAccessWalk;
 use crate::types::{BlockView, Ctx, Deleted, Plan, Refused, Truncated};
-use crate::usage::Usage;
+use crate::usage::{Usage, Usages};
+use crate::view::View;
 
 use super::create::LAZY_PERSIST;
 use super::lease::{LeaseTakeover, RecoverLeaseOp};
@@ -44,7 +45,7 @@ impl Namespace {
         if !self.check_sub_access(&ctx.caller, slot, walk)? {
             return Ok(Plan::nothing(Deleted::WalkFirst(self.rec(slot).id())));
         }
-        if self.children(slot).len() > 0 {
+        if self.child_count(slot) > 0 {
             if !recursive {
                 return Err(refuse(
                     ex::PATH_IS_NOT_EMPTY_DIRECTORY,
@@ -53,7 +54,7 @@ impl Namespace {
             }
             self.check_protected(&iip)?;
         }
-        if slot == self.root {
+        if slot == self.root() {
             return Ok(Plan::nothing(Deleted::Answer(false)));
         }
         let op = EditOp::Delete {
@@ -107,7 +108,7 @@ impl Namespace {
             source_paths.push(src_path);
         }
         verify_block_count(&path, blocks)?;
-        self.verify_quota(rec.parent, &more.and_inodes(-(seen.len() as i64)), None)?;
+        self.verify_quota(rec.parent(), &more.and_inodes(-(seen.len() as i64)), None)?;
         let op = EditOp::ConcatDelete {
             target: path,
             sources: source_paths,
@@ -143,7 +144,7 @@ impl Namespace {
         )?;
         let slot = self.file_slot(iip.last_slot(), src)?;
         let (rec, target_rec) = (self.rec(slot), self.rec(target));
-        if rec.parent != target_rec.parent {
+        if rec.parent() != target_rec.parent() {
             return Err(illegal(format!(
                 "Source file {src} is not in the same directory with the target {target_path}"
             )));
@@ -236,7 +237,7 @@ impl Namespace {
                 };
                 let more = rec.block_size().saturating_sub(block.num_bytes) as i64;
                 let freed = (old_length - end) as i64;
-                self.verify_quota(rec.parent, &self.space_in(slot, more - freed), None)?;
+                self.verify_quota(rec.parent(), &self.space_in(slot, more - freed), None)?;
             }
             start = end;
         }

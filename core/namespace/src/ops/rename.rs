@@ -5,10 +5,12 @@ use hathi_formats::exceptions as ex;
 
 use crate::namespace::Namespace;
 use crate::path::{DirOp, InodesInPath, is_exact_reserved, refuse};
-use crate::permission::{Access, action};
+use crate::permission::{Access, Permissions, action};
 use crate::store::names::utf16_len;
 use crate::store::slab::Slot;
 use crate::types::{Ctx, Plan, Refused, RenameOptions};
+use crate::usage::Usages;
+use crate::view::View;
 
 use super::create::{check_length, join};
 
@@ -29,7 +31,7 @@ impl Namespace {
             _ => first_dst,
         };
         if let Some(slot) = src_iip.last_slot()
-            && self.children(slot).len() > 0
+            && self.child_count(slot) > 0
         {
             self.check_protected(&src_iip)?;
         }
@@ -50,7 +52,7 @@ impl Namespace {
         let (src_path, dst_path) = (src_iip.path(), dst_iip.path());
         let no = Ok(Plan::nothing(false));
         let Some(src_slot) = src_iip.last_slot() else { return no };
-        if src_slot == self.root {
+        if src_slot == self.root() {
             return no;
         }
         if src_path == dst_path {
@@ -84,7 +86,7 @@ impl Namespace {
         let src_iip = self.resolve_for(&ctx.caller, src, DirOp::WriteLink)?;
         let dst_iip = self.resolve_for(&ctx.caller, dst, DirOp::CreateLink)?;
         if let Some(slot) = src_iip.last_slot()
-            && self.children(slot).len() > 0
+            && self.child_count(slot) > 0
         {
             self.check_protected(&src_iip)?;
         }
@@ -115,7 +117,7 @@ impl Namespace {
                 format!("rename source {src_path} is not found."),
             ));
         };
-        if src_slot == self.root {
+        if src_slot == self.root() {
             return Err(refuse(ex::IO, "rename source cannot be the root"));
         }
         if src_path == dst_path {
@@ -166,12 +168,7 @@ impl Namespace {
     }
 
     fn validate_destination(&self, src_slot: Slot, src: &str, dst: &str) -> Result<(), Refused> {
-        if self.rec(src_slot).is_symlink()
-            && self
-                .links
-                .get(src_slot)
-                .is_some_and(|target| **target == *dst.as_bytes())
-        {
+        if self.rec(src_slot).is_symlink() && self.attributes.link(src_slot) == Some(dst.as_bytes()) {
             return Err(refuse(
                 ex::FILE_ALREADY_EXISTS,
                 format!("Cannot rename symlink {src} to its target {dst}"),
@@ -212,7 +209,7 @@ impl Namespace {
                 format!("rename destination {dst} already exists"),
             ));
         }
-        if self.children(dst_slot).len() > 0 {
+        if self.child_count(dst_slot) > 0 {
             return Err(refuse(
                 ex::IO,
                 format!("rename destination directory is not empty: {dst}"),
@@ -256,11 +253,11 @@ impl Namespace {
         let parent_path = dst.prefix(dst.depth - 1);
         self.verify_component_length(&parent_path, dst.name())?;
         self.verify_path_lengths(src, dst)?;
-        let src_parent = self.rec(src).parent;
+        let src_parent = self.rec(src).parent();
         if src_parent != dst_parent {
             self.verify_room(dst_parent, &parent_path)?;
         }
-        if dst.name() == ".snapshot" || (dst_parent == self.root && dst.name() == ".reserved") {
+        if dst.name() == ".snapshot" || (dst_parent == self.root() && dst.name() == ".reserved") {
             return Err(refuse(
                 ex::HADOOP_ILLEGAL_ARGUMENT,
                 format!("\"{}\" is a reserved name.", dst.name()),
@@ -293,7 +290,7 @@ impl Namespace {
                 .resolve(protected)
                 .ok()
                 .and_then(|iip| iip.last_slot())
-                .is_some_and(|slot| self.children(slot).len() > 0);
+                .is_some_and(|slot| self.child_count(slot) > 0);
             if non_empty {
                 return Err(refuse(
                     ex::ACCESS_CONTROL,

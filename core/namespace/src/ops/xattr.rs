@@ -4,12 +4,13 @@ use hathi_formats::editlog::{EditOp, XAttr, XAttrNamespace};
 use hathi_formats::exceptions as ex;
 
 use crate::namespace::Namespace;
-use crate::path::{DirOp, InodesInPath, is_reserved_raw, refuse};
-use crate::permission::action;
-use crate::store::inode::flag;
+use crate::path::{DirOp, InodesInPath, Paths, is_reserved_raw, refuse};
+use crate::permission::{Permissions, action};
 use crate::store::slab::Slot;
+use crate::tree::inode::flag;
 use crate::types::{Caller, Ctx, Plan, Refused};
 use crate::unsupported::Feature;
+use crate::view::View;
 
 const NOT_FOUND_TEXT: &str = "At least one of the attributes provided was not found.";
 /// `HdfsServerConstants.SECURITY_XATTR_UNREADABLE_BY_SUPERUSER`, without its namespace.
@@ -110,12 +111,7 @@ impl Namespace {
     /// Refuses the superuser access to a file that only others may read (`FSDirectory.checkUnreadableBySuperuser`).
     pub(crate) fn check_unreadable_by_superuser(&self, caller: &Caller<'_>, slot: Slot) -> Result<(), Refused> {
         let concerns = caller.superuser && self.config.permissions_enabled && self.rec(slot).has(flag::XATTR);
-        if concerns
-            && self
-                .xattrs
-                .get(slot)
-                .is_some_and(|all| all.iter().any(is_unreadable_mark))
-        {
+        if concerns && self.attributes.xattrs(slot).iter().any(is_unreadable_mark) {
             return Err(refuse(
                 ex::ACCESS_CONTROL,
                 format!(
@@ -158,7 +154,7 @@ impl Namespace {
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
         self.check_xattr_change(&ctx.caller, &iip, xattr)?;
         let slot = self.existing_slot(&iip)?;
-        let existing = self.xattrs.get(slot).map_or(&[][..], |all| all);
+        let existing = self.attributes.xattrs(slot);
         let exists = existing.iter().any(|old| same(old, xattr));
         // `XAttrSetFlag.validate`.
         if !create && !replace {
@@ -219,11 +215,7 @@ impl Namespace {
                 format!("The xattr '{}' can not be deleted.", prefixed(xattr)),
             ));
         }
-        if !self
-            .xattrs
-            .get(slot)
-            .is_some_and(|all| all.iter().any(|old| same(old, xattr)))
-        {
+        if !self.attributes.xattrs(slot).iter().any(|old| same(old, xattr)) {
             return Err(refuse(ex::IO, "No matching attributes found for remove operation"));
         }
         let removed = XAttr {
@@ -242,7 +234,7 @@ impl Namespace {
     fn visible_xattrs(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<Vec<XAttr>, Refused> {
         let slot = self.existing_slot(iip)?;
         let superuser = caller.superuser || !self.config.permissions_enabled;
-        let all = self.xattrs.get(slot).map_or(&[][..], |all| all);
+        let all = self.attributes.xattrs(slot);
         Ok(all
             .iter()
             .filter(|xattr| match xattr.namespace {

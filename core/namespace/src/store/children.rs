@@ -215,8 +215,23 @@ impl ChildList {
         }
     }
 
+    /// The children behind those that are passed over, and their number. `is_passed` is true of the first ones, and of
+    /// no other.
+    pub(crate) fn iter_after(&self, is_passed: impl Fn(Slot) -> bool) -> (usize, impl Iterator<Item = Slot> + '_) {
+        self.iter_from(move |slot| match is_passed(slot) {
+            true => Ordering::Less,
+            false => Ordering::Greater,
+        })
+    }
+
+    /// A child by its name, with which `order` compares that of a slot.
+    pub(crate) fn find(&self, order: impl Fn(Slot) -> Ordering) -> Option<Slot> {
+        let found = self.iter_from(&order).1.next();
+        found.filter(|slot| order(*slot) == Ordering::Equal)
+    }
+
     /// The children from the first for which `order` is not `Less`... with how many there are of them.
-    pub(crate) fn iter_from(&self, order: impl Fn(Slot) -> Ordering) -> (usize, impl Iterator<Item = Slot> + '_) {
+    fn iter_from(&self, order: impl Fn(Slot) -> Ordering) -> (usize, impl Iterator<Item = Slot> + '_) {
         let chunks = self.chunks();
         let (c, at) = if chunks.is_empty() {
             (0, 0)

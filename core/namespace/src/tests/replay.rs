@@ -104,7 +104,7 @@ impl History {
 
     /// An open file with its writer and its last block, if there is any.
     fn open_file(&self, n: usize) -> Option<(InodeId, String, Option<Block>)> {
-        let leases = &self.fix.ns.leases;
+        let leases = self.fix.ns.writers.leases();
         let id = leases.files_after(InodeId(0)).nth(n % leases.file_count().max(1))?;
         let writer = self.fix.ns.lease_holder(id)?.to_owned();
         Some((id, writer, self.fix.ns.blocks_of(id).last().map(|last| last.block)))

@@ -4,8 +4,9 @@ use hathi_formats::editlog::{AddOp, CloseOp, MAX_STRING_UNITS, PermissionStatus}
 use hathi_formats::exceptions as ex;
 
 use super::*;
-use crate::store::inode::{MAX_48, flag};
 use crate::store::slab::Slot;
+use crate::tree::inode::{MAX_48, flag};
+use crate::view::View as _;
 
 fn rename(fix: &mut Fixture, src: &str, dst: &str) -> Result<(), Refused> {
     let plan = fix

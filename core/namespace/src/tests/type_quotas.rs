@@ -70,7 +70,7 @@ fn what_is_there_already_counts_and_the_policy_says_as_what() {
         "an image says the same"
     );
     set(&mut fix, "/d", DISK, quota::RESET);
-    assert!(!fix.ns.has_type_quotas());
+    assert!(!fix.ns.attributes.has_type_quotas());
     fix.check();
 }
 

@@ -1,57 +1,176 @@
-//! State that the namespace carries through logs and images without acting on it: delegation tokens and master keys,
-//! cache pools and directives, erasure coding policies.
+//! What the namespace keeps for other NameNodes, and gives back in logs and images: delegation tokens and master keys,
+//! cache pools and directives, erasure coding policies, and which directories are snapshottable.
+//!
+//! Invariants ([`Carried::check`]):
+//! - what is found by an id or a name has it;
+//! - a directory is marked as snapshottable exactly if its id is listed.
+//!
+//! Each change tells the digest what it may change.
+//!
+//! Mirrors `DelegationTokenSecretManager`, `CacheManager`, `ErasureCodingPolicyManager` and `SnapshotManager`.
+
+mod image;
+mod terms;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use hathi_formats::editlog::{CacheDirectiveInfo, CachePoolInfo, DelegationKey, DelegationTokenIdentifier};
+use hathi_formats::ids::InodeId;
 use hathi_formats::proto::hdfs::{
     CacheDirectiveInfoExpirationProto, CacheDirectiveInfoProto, CachePoolInfoProto, EcSchemaOptionEntryProto,
     EcSchemaProto, ErasureCodingPolicyProto,
 };
 
-use super::Applied;
-use crate::digest;
-use crate::feature::{Cache, ErasureCoding, Secrets};
-use crate::namespace::Namespace;
+use crate::digest::marks::Sum;
+use crate::store::slab::Slot;
+use crate::tree::Tree;
+use crate::tree::inode::flag;
 
 /// `ErasureCodingPolicyState` numbers.
 pub(crate) const DISABLED: i32 = 1;
 pub(crate) const ENABLED: i32 = 2;
 pub(crate) const REMOVED: i32 = 3;
 
-/// Each change says to the digest what it may change.
-impl Namespace {
-    pub(super) fn change_token(
+/// The state of `DelegationTokenSecretManager` that the edits carry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Secrets {
+    current_key_id: i32,
+    sequence_number: i32,
+    keys: BTreeMap<i32, DelegationKey>,
+    /// By sequence number: the identifier and its expiry in ms.
+    tokens: BTreeMap<i32, (DelegationTokenIdentifier, i64)>,
+}
+
+/// The state of `CacheManager`.
+#[derive(Clone, Debug)]
+pub(crate) struct Cache {
+    next_directive_id: i64,
+    pub(crate) pools: BTreeMap<String, CachePoolInfoProto>,
+    pub(crate) directives: BTreeMap<i64, CacheDirectiveInfoProto>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Cache {
+            next_directive_id: 1,
+            pools: BTreeMap::new(),
+            directives: BTreeMap::new(),
+        }
+    }
+}
+
+/// The state of `ErasureCodingPolicyManager`: policies as the image keeps them, by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ErasureCoding {
+    pub(crate) policies: BTreeMap<String, ErasureCodingPolicyProto>,
+}
+
+/// See the module. A clone is a frozen view.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Carried {
+    secrets: Secrets,
+    cache: Cache,
+    erasure_coding: ErasureCoding,
+    snapshottable: BTreeSet<u64>,
+}
+
+impl Carried {
+    /// What a new namespace has: the policies that every cluster has.
+    pub(crate) fn formatted() -> Carried {
+        Carried {
+            erasure_coding: ErasureCoding::built_in(),
+            ..Carried::default()
+        }
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    pub(crate) fn erasure_coding(&self) -> &ErasureCoding {
+        &self.erasure_coding
+    }
+
+    /// Ids of the snapshottable directories, those included that wait to be freed.
+    pub(crate) fn snapshottable(&self) -> impl Iterator<Item = InodeId> + '_ {
+        self.snapshottable.iter().map(|id| InodeId(*id))
+    }
+
+    // ---- changes ----
+
+    /// `part` is the sum over everything that may change.
+    fn change(&mut self, sum: &mut Sum, part: impl Fn(&Carried) -> u64, change: impl FnOnce(&mut Carried)) {
+        sum.subtract(part(self));
+        change(self);
+        sum.add(part(self));
+    }
+
+    pub(crate) fn change_token(
         &mut self,
+        sum: &mut Sum,
         token: &DelegationTokenIdentifier,
         change: impl FnOnce(&mut Secrets),
-    ) -> Applied {
-        let part =
-            |secrets: &Secrets, _: &Cache, _: &ErasureCoding| digest::token_and_numbers(secrets, token.sequence_number);
-        self.change_carried(part, |secrets, _, _| change(secrets));
-        Ok(())
+    ) {
+        let part = |carried: &Carried| carried.secrets.token_and_numbers(token.sequence_number);
+        self.change(sum, part, |carried| change(&mut carried.secrets));
     }
 
-    pub(super) fn apply_master_key(&mut self, key: &DelegationKey) -> Applied {
-        let part = |secrets: &Secrets, _: &Cache, _: &ErasureCoding| digest::key_and_numbers(secrets, key.key_id);
-        self.change_carried(part, |secrets, _, _| secrets.add_key(key));
-        Ok(())
+    pub(crate) fn add_master_key(&mut self, sum: &mut Sum, key: &DelegationKey) {
+        let part = |carried: &Carried| carried.secrets.key_and_numbers(key.key_id);
+        self.change(sum, part, |carried| carried.secrets.add_key(key));
     }
 
-    pub(super) fn change_pool(&mut self, name: &str, change: impl FnOnce(&mut Cache)) -> Applied {
-        let part = |_: &Secrets, cache: &Cache, _: &ErasureCoding| digest::pool_with_directives(cache, name);
-        self.change_carried(part, |_, cache, _| change(cache));
-        Ok(())
+    pub(crate) fn change_pool(&mut self, sum: &mut Sum, name: &str, change: impl FnOnce(&mut Cache)) {
+        let part = |carried: &Carried| carried.cache.pool_with_directives(name);
+        self.change(sum, part, |carried| change(&mut carried.cache));
     }
 
-    pub(super) fn change_directive(&mut self, id: i64, change: impl FnOnce(&mut Cache)) -> Applied {
-        let part = |_: &Secrets, cache: &Cache, _: &ErasureCoding| digest::directive_and_next(cache, id);
-        self.change_carried(part, |_, cache, _| change(cache));
-        Ok(())
+    pub(crate) fn change_directive(&mut self, sum: &mut Sum, id: i64, change: impl FnOnce(&mut Cache)) {
+        let part = |carried: &Carried| carried.cache.directive_and_next(id);
+        self.change(sum, part, |carried| change(&mut carried.cache));
     }
 
-    pub(super) fn change_policies(&mut self, change: impl FnOnce(&mut ErasureCoding)) -> Applied {
-        let part = |_: &Secrets, _: &Cache, policies: &ErasureCoding| digest::policies(policies);
-        self.change_carried(part, |_, _, policies| change(policies));
-        Ok(())
+    pub(crate) fn change_policies(&mut self, sum: &mut Sum, change: impl FnOnce(&mut ErasureCoding)) {
+        let part = |carried: &Carried| carried.erasure_coding.terms();
+        self.change(sum, part, |carried| change(&mut carried.erasure_coding));
+    }
+
+    /// Makes a directory snapshottable, or not. The digest counts it with the directory.
+    pub(crate) fn set_snapshottable(&mut self, tree: &mut Tree, dir: Slot, on: bool) {
+        tree.set_flag(dir, flag::MULTI_OR_SNAPSHOTTABLE, on);
+        let id = tree.rec(dir).id().0;
+        if on {
+            self.snapshottable.insert(id);
+        } else {
+            self.snapshottable.remove(&id);
+        }
+    }
+
+    // ---- whole ----
+
+    /// Panics when an invariant of the module does not hold.
+    pub(crate) fn check(&self, tree: &Tree) {
+        for (id, directive) in &self.cache.directives {
+            assert_eq!(directive.id(), *id, "a cache directive is found by its id");
+        }
+        for (name, pool) in &self.cache.pools {
+            assert_eq!(pool.pool_name(), name, "a cache pool is found by its name");
+        }
+        for (number, (token, _)) in &self.secrets.tokens {
+            assert_eq!(token.sequence_number, *number, "a token is found by its number");
+        }
+        let mut found = 0;
+        for (_, rec) in tree.iter().filter(|(_, rec)| rec.is_dir()) {
+            let is_marked = rec.has(flag::MULTI_OR_SNAPSHOTTABLE);
+            let is_listed = self.snapshottable.contains(&rec.id().0);
+            assert_eq!(is_marked, is_listed, "inode {}: snapshottable", rec.id());
+            found += usize::from(is_marked);
+        }
+        assert_eq!(
+            found,
+            self.snapshottable.len(),
+            "snapshottable directories found and kept"
+        );
     }
 }
 
@@ -241,5 +360,22 @@ fn policy(name: &str, id: u32, codec: &str, data: u32, parity: u32, cell_size: u
         cell_size: Some(cell_size),
         id,
         state: Some(DISABLED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tests::checked::{Break, DIGEST, check_finds};
+
+    const BREAKS: [(&str, Break); 2] = [
+        (DIGEST, |ns| ns.carried.cache.next_directive_id += 1),
+        ("snapshottable directories found and kept", |ns| {
+            ns.carried.snapshottable.insert(4711);
+        }),
+    ];
+
+    #[test]
+    fn whatever_a_bug_may_break_in_what_is_carried_is_found() {
+        check_finds(&BREAKS);
     }
 }

@@ -11,9 +11,11 @@
 
 use hathi_formats::ids::{Block, BlockId, InodeId};
 
+use super::Writers;
 use crate::namespace::Namespace;
 use crate::store::slab::Slot;
 use crate::types::{Effect, Effects, TruncateTarget};
+use crate::view::View;
 
 /// What the last block of a file is to become.
 #[derive(Clone, Copy, Debug)]
@@ -24,27 +26,44 @@ pub(crate) struct Truncation {
     pub(crate) source: Option<Slot>,
 }
 
+impl Writers {
+    /// The last block of a file is to be cut.
+    fn begin_truncation(&mut self, file: InodeId, truncation: Truncation) {
+        let before = self.files.truncations.insert(file.0, truncation);
+        debug_assert!(before.is_none(), "one truncate of a file waits for DataNodes");
+    }
+
+    /// DataNodes have cut the last block of a file, or it is gone.
+    #[inline]
+    fn end_truncation(&mut self, file: InodeId) -> Option<Truncation> {
+        if self.files.truncations.is_empty() {
+            return None;
+        }
+        self.files.truncations.remove(&file.0)
+    }
+}
+
 impl Namespace {
     /// Files whose truncate waits for DataNodes.
     pub fn truncations(&self) -> impl Iterator<Item = InodeId> + '_ {
-        self.truncations.keys().map(|id| InodeId(*id))
+        self.writers.files.truncations.keys().map(|id| InodeId(*id))
     }
 
     /// What a truncate has decided about the last block of a file, until DataNodes have done it.
     #[must_use]
     pub fn truncate_target(&self, file: InodeId) -> Option<TruncateTarget> {
-        let truncation = self.truncations.get(&file.0)?;
+        let truncation = self.writers.files.truncation(file)?;
         Some(TruncateTarget {
             length: truncation.length,
-            source: truncation.source.map(|slot| self.blocks.get(slot).block()),
+            source: truncation.source.map(|slot| self.files.get(slot).block()),
         })
     }
 
     /// The block is the source of a copy on truncate: what its file will have instead.
     pub(crate) fn copy_of(&self, source: BlockId) -> Option<Slot> {
-        let slot = self.block_ids.get(source.0 as u64)?;
-        let file = self.blocks.get(slot).file;
-        let truncation = self.truncations.get(&self.rec(file).id().0)?;
+        let slot = self.files.find(source)?;
+        let file = self.files.get(slot).file();
+        let truncation = self.writers.files.truncation(self.rec(file).id())?;
         (truncation.source == Some(slot))
             .then(|| self.block_slots(file).last().copied())
             .flatten()
@@ -52,19 +71,18 @@ impl Namespace {
 
     /// The last block of this file is to be cut by DataNodes.
     pub(crate) fn is_truncated(&self, file: Slot) -> bool {
-        !self.truncations.is_empty() && self.truncations.contains_key(&self.rec(file).id().0)
+        self.writers.files.truncation(self.rec(file).id()).is_some()
     }
 
     pub(crate) fn begin_truncation(&mut self, file: Slot, truncation: Truncation) {
         debug_assert!(
             self.block_slots(file)
                 .last()
-                .is_some_and(|last| self.blocks.get(*last).is_open()),
+                .is_some_and(|last| self.files.get(*last).is_open()),
             "DataNodes cut a block that is open"
         );
-        let id = self.rec(file).id().0;
-        let before = self.truncations.insert(id, truncation);
-        debug_assert!(before.is_none(), "one truncate of a file waits for DataNodes");
+        let id = self.rec(file).id();
+        self.writers.begin_truncation(id, truncation);
     }
 
     /// DataNodes have done it, or the block is gone: the source of a copy is not needed any more.
@@ -76,10 +94,8 @@ impl Namespace {
 
     /// Ends it; answers the source of a copy, which is freed.
     pub(crate) fn take_truncation(&mut self, file: Slot) -> Option<Block> {
-        if self.truncations.is_empty() {
-            return None;
-        }
-        let source = self.truncations.remove(&self.rec(file).id().0)?.source?;
-        Some(self.free_block(source))
+        let id = self.rec(file).id();
+        let source = self.writers.end_truncation(id)?.source?;
+        Some(self.files.free(&mut self.sum, source))
     }
 }

@@ -1,9 +1,12 @@
-//! The packed records of inodes and blocks. Their sizes are the memory of the NameNode, so they are asserted here.
+//! The packed record of an inode. Its size is the memory of the NameNode, so it is asserted here.
+//!
+//! Everybody may read a record and change its values (mode, times, sizes). Where the inode hangs, its name, what hangs
+//! below it and what other parts keep of it changes only through [`super::Tree`].
 
-use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
+use hathi_formats::ids::InodeId;
 
-use super::names::NameRef;
-use super::slab::{NONE, Slot};
+use crate::store::names::NameRef;
+use crate::store::slab::{NONE, Slot};
 use crate::types::InodeKind;
 
 /// Bits of [`InodeRec::flags`].
@@ -32,11 +35,11 @@ pub(crate) mod flag {
 pub(crate) struct InodeRec {
     id_lo: u32,
     id_hi: u16,
-    pub(crate) flags: u8,
+    flags: u8,
     /// Storage policy set on this very inode; 0 = unset.
     pub(crate) storage_policy: u8,
-    pub(crate) parent: Slot,
-    pub(crate) name: NameRef,
+    pub(super) parent: Slot,
+    pub(super) name: NameRef,
     perm_lo: u32,
     perm_hi: u32,
     mtime_lo: u32,
@@ -49,7 +52,7 @@ pub(crate) struct InodeRec {
     /// Of a file.
     pub(crate) replication: u16,
     /// File: its only block, or its block list (flag), or [`NONE`]. Directory: its child list, or [`NONE`].
-    pub(crate) data: Slot,
+    pub(super) data: Slot,
 }
 
 const _: () = assert!(size_of::<InodeRec>() == 48);
@@ -81,7 +84,8 @@ impl Default for InodeRec {
 }
 
 impl InodeRec {
-    pub(crate) fn new(id: InodeId, kind: u8, name: NameRef, perm: Perm, mtime: u64) -> Self {
+    /// A record that hangs nowhere and has no name yet.
+    pub(crate) fn new(id: InodeId, kind: u8, perm: Perm, mtime: u64) -> Self {
         debug_assert!(
             kind != 0 && kind & !flag::KIND == 0,
             "a new inode has a kind, and nothing else"
@@ -90,7 +94,6 @@ impl InodeRec {
             id_lo: id.0 as u32,
             id_hi: (id.0 >> 32) as u16,
             flags: kind,
-            name,
             ..InodeRec::default()
         };
         rec.set_perm(perm);
@@ -102,11 +105,31 @@ impl InodeRec {
     pub(crate) fn id(&self) -> InodeId {
         InodeId(u64::from(self.id_lo) | u64::from(self.id_hi) << 32)
     }
+    /// The directory that it hangs in, or hung in until it was cut off. [`NONE`] for the root.
+    #[inline]
+    pub(crate) fn parent(&self) -> Slot {
+        self.parent
+    }
+    /// See the field.
+    #[inline]
+    pub(crate) fn data(&self) -> Slot {
+        self.data
+    }
+    /// [`InodeRec::data`] as the list of one block.
+    #[inline]
+    pub(crate) fn only_block(&self) -> &[Slot] {
+        std::slice::from_ref(&self.data)
+    }
+    /// The bits of [`flag::KIND`].
+    #[inline]
+    pub(crate) fn kind_bits(&self) -> u8 {
+        self.flags & flag::KIND
+    }
     #[inline]
     pub(crate) fn has(&self, bit: u8) -> bool {
         self.flags & bit != 0
     }
-    pub(crate) fn set(&mut self, bit: u8, on: bool) {
+    pub(super) fn set(&mut self, bit: u8, on: bool) {
         if on {
             self.flags |= bit;
         } else {
@@ -178,7 +201,7 @@ impl InodeRec {
         if self.is_dir() { self.block_size_lo } else { 0 }
     }
     /// Of a directory.
-    pub(crate) fn set_longest_below(&mut self, units: u32) {
+    pub(super) fn set_longest_below(&mut self, units: u32) {
         debug_assert!(self.is_dir(), "in a file's record this is its block size");
         self.block_size_lo = units;
     }
@@ -218,92 +241,5 @@ impl Perm {
     }
     pub(crate) fn with_mode(self, mode: u16) -> Self {
         Perm::new(self.user(), self.group(), mode)
-    }
-}
-
-/// One block of a file.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BlockRec {
-    id_lo: u32,
-    id_hi: u32,
-    len_lo: u32,
-    gs_lo: u32,
-    /// Slot of the file; [`NONE`] in a free record.
-    pub(crate) file: Slot,
-    len_hi: u16,
-    gs_hi: u8,
-    flags: u8,
-}
-
-const _: () = assert!(size_of::<BlockRec>() == 24);
-
-/// Stamps that fit a block record.
-pub(crate) const MAX_GENERATION_STAMP: u64 = (1 << 40) - 1;
-const BLOCK_OPEN: u8 = 1;
-
-impl Default for BlockRec {
-    fn default() -> Self {
-        BlockRec {
-            id_lo: 0,
-            id_hi: 0,
-            len_lo: 0,
-            gs_lo: 0,
-            file: NONE,
-            len_hi: 0,
-            gs_hi: 0,
-            flags: 0,
-        }
-    }
-}
-
-impl BlockRec {
-    pub(crate) fn new(block: Block, file: Slot, open: bool) -> Self {
-        let id = block.id.0 as u64;
-        let mut rec = BlockRec {
-            id_lo: id as u32,
-            id_hi: (id >> 32) as u32,
-            file,
-            flags: if open { BLOCK_OPEN } else { 0 },
-            ..BlockRec::default()
-        };
-        rec.set_len(block.num_bytes);
-        rec.set_generation_stamp(block.generation_stamp);
-        rec
-    }
-    #[inline]
-    pub(crate) fn id(&self) -> BlockId {
-        BlockId((u64::from(self.id_lo) | u64::from(self.id_hi) << 32) as i64)
-    }
-    #[inline]
-    pub(crate) fn len(&self) -> u64 {
-        u64::from(self.len_lo) | u64::from(self.len_hi) << 32
-    }
-    pub(crate) fn set_len(&mut self, bytes: u64) {
-        let bytes = bytes.min(MAX_48);
-        self.len_lo = bytes as u32;
-        self.len_hi = (bytes >> 32) as u16;
-    }
-    pub(crate) fn generation_stamp(&self) -> GenerationStamp {
-        GenerationStamp(u64::from(self.gs_lo) | u64::from(self.gs_hi) << 32)
-    }
-    pub(crate) fn set_generation_stamp(&mut self, stamp: GenerationStamp) {
-        let stamp = stamp.0.min(MAX_GENERATION_STAMP);
-        self.gs_lo = stamp as u32;
-        self.gs_hi = (stamp >> 32) as u8;
-    }
-    /// Whether by the edits the block is still being written.
-    #[inline]
-    pub(crate) fn is_open(&self) -> bool {
-        self.flags & BLOCK_OPEN != 0
-    }
-    pub(crate) fn set_open(&mut self, open: bool) {
-        self.flags = if open { BLOCK_OPEN } else { 0 };
-    }
-    pub(crate) fn block(&self) -> Block {
-        Block {
-            id: self.id(),
-            num_bytes: self.len(),
-            generation_stamp: self.generation_stamp(),
-        }
     }
 }

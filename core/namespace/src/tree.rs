@@ -1,0 +1,549 @@
+//! The tree: the inodes, their names, and which of them hangs in which directory.
+//!
+//! Invariants ([`Tree::check`]):
+//! - each live inode is known by its id, and it hangs below the root, or below the root of a subtree that was cut off;
+//! - each inode but these roots is in its parent's child list and in the index, and nothing else is in them;
+//! - the children of a directory are in the byte order of their names, and no two of them have the same name;
+//! - a directory knows a bound of the longest path below it;
+//! - no two names share bytes;
+//! - subtrees that were cut off wait in the order in which they were cut off, and their parents are still there;
+//! - the remembered directory is the one that its path leads to.
+//!
+//! Only this module changes where an inode hangs, its name and its child list. The other parts keep what they know of
+//! an inode beside it, by its slot, and mark the record with [`Tree::set_flag`].
+//!
+//! Mirrors `FSDirectory` and `INodeMap`.
+
+pub(crate) mod inode;
+mod load;
+
+use std::collections::VecDeque;
+
+use hathi_formats::ids::InodeId;
+
+use crate::store::children::{ChildIndex, ChildList};
+use crate::store::id_map::IdMap;
+use crate::store::names::{FrozenNames, Names, utf16_len};
+use crate::store::slab::{FrozenSlab, NONE, Slab, Slot};
+use inode::{InodeRec, Perm, flag};
+
+static NO_CHILDREN: ChildList = ChildList::Empty;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    inodes: Slab<InodeRec, 12>,
+    ids: IdMap,
+    names: Names,
+    index: ChildIndex,
+    lists: Slab<ChildList, 6>,
+    root: Slot,
+    /// Roots of deleted subtrees, oldest first. They are freed in this order, so that a parent outlives what was cut
+    /// off below it.
+    detached: VecDeque<Slot>,
+    /// The directory of the last op, by its path, because consecutive ops are often about one file. It is forgotten
+    /// whenever a path may lead elsewhere.
+    last_dir: Option<(String, Slot)>,
+}
+
+/// The tree at one moment.
+#[derive(Debug)]
+pub(crate) struct FrozenTree {
+    inodes: FrozenSlab<InodeRec, 12>,
+    names: FrozenNames,
+    lists: FrozenSlab<ChildList, 6>,
+    live: usize,
+    root: Slot,
+    detached: Vec<Slot>,
+}
+
+impl Tree {
+    /// A tree without any inode, even without a root.
+    pub(crate) fn new(hash_seed: u64) -> Tree {
+        Tree {
+            inodes: Slab::new(),
+            ids: IdMap::new(),
+            names: Names::default(),
+            index: ChildIndex::new(hash_seed),
+            lists: Slab::new(),
+            root: NONE,
+            detached: VecDeque::new(),
+            last_dir: None,
+        }
+    }
+
+    /// Makes the root directory of a tree that has none.
+    pub(crate) fn insert_root(&mut self, perm: Perm) {
+        debug_assert!(self.root == NONE, "a tree has one root");
+        self.root = self.insert(InodeId::ROOT, flag::DIRECTORY, b"", perm, 0);
+    }
+
+    /// The root directory; [`NONE`] in a tree without one.
+    #[inline]
+    pub(crate) fn root(&self) -> Slot {
+        self.root
+    }
+
+    /// Number of inodes, those that wait to be freed included.
+    pub(crate) fn live(&self) -> usize {
+        self.inodes.live()
+    }
+
+    /// One past the highest slot.
+    pub(crate) fn used(&self) -> u32 {
+        self.inodes.used()
+    }
+
+    #[inline]
+    pub(crate) fn rec(&self, slot: Slot) -> &InodeRec {
+        self.inodes.get(slot)
+    }
+
+    /// The record, for its values to be changed.
+    #[inline]
+    pub(crate) fn rec_mut(&mut self, slot: Slot) -> &mut InodeRec {
+        self.inodes.get_mut(slot)
+    }
+
+    /// Marks what another part knows of an inode.
+    #[inline]
+    pub(crate) fn set_flag(&mut self, slot: Slot, bit: u8, on: bool) {
+        self.inodes.get_mut(slot).set(bit, on);
+    }
+
+    /// Notes in a file's record where its blocks are: `data` is the only block, the list of several, or [`NONE`].
+    pub(crate) fn set_blocks(&mut self, file: Slot, is_list: bool, data: Slot) {
+        let rec = self.inodes.get_mut(file);
+        debug_assert!(rec.is_file(), "only files have blocks");
+        rec.set(flag::MULTI_OR_SNAPSHOTTABLE, is_list);
+        rec.data = data;
+    }
+
+    #[inline]
+    pub(crate) fn name_of(&self, slot: Slot) -> &[u8] {
+        self.names.get(self.inodes.get(slot).name)
+    }
+
+    /// All inodes, those that wait to be freed included, in no order that means anything.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &InodeRec)> {
+        let all = (0..self.inodes.used()).map(|slot| (slot, self.inodes.get(slot)));
+        all.filter(|(_, rec)| rec.is_live())
+    }
+
+    /// The inode of an id, even if it waits to be freed.
+    pub(crate) fn find(&self, id: InodeId) -> Option<Slot> {
+        self.ids.get(id.0)
+    }
+
+    /// The attached inode of an id.
+    pub(crate) fn attached(&self, id: InodeId) -> Option<Slot> {
+        self.find(id).filter(|slot| self.is_attached(*slot))
+    }
+
+    #[inline]
+    pub(crate) fn child(&self, parent: Slot, name: &[u8]) -> Option<Slot> {
+        let hash = self.index.hash(parent, name);
+        self.index.find(hash, |slot| {
+            let rec = self.inodes.get(*slot);
+            rec.parent == parent && self.names.get(rec.name) == name
+        })
+    }
+
+    /// The children of a directory; none of anything else.
+    pub(crate) fn children(&self, dir: Slot) -> &ChildList {
+        let rec = self.rec(dir);
+        if rec.is_dir() && rec.data != NONE {
+            self.lists.get(rec.data)
+        } else {
+            &NO_CHILDREN
+        }
+    }
+
+    /// Whether the inode hangs below the root, or was deleted and waits to be freed.
+    pub(crate) fn is_attached(&self, slot: Slot) -> bool {
+        if self.detached.is_empty() {
+            return true;
+        }
+        let mut at = slot;
+        while at != self.root {
+            let rec = self.rec(at);
+            if rec.has(flag::DETACHED) || rec.parent == NONE {
+                return false;
+            }
+            at = rec.parent;
+        }
+        true
+    }
+
+    // ---- changes ----
+
+    /// A new inode that hangs nowhere yet.
+    pub(crate) fn insert(&mut self, id: InodeId, kind: u8, name: &[u8], perm: Perm, mtime: u64) -> Slot {
+        let mut rec = InodeRec::new(id, kind, perm, mtime);
+        rec.name = self.names.insert(name);
+        let slot = self.inodes.insert(rec);
+        let before = self.ids.insert(id.0, slot);
+        debug_assert!(before.is_none(), "the caller has seen that the id is free");
+        slot
+    }
+
+    /// Hangs an inode below a directory that has no such child.
+    pub(crate) fn link(&mut self, parent: Slot, child: Slot) {
+        debug_assert!(self.rec(parent).is_dir(), "only directories have children");
+        debug_assert!(parent != child, "nothing is below itself");
+        debug_assert!(
+            self.child(parent, self.name_of(child)).is_none(),
+            "the caller has seen that the name is free"
+        );
+        self.inodes.get_mut(child).parent = parent;
+        let Tree {
+            inodes,
+            names,
+            index,
+            lists,
+            ..
+        } = self;
+        let name = names.get(inodes.get(child).name);
+        let hash = index.hash(parent, name);
+        let state = index.state();
+        index.insert(hash, child, |slot| {
+            let rec = inodes.get(*slot);
+            ChildIndex::hash_with(&state, rec.parent, names.get(rec.name))
+        });
+        let mut list = inodes.get(parent).data;
+        if list == NONE {
+            list = lists.insert(ChildList::Empty);
+            inodes.get_mut(parent).data = list;
+        }
+        let name = names.get(inodes.get(child).name);
+        lists
+            .get_mut(list)
+            .insert(child, |slot| names.get(inodes.get(slot).name).cmp(name));
+        self.raise_longest_below(child);
+    }
+
+    /// Makes the directories above an inode know how long the paths through it are. It ends at the first one that knows
+    /// already: nearly always the parent.
+    fn raise_longest_below(&mut self, child: Slot) {
+        let mut at = child;
+        let mut longest = self.rec(at).longest_below();
+        while at != self.root && self.rec(at).parent != NONE {
+            longest = longest.saturating_add(1 + utf16_len(self.name_of(at)));
+            at = self.rec(at).parent;
+            if self.rec(at).longest_below() >= longest {
+                return;
+            }
+            self.inodes.get_mut(at).set_longest_below(longest);
+        }
+    }
+
+    /// Takes an inode out of its directory. Its record keeps pointing to the parent.
+    pub(crate) fn unlink(&mut self, child: Slot) {
+        let Tree {
+            inodes,
+            names,
+            index,
+            lists,
+            last_dir,
+            ..
+        } = self;
+        let rec = *inodes.get(child);
+        if rec.is_dir() {
+            *last_dir = None;
+        }
+        let name = names.get(rec.name);
+        let indexed = index.remove(index.hash(rec.parent, name), child);
+        debug_assert!(indexed, "what hangs in a directory is in the index");
+        let list = inodes.get(rec.parent).data;
+        if list != NONE {
+            let listed = lists
+                .get_mut(list)
+                .remove(child, |slot| names.get(inodes.get(slot).name).cmp(name));
+            debug_assert!(listed, "what hangs in a directory is in its list");
+            if lists.get(list).len() == 0 {
+                lists.remove(list);
+                inodes.get_mut(rec.parent).data = NONE;
+            }
+        }
+    }
+
+    /// Gives another name to an inode that hangs nowhere.
+    pub(crate) fn rename(&mut self, slot: Slot, name: &[u8]) {
+        if self.name_of(slot) != name {
+            self.names.remove(self.rec(slot).name);
+            self.inodes.get_mut(slot).name = self.names.insert(name);
+        }
+    }
+
+    /// Frees an inode that hangs nowhere and has no children.
+    pub(crate) fn remove(&mut self, slot: Slot) {
+        debug_assert!(slot != self.root, "the root stays");
+        debug_assert_eq!(self.children(slot).len(), 0, "its children would hang nowhere");
+        let rec = *self.rec(slot);
+        debug_assert!(rec.is_live(), "an inode is freed once");
+        if rec.is_dir() && rec.data != NONE {
+            self.lists.remove(rec.data);
+        }
+        self.names.remove(rec.name);
+        let known = self.ids.remove(rec.id().0);
+        debug_assert_eq!(known, Some(slot), "an inode is known by its id");
+        self.inodes.remove(slot);
+    }
+
+    // ---- subtrees that were cut off ----
+
+    /// Cuts off an inode with everything below it. The caller frees it, or [leaves it to wait](Tree::leave_waiting).
+    pub(crate) fn cut_off(&mut self, slot: Slot) {
+        debug_assert!(slot != self.root, "the root stays");
+        debug_assert!(!self.rec(slot).has(flag::DETACHED), "it is cut off once");
+        self.unlink(slot);
+        self.set_flag(slot, flag::DETACHED, true);
+    }
+
+    /// A subtree that was just cut off is freed after those that wait already: an older one may name a directory of it
+    /// as the one it is still charged to.
+    pub(crate) fn leave_waiting(&mut self, slot: Slot) {
+        self.detached.push_back(slot);
+    }
+
+    /// The roots of subtrees that wait to be freed, in this order.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.detached.iter().copied()
+    }
+
+    /// The first of them.
+    pub(crate) fn first_waiting(&self) -> Option<Slot> {
+        self.detached.front().copied()
+    }
+
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.detached.is_empty()
+    }
+
+    /// Takes the last child out of a directory that waits to be freed.
+    pub(crate) fn pop_child(&mut self, dir: Slot) {
+        let list = self.lists.get_mut(self.inodes.get(dir).data);
+        if let Some(child) = list.pop() {
+            let name = self.names.get(self.inodes.get(child).name);
+            self.index.remove(self.index.hash(dir, name), child);
+        }
+    }
+
+    /// The first of the waiting subtrees is freed.
+    pub(crate) fn first_is_freed(&mut self) {
+        let first = self.detached.pop_front();
+        debug_assert!(
+            first.is_some_and(|slot| !self.rec(slot).is_live()),
+            "a subtree waits until it is freed"
+        );
+    }
+
+    // ---- the directory of the last op ----
+
+    /// The directory, if it was the last one that was [remembered](Tree::remember_dir).
+    #[inline]
+    pub(crate) fn remembered_dir(&self, path: &str) -> Option<Slot> {
+        let (known, dir) = self.last_dir.as_ref()?;
+        (known == path).then_some(*dir)
+    }
+
+    pub(crate) fn remember_dir(&mut self, path: &str, dir: Slot) {
+        self.last_dir = Some((path.to_owned(), dir));
+    }
+
+    // ---- whole ----
+
+    pub(crate) fn freeze(&self) -> FrozenTree {
+        // What only finds inodes is not frozen: it is not in shared pages.
+        let Tree {
+            inodes,
+            ids: _,
+            names,
+            index: _,
+            lists,
+            root,
+            detached,
+            last_dir: _,
+        } = self;
+        FrozenTree {
+            inodes: inodes.freeze(),
+            names: names.freeze(),
+            lists: lists.freeze(),
+            live: inodes.live(),
+            root: *root,
+            detached: detached.iter().copied().collect(),
+        }
+    }
+
+    /// Panics when an invariant of the module does not hold.
+    pub(crate) fn check(&self) {
+        let root = self.rec(self.root);
+        assert!(
+            root.id() == InodeId::ROOT && root.is_dir() && root.parent == NONE,
+            "a tree has one root"
+        );
+        let mut stack: Vec<Slot> = self.detached.iter().copied().collect();
+        for &cut in &stack {
+            let rec = self.rec(cut);
+            assert!(rec.has(flag::DETACHED), "what was cut off is marked as such");
+            assert!(
+                rec.parent != NONE && self.rec(rec.parent).is_live(),
+                "a directory is freed after what was cut off below it, which is charged to it"
+            );
+        }
+        stack.push(self.root);
+        let (mut names, mut lists, mut cut) = (Vec::new(), 0, 0);
+        while let Some(slot) = stack.pop() {
+            self.check_inode(slot);
+            let rec = self.rec(slot);
+            names.push(rec.name);
+            lists += usize::from(rec.is_dir() && rec.data != NONE);
+            cut += usize::from(rec.has(flag::DETACHED));
+            stack.extend(self.children(slot).iter());
+        }
+        assert_eq!(names.len(), self.inodes.live(), "inodes found and kept");
+        assert_eq!(names.len(), self.ids.len(), "inodes found and known by id");
+        assert_eq!(cut, self.detached.len(), "subtrees that were cut off, and wait");
+        assert_eq!(
+            names.len() - 1 - cut,
+            self.index.len(),
+            "children found and in the index"
+        );
+        assert_eq!(lists, self.lists.live(), "lists of children found and kept");
+        self.names.check(names.into_iter());
+        self.inodes.check();
+        self.lists.check();
+        self.index.check();
+        self.ids.check();
+        self.check_last_dir();
+    }
+
+    /// Record, place and children of one inode.
+    fn check_inode(&self, slot: Slot) {
+        let rec = self.rec(slot);
+        let id = rec.id();
+        assert!(
+            rec.is_live() && self.find(id) == Some(slot),
+            "inode {id}: its id does not lead to it"
+        );
+        let is_top = slot == self.root || rec.has(flag::DETACHED);
+        assert!(
+            is_top || self.child(rec.parent, self.name_of(slot)) == Some(slot),
+            "inode {id}: not in the index"
+        );
+        let list = self.children(slot);
+        list.check();
+        let mut previous: Option<&[u8]> = None;
+        for child in list.iter() {
+            let child_rec = self.rec(child);
+            assert_eq!(
+                child_rec.parent,
+                slot,
+                "inode {id}: child {} has another parent",
+                child_rec.id()
+            );
+            let name = self.name_of(child);
+            assert!(
+                rec.longest_below() >= (1 + utf16_len(name)).saturating_add(child_rec.longest_below()),
+                "inode {id}: a path below is longer than it knows"
+            );
+            assert!(
+                previous.is_none_or(|previous| previous < name),
+                "inode {id}: children out of order"
+            );
+            previous = Some(name);
+        }
+    }
+
+    fn check_last_dir(&self) {
+        let Some((path, dir)) = &self.last_dir else { return };
+        let mut names = path.split('/').filter(|name| !name.is_empty());
+        let found = names.try_fold(self.root, |at, name| self.child(at, name.as_bytes()));
+        assert_eq!(found, Some(*dir), "{path} leads elsewhere than remembered");
+        assert!(self.rec(*dir).is_dir(), "{path} is remembered as a directory");
+    }
+}
+
+impl FrozenTree {
+    pub(crate) fn root(&self) -> Slot {
+        self.root
+    }
+
+    /// Number of inodes, those that wait to be freed included.
+    pub(crate) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// One past the highest slot.
+    pub(crate) fn used(&self) -> u32 {
+        self.inodes.used()
+    }
+
+    #[inline]
+    pub(crate) fn rec(&self, slot: Slot) -> &InodeRec {
+        self.inodes.get(slot)
+    }
+
+    #[inline]
+    pub(crate) fn name_of(&self, slot: Slot) -> &[u8] {
+        self.names.get(self.inodes.get(slot).name)
+    }
+
+    pub(crate) fn children(&self, dir: Slot) -> &ChildList {
+        let rec = self.rec(dir);
+        if rec.is_dir() && rec.data != NONE {
+            self.lists.get(rec.data)
+        } else {
+            &NO_CHILDREN
+        }
+    }
+
+    /// All inodes, those that waited to be freed included, in no order that means anything.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &InodeRec)> {
+        let all = (0..self.inodes.used()).map(|slot| (slot, self.inodes.get(slot)));
+        all.filter(|(_, rec)| rec.is_live())
+    }
+
+    /// A child by its name, in the list of the directory.
+    pub(crate) fn child(&self, dir: Slot, name: &[u8]) -> Option<Slot> {
+        self.children(dir).find(|slot| self.name_of(slot).cmp(name))
+    }
+
+    /// The roots of subtrees that waited to be freed.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.detached.iter().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tests::checked::{Break, check_finds, slot};
+
+    const BREAKS: [(&str, Break); 5] = [
+        ("has another parent", |ns| {
+            let (closed, below) = (slot(ns, "/dir/closed"), slot(ns, "/dir/below"));
+            ns.tree.inodes.get_mut(closed).parent = below;
+        }),
+        ("inodes found and kept", |ns| {
+            let closed = slot(ns, "/dir/closed");
+            ns.tree.unlink(closed);
+        }),
+        ("of names share bytes", |ns| {
+            let name = ns.tree.rec(slot(ns, "/dir/closed")).name;
+            ns.tree.names.remove(name);
+        }),
+        ("its id does not lead to it", |ns| {
+            let id = ns.tree.rec(slot(ns, "/dir/open")).id();
+            ns.tree.ids.insert(id.0, slot(ns, "/dir/closed"));
+        }),
+        ("leads elsewhere than remembered", |ns| {
+            let dir = slot(ns, "/dir");
+            ns.tree.remember_dir("/dir/below", dir);
+        }),
+    ];
+
+    #[test]
+    fn whatever_a_bug_may_break_in_the_tree_is_found() {
+        check_finds(&BREAKS);
+    }
+}
