@@ -21,19 +21,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
             "writing::talk",
         ],
     ),
-    (
-        "core/namespace",
-        &[
-            "feature",
-            "namespace",
-            "path",
-            "permission",
-            "sub_access",
-            "truncation",
-            "usage",
-            "walk",
-        ],
-    ),
     ("core/namespace", &["ops::attr", "ops::create"]),
     (
         "core/namesystem",

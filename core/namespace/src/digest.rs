@@ -40,17 +40,7 @@ impl Namespace {
 
     /// The sum over these inodes and everything below them, and what no inode has but the counters.
     fn walked_sum(&self, tops: impl IntoIterator<Item = Slot>) -> u64 {
-        let mut sum = self.carried.terms();
-        let mut stack: Vec<Slot> = tops.into_iter().collect();
-        while let Some(slot) = stack.pop() {
-            sum = sum.wrapping_add(self.block_terms(slot));
-            // The root of what was deleted does not count from that moment on.
-            if !self.rec(slot).has(flag::DETACHED) {
-                sum = sum.wrapping_add(self.inode_terms(slot));
-            }
-            stack.extend(self.children(slot));
-        }
-        sum
+        self.terms_below(tops).wrapping_add(self.carried.terms())
     }
 
     /// Panics when the sum is not what a walk finds.
@@ -204,8 +194,23 @@ impl Namespace {
     }
 }
 
-/// What the digest counts of an inode.
+/// What the digest counts of the inodes of a view.
 pub(crate) trait Terms: View {
+    /// These inodes and everything below them.
+    fn terms_below(&self, tops: impl IntoIterator<Item = Slot>) -> u64 {
+        let mut sum: u64 = 0;
+        let mut stack: Vec<Slot> = tops.into_iter().collect();
+        while let Some(slot) = stack.pop() {
+            sum = sum.wrapping_add(self.block_terms(slot));
+            // The root of what was deleted does not count from that moment on.
+            if !self.rec(slot).has(flag::DETACHED) {
+                sum = sum.wrapping_add(self.inode_terms(slot));
+            }
+            stack.extend(self.children(slot));
+        }
+        sum
+    }
+
     /// Record, place and features of an inode, without its blocks.
     fn inode_terms(&self, slot: Slot) -> u64 {
         let rec = self.rec(slot);

@@ -2,7 +2,7 @@
 //!
 //! Invariants ([`Files::check`]):
 //! - each live block is known by its id, and belongs to one file;
-//! - it is in the list of that file, or it is the source of the file's truncate (see [`crate::writers::truncation`]);
+//! - it is in the list of that file, or it is the source of the file's truncate (see `writers::truncation`);
 //! - only the last block of an open file is open, and open blocks are counted.
 //!
 //! Only this module changes a block, and it changes the digest with it.

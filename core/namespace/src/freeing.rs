@@ -3,10 +3,11 @@
 use hathi_formats::ids::Block;
 
 use crate::namespace::Namespace;
+use crate::quotas::Usages;
 use crate::store::slab::Slot;
 use crate::tree::inode::flag;
 use crate::types::Reclaimed;
-use crate::usage::{Usage, Usages};
+use crate::usage::Usage;
 use crate::view::View;
 
 impl Namespace {

@@ -17,6 +17,7 @@ pub use save::{Frozen, SaveError};
 pub use verify::{Verified, verify};
 
 use hathi_formats::editlog::{XAttr, XAttrNamespace};
+use hathi_formats::fsimage::ImageError;
 
 /// The attribute in which directories keep their storage policy in images (`BlockStoragePolicySuite.XAttrName`).
 const POLICY_XATTR: &str = "hsm.block.storage.policy.id";
@@ -26,5 +27,13 @@ fn policy_xattr(policy: u8) -> XAttr {
         namespace: XAttrNamespace::System,
         name: POLICY_XATTR.to_owned(),
         value: Some(vec![policy]),
+    }
+}
+
+/// Damage of an image that no offset is known of.
+fn bad(problem: impl Into<String>) -> ImageError {
+    ImageError::Malformed {
+        offset: 0,
+        problem: problem.into(),
     }
 }

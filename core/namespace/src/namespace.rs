@@ -21,13 +21,15 @@ use crate::carried::Carried;
 use crate::config::Config;
 use crate::digest::marks::Sum;
 use crate::files::Files;
+use crate::files::block::BlockRec;
+use crate::quotas::Usages;
 use crate::store::slab::Slot;
-use crate::sub_access::Watch;
 use crate::tree::Tree;
-use crate::tree::inode::Perm;
-use crate::usage::{Usage, Usages};
+use crate::tree::inode::{InodeRec, Perm};
+use crate::usage::Usage;
 use crate::view::View;
-use crate::writers::Writers;
+use crate::watch::Watch;
+use crate::writers::{OpenFiles, Writers};
 
 /// Counters of the namespace. None ever goes back.
 #[derive(Clone, Debug)]
@@ -293,5 +295,70 @@ impl Namespace {
     /// Makes the file's writer known (and holds its lease).
     pub(crate) fn open_file(&mut self, slot: Slot, client_name: &str, client_machine: &str) {
         self.writers.open(&mut self.tree, slot, client_name, client_machine);
+    }
+}
+
+impl View for Namespace {
+    #[inline]
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    #[inline]
+    fn root(&self) -> Slot {
+        self.tree.root()
+    }
+
+    fn slot(&self, id: InodeId) -> Option<Slot> {
+        self.tree.attached(id)
+    }
+
+    #[inline]
+    fn rec(&self, slot: Slot) -> &InodeRec {
+        self.tree.rec(slot)
+    }
+
+    #[inline]
+    fn name_of(&self, slot: Slot) -> &[u8] {
+        self.tree.name_of(slot)
+    }
+
+    #[inline]
+    fn child(&self, dir: Slot, name: &[u8]) -> Option<Slot> {
+        self.tree.child(dir, name)
+    }
+
+    fn child_count(&self, dir: Slot) -> usize {
+        self.tree.children(dir).len()
+    }
+
+    fn children(&self, dir: Slot) -> impl Iterator<Item = Slot> {
+        self.tree.children(dir).iter()
+    }
+
+    fn children_after(&self, dir: Slot, name: &[u8]) -> (usize, impl Iterator<Item = Slot>) {
+        self.tree
+            .children(dir)
+            .iter_after(move |slot| self.tree.name_of(slot) <= name)
+    }
+
+    #[inline]
+    fn block_slots(&self, file: Slot) -> &[Slot] {
+        self.files.slots(self.tree.rec(file))
+    }
+
+    #[inline]
+    fn block_rec(&self, block: Slot) -> &BlockRec {
+        self.files.get(block)
+    }
+
+    #[inline]
+    fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    #[inline]
+    fn open_files(&self) -> &OpenFiles {
+        self.writers.files()
     }
 }

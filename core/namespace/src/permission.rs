@@ -2,9 +2,10 @@
 
 use hathi_formats::editlog::{AclEntryScope, AclEntryType};
 use hathi_formats::exceptions as ex;
+use hathi_formats::ids::InodeId;
 
 use crate::namespace::Namespace;
-use crate::path::{DirOp, InodesInPath, Paths, refuse};
+use crate::path::{DirOp, InodesInPath, is_valid_name, refuse};
 use crate::store::slab::Slot;
 use crate::tree::inode::{InodeRec, flag};
 use crate::types::{Caller, Refused};
@@ -84,10 +85,96 @@ impl Namespace {
         }
         self.check_path_access(caller, iip, mode & 7)
     }
+
+    /// Resolves a path for an operation: names, raw paths, traverse permission, symlinks (`FSDirectory.resolvePath`).
+    pub(crate) fn resolve_for<'s>(
+        &self,
+        caller: &Caller<'_>,
+        src: &'s str,
+        op: DirOp,
+    ) -> Result<InodesInPath<'s>, Refused> {
+        let create = matches!(op, DirOp::Create | DirOp::CreateLink);
+        if create && !is_valid_name(src) {
+            return Err(refuse(
+                ex::INVALID_PATH,
+                format!("Invalid path name Invalid file name: {src}"),
+            ));
+        }
+        let iip = self.resolve(src)?;
+        if iip.raw && self.config.permissions_enabled && !matches!(op, DirOp::Read | DirOp::ReadLink) {
+            self.check_superuser(caller)?;
+        }
+        self.check_traverse_for(caller, &iip, op)?;
+        Ok(iip)
+    }
+
+    /// Resolves by id when the client knows it, else by path (`FSDirectory.resolvePath(pc, src, fileId)`).
+    pub(crate) fn resolve_file(
+        &self,
+        caller: &Caller<'_>,
+        src: &str,
+        file: InodeId,
+    ) -> Result<(Option<Slot>, String), Refused> {
+        if file.0 == 0 {
+            let iip = self.resolve_for(caller, src, DirOp::Write)?;
+            return Ok((iip.last_slot(), iip.path()));
+        }
+        Ok(match self.slot(file) {
+            Some(slot) => (Some(slot), self.path_of_slot(slot)),
+            None => (None, src.to_owned()),
+        })
+    }
 }
 
 /// What a caller may do with the inodes of a view.
 pub(crate) trait Permissions: View {
+    /// `FSDirectory.checkTraverse` for the way the path is used.
+    fn check_traverse_for(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>, op: DirOp) -> Result<(), Refused> {
+        let create = matches!(op, DirOp::Create | DirOp::CreateLink);
+        let checked = self.config().permissions_enabled && !caller.superuser;
+        for n in 0..iip.depth - 1 {
+            let Some(slot) = iip.at(n) else { break };
+            let rec = self.rec(slot);
+            if !rec.is_dir() {
+                self.check_not_symlink(iip, n)?;
+                let class = if create {
+                    ex::PARENT_NOT_DIRECTORY
+                } else {
+                    ex::ACCESS_CONTROL
+                };
+                return Err(refuse(class, format!("{} (is not a directory)", iip.prefix(n + 1))));
+            }
+            if checked {
+                self.require(caller, slot, action::EXECUTE, || iip.prefix(n + 1))?;
+            }
+        }
+        if matches!(op, DirOp::Read | DirOp::Write | DirOp::Create) && iip.exists() {
+            self.check_not_symlink(iip, iip.depth - 1)?;
+        }
+        Ok(())
+    }
+
+    /// `UnresolvedPathException` if component `n` is a symlink; its message is the path to ask for instead.
+    fn check_not_symlink(&self, iip: &InodesInPath<'_>, n: usize) -> Result<(), Refused> {
+        let Some(slot) = iip.at(n).filter(|slot| self.rec(*slot).is_symlink()) else {
+            return Ok(());
+        };
+        let target = self
+            .attributes()
+            .link(slot)
+            .map_or_else(String::new, |t| String::from_utf8_lossy(t).into_owned());
+        let mut path = if target.starts_with('/') || target.contains("://") {
+            target
+        } else {
+            format!("{}/{target}", iip.prefix(n).trim_end_matches('/'))
+        };
+        for rest in n + 1..iip.depth {
+            path.push('/');
+            path.push_str(iip.component(rest));
+        }
+        Err(refuse(ex::UNRESOLVED_PATH, path))
+    }
+
     fn check_owner(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<(), Refused> {
         self.check_permission(
             caller,

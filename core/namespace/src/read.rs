@@ -9,7 +9,7 @@ use hathi_formats::ids::{Block, BlockId, InodeId};
 use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto, ErasureCodingPolicyProto};
 
 use crate::namespace::Namespace;
-use crate::path::{DirOp, InodesInPath, Paths, refuse};
+use crate::path::{DirOp, InodesInPath, refuse};
 use crate::permission::{Permissions, action};
 use crate::store::slab::Slot;
 use crate::tree::inode::flag;
@@ -24,6 +24,16 @@ pub struct SummaryWalk {
     /// The numbers counted so far.
     pub summary: ContentSummary,
     tree: TreeWalk,
+}
+
+impl SummaryWalk {
+    /// A summary of a directory and everything below it.
+    pub(crate) fn below(dir: InodeId) -> SummaryWalk {
+        SummaryWalk {
+            summary: ContentSummary::default(),
+            tree: TreeWalk::of(dir),
+        }
+    }
 }
 
 /// A page of `listOpenFiles` under way ([`Namespace::open_files_step`]).
@@ -296,12 +306,12 @@ impl Namespace {
             ));
         };
         let mut walk = SummaryWalk::default();
-        (walk.summary.ns_quota, walk.summary.ds_quota) = self.quota_limits(slot);
         if self.rec(slot).is_dir() {
-            walk.tree = TreeWalk::of(self.rec(slot).id());
+            walk = SummaryWalk::below(self.rec(slot).id());
         } else {
             self.count_into(slot, self.effective_policy(slot), &mut walk.summary);
         }
+        (walk.summary.ns_quota, walk.summary.ds_quota) = self.quota_limits(slot);
         Ok(walk)
     }
 

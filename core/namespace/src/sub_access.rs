@@ -13,49 +13,10 @@ use crate::store::slab::Slot;
 use crate::types::{Caller, Refused};
 use crate::view::View;
 use crate::walk::{Seen, TreeWalk, Walks};
+use crate::watch::{CHANGES_MAX, Change, Watched};
 
 /// Inodes that are looked at under the write lock: a quarter of a millisecond.
 pub(crate) const AT_ONCE: usize = 2000;
-/// Changes that are noted during one walk, in less than two megabytes. With more of them the walk begins anew.
-pub(crate) const CHANGES_MAX: usize = 100_000;
-
-/// An inode below the watched directory that may now be refused where it was not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Change {
-    inode: InodeId,
-    /// It is new there, with all that is below it.
-    is_new: bool,
-}
-
-/// The directory that is watched.
-#[derive(Debug)]
-pub(crate) struct Watched {
-    root: Slot,
-    /// Of the walk for which it is watched.
-    number: u64,
-    changes: Vec<Change>,
-    /// There were more of them.
-    lost: bool,
-}
-
-/// The one watch of a namespace, if there is one. It is not part of the state: a walk whose watch is gone begins anew, and
-/// nobody else asks for it.
-#[derive(Debug, Default)]
-pub(crate) struct Watch {
-    /// Walks that were begun.
-    begun: u64,
-    watched: Option<Watched>,
-}
-
-impl Watch {
-    pub(crate) fn check(&self) {
-        if let Some(watched) = &self.watched {
-            assert!(watched.changes.len() <= CHANGES_MAX, "what is noted has a bound");
-            assert!(watched.number <= self.begun, "a watch is of a walk that was begun");
-        }
-    }
-}
-
 /// A subtree that is looked through: may be continued after the lock was given away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubAccessWalk {

@@ -2,6 +2,7 @@
 
 pub(crate) mod checked;
 mod digest;
+mod frozen;
 mod model;
 mod replay;
 mod safety;

@@ -4,8 +4,8 @@
 //! resolution, permissions, statuses, listings, summaries and the digest are written once on top of it. A view is a
 //! type parameter, so that reads of the live namespace cost what direct access to its parts costs.
 //!
-//! The views: [`Namespace`], and [`crate::image::Frozen`], which shares its pages with the namespace. A third one, as of
-//! a snapshot, would answer for the inodes and children that the snapshot has records of, and pass on the other
+//! There are two: the namespace itself, and the frozen one that images are made of, which shares its pages. A third one,
+//! as of a snapshot, would answer for the inodes and children that the snapshot has records of, and pass on the other
 //! questions.
 
 use hathi_formats::ids::InodeId;
@@ -14,7 +14,6 @@ use smallvec::SmallVec;
 use crate::attributes::{Attributes, Quota};
 use crate::config::Config;
 use crate::files::block::BlockRec;
-use crate::namespace::Namespace;
 use crate::store::slab::{NONE, Slot};
 use crate::tree::inode::InodeRec;
 use crate::writers::OpenFiles;
@@ -129,70 +128,5 @@ pub(crate) trait View: Sized {
             out.push_str(&String::from_utf8_lossy(self.name_of(*slot)));
         }
         out
-    }
-}
-
-impl View for Namespace {
-    #[inline]
-    fn config(&self) -> &Config {
-        &self.config
-    }
-
-    #[inline]
-    fn root(&self) -> Slot {
-        self.tree.root()
-    }
-
-    fn slot(&self, id: InodeId) -> Option<Slot> {
-        self.tree.attached(id)
-    }
-
-    #[inline]
-    fn rec(&self, slot: Slot) -> &InodeRec {
-        self.tree.rec(slot)
-    }
-
-    #[inline]
-    fn name_of(&self, slot: Slot) -> &[u8] {
-        self.tree.name_of(slot)
-    }
-
-    #[inline]
-    fn child(&self, dir: Slot, name: &[u8]) -> Option<Slot> {
-        self.tree.child(dir, name)
-    }
-
-    fn child_count(&self, dir: Slot) -> usize {
-        self.tree.children(dir).len()
-    }
-
-    fn children(&self, dir: Slot) -> impl Iterator<Item = Slot> {
-        self.tree.children(dir).iter()
-    }
-
-    fn children_after(&self, dir: Slot, name: &[u8]) -> (usize, impl Iterator<Item = Slot>) {
-        self.tree
-            .children(dir)
-            .iter_after(move |slot| self.tree.name_of(slot) <= name)
-    }
-
-    #[inline]
-    fn block_slots(&self, file: Slot) -> &[Slot] {
-        self.files.slots(self.tree.rec(file))
-    }
-
-    #[inline]
-    fn block_rec(&self, block: Slot) -> &BlockRec {
-        self.files.get(block)
-    }
-
-    #[inline]
-    fn attributes(&self) -> &Attributes {
-        &self.attributes
-    }
-
-    #[inline]
-    fn open_files(&self) -> &OpenFiles {
-        self.writers.files()
     }
 }

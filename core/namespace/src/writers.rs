@@ -20,12 +20,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hathi_formats::ids::InodeId;
 
 use crate::files::Files;
-use crate::namespace::Namespace;
 use crate::store::side::Side;
 use crate::store::slab::Slot;
 use crate::tree::Tree;
 use crate::tree::inode::flag;
-use crate::view::View;
 use lease::Leases;
 use truncation::Truncation;
 
@@ -61,6 +59,16 @@ impl OpenFiles {
     #[inline]
     pub(crate) fn get(&self, file: Slot) -> Option<&Open> {
         self.open.get(file)
+    }
+
+    /// The reassigned files, by id.
+    pub(crate) fn reassigned(&self) -> impl Iterator<Item = InodeId> + '_ {
+        self.reassigned.iter().map(|id| InodeId(*id))
+    }
+
+    /// The truncated files, by id.
+    pub(crate) fn truncated(&self) -> impl Iterator<Item = InodeId> + '_ {
+        self.truncations.keys().map(|id| InodeId(*id))
     }
 
     pub(crate) fn is_reassigned(&self, file: InodeId) -> bool {
@@ -222,65 +230,6 @@ impl Writers {
                 "the lease of inode {file} was reassigned, and it is closed"
             );
         }
-    }
-}
-
-impl Namespace {
-    /// `renewLease`: soft state, so no op and `&mut` only for the time.
-    pub fn renew_lease(&mut self, client_name: &str, mono_ms: u64) {
-        self.writers.renew(client_name, mono_ms);
-    }
-
-    /// Tells the time (monotonic, ms) that leases made by the next ops count from. Plans do it by themselves.
-    pub fn note_time(&self, mono_ms: u64) {
-        self.writers.note_time(mono_ms);
-    }
-
-    /// Files under construction.
-    #[must_use]
-    pub fn open_file_count(&self) -> usize {
-        self.writers.leases.file_count()
-    }
-
-    /// Number of lease holders.
-    #[must_use]
-    pub fn lease_count(&self) -> usize {
-        self.writers.leases.len()
-    }
-
-    /// At most `max` files whose holder has not renewed for the hard limit: first those with ids above `after`, then
-    /// from the lowest id on. A caller that continues with the last returned file meets all of them in turn, whatever
-    /// becomes of each.
-    #[must_use]
-    pub fn expired_leases(&self, mono_ms: u64, after: InodeId, max: usize) -> Vec<InodeId> {
-        let limit_ms = self.config.lease_hard_limit_ms;
-        self.writers.leases.expired(mono_ms, limit_ms, after, max)
-    }
-
-    /// Files whose lease was taken from their writer, because somebody asked for their recovery or the hard limit
-    /// passed, and whose recovery has not ended.
-    pub fn reassigned_leases(&self) -> impl Iterator<Item = InodeId> + '_ {
-        self.writers.files.reassigned.iter().map(|id| InodeId(*id))
-    }
-
-    /// Holder of the lease of an open file.
-    #[must_use]
-    pub fn lease_holder(&self, file: InodeId) -> Option<&str> {
-        let slot = self.slot(file)?;
-        self.writers.get(slot).map(|open| &*open.client_name)
-    }
-
-    /// Machine of the writer of an open file, as its create or append named it.
-    #[must_use]
-    pub fn client_machine(&self, file: InodeId) -> Option<&str> {
-        let slot = self.slot(file)?;
-        self.writers.get(slot).map(|open| &*open.client_machine)
-    }
-
-    /// `Lease.expiredSoftLimit`.
-    pub(crate) fn soft_limit_expired(&self, holder: &str, mono_ms: u64) -> bool {
-        let limit_ms = self.config.lease_soft_limit_ms;
-        self.writers.leases.is_silent(holder, mono_ms, limit_ms)
     }
 }
 

@@ -6,10 +6,11 @@ use super::check_xattrs;
 use super::{Applied, inconsistent, ms};
 use crate::acl;
 use crate::namespace::Namespace;
+use crate::quotas::Usages;
 use crate::store::slab::{NONE, Slot};
 use crate::tree::inode::Perm;
 use crate::types::{Effect, Effects, quota};
-use crate::usage::{Usage, Usages};
+use crate::usage::Usage;
 use crate::view::View;
 
 impl Namespace {

@@ -6,11 +6,12 @@ use hathi_formats::ids::Block;
 use super::{Applied, Why, check_xattrs, inconsistent, ms};
 use crate::files::block::MAX_GENERATION_STAMP;
 use crate::namespace::Namespace;
+use crate::quotas::Usages;
 use crate::store::slab::Slot;
 use crate::tree::inode::{MAX_48, flag};
 use crate::types::{Effect, Effects};
 use crate::unsupported::Feature;
-use crate::usage::{Usage, Usages};
+use crate::usage::Usage;
 use crate::view::View;
 use crate::writers::truncation::Truncation;
 

@@ -5,11 +5,12 @@ use hathi_formats::ids::InodeId;
 
 use super::{Applied, Why, inconsistent, ms};
 use crate::namespace::Namespace;
+use crate::quotas::Usages;
 use crate::store::names::MAX_NAME_LEN;
 use crate::store::slab::Slot;
 use crate::tree::inode::{MAX_48, flag};
 use crate::types::Effects;
-use crate::usage::{Usage, Usages};
+use crate::usage::Usage;
 use crate::view::View;
 
 impl Namespace {

@@ -11,8 +11,7 @@ use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 use hathi_formats::proto::fsimage as pb;
 use prost::Message;
 
-use super::POLICY_XATTR;
-use super::load::bad;
+use super::{POLICY_XATTR, bad};
 use crate::attributes::{Attributes, Quota};
 use crate::digest::terms;
 use crate::files::block::{BlockRec, MAX_GENERATION_STAMP};

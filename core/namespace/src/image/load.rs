@@ -7,6 +7,7 @@ use hathi_formats::fsimage::{DirEntryRef, Image, ImageError, ReadAt, Section, Se
 use hathi_formats::ids::{Block, InodeId, LayoutVersion};
 use hathi_formats::proto::fsimage as pb;
 
+use super::bad;
 use super::decode::{DecodedInodes, InodeDecoder, Rare, Serials};
 use crate::config::Config;
 use crate::digest::{self, terms};
@@ -53,13 +54,6 @@ pub struct ImageLoader {
     has_references: bool,
     /// See [`Namespace::digest_origin`]. An image of Hadoop's has none.
     origin: Option<u64>,
-}
-
-pub(super) fn bad(problem: impl Into<String>) -> ImageError {
-    ImageError::Malformed {
-        offset: 0,
-        problem: problem.into(),
-    }
 }
 
 impl ImageLoader {

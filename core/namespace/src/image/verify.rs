@@ -9,8 +9,9 @@ use foldhash::fast::FixedState;
 use hathi_formats::fsimage::{DirEntryRef, Image, ImageError, ReadAt, SectionName};
 use hathi_formats::ids::InodeId;
 
+use super::bad;
 use super::decode::Rare;
-use super::load::{ImageLoader, bad};
+use super::load::ImageLoader;
 use crate::config::Config;
 use crate::digest::terms;
 use crate::unsupported::Feature;

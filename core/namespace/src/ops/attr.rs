@@ -5,13 +5,14 @@ use hathi_formats::exceptions as ex;
 
 use crate::acl;
 use crate::namespace::Namespace;
-use crate::path::{DirOp, InodesInPath, Paths, is_exact_reserved, refuse};
+use crate::path::{DirOp, InodesInPath, is_exact_reserved, refuse};
 use crate::permission::{Permissions, action};
+use crate::quotas::Usages;
 use crate::read::Statuses;
 use crate::store::slab::Slot;
 use crate::tree::inode::{MAX_48, flag};
 use crate::types::{Caller, Ctx, FileStatus, Plan, Refused, quota};
-use crate::usage::{Usage, Usages, type_space};
+use crate::usage::{Usage, type_space};
 use crate::view::View;
 
 use super::create::LAZY_PERSIST;

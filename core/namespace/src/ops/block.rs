@@ -9,11 +9,11 @@ use smallvec::smallvec;
 use crate::namespace::Namespace;
 use crate::path::{DirOp, refuse};
 use crate::permission::{Permissions, action};
+use crate::quotas::Usages;
 use crate::read::Statuses;
 use crate::store::slab::Slot;
 use crate::tree::inode::MAX_48;
 use crate::types::{AddBlockCheck, AddedBlock, AppendOutcome, BlockView, Completed, Ctx, FileStatus, Plan, Refused};
-use crate::usage::Usages;
 use crate::view::View;
 
 use super::create::LAZY_PERSIST;

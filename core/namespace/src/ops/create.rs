@@ -11,10 +11,11 @@ use crate::path::{
     DirOp, InodesInPath, is_exact_reserved, is_reserved, is_reserved_inodes, is_reserved_raw, is_valid_name, refuse,
 };
 use crate::permission::{Access, Permissions, action};
+use crate::quotas::Usages;
 use crate::store::slab::Slot;
 use crate::tree::inode::MAX_48;
 use crate::types::{BlockView, CreateOutcome, CreateRequest, Ctx, Plan, Refused};
-use crate::usage::{Usage, Usages};
+use crate::usage::Usage;
 use crate::view::View;
 
 use super::attr::policy_by_name;

@@ -8,10 +8,11 @@ use smallvec::SmallVec;
 use crate::namespace::Namespace;
 use crate::path::{DirOp, is_exact_reserved, is_reserved_inodes, is_reserved_raw, refuse};
 use crate::permission::{Access, Permissions, action};
+use crate::quotas::Usages;
 use crate::store::slab::Slot;
 use crate::sub_access::SubAccessWalk;
 use crate::types::{BlockView, Ctx, Deleted, Plan, Refused, Truncated};
-use crate::usage::{Usage, Usages};
+use crate::usage::Usage;
 use crate::view::View;
 
 use super::create::LAZY_PERSIST;

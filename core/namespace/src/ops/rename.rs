@@ -6,10 +6,10 @@ use hathi_formats::exceptions as ex;
 use crate::namespace::Namespace;
 use crate::path::{DirOp, InodesInPath, is_exact_reserved, refuse};
 use crate::permission::{Access, Permissions, action};
+use crate::quotas::Usages;
 use crate::store::names::utf16_len;
 use crate::store::slab::Slot;
 use crate::types::{Ctx, Plan, Refused, RenameOptions};
-use crate::usage::Usages;
 use crate::view::View;
 
 use super::create::{check_length, join};

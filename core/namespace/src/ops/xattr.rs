@@ -4,7 +4,7 @@ use hathi_formats::editlog::{EditOp, XAttr, XAttrNamespace};
 use hathi_formats::exceptions as ex;
 
 use crate::namespace::Namespace;
-use crate::path::{DirOp, InodesInPath, Paths, is_reserved_raw, refuse};
+use crate::path::{DirOp, InodesInPath, is_reserved_raw, refuse};
 use crate::permission::{Permissions, action};
 use crate::store::slab::Slot;
 use crate::tree::inode::flag;

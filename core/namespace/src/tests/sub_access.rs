@@ -1,7 +1,8 @@
 //! Deletes of what is too large to be looked at under one hold of the lock.
 
 use super::*;
-use crate::sub_access::{AT_ONCE, CHANGES_MAX};
+use crate::sub_access::AT_ONCE;
+use crate::watch::CHANGES_MAX;
 use hathi_formats::editlog::{AclEntry, AclEntryScope, AclEntryType};
 
 const BIG: &str = "/own/big";
