@@ -286,12 +286,8 @@ impl IdMap {
     /// Panics where an invariant of the module does not hold.
     pub(crate) fn check(&self) {
         // order: each page is looked at by itself.
-        let live: usize = self
-            .pages
-            .values()
-            .inspect(|page| page.check())
-            .map(|page| page.live())
-            .sum();
+        let pages = self.pages.values();
+        let live: usize = pages.inspect(|page| page.check()).map(|page| page.live()).sum();
         assert_eq!(live, self.live, "ids counted and there");
     }
 }
