@@ -2,7 +2,7 @@
 //!
 //! Invariants ([`Tree::check`]):
 //! - each live inode is known by its id, and it hangs below the root, or below the root of a subtree that was cut off;
-//! - each inode but these roots is in its parent's child list and in the index, and nothing else is in them;
+//! - each inode but these roots is in its parent's child list, and nothing else is in it;
 //! - the children of a directory are in the byte order of their names, and no two of them have the same name;
 //! - a directory knows a bound of the longest path below it;
 //! - no two names share bytes;
@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 
 use hathi_formats::ids::InodeId;
 
-use crate::store::children::{ChildIndex, ChildList};
+use crate::store::children::{ChildList, Children, Key};
 use crate::store::id_map::IdMap;
 use crate::store::names::{FrozenNames, Names, utf16_len};
 use crate::store::slab::{FrozenSlab, NONE, Slab, Slot};
@@ -35,8 +35,7 @@ pub(crate) struct Tree {
     inodes: Slab<InodeRec, 12>,
     ids: IdMap,
     names: Names,
-    index: ChildIndex,
-    lists: Slab<ChildList, 6>,
+    children: Children,
     root: Slot,
     /// Roots of deleted subtrees, oldest first. They are freed in this order, so that a parent outlives what was cut
     /// off below it.
@@ -64,8 +63,7 @@ impl Tree {
             inodes: Slab::new(),
             ids: IdMap::new(),
             names: Names::default(),
-            index: ChildIndex::new(hash_seed),
-            lists: Slab::new(),
+            children: Children::new(hash_seed),
             root: NONE,
             detached: VecDeque::new(),
             last_dir: None,
@@ -142,18 +140,19 @@ impl Tree {
 
     #[inline]
     pub(crate) fn child(&self, parent: Slot, name: &[u8]) -> Option<Slot> {
-        let hash = self.index.hash(parent, name);
-        self.index.find(hash, |slot| {
-            let rec = self.inodes.get(*slot);
-            rec.parent == parent && self.names.get(rec.name) == name
-        })
+        let rec = self.rec(parent);
+        if !rec.is_dir() || rec.data == NONE {
+            return None;
+        }
+        let key_of = |slot| key_of(&self.inodes, &self.names, slot);
+        self.children.find(rec.data, (parent, name), key_of)
     }
 
     /// The children of a directory; none of anything else.
     pub(crate) fn children(&self, dir: Slot) -> &ChildList {
         let rec = self.rec(dir);
         if rec.is_dir() && rec.data != NONE {
-            self.lists.get(rec.data)
+            self.children.list(rec.data)
         } else {
             &NO_CHILDREN
         }
@@ -199,26 +198,12 @@ impl Tree {
         let Tree {
             inodes,
             names,
-            index,
-            lists,
+            children,
             ..
         } = self;
-        let name = names.get(inodes.get(child).name);
-        let hash = index.hash(parent, name);
-        let state = index.state();
-        index.insert(hash, child, |slot| {
-            let rec = inodes.get(*slot);
-            ChildIndex::hash_with(&state, rec.parent, names.get(rec.name))
-        });
-        let mut list = inodes.get(parent).data;
-        if list == NONE {
-            list = lists.insert(ChildList::Empty);
-            inodes.get_mut(parent).data = list;
-        }
-        let name = names.get(inodes.get(child).name);
-        lists
-            .get_mut(list)
-            .insert(child, |slot| names.get(inodes.get(slot).name).cmp(name));
+        let key_of = |slot| key_of(inodes, names, slot);
+        let list = children.insert(inodes.get(parent).data, child, key_of);
+        self.inodes.get_mut(parent).data = list;
         self.raise_longest_below(child);
     }
 
@@ -242,8 +227,7 @@ impl Tree {
         let Tree {
             inodes,
             names,
-            index,
-            lists,
+            children,
             last_dir,
             ..
         } = self;
@@ -251,19 +235,12 @@ impl Tree {
         if rec.is_dir() {
             *last_dir = None;
         }
-        let name = names.get(rec.name);
-        let indexed = index.remove(index.hash(rec.parent, name), child);
-        debug_assert!(indexed, "what hangs in a directory is in the index");
         let list = inodes.get(rec.parent).data;
+        debug_assert!(list != NONE, "what hangs in a directory is in its list");
         if list != NONE {
-            let listed = lists
-                .get_mut(list)
-                .remove(child, |slot| names.get(inodes.get(slot).name).cmp(name));
-            debug_assert!(listed, "what hangs in a directory is in its list");
-            if lists.get(list).len() == 0 {
-                lists.remove(list);
-                inodes.get_mut(rec.parent).data = NONE;
-            }
+            let key_of = |slot| key_of(inodes, names, slot);
+            let list = children.remove(list, child, key_of);
+            inodes.get_mut(rec.parent).data = list;
         }
     }
 
@@ -281,9 +258,6 @@ impl Tree {
         debug_assert_eq!(self.children(slot).len(), 0, "its children would hang nowhere");
         let rec = *self.rec(slot);
         debug_assert!(rec.is_live(), "an inode is freed once");
-        if rec.is_dir() && rec.data != NONE {
-            self.lists.remove(rec.data);
-        }
         self.names.remove(rec.name);
         let known = self.ids.remove(rec.id().0);
         debug_assert_eq!(known, Some(slot), "an inode is known by its id");
@@ -322,10 +296,16 @@ impl Tree {
 
     /// Takes the last child out of a directory that waits to be freed.
     pub(crate) fn pop_child(&mut self, dir: Slot) {
-        let list = self.lists.get_mut(self.inodes.get(dir).data);
-        if let Some(child) = list.pop() {
-            let name = self.names.get(self.inodes.get(child).name);
-            self.index.remove(self.index.hash(dir, name), child);
+        let Tree {
+            inodes,
+            names,
+            children,
+            ..
+        } = self;
+        let list = inodes.get(dir).data;
+        if list != NONE {
+            let list = children.pop(list, |slot| key_of(inodes, names, slot));
+            inodes.get_mut(dir).data = list;
         }
     }
 
@@ -359,8 +339,7 @@ impl Tree {
             inodes,
             ids: _,
             names,
-            index: _,
-            lists,
+            children,
             root,
             detached,
             last_dir: _,
@@ -368,7 +347,7 @@ impl Tree {
         FrozenTree {
             inodes: inodes.freeze(),
             names: names.freeze(),
-            lists: lists.freeze(),
+            lists: children.freeze(),
             live: inodes.live(),
             root: *root,
             detached: detached.iter().copied().collect(),
@@ -392,28 +371,22 @@ impl Tree {
             );
         }
         stack.push(self.root);
-        let (mut names, mut lists, mut cut) = (Vec::new(), 0, 0);
+        let (mut names, mut lists, mut cut) = (Vec::new(), Vec::new(), 0);
         while let Some(slot) = stack.pop() {
             self.check_inode(slot);
             let rec = self.rec(slot);
             names.push(rec.name);
-            lists += usize::from(rec.is_dir() && rec.data != NONE);
+            lists.extend((rec.is_dir() && rec.data != NONE).then_some(rec.data));
             cut += usize::from(rec.has(flag::DETACHED));
             stack.extend(self.children(slot).iter());
         }
         assert_eq!(names.len(), self.inodes.live(), "inodes found and kept");
         assert_eq!(names.len(), self.ids.len(), "inodes found and known by id");
         assert_eq!(cut, self.detached.len(), "subtrees that were cut off, and wait");
-        assert_eq!(
-            names.len() - 1 - cut,
-            self.index.len(),
-            "children found and in the index"
-        );
-        assert_eq!(lists, self.lists.live(), "lists of children found and kept");
         self.names.check(names.into_iter());
         self.inodes.check();
-        self.lists.check();
-        self.index.check();
+        self.children
+            .check(&lists, |slot| key_of(&self.inodes, &self.names, slot));
         self.ids.check();
         self.check_last_dir();
     }
@@ -432,7 +405,6 @@ impl Tree {
             "inode {id}: not in the index"
         );
         let list = self.children(slot);
-        list.check();
         let mut previous: Option<&[u8]> = None;
         for child in list.iter() {
             let child_rec = self.rec(child);
@@ -462,6 +434,12 @@ impl Tree {
         assert_eq!(found, Some(*dir), "{path} leads elsewhere than remembered");
         assert!(self.rec(*dir).is_dir(), "{path} is remembered as a directory");
     }
+}
+
+/// Where an inode hangs, or hung last, and its name.
+fn key_of<'a>(inodes: &Slab<InodeRec, 12>, names: &'a Names, slot: Slot) -> Key<'a> {
+    let rec = inodes.get(slot);
+    (rec.parent, names.get(rec.name))
 }
 
 impl FrozenTree {

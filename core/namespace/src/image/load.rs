@@ -193,7 +193,6 @@ impl ImageLoader {
         if ns.root() == NONE || !ns.rec(ns.root()).is_dir() {
             return Err(bad("the root directory is missing"));
         }
-        ns.tree.reserve_children();
         let Some(section) = image.section(SectionName::InodeDir) else {
             return Ok(());
         };

@@ -1,52 +1,47 @@
-//! The children of directories: a sharded hash of (parent, name) for look-up, and per directory the children in byte
-//! order of their names for listings.
+//! The children of directories, in byte order of their names for listings, and by name for look-ups.
 //!
-//! Small directories are one sorted array; large ones are sorted chunks, so that neither an insert nor a page of a
-//! listing costs more than a chunk.
+//! A directory of up to [`CHUNK`] children is one sorted array. Beside each child stand 16 bits of the hash of its name,
+//! in which a look-up finds it: they are next to each other, and take two bytes where a table takes ten. A larger
+//! directory is sorted chunks, so that neither an insert nor a page of a listing costs more than a chunk, and its
+//! children are in a sharded hash of (parent, name).
+//!
+//! Invariants ([`Children::check`]): a small list has a tag for each child, that of its name; the children of large
+//! lists are in the index, and no others.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hasher};
 
-use super::slab::Slot;
+use super::slab::{FrozenSlab, NONE, Slab, Slot};
 
 /// Tables of the index. Each grows by itself, so a growing table stops the world for its own part only.
 const SHARDS: usize = 4096;
+/// A large directory of so few children becomes a small one. Far enough below [`CHUNK`] that it does not go to and fro.
+const LARGE_MIN: usize = CHUNK / 2;
+/// Tags that are compared at a time.
+const TAGS: usize = 32;
 /// Children per array or chunk.
 const CHUNK: usize = 512;
 
-/// Slots by (parent, name); the keys are in the records.
+/// Slots of the children of large directories by (parent, name); the keys are in the records.
 #[derive(Clone, Debug)]
-pub(crate) struct ChildIndex {
+struct ChildIndex {
     shards: Vec<HashTable<Slot>>,
     state: FixedState,
 }
 
 impl ChildIndex {
-    pub(crate) fn new(seed: u64) -> Self {
+    fn new(seed: u64) -> Self {
         ChildIndex {
             shards: vec![HashTable::new(); SHARDS],
             state: FixedState::with_seed(seed),
         }
     }
 
-    pub(crate) fn state(&self) -> FixedState {
-        self.state.clone()
-    }
-
     #[inline]
-    pub(crate) fn hash(&self, parent: Slot, name: &[u8]) -> u64 {
-        Self::hash_with(&self.state, parent, name)
-    }
-
-    /// The hash apart from the tables, for rehashing while they are borrowed.
-    #[inline]
-    pub(crate) fn hash_with(state: &FixedState, parent: Slot, name: &[u8]) -> u64 {
-        let mut hasher = state.build_hasher();
-        hasher.write_u32(parent);
-        hasher.write(name);
-        hasher.finish()
+    fn hash(&self, (parent, name): Key<'_>) -> u64 {
+        hash_with(&self.state, (parent, name))
     }
 
     #[inline]
@@ -56,52 +51,60 @@ impl ChildIndex {
     }
 
     #[inline]
-    pub(crate) fn find(&self, hash: u64, is_it: impl FnMut(&Slot) -> bool) -> Option<Slot> {
+    fn find(&self, hash: u64, is_it: impl FnMut(&Slot) -> bool) -> Option<Slot> {
         self.shards[Self::shard(hash)].find(hash, is_it).copied()
     }
 
-    /// Adds a slot whose key is not there. `rehash` gives the hash of any slot of the index.
-    pub(crate) fn insert(&mut self, hash: u64, slot: Slot, rehash: impl Fn(&Slot) -> u64) {
+    /// Adds a slot that is not there.
+    fn insert<'a>(&mut self, slot: Slot, key_of: impl Fn(Slot) -> Key<'a>) {
+        let hash = self.hash(key_of(slot));
         debug_assert_eq!(
             self.find(hash, |other| *other == slot),
             None,
             "an inode hangs in one directory"
         );
-        self.shards[Self::shard(hash)].insert_unique(hash, slot, rehash);
+        let ChildIndex { shards, state } = self;
+        shards[Self::shard(hash)].insert_unique(hash, slot, |other| hash_with(state, key_of(*other)));
     }
 
-    pub(crate) fn remove(&mut self, hash: u64, slot: Slot) -> bool {
-        match self.shards[Self::shard(hash)].find_entry(hash, |other| *other == slot) {
-            Ok(entry) => {
-                entry.remove();
-                true
-            }
-            Err(_) => false,
+    fn remove<'a>(&mut self, slot: Slot, key_of: impl Fn(Slot) -> Key<'a>) {
+        let hash = self.hash(key_of(slot));
+        let found = self.shards[Self::shard(hash)].find_entry(hash, |other| *other == slot);
+        debug_assert!(found.is_ok(), "a child of a large directory is in the index");
+        if let Ok(entry) = found {
+            entry.remove();
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.shards.iter().map(HashTable::len).sum()
     }
 
     /// Panics when a slot is there twice: a child would stay after it was removed.
-    pub(crate) fn check(&self) {
+    fn check(&self) {
         let mut seen = std::collections::BTreeSet::new();
         for slot in self.shards.iter().flat_map(HashTable::iter) {
             assert!(seen.insert(*slot), "slot {slot} is in the index twice");
         }
     }
+}
 
-    /// Makes room for `total` entries in all, before a load.
-    pub(crate) fn reserve(&mut self, total: usize, rehash: impl Fn(&Slot) -> u64) {
-        let each = total / SHARDS;
-        for shard in &mut self.shards {
-            if shard.len() < each {
-                let more = each + each / 32 - shard.len();
-                shard.reserve(more, &rehash);
-            }
-        }
-    }
+/// Parent and name of an inode.
+pub(crate) type Key<'a> = (Slot, &'a [u8]);
+
+/// The hash apart from the tables, for rehashing while they are borrowed.
+#[inline]
+fn hash_with(state: &FixedState, (parent, name): Key<'_>) -> u64 {
+    let mut hasher = state.build_hasher();
+    hasher.write_u32(parent);
+    hasher.write(name);
+    hasher.finish()
+}
+
+/// What a small directory keeps of a hash.
+#[inline]
+fn tag_of(hash: u64) -> u16 {
+    (hash >> 48) as u16
 }
 
 /// The children of one directory in byte order of their names.
@@ -111,94 +114,258 @@ pub(crate) enum ChildList {
     #[default]
     Empty,
     /// At most [`CHUNK`] children.
-    Small(Vec<Slot>),
+    Small(Small),
     /// Non-empty chunks and the number of children.
     Large(Vec<Vec<Slot>>, u32),
+}
+
+/// A sorted array of children, and of each the tag of its name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Small {
+    slots: Vec<Slot>,
+    tags: Vec<u16>,
+}
+
+impl Small {
+    fn insert(&mut self, at: usize, child: Slot, tag: u16) {
+        // Grow by a quarter: doubling would cost every directory half its list again.
+        if self.slots.len() == self.slots.capacity() {
+            let more = (self.slots.len() / 4).max(4);
+            self.slots.reserve_exact(more);
+            self.tags.reserve_exact(more);
+        }
+        self.slots.insert(at, child);
+        self.tags.insert(at, tag);
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.slots.remove(at);
+        self.tags.remove(at);
+        let len = self.slots.len();
+        if self.slots.capacity() > 16 && len * 3 < self.slots.capacity() {
+            self.slots.shrink_to(len + len / 4);
+            self.tags.shrink_to(len + len / 4);
+        }
+    }
+
+    #[inline]
+    fn find(&self, tag: u16, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
+        // A comparison of so many tags without a branch between is a few vector instructions.
+        for (tags, slots) in self.tags.chunks(TAGS).zip(self.slots.chunks(TAGS)) {
+            if !tags.iter().fold(false, |any, other| any | (*other == tag)) {
+                continue;
+            }
+            let pairs = tags.iter().zip(slots);
+            let mut found = pairs.filter(|(other, _)| **other == tag).map(|(_, slot)| *slot);
+            if let Some(slot) = found.find(|slot| is_it(*slot)) {
+                return Some(slot);
+            }
+        }
+        None
+    }
+}
+
+/// The children of all directories.
+#[derive(Debug)]
+pub(crate) struct Children {
+    lists: Slab<ChildList, 6>,
+    index: ChildIndex,
+}
+
+impl Children {
+    pub(crate) fn new(hash_seed: u64) -> Children {
+        Children {
+            lists: Slab::new(),
+            index: ChildIndex::new(hash_seed),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn list(&self, list: Slot) -> &ChildList {
+        self.lists.get(list)
+    }
+
+    /// The child of this key in the list of its parent.
+    #[inline]
+    pub(crate) fn find<'a>(&self, list: Slot, key: Key<'_>, key_of: impl Fn(Slot) -> Key<'a>) -> Option<Slot> {
+        let hash = self.index.hash(key);
+        match self.lists.get(list) {
+            ChildList::Empty => None,
+            ChildList::Small(small) => small.find(tag_of(hash), |slot| key_of(slot).1 == key.1),
+            ChildList::Large(..) => self.index.find(hash, |slot| key_of(*slot) == key),
+        }
+    }
+
+    /// Adds a child whose name is not there to the list of its parent, or to a new one if that is [`NONE`]. Returns the
+    /// list. The keys are those that hold with the child in its place.
+    pub(crate) fn insert<'a>(&mut self, list: Slot, child: Slot, key_of: impl Fn(Slot) -> Key<'a>) -> Slot {
+        let list = if list == NONE {
+            self.lists.insert(ChildList::Small(Small::default()))
+        } else {
+            list
+        };
+        let key = key_of(child);
+        let order = |slot| key_of(slot).1.cmp(key.1);
+        let Children { lists, index } = self;
+        let there = lists.get_mut(list);
+        match there {
+            ChildList::Small(small) if small.slots.len() < CHUNK => {
+                let at = place(&small.slots, &order);
+                debug_assert!(
+                    small.slots.get(at).is_none_or(|slot| order(*slot) != Ordering::Equal),
+                    "a name is there once"
+                );
+                small.insert(at, child, tag_of(index.hash(key)));
+                return list;
+            }
+            ChildList::Small(small) => {
+                for slot in &small.slots {
+                    index.insert(*slot, &key_of);
+                }
+                let mut chunks = vec![std::mem::take(&mut small.slots)];
+                insert_chunked(&mut chunks, child, &order);
+                *there = ChildList::Large(chunks, CHUNK as u32 + 1);
+            }
+            ChildList::Large(chunks, len) => {
+                insert_chunked(chunks, child, &order);
+                *len += 1;
+            }
+            ChildList::Empty => debug_assert!(false, "the list of a directory is not free"),
+        }
+        index.insert(child, key_of);
+        list
+    }
+
+    /// Removes a child from the list of its parent. Returns the list, [`NONE`] if it was the last child: an empty
+    /// directory has no list.
+    pub(crate) fn remove<'a>(&mut self, list: Slot, child: Slot, key_of: impl Fn(Slot) -> Key<'a>) -> Slot {
+        let key = key_of(child);
+        let order = |slot| key_of(slot).1.cmp(key.1);
+        let there = self.lists.get_mut(list);
+        let listed = match there {
+            ChildList::Empty => false,
+            ChildList::Small(small) => {
+                let at = place(&small.slots, &order);
+                let listed = small.slots.get(at) == Some(&child);
+                if listed {
+                    small.remove(at);
+                }
+                listed
+            }
+            ChildList::Large(chunks, len) => {
+                self.index.remove(child, &key_of);
+                let listed = remove_chunked(chunks, child, &order);
+                *len -= u32::from(listed);
+                listed
+            }
+        };
+        debug_assert!(listed, "what hangs in a directory is in its list");
+        self.settle(list, key_of)
+    }
+
+    /// Takes the last child out of a list. Returns the list, as [`Children::remove`] does.
+    pub(crate) fn pop<'a>(&mut self, list: Slot, key_of: impl Fn(Slot) -> Key<'a>) -> Slot {
+        match self.lists.get_mut(list) {
+            ChildList::Empty => {}
+            ChildList::Small(small) => {
+                small.slots.pop();
+                small.tags.pop();
+            }
+            ChildList::Large(chunks, len) => {
+                let Some(last) = chunks.last_mut() else { return list };
+                if let Some(child) = last.pop() {
+                    *len -= 1;
+                    self.index.remove(child, &key_of);
+                }
+                if last.is_empty() {
+                    chunks.pop();
+                }
+            }
+        }
+        self.settle(list, key_of)
+    }
+
+    /// Makes a large list that has become small a small one, and gives back an empty one.
+    fn settle<'a>(&mut self, list: Slot, key_of: impl Fn(Slot) -> Key<'a>) -> Slot {
+        let Children { lists, index } = self;
+        let there = lists.get_mut(list);
+        if let ChildList::Large(chunks, len) = there
+            && *len as usize <= LARGE_MIN
+        {
+            let slots: Vec<Slot> = chunks.iter().flatten().copied().collect();
+            for slot in &slots {
+                index.remove(*slot, &key_of);
+            }
+            let tag = |slot: &Slot| tag_of(index.hash(key_of(*slot)));
+            let tags = slots.iter().map(tag).collect();
+            *there = ChildList::Small(Small { slots, tags });
+        }
+        if there.len() > 0 {
+            return list;
+        }
+        lists.remove(list);
+        NONE
+    }
+
+    /// Makes the list of a directory, whose children come in the order of their names (image load).
+    pub(crate) fn insert_sorted<'a>(&mut self, children: &[Slot], key_of: impl Fn(Slot) -> Key<'a>) -> Slot {
+        debug_assert!(!children.is_empty(), "an empty directory has no list");
+        if children.len() <= CHUNK {
+            let tag = |slot: &Slot| tag_of(self.index.hash(key_of(*slot)));
+            let small = Small {
+                slots: children.to_vec(),
+                tags: children.iter().map(tag).collect(),
+            };
+            return self.lists.insert(ChildList::Small(small));
+        }
+        for slot in children {
+            self.index.insert(*slot, &key_of);
+        }
+        let chunks = children.chunks(CHUNK).map(<[Slot]>::to_vec).collect();
+        self.lists.insert(ChildList::Large(chunks, children.len() as u32))
+    }
+
+    pub(crate) fn freeze(&self) -> FrozenSlab<ChildList, 6> {
+        // What only finds children is not frozen: it is not in shared pages.
+        let Children { lists, index: _ } = self;
+        lists.freeze()
+    }
+
+    /// Panics when an invariant of the module does not hold. `lists` are those that directories name.
+    pub(crate) fn check<'a>(&self, lists: &[Slot], key_of: impl Fn(Slot) -> Key<'a>) {
+        let mut indexed = 0;
+        for list in lists {
+            let list = self.lists.get(*list);
+            list.check();
+            match list {
+                ChildList::Empty => panic!("a directory names a free list"),
+                ChildList::Small(small) => {
+                    let tag = |slot: &Slot| tag_of(self.index.hash(key_of(*slot)));
+                    assert!(
+                        small.slots.iter().map(tag).eq(small.tags.iter().copied()),
+                        "each child has the tag of its name"
+                    );
+                }
+                ChildList::Large(..) => indexed += list.len(),
+            }
+        }
+        assert_eq!(lists.len(), self.lists.live(), "lists of children found and kept");
+        assert_eq!(
+            indexed,
+            self.index.len(),
+            "children of large directories found and in the index"
+        );
+        self.lists.check();
+        self.index.check();
+    }
 }
 
 impl ChildList {
     pub(crate) fn len(&self) -> usize {
         match self {
             ChildList::Empty => 0,
-            ChildList::Small(all) => all.len(),
+            ChildList::Small(small) => small.slots.len(),
             ChildList::Large(_, len) => *len as usize,
-        }
-    }
-
-    /// Adds a child whose name is not there. `order(slot)` compares the name of `slot` with the new one.
-    pub(crate) fn insert(&mut self, child: Slot, order: impl Fn(Slot) -> Ordering) {
-        match self {
-            ChildList::Empty => *self = ChildList::Small(vec![child]),
-            ChildList::Small(all) => {
-                let at = place(all, &order);
-                debug_assert!(
-                    all.get(at).is_none_or(|slot| order(*slot) != Ordering::Equal),
-                    "a name is there once"
-                );
-                if all.len() < CHUNK {
-                    // Grow by a quarter: doubling would cost every directory half its list again.
-                    if all.len() == all.capacity() {
-                        all.reserve_exact((all.len() / 4).max(4));
-                    }
-                    all.insert(at, child);
-                } else {
-                    let mut chunks = vec![std::mem::take(all)];
-                    insert_chunked(&mut chunks, child, &order);
-                    *self = ChildList::Large(chunks, CHUNK as u32 + 1);
-                }
-            }
-            ChildList::Large(chunks, len) => {
-                insert_chunked(chunks, child, &order);
-                *len += 1;
-            }
-        }
-    }
-
-    /// A list of children that are in order already (image load).
-    pub(crate) fn from_sorted(children: &[Slot]) -> Self {
-        if children.len() <= CHUNK {
-            return ChildList::Small(children.to_vec());
-        }
-        ChildList::Large(
-            children.chunks(CHUNK).map(<[Slot]>::to_vec).collect(),
-            children.len() as u32,
-        )
-    }
-
-    /// Removes a child; `order(slot)` compares the name of `slot` with its name.
-    pub(crate) fn remove(&mut self, child: Slot, order: impl Fn(Slot) -> Ordering) -> bool {
-        match self {
-            ChildList::Empty => false,
-            ChildList::Small(all) => {
-                let at = place(all, &order);
-                if all.get(at) != Some(&child) {
-                    return false;
-                }
-                all.remove(at);
-                if all.is_empty() {
-                    *all = Vec::new();
-                } else if all.capacity() > 16 && all.len() * 3 < all.capacity() {
-                    all.shrink_to(all.len() + all.len() / 4);
-                }
-                true
-            }
-            ChildList::Large(chunks, len) => {
-                let c = chunk_of(chunks, &order);
-                let at = place(&chunks[c], &order);
-                if chunks[c].get(at) != Some(&child) {
-                    return false;
-                }
-                chunks[c].remove(at);
-                *len -= 1;
-                if chunks[c].is_empty() {
-                    chunks.remove(c);
-                }
-                if *len as usize <= CHUNK / 2 {
-                    let all: Vec<Slot> = chunks.iter().flatten().copied().collect();
-                    *self = ChildList::Small(all);
-                }
-                true
-            }
         }
     }
 
@@ -210,7 +377,7 @@ impl ChildList {
     fn chunks(&self) -> &[Vec<Slot>] {
         match self {
             ChildList::Empty => &[],
-            ChildList::Small(all) => std::slice::from_ref(all),
+            ChildList::Small(small) => std::slice::from_ref(&small.slots),
             ChildList::Large(chunks, _) => chunks,
         }
     }
@@ -248,7 +415,10 @@ impl ChildList {
     pub(crate) fn check(&self) {
         match self {
             ChildList::Empty => {}
-            ChildList::Small(all) => assert!(all.len() <= CHUNK, "{} children in one array", all.len()),
+            ChildList::Small(Small { slots, tags }) => {
+                assert!(slots.len() <= CHUNK, "{} children in one array", slots.len());
+                assert_eq!(slots.len(), tags.len(), "a tag for each child");
+            }
             ChildList::Large(chunks, len) => {
                 assert!(
                     chunks.iter().all(|chunk| !chunk.is_empty()),
@@ -263,27 +433,6 @@ impl ChildList {
     /// The last child.
     pub(crate) fn last(&self) -> Option<Slot> {
         self.chunks().last().and_then(|chunk| chunk.last()).copied()
-    }
-
-    /// Takes the last child away (freeing a subtree).
-    pub(crate) fn pop(&mut self) -> Option<Slot> {
-        match self {
-            ChildList::Empty => None,
-            ChildList::Small(all) => all.pop(),
-            ChildList::Large(chunks, len) => {
-                let last = chunks.last_mut()?;
-                let child = last.pop();
-                if last.is_empty() {
-                    chunks.pop();
-                }
-                debug_assert!(
-                    child.is_some() && *len > 0,
-                    "no chunk is empty, and children are counted"
-                );
-                *len -= 1;
-                child
-            }
-        }
     }
 }
 
@@ -322,42 +471,95 @@ fn insert_chunked(chunks: &mut Vec<Vec<Slot>>, child: Slot, order: &impl Fn(Slot
     }
 }
 
+/// Removes a child. False: it is not there.
+fn remove_chunked(chunks: &mut Vec<Vec<Slot>>, child: Slot, order: &impl Fn(Slot) -> Ordering) -> bool {
+    let c = chunk_of(chunks, order);
+    let at = place(&chunks[c], order);
+    if chunks[c].get(at) != Some(&child) {
+        return false;
+    }
+    chunks[c].remove(at);
+    if chunks[c].is_empty() {
+        chunks.remove(c);
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn order(slot: Slot) -> impl Fn(Slot) -> Ordering {
-        move |other| other.cmp(&slot)
-    }
+    use std::collections::BTreeSet;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
+        /// Two directories have children of the same names. A name is the number of the slot in its directory.
         #[test]
-        fn a_list_is_a_sorted_set(ops in proptest::collection::vec((0u32..3000, prop::bool::weighted(0.7)), 0..6000)) {
-            let mut list = ChildList::default();
-            let mut model = std::collections::BTreeSet::new();
-            for (slot, add) in ops {
-                if add {
-                    if model.insert(slot) {
-                        list.insert(slot, order(slot));
-                    }
-                } else {
-                    assert_eq!(list.remove(slot, order(slot)), model.remove(&slot));
+        fn a_list_is_a_sorted_set(
+            ops in proptest::collection::vec((0u32..1500, 0u32..2, prop::bool::weighted(0.7)), 0..5000),
+            loaded in 0u32..1200,
+        ) {
+            let names: Vec<[u8; 4]> = (0..3000u32).map(|slot| (slot / 2).to_be_bytes()).collect();
+            let key_of = |slot: Slot| (slot % 2, &names[slot as usize][..]);
+            let mut children = Children::new(7);
+            let mut model: [BTreeSet<Slot>; 2] = Default::default();
+            let mut lists = [NONE; 2];
+            if loaded > 0 {
+                model[0] = (0..loaded).map(|number| number * 2).collect();
+                let sorted: Vec<Slot> = model[0].iter().copied().collect();
+                lists[0] = children.insert_sorted(&sorted, key_of);
+            }
+            for (number, dir, add) in ops {
+                let (slot, at) = (number * 2 + dir, dir as usize);
+                let is_there = model[at].contains(&slot);
+                if lists[at] != NONE {
+                    let found = children.find(lists[at], key_of(slot), key_of);
+                    prop_assert_eq!(found, is_there.then_some(slot));
                 }
-                assert_eq!(list.len(), model.len());
+                if add && !is_there {
+                    model[at].insert(slot);
+                    lists[at] = children.insert(lists[at], slot, key_of);
+                } else if !add && is_there {
+                    model[at].remove(&slot);
+                    lists[at] = children.remove(lists[at], slot, key_of);
+                }
             }
-            assert!(list.iter().eq(model.iter().copied()));
-            for from in [0, 1, 700, 1500, 2999, 4000] {
-                let (count, rest) = list.iter_from(order(from));
-                let rest: Vec<Slot> = rest.collect();
-                assert_eq!(count, rest.len());
-                assert!(rest.iter().copied().eq(model.range(from..).copied()));
+            let there: Vec<Slot> = lists.into_iter().filter(|list| *list != NONE).collect();
+            children.check(&there, key_of);
+            for at in 0..2 {
+                prop_assert_eq!(lists[at] == NONE, model[at].is_empty());
+                if lists[at] == NONE {
+                    continue;
+                }
+                let list = children.list(lists[at]);
+                prop_assert!(list.iter().eq(model[at].iter().copied()));
+                for from in [0, 1, 700, 1500, 2999, 4000] {
+                    let (count, rest) = list.iter_after(|slot| slot < from);
+                    let rest: Vec<Slot> = rest.collect();
+                    prop_assert_eq!(count, rest.len());
+                    prop_assert!(rest.iter().copied().eq(model[at].range(from..).copied()));
+                }
+                while let Some(last) = model[at].pop_last() {
+                    prop_assert_eq!(children.list(lists[at]).last(), Some(last));
+                    lists[at] = children.pop(lists[at], key_of);
+                }
+                prop_assert_eq!(lists[at], NONE);
             }
-            while let Some(last) = list.pop() {
-                assert_eq!(model.pop_last(), Some(last));
-            }
-            assert!(model.is_empty());
+            children.check(&[], key_of);
         }
+    }
+
+    #[test]
+    fn a_wrong_tag_is_found() {
+        let names = [*b"a", *b"b"];
+        let key_of = |slot: Slot| (9, &names[slot as usize][..]);
+        let mut children = Children::new(7);
+        let list = children.insert_sorted(&[0, 1], key_of);
+        children.check(&[list], key_of);
+        if let ChildList::Small(small) = children.lists.get_mut(list) {
+            small.tags[1] ^= 1;
+        }
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| children.check(&[list], key_of)));
+        assert!(found.is_err());
     }
 }

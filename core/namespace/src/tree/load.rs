@@ -3,9 +3,8 @@
 use hathi_formats::fsimage::ImageError;
 use hathi_formats::ids::InodeId;
 
-use super::Tree;
 use super::inode::InodeRec;
-use crate::store::children::{ChildIndex, ChildList};
+use super::{Tree, key_of};
 use crate::store::names::utf16_len;
 use crate::store::slab::{NONE, Slot};
 
@@ -28,12 +27,6 @@ impl Tree {
             self.root = slot;
         }
         Ok(slot)
-    }
-
-    /// Makes room for the children of all directories.
-    pub(crate) fn reserve_children(&mut self) {
-        debug_assert_eq!(self.index.len(), 0, "nothing has to be hashed again");
-        self.index.reserve(self.inodes.live(), |_| 0);
     }
 
     /// Hangs inodes in the directory `parent`, and calls `linked` for each. `slots` is memory to be used again.
@@ -60,12 +53,10 @@ impl Tree {
             inodes,
             ids,
             names,
-            index,
-            lists,
+            children: lists,
             root,
             ..
         } = self;
-        let state = index.state();
         for id in children {
             let id = id.map_err(|error| error.to_string())?;
             let slot = ids.get(id).ok_or_else(|| format!("child {id} does not exist"))?;
@@ -80,11 +71,6 @@ impl Tree {
                 return Err(format!("child {id} has no name"));
             }
             longest = longest.max(1 + utf16_len(name));
-            let hash = ChildIndex::hash_with(&state, dir, name);
-            index.insert(hash, slot, |other| {
-                let rec = inodes.get(*other);
-                ChildIndex::hash_with(&state, rec.parent, names.get(rec.name))
-            });
             slots.push(slot);
         }
         if slots.is_empty() {
@@ -101,7 +87,7 @@ impl Tree {
                 ));
             }
         }
-        let list = lists.insert(ChildList::from_sorted(slots));
+        let list = lists.insert_sorted(slots, |slot| key_of(inodes, names, slot));
         let rec = inodes.get_mut(dir);
         rec.data = list;
         rec.set_longest_below(longest);
