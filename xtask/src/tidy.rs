@@ -33,14 +33,27 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("hathi-net", &["hathi-formats"]),
+    ("hathi-journalclient", &["hathi-formats", "hathi-journal", "hathi-net"]),
     ("hathi-client", &["hathi-formats", "hathi-net"]),
     (
         "hathi-journalnode",
-        &["hathi-formats", "hathi-storage", "hathi-journal", "hathi-net"],
+        &[
+            "hathi-formats",
+            "hathi-storage",
+            "hathi-journal",
+            "hathi-net",
+            "hathi-journalclient",
+        ],
     ),
     (
         "hathi-zkfc",
-        &["hathi-formats", "hathi-journal", "hathi-failover", "hathi-net"],
+        &[
+            "hathi-formats",
+            "hathi-journal",
+            "hathi-failover",
+            "hathi-net",
+            "hathi-journalclient",
+        ],
     ),
     (
         "hathi-datanode",
@@ -63,6 +76,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-namesystem",
             "hathi-nameserver",
             "hathi-net",
+            "hathi-journalclient",
         ],
     ),
     (
@@ -74,6 +88,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-blockmanager",
             "hathi-journal",
             "hathi-net",
+            "hathi-journalclient",
             "hathi-client",
             "hathi-namenode",
             "hathi-journalnode",

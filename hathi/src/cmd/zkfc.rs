@@ -334,7 +334,7 @@ fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
         peers,
         election,
         times: times(&own)?,
-        journalnodes: journal_nodes.iter().map(ToString::to_string).collect(),
+        journalnodes: journal_nodes,
         journal_id,
         conf: Arc::new(own),
     }))

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use hathi_formats::ids::{Epoch, TxId};
 use hathi_journal::segments::{SegmentName, Segments, damage};
 use hathi_journal::{Answer, Membership, Request};
+use hathi_journalclient::RemoteJournalNode;
 use hathi_storage::OsDisk;
 
 use crate::journal::Journal;
-use crate::peer::PeerJournalNode;
+use crate::peer::{ask, connect};
 
 /// Pause between two segments, so that the reads do not slow down other work.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -64,7 +65,7 @@ impl Scrubber {
 pub async fn recover_promise(
     journal: &Journal,
     known: Option<&Membership>,
-    others: &[PeerJournalNode],
+    others: &[RemoteJournalNode],
     members: usize,
 ) -> Result<bool, String> {
     let needed = members / 2 + 1;
@@ -72,8 +73,8 @@ pub async fn recover_promise(
     let mut answers = 0;
     for peer in others {
         let asked = async {
-            let client = peer.connect().await?;
-            peer.ask(&client, &Request::GetJournalState).await
+            let client = connect(peer).await?;
+            ask(&client, &Request::GetJournalState).await
         };
         match asked.await {
             Ok(Answer::JournalState {

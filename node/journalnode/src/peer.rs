@@ -1,54 +1,30 @@
-//! The other JournalNodes of a journal: their addresses, and calls to them.
+//! The other JournalNodes of a journal.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hathi_formats::conf::HostPort;
 use hathi_formats::qjournal::Envelope;
-use hathi_journal::{Answer, Membership, Request};
-use hathi_net::ipc::protocols::{INTER_QJOURNAL_PROTOCOL, QJOURNAL_PROTOCOL};
-use hathi_net::ipc::{ClientOptions, RpcClient, connect_to};
+use hathi_journal::{Answer, Request};
+use hathi_journalclient::{JournalNodeClient, RemoteJournalNode};
 use hathi_net::users::process_user;
 
 /// Time limit of a call to a peer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Another JournalNode of a journal.
-#[derive(Debug)]
-pub struct PeerJournalNode {
-    /// The configured address.
-    pub address: HostPort,
-    envelope: Envelope,
+/// Calls a peer over its connection.
+pub async fn ask(client: &JournalNodeClient, request: &Request) -> Result<Answer, String> {
+    let answer = client.send(request, CALL_TIMEOUT).await;
+    answer.map_err(|error| format!("{} of {}: {error}", request.method(), client.peer()))
 }
 
-impl PeerJournalNode {
-    /// Opens a connection to it.
-    pub async fn connect(&self) -> Result<RpcClient, String> {
-        let options = ClientOptions {
-            connect_timeout: CONNECT_TIMEOUT,
-            call_timeout: CALL_TIMEOUT,
-            ..ClientOptions::new(&process_user())
-        };
-        connect_to(&self.address.to_string(), &QJOURNAL_PROTOCOL, &options)
-            .await
-            .map_err(|error| error.to_string())
-    }
-
-    /// Calls it once.
-    pub async fn ask(&self, client: &RpcClient, request: &Request) -> Result<Answer, String> {
-        let client = match request.protocol() {
-            hathi_journal::messages::INTER_QJOURNAL_PROTOCOL => &client.with_protocol(&INTER_QJOURNAL_PROTOCOL),
-            _ => client,
-        };
-        let body = self.envelope.encode(request);
-        let answer = client.call_encoded(request.method(), &body, None, None).encoded().await;
-        let answer = answer.map_err(|error| format!("{} of {}: {error}", request.method(), self.address))?;
-        Answer::decode(request.method(), answer).map_err(|error| error.to_string())
-    }
+/// Connects to a peer.
+pub async fn connect(peer: &RemoteJournalNode) -> Result<JournalNodeClient, String> {
+    peer.connect().await.map_err(|error| error.to_string())
 }
 
-/// The owner of this process, as whom peers are asked.
 /// Whether an address of the configuration is this process.
 async fn is_own(address: &HostPort, own: SocketAddr) -> bool {
     if address.port != own.port() {
@@ -68,7 +44,7 @@ fn is_local(ip: IpAddr) -> bool {
 /// The other JournalNodes of a journal, as far as they are known, and whether this process is one of its JournalNodes.
 pub struct Others {
     /// All members except this process.
-    pub peers: Vec<PeerJournalNode>,
+    pub peers: Vec<RemoteJournalNode>,
     /// Number of members, with this process if it is one.
     pub members: usize,
     /// Whether this process is a member.
@@ -76,7 +52,7 @@ pub struct Others {
 }
 
 /// Finds the other JournalNodes by their addresses.
-pub async fn others(addresses: &[HostPort], own: SocketAddr, envelope: &Envelope) -> Others {
+pub async fn others(addresses: &[HostPort], own: SocketAddr, envelope: &Arc<Envelope>) -> Others {
     let mut others = Others {
         peers: Vec::new(),
         members: addresses.len(),
@@ -86,21 +62,15 @@ pub async fn others(addresses: &[HostPort], own: SocketAddr, envelope: &Envelope
         if !others.is_member && is_own(address, own).await {
             others.is_member = true;
         } else {
-            others.peers.push(PeerJournalNode {
+            others.peers.push(RemoteJournalNode {
                 address: address.clone(),
                 envelope: envelope.clone(),
+                user: process_user().into(),
+                connect_timeout: CONNECT_TIMEOUT,
             });
         }
     }
     others
-}
-
-/// The addresses of a membership. Invalid ones are left out.
-pub fn addresses(membership: &Membership) -> Vec<HostPort> {
-    let members = membership.members.iter();
-    members
-        .filter_map(|member| HostPort::parse(member, None).ok())
-        .collect()
 }
 
 /// Whether the host of a URL is one of these JournalNodes, by name or by address. A JournalNode itself decides only

@@ -15,6 +15,7 @@ use hathi_formats::qjournal::Envelope;
 use hathi_journal::messages::{Manifest, ManifestSegment};
 use hathi_journal::segments::SegmentName;
 use hathi_journal::{Answer, Membership, Request};
+use hathi_journalclient::{RemoteJournalNode, member_addresses};
 use hathi_net::http::header::CONTENT_LENGTH;
 use hathi_net::http::{get, next_piece};
 use hathi_storage::{Disk, DiskFile, OsDisk};
@@ -23,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use crate::health::{self, Scrubber};
 use crate::journal::{Fetch, Journal};
 use crate::journals::{Journals, SharedJournal};
-use crate::peer::{PeerJournalNode, addresses, is_at, others};
+use crate::peer::{ask, connect, is_at, others};
 
 /// Pause between two attempts of an empty JournalNode to learn its identity from peers.
 const JOIN_PAUSE: Duration = Duration::from_secs(2);
@@ -112,7 +113,12 @@ async fn fetch_for_recovery(journals: Arc<Journals>, fetch: Fetch) {
     );
     let changed = journal.with_acceptor(|acceptor| acceptor.membership().cloned());
     let configured = journals.shared.get(journal.id()).map(|shared| shared.members.clone());
-    let members = changed.ok().flatten().as_ref().map(addresses).or(configured);
+    let members = changed
+        .ok()
+        .flatten()
+        .as_ref()
+        .and_then(member_addresses)
+        .or(configured);
     let result = match members {
         Some(members) if !is_at(&download.url, &members).await => {
             Err("its host is no JournalNode of this journal".to_owned())
@@ -159,10 +165,10 @@ async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal
     let Some(own) = journals.rpc_address() else {
         return;
     };
-    let envelope = Envelope {
+    let envelope = Arc::new(Envelope {
         journal_id: journal_id.clone(),
         name_service_id: shared.name_service.clone(),
-    };
+    });
     let Ok(journal) = journals.get(&journal_id, shared.name_service.as_deref()) else {
         return;
     };
@@ -187,7 +193,8 @@ async fn keep(journals: Arc<Journals>, journal_id: String, shared: SharedJournal
     loop {
         let known = journal.with_acceptor(|acceptor| acceptor.membership().cloned());
         let known = known.ok().flatten();
-        let members = known.as_ref().map_or_else(|| shared.members.clone(), addresses);
+        let members = known.as_ref().and_then(member_addresses);
+        let members = members.unwrap_or_else(|| shared.members.clone());
         let others = others(&members, own, &envelope).await;
         let formatted = journal.ask(Request::IsFormatted).await == Ok(Answer::IsFormatted(true));
         let pause = if !formatted {
@@ -260,7 +267,7 @@ async fn try_join(
     journal: &Journal,
     configured: &[HostPort],
     own: SocketAddr,
-    envelope: &Envelope,
+    envelope: &Arc<Envelope>,
 ) -> Result<bool, String> {
     let mut known: Option<Membership> = None;
     let mut members = configured.to_vec();
@@ -290,7 +297,7 @@ async fn try_join(
             }
         }
         if newest != known {
-            members = newest.as_ref().map(addresses).unwrap_or_default();
+            members = newest.as_ref().and_then(member_addresses).unwrap_or_default();
             known = newest;
             continue;
         }
@@ -324,10 +331,10 @@ fn newer(known: Option<Membership>, found: Option<Membership>) -> Option<Members
 }
 
 /// Promise, membership and namespace of a peer.
-async fn ask_to_join(peer: &PeerJournalNode) -> Result<(Epoch, Option<Membership>, NamespaceInfo), String> {
-    let client = peer.connect().await?;
-    let state = peer.ask(&client, &Request::GetJournalState).await?;
-    let storage = peer.ask(&client, &Request::GetStorageInfo).await?;
+async fn ask_to_join(peer: &RemoteJournalNode) -> Result<(Epoch, Option<Membership>, NamespaceInfo), String> {
+    let client = connect(peer).await?;
+    let state = ask(&client, &Request::GetJournalState).await?;
+    let storage = ask(&client, &Request::GetStorageInfo).await?;
     match (state, storage) {
         (
             Answer::JournalState {
@@ -363,15 +370,15 @@ async fn local_manifest(journal: &Arc<Journal>) -> Result<Manifest, String> {
 }
 
 /// Fetches the finalized segments of a peer that are missing here.
-async fn sync_with(journal: &Arc<Journal>, peer: &PeerJournalNode, timeout: Duration) -> Result<Missing, String> {
+async fn sync_with(journal: &Arc<Journal>, peer: &RemoteJournalNode, timeout: Duration) -> Result<Missing, String> {
     let local = local_manifest(journal).await?;
-    let client = peer.connect().await?;
+    let client = connect(peer).await?;
     let request = Request::GetEditLogManifest {
         since: TxId(0),
         in_progress_ok: false,
         from_journal: true,
     };
-    let Answer::Manifest(remote) = peer.ask(&client, &request).await? else {
+    let Answer::Manifest(remote) = ask(&client, &request).await? else {
         return Err("no manifest".to_owned());
     };
     drop(client);

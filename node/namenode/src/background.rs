@@ -1,7 +1,6 @@
 //! The NameNode's periodic work. It is done in short slices under the write lock.
 
 use crate::image_upload::PeerAddresses;
-use crate::journalnodes::Readers;
 use crate::log::LogCommand;
 use crate::shared_log::SharedLog;
 use crate::state::NameNode;
@@ -13,6 +12,7 @@ use hathi_formats::proto::namenode::{RollEditLogRequestProto, RollEditLogRespons
 use hathi_journal::survey::{LeaseAnswer, QuorumLease, quorum_lease};
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
+use hathi_journalclient::Readers;
 use hathi_nameserver::standby_calls::LeaseView;
 use hathi_namesystem::{Namesystem, Role, monitor};
 use hathi_net::ipc::{ClientOptions, connect_to, protocols};

@@ -2,10 +2,10 @@
 //! directories and of the JournalNodes. On a mismatch the NameNode refuses, as Hadoop's does
 //! (`IncorrectVersionException`, `InconsistentFSStateException`). VERSION files are never changed to match.
 
-use crate::journalnodes::Readers;
 use anyhow::bail;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
 use hathi_journal::{Answer, Request};
+use hathi_journalclient::Readers;
 use hathi_net::http::HttpError;
 use hathi_storage::StorageState;
 use std::collections::BTreeSet;
@@ -156,7 +156,7 @@ pub(crate) async fn ask(readers: &Arc<Readers>, index: usize, info: &NamespaceIn
     let url = format!(
         "{scheme}://{}:{http_port}/getJournal?jid={}&segmentTxId=0&storageInfo={}",
         address.host,
-        escaped(&readers.nodes.journal_id),
+        escaped(readers.nodes.journal_id()),
         escaped(&info.to_colon_separated())
     );
     match hathi_net::http::get_bytes(&url, TIMEOUT, ANSWER_BYTES_MAX).await {

@@ -3,7 +3,6 @@
 //!
 //! It runs on the RPC reactor's thread, so at low load a change needs no switch between threads.
 
-use crate::journalnodes::JournalNodes;
 use crate::lease_proof::OwnProof;
 use crate::local_edits::LocalEdits;
 use crate::state::{Metrics, NameNode};
@@ -12,11 +11,11 @@ use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_journal::mutant::Mutation;
 use hathi_journal::writer::{CallError, Change, Learner};
 use hathi_journal::{Answer, Membership, Request};
+use hathi_journalclient::{JournalNodeClient, JournalNodes};
 use hathi_nameserver::edit_log_driver::{
     JournalCall, JournalToRecover, LogAction, LogError, LogNews, QuorumLog, QuorumLogConfig, Recovered, Synced,
 };
 use hathi_namesystem::Life;
-use hathi_net::ipc::RpcClient;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -72,12 +71,12 @@ pub struct LostWriter {
 
 enum Connection {
     Connecting(Vec<(JournalCall, Request, Duration)>),
-    Open(RpcClient),
+    Open(JournalNodeClient),
 }
 
 enum Event {
     Answer(JournalCall, Result<Answer, CallError>),
-    Connected(usize, Result<RpcClient, CallError>),
+    Connected(usize, Result<JournalNodeClient, CallError>),
     Nothing,
 }
 
@@ -118,7 +117,7 @@ impl LogTask {
             holder: Arc::from(nn.holder.as_str()),
             proof: proof.proof(),
             lease_ms: settings.lease_ms,
-            journal_id: nodes.journal_id.clone(),
+            journal_id: nodes.journal_id().to_owned(),
             timeouts: settings.timeouts.clone(),
             // One buffer for all of them, as large as Hadoop's queues together.
             recent_limit_bytes: settings.queued_edits_bytes * nodes.configured.len(),
@@ -331,7 +330,9 @@ impl LogTask {
                     Err(error) => tracing::debug!(%error, "no new segment for a JournalNode that is back"),
                 }
             }
-            LogAction::Learn(membership) => self.nodes.learn(&membership),
+            LogAction::Learn(membership) => {
+                self.nodes.learn(&membership);
+            }
             LogAction::MembershipChanged(membership) => {
                 tracing::info!(members = membership.members.join(";"), "the JournalNodes were changed");
                 if let Some(done) = self.changing.take() {
@@ -359,7 +360,7 @@ impl LogTask {
     fn release_lease(&mut self, request: &Request) {
         for connection in self.connections.values() {
             if let Connection::Open(client) = connection {
-                let answer = self.nodes.send(client, request, RELEASE_TIMEOUT);
+                let answer = client.send(request, RELEASE_TIMEOUT);
                 self.events.spawn(async move {
                     // A Java JournalNode does not know the call, but then there is no lease either.
                     let _ = answer.await;
@@ -406,8 +407,8 @@ impl LogTask {
         }
     }
 
-    fn send_on(&mut self, client: &RpcClient, call: JournalCall, request: &Request, timeout: Duration) {
-        let answer = self.nodes.send(client, request, timeout);
+    fn send_on(&mut self, client: &JournalNodeClient, call: JournalCall, request: &Request, timeout: Duration) {
+        let answer = client.send(request, timeout);
         self.events.spawn(async move { Event::Answer(call, answer.await) });
     }
 

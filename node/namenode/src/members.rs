@@ -51,7 +51,7 @@ pub fn serve(shared: &Arc<Shared>, call: &RpcCall, responder: Responder) {
         match change(&shared, &request).await {
             Ok(membership) => responder.ok(&ChangeJournalNodesResponseProto {
                 members: membership.members,
-                journal_id: shared.readers.nodes.journal_id.clone(),
+                journal_id: shared.readers.nodes.journal_id().to_owned(),
             }),
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "the JournalNodes were not changed");

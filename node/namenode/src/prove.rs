@@ -1,10 +1,10 @@
 //! Proves that a standby's replayed edits are those of the JournalNodes ([`hathi_namesystem::history`]). It asks them
 //! for their epochs, and where these prove nothing, reads the replayed edits once more.
 
-use crate::journalnodes::Readers;
 use crate::tail::{Tail, millis};
 use hathi_formats::ids::{Epoch, TxId};
 use hathi_journal::{Answer, Request};
+use hathi_journalclient::Readers;
 use hathi_nameserver::reading::{CALL_TIMEOUT_MS, MEMORY_TIMEOUT_MS, candidates, committed_edits};
 use hathi_namesystem::history::{Compared, Comparison, JournalState, Source, Stretch};
 use hathi_namesystem::tailer::TailError;

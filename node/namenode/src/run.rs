@@ -7,7 +7,7 @@ use crate::directory_log::{Directories, DirectoryLog};
 use crate::ha::Controller;
 use crate::hosts::HostLists;
 use crate::image_upload::PeerAddresses;
-use crate::journalnodes::{JournalNodes, Readers};
+use crate::journalnodes;
 use crate::load::{Loader, parts};
 use crate::local_edits::LocalEdits;
 use crate::log::LogTask;
@@ -23,6 +23,7 @@ use anyhow::Context;
 use hathi_formats::conf::JournalUri;
 use hathi_formats::ids::TxId;
 use hathi_journal::directory::SharedDirectory;
+use hathi_journalclient::Readers;
 use hathi_nameserver::standby_calls::LeaseView;
 use hathi_namespace::Namespace;
 use hathi_namesystem::Life;
@@ -47,7 +48,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         "dfs.namenode.shared.edits.dir is not set, and dfs.ha.namenodes.{} names several NameNodes",
         settings.nameservice_id
     );
-    let nodes = JournalNodes::new(&settings).unwrap_or_else(|| JournalNodes::none(&settings));
+    let nodes = journalnodes::configured(&settings).unwrap_or_else(|| journalnodes::none(&settings));
     // Without the lists it would be random which DataNodes may register.
     let lists = HostLists::read(&settings)?;
     let audit = match AuditOptions::from_conf(&settings.conf)? {

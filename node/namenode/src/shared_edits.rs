@@ -3,7 +3,7 @@
 
 use crate::format::storage_directory;
 use crate::identity::{self, Verdict};
-use crate::journalnodes::{JournalNodes, Readers};
+use crate::journalnodes;
 use crate::settings::Settings;
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use hathi_journal::messages::{LeaseRequest, RequestInfo};
 use hathi_journal::segments::Segments;
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
+use hathi_journalclient::{JournalNodes, Readers};
 use hathi_namesystem::edit_log::BATCH_BYTES_MAX;
 use hathi_storage::OsDisk;
 use std::fmt;
@@ -66,7 +67,7 @@ impl SharedEdits {
     #[must_use]
     pub fn of(settings: &Settings) -> Option<SharedEdits> {
         match settings.shared.as_ref()? {
-            JournalUri::Quorum { .. } => JournalNodes::new(settings).map(SharedEdits::Quorum),
+            JournalUri::Quorum { .. } => journalnodes::configured(settings).map(SharedEdits::Quorum),
             JournalUri::File(path) => Some(SharedEdits::Directory(path.clone(), SharedDirectory::new(OsDisk, path))),
         }
     }
@@ -201,12 +202,9 @@ async fn ask(nodes: &JournalNodes, index: usize, request: &Request) -> anyhow::R
         .address(index)
         .map(|address| address.to_string())
         .unwrap_or_default();
-    let fail = |error: CallError| match error {
-        CallError::Remote(exception) => anyhow::anyhow!("{address}: {exception}"),
-        CallError::Broken(reason) => anyhow::anyhow!("{address}: {reason}"),
-    };
+    let fail = |error: CallError| anyhow::anyhow!("{address}: {error}");
     let client = nodes.connect(index).await.map_err(fail)?;
-    nodes.send(&client, request, JOURNAL_TIMEOUT).await.map_err(fail)
+    client.send(request, JOURNAL_TIMEOUT).await.map_err(fail)
 }
 
 async fn is_formatted(nodes: &JournalNodes, index: usize) -> anyhow::Result<bool> {

@@ -1,11 +1,11 @@
 //! Reads the JournalNodes: the shell around [`hathi_nameserver::reading`]. A standby follows them, a starting NameNode catches
 //! up with them, and a NameNode that becomes active reads the rest.
 
-use crate::journalnodes::Readers;
 use crate::state::NameNode;
 use anyhow::Context;
 use hathi_formats::ids::TxId;
 use hathi_journal::messages::Manifest;
+use hathi_journalclient::Readers;
 use hathi_nameserver::reading::{
     self, CALL_TIMEOUT_MS, Candidate, Got, Order, Progress, Purpose, ReadError, Reading, Sources, of_majority,
 };
@@ -113,7 +113,7 @@ impl Tail {
         let url = format!(
             "{}/getJournal?jid={}&segmentTxId={}&storageInfo={storage_info}&inProgressOk={}",
             with_host(&candidate.base, &host.unwrap_or_default()),
-            nodes.journal_id,
+            nodes.journal_id(),
             segment.start,
             segment.in_progress
         );

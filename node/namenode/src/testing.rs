@@ -3,7 +3,7 @@
 use crate::audit::{AuditLog, AuditOptions};
 use crate::background::Shared;
 use crate::image_upload::PeerAddresses;
-use crate::journalnodes::{JournalNodes, Readers};
+use crate::journalnodes;
 use crate::load::parts;
 use crate::log::LogCommand;
 use crate::settings::Settings;
@@ -11,6 +11,7 @@ use crate::standby_calls::StandbyCalls;
 use crate::state::NameNode;
 use crate::storage::{Birth, NameDirs, NewNameDirs};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
+use hathi_journalclient::Readers;
 use hathi_namespace::Namespace;
 use hathi_namesystem::loader::assemble;
 use hathi_namesystem::{Life, Role};
@@ -100,7 +101,7 @@ pub(crate) fn active_with(more: &[(&'static str, String)]) -> Alone {
         leases: parking_lot::Mutex::default(),
         changing_members: tokio::sync::Mutex::default(),
         peer_addresses: PeerAddresses::default(),
-        readers: Arc::new(Readers::new(JournalNodes::none(&settings))),
+        readers: Arc::new(Readers::new(journalnodes::none(&settings))),
     });
     Alone {
         shared,

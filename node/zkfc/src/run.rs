@@ -11,7 +11,7 @@ use hathi_failover::{
     ActiveStandbyElector, Controller, ControllerAction, ControllerConfig, ControllerEvent, Elector, Fenced, Health,
     HealthState, JournalElector, QuorumLease, ServiceState,
 };
-use hathi_formats::conf::Configuration;
+use hathi_formats::conf::{Configuration, HostPort};
 use hathi_formats::exceptions::{RETRIABLE, RemoteException};
 use hathi_formats::proto::hdfs::ActiveNodeInfo;
 use hathi_net::auth::Administrators;
@@ -86,8 +86,8 @@ pub struct ZkfcConfig {
     pub times: Times,
     /// For the fencing methods, which get all of it.
     pub conf: Arc<Configuration>,
-    /// The JournalNodes, as `host:port`; none when the edits are in a shared directory.
-    pub journalnodes: Vec<String>,
+    /// The JournalNodes; none when the edits are in a shared directory.
+    pub journalnodes: Vec<HostPort>,
     /// Journal id of the shared edits.
     pub journal_id: String,
     /// The user that this process calls as.
@@ -125,7 +125,7 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
     let journalnodes = Arc::new(WatchedJournalNodes::new(
         config.journalnodes.clone(),
         config.journal_id.clone(),
-        config.user.clone(),
+        &config.user,
     ));
     journalnodes.watch_members(&events);
     let namenode = Arc::new(LocalNameNode::new(&config));

@@ -150,11 +150,13 @@ impl Default for WriterTimeouts {
 pub struct CallId(pub u64);
 
 /// Why a call has no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The JournalNode refused.
+    #[error("{0}")]
     Remote(RemoteException),
     /// The connection was refused or broken, or the time limit passed. Whether the call was carried out is unknown.
+    #[error("{0}")]
     Broken(String),
 }
 

@@ -1,18 +1,19 @@
 //! `hathi journal status`: each JournalNode of a nameservice, Hadoop's too, in one table.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hathi_formats::conf::{Configuration, HostPort, JournalUri};
-use hathi_formats::qjournal::Envelope;
 use hathi_journal::Membership;
 use hathi_journal::messages::LeaseState;
+use hathi_formats::qjournal::Envelope;
+use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
+use hathi_journalclient::RemoteJournalNode;
 use hathi_net::http;
-use hathi_net::ipc::protocols::{JOURNAL_EXTENSION_PROTOCOL, QJOURNAL_PROTOCOL};
-use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
 use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,10 +48,10 @@ struct Node {
 impl Status {
     pub fn run(&self, conf: &Configuration) -> Result<ExitCode> {
         let (members, journal_id) = self.journal(conf)?;
-        let envelope = Envelope {
+        let envelope = Arc::new(Envelope {
             journal_id: journal_id.clone(),
             name_service_id: None,
-        };
+        });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut nodes = runtime.block_on(async {
             let mut nodes = look_at_all(&members, &envelope).await?;
@@ -122,7 +123,7 @@ impl Status {
     }
 }
 
-async fn look_at_all(addresses: &[HostPort], envelope: &Envelope) -> Result<Vec<Node>> {
+async fn look_at_all(addresses: &[HostPort], envelope: &Arc<Envelope>) -> Result<Vec<Node>> {
     let asked: Vec<_> = addresses
         .iter()
         .map(|address| tokio::spawn(look(address.clone(), envelope.clone())))
@@ -140,7 +141,7 @@ fn newest(nodes: &[Node]) -> Option<Membership> {
     known.max_by_key(|known| (known.epoch, known.version)).cloned()
 }
 
-async fn look(address: HostPort, envelope: Envelope) -> Node {
+async fn look(address: HostPort, envelope: Arc<Envelope>) -> Node {
     let mut node = Node {
         address: address.to_string(),
         kind: "-",
@@ -159,30 +160,17 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-async fn ask(client: &RpcClient, envelope: &Envelope, request: &Request) -> Result<Answer, RpcError> {
-    let body = envelope.encode(request);
-    let answer = client
-        .call_encoded(request.method(), &body, None, None)
-        .encoded()
-        .await?;
-    Answer::decode(request.method(), answer).map_err(|error| {
-        RpcError::Remote(hathi_formats::exceptions::RemoteException::new(
-            hathi_formats::exceptions::IO,
-            error.to_string(),
-        ))
-    })
-}
-
-async fn ask_all(address: &HostPort, envelope: &Envelope, node: &mut Node) -> Result<()> {
-    let options = ClientOptions {
+async fn ask_all(address: &HostPort, envelope: &Arc<Envelope>, node: &mut Node) -> Result<()> {
+    let remote = RemoteJournalNode {
+        address: address.clone(),
+        envelope: envelope.clone(),
+        user: crate::cmd::user_name().into(),
         connect_timeout: TIMEOUT,
-        call_timeout: TIMEOUT,
-        ..ClientOptions::new(&crate::cmd::user_name())
     };
-    let client = connect_to(&address.to_string(), &QJOURNAL_PROTOCOL, &options).await?;
+    let client = remote.connect().await?;
     let mut port = DEFAULT_HTTP_PORT;
     let mut scheme = "http".to_owned();
-    match ask(&client, envelope, &Request::GetJournalState).await {
+    match client.send(&Request::GetJournalState, TIMEOUT).await {
         Ok(Answer::JournalState {
             promised_epoch,
             http_port,
@@ -200,15 +188,15 @@ async fn ask_all(address: &HostPort, envelope: &Envelope, node: &mut Node) -> Re
             }
         }
         Ok(_) => bail!("answered something else"),
-        Err(RpcError::Remote(exception)) => node.state = first_line(&exception.message),
-        Err(error) => return Err(error.into()),
+        Err(CallError::Remote(exception)) => node.state = first_line(&exception.message),
+        Err(CallError::Broken(reason)) => bail!(reason),
     }
     let manifest = Request::GetEditLogManifest {
         since: hathi_formats::ids::TxId(0),
         in_progress_ok: true,
         from_journal: false,
     };
-    if let Ok(Answer::Manifest(manifest)) = ask(&client, envelope, &manifest).await {
+    if let Ok(Answer::Manifest(manifest)) = client.send(&manifest, TIMEOUT).await {
         node.segments = Some(manifest.segments.len() as u64);
         node.last = manifest
             .segments
@@ -221,10 +209,10 @@ async fn ask_all(address: &HostPort, envelope: &Envelope, node: &mut Node) -> Re
         known_counter: None,
         wait_ms: 0,
     };
-    match ask(&client.with_protocol(&JOURNAL_EXTENSION_PROTOCOL), envelope, &watch).await {
+    match client.send(&watch, TIMEOUT).await {
         Ok(Answer::LeaseState(lease)) => take_lease(&lease, node),
-        Ok(_) | Err(RpcError::Remote(_)) => {}
-        Err(error) => return Err(error.into()),
+        Ok(_) | Err(CallError::Remote(_)) => {}
+        Err(CallError::Broken(reason)) => bail!(reason),
     }
     let url = format!(
         "{scheme}://{}:{port}/jmx?qry=Hadoop:service=JournalNode,*",

@@ -14,9 +14,10 @@ use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::group_commit::GroupCommit;
 use hathi_journal::lease::LeaseProof;
 use hathi_journal::mutant::Mutation;
+use hathi_formats::qjournal::Envelope;
 use hathi_journal::writer::{CallError, CallId, QuorumWriter, WriterAction, WriterConfig, WriterTimeouts};
 use hathi_journal::{Answer, Micros, Request};
-use hathi_namenode::journalnodes::JournalNodes;
+use hathi_journalclient::{JournalNodeClient, JournalNodes};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -109,7 +110,11 @@ async fn bench(args: JournalArgs) -> Result<ExitCode> {
         .iter()
         .map(|text| HostPort::parse(text, None).map_err(|problem| anyhow::anyhow!("--journalnodes {text}: {problem}")))
         .collect::<Result<Vec<_>>>()?;
-    let nodes = JournalNodes::at(addresses.clone(), &args.journal_id, &crate::cmd::user_name());
+    let envelope = Envelope {
+        journal_id: args.journal_id.clone(),
+        name_service_id: None,
+    };
+    let nodes = JournalNodes::new(addresses.clone(), envelope, &crate::cmd::user_name());
     let info = NamespaceInfo {
         layout_version: LayoutVersion::NAMENODE_CURRENT,
         namespace_id: 1,
@@ -150,21 +155,14 @@ async fn bench(args: JournalArgs) -> Result<ExitCode> {
 
 async fn format(nodes: &JournalNodes, index: usize, info: &NamespaceInfo) -> Result<()> {
     let call = async |request: Request| -> Result<Answer> {
-        let client = nodes.connect(index).await.map_err(refused)?;
-        nodes.send(&client, &request, SETUP_TIMEOUT).await.map_err(refused)
+        let client = nodes.connect(index).await?;
+        Ok(client.send(&request, SETUP_TIMEOUT).await?)
     };
     if call(Request::IsFormatted).await? == Answer::IsFormatted(false) {
         let ns_info = info.clone();
         call(Request::Format { ns_info, force: false }).await?;
     }
     Ok(())
-}
-
-fn refused(error: CallError) -> anyhow::Error {
-    match error {
-        CallError::Remote(exception) => anyhow::anyhow!("{exception}"),
-        CallError::Broken(reason) => anyhow::anyhow!(reason),
-    }
 }
 
 fn signal(pid: u32, signal: Signal) -> Result<()> {
@@ -475,10 +473,7 @@ async fn channel(
 ) {
     let mut client = None;
     while let Some((call, request, timeout)) = calls.recv().await {
-        let connected = match client
-            .take()
-            .filter(|client: &hathi_net::ipc::RpcClient| !client.is_lost())
-        {
+        let connected = match client.take().filter(|client: &JournalNodeClient| !client.is_lost()) {
             Some(client) => Ok(client),
             None => nodes.connect(journalnode).await,
         };
@@ -493,7 +488,7 @@ async fn channel(
         };
         match connected {
             Ok(connected) => {
-                let answer = nodes.send(&connected, &request, timeout);
+                let answer = connected.send(&request, timeout);
                 tokio::task::spawn_local(async move { tell(answer.await) });
                 client = Some(connected);
             }
