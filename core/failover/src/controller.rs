@@ -28,9 +28,9 @@
 
 use hathi_journal::survey::{LeaseAnswer, QuorumLease};
 
+use crate::LeaseSurvey;
 use crate::elector::{
-    Duty, ElectionCandidate, ElectionStanding, Elector, Former, LeaseSurvey, SessionNumber, ZooKeeperMessage,
-    ZooKeeperRequest,
+    Duty, ElectionCandidate, ElectionEvent, ElectionStanding, Elector, ElectorMessage, ElectorRequest, Former,
 };
 use crate::health_monitor::{HealthMonitor, HealthState, Probe};
 
@@ -118,8 +118,8 @@ pub enum ControllerEvent {
         /// Milliseconds.
         millis: i64,
     },
-    /// What ZooKeeper says in a session.
-    ZooKeeper(SessionNumber, ZooKeeperMessage),
+    /// What the service says that the elector relies on.
+    Elector(ElectorMessage),
     /// The answer to [`ControllerAction::Fence`].
     Fenced(Fenced),
     /// Time has passed.
@@ -150,8 +150,8 @@ pub enum ControllerAction {
     Kill(Instance),
     /// Make sure that this NameNode is not active.
     Fence(Former),
-    /// Send this request to ZooKeeper in this session.
-    ZooKeeper(SessionNumber, ZooKeeperRequest),
+    /// Ask the service that the elector relies on.
+    Elector(ElectorRequest),
     /// End the process with this message.
     GiveUp(String),
 }
@@ -271,10 +271,11 @@ impl Controller {
 
     /// Takes an event at this monotonic time in ms, and returns what to do.
     pub fn on(&mut self, event: ControllerEvent, now_ms: u64) -> Vec<ControllerAction> {
-        let (mut actions, mut duties) = (Vec::new(), Vec::new());
+        let mut actions = Vec::new();
         if self.quit {
             return actions;
         }
+        let mut duties = Vec::new();
         match event {
             ControllerEvent::Lease { journalnode, view } => self.survey.update(journalnode, view),
             ControllerEvent::JournalNodes(members) => self.survey.set_members(&members),
@@ -284,7 +285,7 @@ impl Controller {
                 if self.instance.as_ref() == Some(&instance) {
                     self.releasing = Some((instance.holder, now_ms.saturating_add(RELEASE_LIMIT_MS)));
                     self.forget_process();
-                    self.elector.begin_anew();
+                    duties = self.elector.on(ElectionEvent::ProcessEnded, now_ms);
                 }
             }
             ControllerEvent::LeaseReleased(holder) => {
@@ -302,7 +303,7 @@ impl Controller {
             }
             ControllerEvent::Quit => {
                 self.quit = true;
-                self.elector.quit(&mut duties);
+                let duties = self.elector.on(ElectionEvent::Quit, now_ms);
                 self.take(duties, &mut actions);
                 return actions;
             }
@@ -316,7 +317,7 @@ impl Controller {
                     // If that NameNode had stopped, its lease would have run out by now.
                     Err(()) => self.split = self.unheard.is_some() && self.unheard == self.rival(),
                 }
-                self.elector.promoted(result.is_ok(), now_ms, &mut duties);
+                duties = self.elector.on(ElectionEvent::Promoted(result.is_ok()), now_ms);
             }
             ControllerEvent::BecameStandby(result) => {
                 self.transition_under_way = false;
@@ -338,7 +339,7 @@ impl Controller {
                 };
                 self.demote |= banned_ms > 0 && self.may_be_active;
             }
-            ControllerEvent::ZooKeeper(session, told) => self.elector.told(session, told, now_ms, &mut duties),
+            ControllerEvent::Elector(told) => duties = self.elector.on(ElectionEvent::Told(told), now_ms),
             ControllerEvent::Fenced(how) => {
                 let done = how != Fenced::Failed;
                 let unheard = match how {
@@ -347,7 +348,7 @@ impl Controller {
                 };
                 self.split &= unheard == self.unheard;
                 self.unheard = unheard;
-                self.elector.fenced(done, now_ms, &mut duties);
+                duties = self.elector.on(ElectionEvent::Fenced(done), now_ms);
             }
             ControllerEvent::Tick => {}
         }
@@ -421,7 +422,7 @@ impl Controller {
                     self.forget_fenced();
                 }
                 Duty::Fence(former) => actions.push(ControllerAction::Fence(former)),
-                Duty::ZooKeeper(session, ask) => actions.push(ControllerAction::ZooKeeper(session, ask)),
+                Duty::Ask(request) => actions.push(ControllerAction::Elector(request)),
                 Duty::GiveUp(why) => actions.push(ControllerAction::GiveUp(why)),
             }
         }
@@ -481,7 +482,7 @@ impl Controller {
                 }
                 ControllerAction::ReleaseLease(_)
                 | ControllerAction::Fence(_)
-                | ControllerAction::ZooKeeper(..)
+                | ControllerAction::Elector(_)
                 | ControllerAction::GiveUp(_) => {}
             }
         }
@@ -520,9 +521,8 @@ impl Controller {
             return;
         }
         self.releasing = None;
-        let mut duties = Vec::new();
         let candidate = self.candidate(lease, now_ms);
-        self.elector.look_at(&candidate, now_ms, &mut duties);
+        let duties = self.elector.on(ElectionEvent::Candidate(&candidate), now_ms);
         self.take(duties, actions);
     }
 

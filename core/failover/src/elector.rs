@@ -1,10 +1,10 @@
 //! The elector: the JournalNodes' read lease, or ZooKeeper.
 //!
 //! The controller knows the local NameNode, and the elector knows the election. The controller tells the elector
-//! whether its NameNode may be elected ([`ElectionCandidate`]); the elector tells what to do ([`Duty`]).
+//! whether its NameNode may be elected ([`ElectionCandidate`]); the elector tells what to do ([`Duty`]). The controller
+//! does not know which elector it has.
 
 mod journal;
-mod survey;
 mod zookeeper;
 
 use std::fmt::Debug;
@@ -12,7 +12,6 @@ use std::fmt::Debug;
 use hathi_journal::survey::QuorumLease;
 
 pub use journal::JournalElector;
-pub use survey::LeaseSurvey;
 pub use zookeeper::{
     ActiveStandbyElector, BREADCRUMB, LOCK, LockOwner, SessionNumber, ZooKeeperMessage, ZooKeeperRefusal,
     ZooKeeperRequest,
@@ -66,41 +65,58 @@ pub enum Former {
     OfLease(String),
 }
 
+/// Something that an elector learns.
+#[derive(Clone, Debug)]
+pub enum ElectionEvent<'a> {
+    /// The candidate as it is now. Comes when it has changed and when time has passed.
+    Candidate(&'a ElectionCandidate),
+    /// The answer to [`Duty::Promote`]: whether the local NameNode is active.
+    Promoted(bool),
+    /// The answer to [`Duty::Fence`]: whether that NameNode is not active any more.
+    Fenced(bool),
+    /// The process of the local NameNode is gone, so its failures do not matter any more.
+    ProcessEnded,
+    /// The service that this elector relies on says this.
+    Told(ElectorMessage),
+    /// The controller ends. The local NameNode keeps its role, so the next elected NameNode has to fence it
+    /// (`ActiveStandbyElector.quitElection(true)`).
+    Quit,
+}
+
 /// A wish of the elector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Duty {
-    /// Make the local NameNode active. [`Elector::promoted`] takes the result.
+    /// Make the local NameNode active. [`ElectionEvent::Promoted`] brings the result.
     Promote,
     /// Make the local NameNode a standby, because another one is elected.
     Demote,
-    /// Make sure that this NameNode is not active. [`Elector::fenced`] takes the result.
+    /// Make sure that this NameNode is not active. [`ElectionEvent::Fenced`] brings the result.
     Fence(Former),
-    /// Send this request to ZooKeeper in this session.
-    ZooKeeper(SessionNumber, ZooKeeperRequest),
+    /// Ask the service that this elector relies on. [`ElectionEvent::Told`] brings its answers.
+    Ask(ElectorRequest),
     /// Nothing is possible until a person has acted. The process ends with this message.
     GiveUp(String),
 }
 
-/// A participant in an election. Times are monotonic, in milliseconds.
+/// A request to the service that an elector relies on. The controller passes it on without a look. The `journal` elector
+/// has none: everybody watches the lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ElectorRequest {
+    /// To ZooKeeper, in this session.
+    ZooKeeper(SessionNumber, ZooKeeperRequest),
+}
+
+/// What the service says that an elector relies on. The controller passes it on without a look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ElectorMessage {
+    /// From ZooKeeper, in this session.
+    ZooKeeper(SessionNumber, ZooKeeperMessage),
+}
+
+/// A participant in an election, as a function of events.
 pub trait Elector: Debug + Send {
-    /// Looks at the candidate. To be called when it has changed or time has passed.
-    fn look_at(&mut self, candidate: &ElectionCandidate, now_ms: u64, duties: &mut Vec<Duty>);
-
-    /// The answer to [`Duty::Promote`].
-    fn promoted(&mut self, done: bool, now_ms: u64, duties: &mut Vec<Duty>);
-
-    /// The answer to [`Duty::Fence`].
-    fn fenced(&mut self, _done: bool, _now_ms: u64, _duties: &mut Vec<Duty>) {}
-
-    /// Takes an answer or a message of ZooKeeper in a session.
-    fn told(&mut self, _session: SessionNumber, _told: ZooKeeperMessage, _now_ms: u64, _duties: &mut Vec<Duty>) {}
-
-    /// The process of the local NameNode is gone, so its failures do not matter any more.
-    fn begin_anew(&mut self);
-
-    /// The controller ends. The local NameNode keeps its role, so the next elected NameNode has to fence it
-    /// (`ActiveStandbyElector.quitElection(true)`).
-    fn quit(&mut self, _duties: &mut Vec<Duty>) {}
+    /// Takes an event at this monotonic time in ms, and returns what to do, in this order.
+    fn on(&mut self, event: ElectionEvent<'_>, now_ms: u64) -> Vec<Duty>;
 
     /// Whether the passing of time may soon change something.
     fn needs_ticks(&self) -> bool;

@@ -1,4 +1,5 @@
-//! The answers of all JournalNodes about the read lease, for the `journal` elector.
+//! The answers of all JournalNodes about the read lease. The controller needs the lease with every elector: it names the
+//! NameNode that serves.
 //!
 //! Invariants:
 //! - The verdict is made in one place, for NameNodes too: [`quorum_lease`].

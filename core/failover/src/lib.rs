@@ -10,10 +10,12 @@
 pub mod controller;
 pub mod elector;
 pub mod health_monitor;
+mod lease_survey;
 
 pub use controller::{
     Controller, ControllerAction, ControllerConfig, ControllerEvent, Fenced, Health, Instance, ServiceState,
 };
-pub use elector::{ActiveStandbyElector, Elector, Former, JournalElector, LeaseSurvey};
+pub use elector::{ActiveStandbyElector, Elector, ElectorMessage, ElectorRequest, Former, JournalElector};
 pub use hathi_journal::survey::{LeaseAnswer, QuorumLease};
 pub use health_monitor::{HealthMonitor, HealthState};
+pub use lease_survey::LeaseSurvey;

@@ -8,8 +8,8 @@ use crate::server::{Asked, REQUESTS_MAX, ZkfcRequest, ZkfcRpcServer};
 use crate::zookeeper::{Ended, Sessions, ZooKeeperConfig};
 use anyhow::Context as _;
 use hathi_failover::{
-    ActiveStandbyElector, Controller, ControllerAction, ControllerConfig, ControllerEvent, Elector, Fenced, Health,
-    HealthState, JournalElector, QuorumLease, ServiceState,
+    ActiveStandbyElector, Controller, ControllerAction, ControllerConfig, ControllerEvent, Elector, ElectorRequest,
+    Fenced, Health, HealthState, JournalElector, QuorumLease, ServiceState,
 };
 use hathi_formats::conf::{Configuration, HostPort};
 use hathi_formats::exceptions::{RETRIABLE, RemoteException};
@@ -404,7 +404,7 @@ impl Loop {
                     let _ = done.send(Done::Fenced(fence(&config, &former).await));
                 });
             }
-            ControllerAction::ZooKeeper(session, ask) => {
+            ControllerAction::Elector(ElectorRequest::ZooKeeper(session, ask)) => {
                 tracing::debug!(session, ?ask, "asking ZooKeeper");
                 if let Some(sessions) = &mut self.sessions {
                     sessions.ask(session, ask);

@@ -7,10 +7,10 @@
 pub(crate) mod format;
 mod security;
 
-use hathi_failover::ControllerEvent;
 use hathi_failover::elector::{
     BREADCRUMB, LOCK, LockOwner, SessionNumber, ZooKeeperMessage, ZooKeeperRefusal, ZooKeeperRequest,
 };
+use hathi_failover::{ControllerEvent, ElectorMessage};
 use hathi_formats::proto::hdfs::ActiveNodeInfo;
 use prost::Message;
 use std::future::pending;
@@ -200,7 +200,9 @@ struct Session {
 impl Session {
     fn tell(&self, told: ZooKeeperMessage) {
         // A closed channel means that this controller ends.
-        let _ = self.events.send(ControllerEvent::ZooKeeper(self.number, told));
+        let _ = self
+            .events
+            .send(ControllerEvent::Elector(ElectorMessage::ZooKeeper(self.number, told)));
     }
 
     async fn run(mut self, mut unwanted: oneshot::Receiver<()>) -> Ended {

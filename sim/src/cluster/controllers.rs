@@ -351,7 +351,7 @@ impl World {
                     self.kill_namenode(nn);
                 }
             }
-            Action::Fence(_) | Action::ZooKeeper(..) | Action::GiveUp(_) => {
+            Action::Fence(_) | Action::Elector(_) | Action::GiveUp(_) => {
                 self.check(Err(format!("the journal's elector asks for {action:?}")));
             }
         }

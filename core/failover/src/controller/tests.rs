@@ -3,8 +3,16 @@ mod scripts;
 use hathi_formats::ids::Epoch;
 
 use super::*;
-use crate::elector::{LockOwner, ZooKeeperRefusal};
+use crate::elector::{LockOwner, SessionNumber, ZooKeeperMessage, ZooKeeperRefusal, ZooKeeperRequest};
 use crate::{ActiveStandbyElector, JournalElector};
+
+fn zookeeper_says(session: SessionNumber, told: ZooKeeperMessage) -> ControllerEvent {
+    ControllerEvent::Elector(ElectorMessage::ZooKeeper(session, told))
+}
+
+fn asks(session: SessionNumber, request: ZooKeeperRequest) -> ControllerAction {
+    ControllerAction::Elector(ElectorRequest::ZooKeeper(session, request))
+}
 
 fn controller(rank: u32) -> Controller {
     let namenode_ids = ["a", "b", "c"].map(str::to_owned).to_vec();
@@ -290,7 +298,7 @@ fn elected_by_zookeeper() -> Controller {
         ZooKeeperMessage::Breadcrumb(Ok(None)),
         ZooKeeperMessage::BreadcrumbWritten(Ok(4)),
     ] {
-        c.on(ControllerEvent::ZooKeeper(1, told), 1);
+        c.on(zookeeper_says(1, told), 1);
     }
     c.on(ControllerEvent::BecameActive(Ok(())), 2);
     c
@@ -299,13 +307,10 @@ fn elected_by_zookeeper() -> Controller {
 #[test]
 fn a_controller_that_is_started_again_leaves_its_own_active_alone() {
     let mut c = beside_zookeeper();
-    let joins = [
-        ControllerAction::ZooKeeper(1, ZooKeeperRequest::Open),
-        ControllerAction::ZooKeeper(1, ZooKeeperRequest::CreateLock),
-    ];
+    let joins = [asks(1, ZooKeeperRequest::Open), asks(1, ZooKeeperRequest::CreateLock)];
     assert_eq!(c.on(healthy("a@1", ServiceState::Active), 0), joins);
-    let look = [ControllerAction::ZooKeeper(1, ZooKeeperRequest::LookAtLock)];
-    let told = |c: &mut Controller, told| c.on(ControllerEvent::ZooKeeper(1, told), 10);
+    let look = [asks(1, ZooKeeperRequest::LookAtLock)];
+    let told = |c: &mut Controller, told| c.on(zookeeper_says(1, told), 10);
     assert_eq!(
         told(&mut c, ZooKeeperMessage::LockCreated(Err(ZooKeeperRefusal::Exists))),
         look
@@ -319,17 +324,14 @@ fn a_controller_that_is_started_again_leaves_its_own_active_alone() {
     assert_eq!(c.on(healthy("a@1", ServiceState::Active), 1000), []);
     // That session ends, and it is elected anew.
     assert_eq!(told(&mut c, ZooKeeperMessage::LockChanged), look);
-    let create = [ControllerAction::ZooKeeper(1, ZooKeeperRequest::CreateLock)];
+    let create = [asks(1, ZooKeeperRequest::CreateLock)];
     assert_eq!(
         told(&mut c, ZooKeeperMessage::LockSeen(Err(ZooKeeperRefusal::Missing))),
         create
     );
-    let read = [ControllerAction::ZooKeeper(1, ZooKeeperRequest::ReadBreadcrumb)];
+    let read = [asks(1, ZooKeeperRequest::ReadBreadcrumb)];
     assert_eq!(told(&mut c, ZooKeeperMessage::LockCreated(Ok(()))), read);
-    let write = [ControllerAction::ZooKeeper(
-        1,
-        ZooKeeperRequest::WriteBreadcrumb { replaces: Some(7) },
-    )];
+    let write = [asks(1, ZooKeeperRequest::WriteBreadcrumb { replaces: Some(7) })];
     assert_eq!(
         told(&mut c, ZooKeeperMessage::Breadcrumb(Ok(Some((vec![1], 7))))),
         write
@@ -347,8 +349,8 @@ fn a_controller_that_is_started_again_leaves_its_own_active_alone() {
 #[test]
 fn the_lease_of_a_dead_namenode_is_given_back_before_its_lock() {
     let gives_up = [
-        ControllerAction::ZooKeeper(1, ZooKeeperRequest::DeleteBreadcrumb { version: 4 }),
-        ControllerAction::ZooKeeper(1, ZooKeeperRequest::Close),
+        asks(1, ZooKeeperRequest::DeleteBreadcrumb { version: 4 }),
+        asks(1, ZooKeeperRequest::Close),
     ];
     let ends = |c: &mut Controller| {
         let release = [ControllerAction::ReleaseLease("a@1".to_owned())];
@@ -374,10 +376,7 @@ fn the_lease_of_a_dead_namenode_is_given_back_before_its_lock() {
 #[test]
 fn a_controller_that_ends_gives_the_lock_up_and_lets_its_namenode_be_fenced() {
     let mut c = elected_by_zookeeper();
-    assert_eq!(
-        c.on(ControllerEvent::Quit, 3),
-        [ControllerAction::ZooKeeper(1, ZooKeeperRequest::Close)]
-    );
+    assert_eq!(c.on(ControllerEvent::Quit, 3), [asks(1, ZooKeeperRequest::Close)]);
     assert_eq!(c.on(healthy("a@1", ServiceState::Active), 4), []);
     let mut c = beside_zookeeper();
     assert_eq!(c.on(ControllerEvent::Quit, 3), [], "it had no session");
@@ -385,7 +384,7 @@ fn a_controller_that_ends_gives_the_lock_up_and_lets_its_namenode_be_fenced() {
     let mut c = elected_by_zookeeper();
     let [
         ControllerAction::GiveUp(_),
-        ControllerAction::ZooKeeper(1, ZooKeeperRequest::Close),
+        ControllerAction::Elector(ElectorRequest::ZooKeeper(1, ZooKeeperRequest::Close)),
     ] = &c.on(ControllerEvent::HealthMonitorFailed, 3)[..]
     else {
         panic!("it stays");
@@ -397,26 +396,20 @@ fn a_controller_that_ends_gives_the_lock_up_and_lets_its_namenode_be_fenced() {
 fn lost_answers_are_asked_for_so_often_and_no_oftener() {
     let mut c = beside_zookeeper();
     c.on(healthy("a@1", ServiceState::Standby), 0);
-    c.on(ControllerEvent::ZooKeeper(1, ZooKeeperMessage::LockCreated(Ok(()))), 1);
-    let lost = || ControllerEvent::ZooKeeper(1, ZooKeeperMessage::Breadcrumb(Err(ZooKeeperRefusal::ConnectionLost)));
+    c.on(zookeeper_says(1, ZooKeeperMessage::LockCreated(Ok(()))), 1);
+    let lost = || zookeeper_says(1, ZooKeeperMessage::Breadcrumb(Err(ZooKeeperRefusal::ConnectionLost)));
     for _ in 0..3 {
-        assert_eq!(
-            c.on(lost(), 2),
-            [ControllerAction::ZooKeeper(1, ZooKeeperRequest::ReadBreadcrumb)]
-        );
+        assert_eq!(c.on(lost(), 2), [asks(1, ZooKeeperRequest::ReadBreadcrumb)]);
     }
-    assert_eq!(
-        c.on(lost(), 3),
-        [ControllerAction::ZooKeeper(1, ZooKeeperRequest::Close)]
-    );
+    assert_eq!(c.on(lost(), 3), [asks(1, ZooKeeperRequest::Close)]);
     // The active is not given up.
     let mut c = elected_by_zookeeper();
-    c.on(ControllerEvent::ZooKeeper(1, ZooKeeperMessage::Reconnected), 10);
+    c.on(zookeeper_says(1, ZooKeeperMessage::Reconnected), 10);
     for _ in 0..10 {
         let lost = ZooKeeperMessage::LockSeen(Err(ZooKeeperRefusal::ConnectionLost));
         assert_eq!(
-            c.on(ControllerEvent::ZooKeeper(1, lost), 11),
-            [ControllerAction::ZooKeeper(1, ZooKeeperRequest::LookAtLock)]
+            c.on(zookeeper_says(1, lost), 11),
+            [asks(1, ZooKeeperRequest::LookAtLock)]
         );
     }
 }
@@ -439,15 +432,12 @@ fn a_namenode_that_falls_ill_again_and_again_is_not_elected_each_time() {
 
 /// Hears of a lock that is its own now, in this session.
 fn wins_the_lock(c: &mut Controller, session: SessionNumber, now: u64) -> Vec<ControllerAction> {
-    c.on(
-        ControllerEvent::ZooKeeper(session, ZooKeeperMessage::LockCreated(Ok(()))),
-        now,
-    )
+    c.on(zookeeper_says(session, ZooKeeperMessage::LockCreated(Ok(()))), now)
 }
 
 /// Hears what the breadcrumb says, and writes it; whether it is to be promoted then.
 fn writes_its_breadcrumb(c: &mut Controller, session: SessionNumber, now: u64) -> bool {
-    let written = ControllerEvent::ZooKeeper(session, ZooKeeperMessage::BreadcrumbWritten(Ok(5)));
+    let written = zookeeper_says(session, ZooKeeperMessage::BreadcrumbWritten(Ok(5)));
     c.on(written, now) == [ControllerAction::BecomeActive]
 }
 
@@ -459,12 +449,12 @@ fn a_namenode_that_was_said_to_be_fenced_and_goes_on_is_told_of_and_fenced_until
     let read = |version: i32, named: u8| ZooKeeperMessage::Breadcrumb(Ok(Some((vec![named], version))));
     wins_the_lock(&mut c, 1, 2);
     let fence = [ControllerAction::Fence(Former::OfBreadcrumb(vec![0]))];
-    assert_eq!(c.on(ControllerEvent::ZooKeeper(1, read(4, 0)), 3), fence);
+    assert_eq!(c.on(zookeeper_says(1, read(4, 0)), 3), fence);
     c.on(ControllerEvent::Fenced(Fenced::Unheard("a".to_owned())), 4);
     assert_eq!(c.split(), None, "its lease may run out yet");
     assert!(writes_its_breadcrumb(&mut c, 1, 5));
     // The JournalNodes admit nobody beside the holder of the lease.
-    let closes = [ControllerAction::ZooKeeper(1, ZooKeeperRequest::Close)];
+    let closes = [asks(1, ZooKeeperRequest::Close)];
     assert_eq!(c.on(ControllerEvent::BecameActive(Err(())), 2000), closes);
     assert_eq!(c.split(), Some("a"));
     c.on(healthy("b@1", ServiceState::Standby), 2100);
@@ -473,7 +463,7 @@ fn a_namenode_that_was_said_to_be_fenced_and_goes_on_is_told_of_and_fenced_until
     c.on(ControllerEvent::Tick, 3000);
     wins_the_lock(&mut c, 2, 3001);
     let fence = [ControllerAction::Fence(Former::OfLease("a".to_owned()))];
-    assert_eq!(c.on(ControllerEvent::ZooKeeper(2, read(5, 1)), 3002), fence);
+    assert_eq!(c.on(zookeeper_says(2, read(5, 1)), 3002), fence);
     c.on(ControllerEvent::Fenced(Fenced::Unheard("a".to_owned())), 3003);
     assert_eq!(c.split(), Some("a"), "nothing else is known of it");
     assert!(writes_its_breadcrumb(&mut c, 2, 3004));
@@ -483,30 +473,27 @@ fn a_namenode_that_was_said_to_be_fenced_and_goes_on_is_told_of_and_fenced_until
     // Another one is elected, in vain, and has written its own.
     c.on(ControllerEvent::Tick, 6000);
     c.on(
-        ControllerEvent::ZooKeeper(3, ZooKeeperMessage::LockCreated(Err(ZooKeeperRefusal::Exists))),
+        zookeeper_says(3, ZooKeeperMessage::LockCreated(Err(ZooKeeperRefusal::Exists))),
         6001,
     );
     c.on(
-        ControllerEvent::ZooKeeper(3, ZooKeeperMessage::LockSeen(Ok(LockOwner::Other(vec![2])))),
+        zookeeper_says(3, ZooKeeperMessage::LockSeen(Ok(LockOwner::Other(vec![2])))),
         6002,
     );
     assert_eq!(c.split(), None, "the elected one may be any");
-    c.on(ControllerEvent::ZooKeeper(3, ZooKeeperMessage::LockChanged), 7000);
+    c.on(zookeeper_says(3, ZooKeeperMessage::LockChanged), 7000);
     c.on(
-        ControllerEvent::ZooKeeper(3, ZooKeeperMessage::LockSeen(Err(ZooKeeperRefusal::Missing))),
+        zookeeper_says(3, ZooKeeperMessage::LockSeen(Err(ZooKeeperRefusal::Missing))),
         7001,
     );
     wins_the_lock(&mut c, 3, 7002);
     let fence = [ControllerAction::Fence(Former::OfBreadcrumb(vec![2]))];
-    assert_eq!(c.on(ControllerEvent::ZooKeeper(3, read(9, 2)), 7003), fence);
+    assert_eq!(c.on(zookeeper_says(3, read(9, 2)), 7003), fence);
     let fence = [ControllerAction::Fence(Former::OfLease("a".to_owned()))];
     assert_eq!(c.on(ControllerEvent::Fenced(Fenced::Heard), 7004), fence);
     // It can be reached again.
     lease(&mut c, "a@1", false, 7005);
-    let write = [ControllerAction::ZooKeeper(
-        3,
-        ZooKeeperRequest::WriteBreadcrumb { replaces: Some(9) },
-    )];
+    let write = [asks(3, ZooKeeperRequest::WriteBreadcrumb { replaces: Some(9) })];
     assert_eq!(c.on(ControllerEvent::Fenced(Fenced::Heard), 7006), write);
     assert!(writes_its_breadcrumb(&mut c, 3, 7007));
     c.on(ControllerEvent::BecameActive(Ok(())), 7008);
@@ -521,7 +508,7 @@ fn who_is_fenced_and_whose_lease_runs_out_is_no_split() {
     let refused = |c: &mut Controller, session: SessionNumber, now: u64| {
         wins_the_lock(c, session, now);
         c.on(
-            ControllerEvent::ZooKeeper(session, ZooKeeperMessage::Breadcrumb(Ok(Some((vec![0], 4))))),
+            zookeeper_says(session, ZooKeeperMessage::Breadcrumb(Ok(Some((vec![0], 4))))),
             now,
         );
         c.on(ControllerEvent::Fenced(Fenced::Unheard("a".to_owned())), now);
@@ -539,16 +526,9 @@ fn who_is_fenced_and_whose_lease_runs_out_is_no_split() {
     assert_eq!(c.split(), None, "it has stopped");
     assert!(!c.on(ControllerEvent::Tick, 3000).is_empty());
     wins_the_lock(&mut c, 3, 3001);
-    let write = [ControllerAction::ZooKeeper(
-        3,
-        ZooKeeperRequest::WriteBreadcrumb { replaces: Some(5) },
-    )];
+    let write = [asks(3, ZooKeeperRequest::WriteBreadcrumb { replaces: Some(5) })];
     let own = ZooKeeperMessage::Breadcrumb(Ok(Some((vec![1], 5))));
-    assert_eq!(
-        c.on(ControllerEvent::ZooKeeper(3, own), 3002),
-        write,
-        "nobody is left to be fenced"
-    );
+    assert_eq!(c.on(zookeeper_says(3, own), 3002), write, "nobody is left to be fenced");
 }
 
 #[test]
@@ -559,13 +539,13 @@ fn when_no_method_fences_nobody_is_promoted_and_it_is_tried_again_after_a_pause(
         wins_the_lock(&mut c, session, now);
         let named = ZooKeeperMessage::Breadcrumb(Ok(Some((vec![0], 4))));
         let fence = [ControllerAction::Fence(Former::OfBreadcrumb(vec![0]))];
-        assert_eq!(c.on(ControllerEvent::ZooKeeper(session, named), now + 1), fence);
-        let closes = [ControllerAction::ZooKeeper(session, ZooKeeperRequest::Close)];
+        assert_eq!(c.on(zookeeper_says(session, named), now + 1), fence);
+        let closes = [asks(session, ZooKeeperRequest::Close)];
         assert_eq!(c.on(ControllerEvent::Fenced(Fenced::Failed), now + 2), closes);
         assert_eq!(c.on(ControllerEvent::Tick, now + 1001), []);
         let joins = [
-            ControllerAction::ZooKeeper(session + 1, ZooKeeperRequest::Open),
-            ControllerAction::ZooKeeper(session + 1, ZooKeeperRequest::CreateLock),
+            asks(session + 1, ZooKeeperRequest::Open),
+            asks(session + 1, ZooKeeperRequest::CreateLock),
         ];
         assert_eq!(c.on(ControllerEvent::Tick, now + 1002), joins);
     }
@@ -577,11 +557,11 @@ fn a_namenode_that_falls_ill_again_and_again_joins_zookeepers_election_later_eac
     c.on(healthy("a@1", ServiceState::Standby), 0);
     let mut now = 1000;
     for (session, waits_ms) in [(2, 0), (3, 200), (4, 400), (5, 800), (6, 1000), (7, 1000)] {
-        let leaves = [ControllerAction::ZooKeeper(session - 1, ZooKeeperRequest::Close)];
+        let leaves = [asks(session - 1, ZooKeeperRequest::Close)];
         assert_eq!(c.on(unhealthy("a@1", ServiceState::Standby), now), leaves);
         let joins = [
-            ControllerAction::ZooKeeper(session, ZooKeeperRequest::Open),
-            ControllerAction::ZooKeeper(session, ZooKeeperRequest::CreateLock),
+            asks(session, ZooKeeperRequest::Open),
+            asks(session, ZooKeeperRequest::CreateLock),
         ];
         for passed_ms in (0..waits_ms).step_by(100) {
             assert_eq!(c.on(healthy("a@1", ServiceState::Standby), now + passed_ms), []);
@@ -601,8 +581,8 @@ fn who_cedes_steps_down_once_and_takes_its_breadcrumb_away() {
     assert_eq!(c.on(healthy("a@1", ServiceState::Active), 4), []);
     assert!(c.may_be_active());
     let leaves = [
-        ControllerAction::ZooKeeper(1, ZooKeeperRequest::DeleteBreadcrumb { version: 4 }),
-        ControllerAction::ZooKeeper(1, ZooKeeperRequest::Close),
+        asks(1, ZooKeeperRequest::DeleteBreadcrumb { version: 4 }),
+        asks(1, ZooKeeperRequest::Close),
     ];
     assert_eq!(c.on(ControllerEvent::BecameStandby(Ok(())), 5), leaves);
     assert!(!c.may_be_active());
@@ -610,10 +590,7 @@ fn who_cedes_steps_down_once_and_takes_its_breadcrumb_away() {
     // It was answered before the step down.
     assert_eq!(c.on(healthy("a@1", ServiceState::Active), 7), []);
     assert_eq!(c.on(healthy("a@1", ServiceState::Standby), 102), []);
-    let joins = [
-        ControllerAction::ZooKeeper(2, ZooKeeperRequest::Open),
-        ControllerAction::ZooKeeper(2, ZooKeeperRequest::CreateLock),
-    ];
+    let joins = [asks(2, ZooKeeperRequest::Open), asks(2, ZooKeeperRequest::CreateLock)];
     assert_eq!(c.on(healthy("a@1", ServiceState::Standby), 103), joins);
 }
 

@@ -3,7 +3,7 @@
 
 use hathi_journal::survey::QuorumLease;
 
-use super::{Duty, ElectionCandidate, ElectionStanding, Elector};
+use super::{Duty, ElectionCandidate, ElectionEvent, ElectionStanding, Elector};
 
 /// The turns of one candidate.
 #[derive(Debug)]
@@ -56,19 +56,16 @@ impl JournalElector {
     fn turn_delay_ms(&self) -> u64 {
         u64::from(self.turn()) * self.rank_delay_ms
     }
-}
 
-impl Elector for JournalElector {
-    fn look_at(&mut self, candidate: &ElectionCandidate, now_ms: u64, duties: &mut Vec<Duty>) {
+    /// Whether the candidate should try to become active now.
+    fn may_try(&mut self, candidate: &ElectionCandidate, now_ms: u64) -> bool {
         self.safe_mode = candidate.safe_mode;
         match &candidate.lease {
             QuorumLease::Free => {
                 let since_ms = *self.free_since_ms.get_or_insert(now_ms);
                 let may_try =
                     candidate.standing == ElectionStanding::Stands && candidate.is_standby && !candidate.in_transition;
-                if may_try && now_ms >= self.retry_at_ms && now_ms >= since_ms + self.turn_delay_ms() {
-                    duties.push(Duty::Promote);
-                }
+                return may_try && now_ms >= self.retry_at_ms && now_ms >= since_ms + self.turn_delay_ms();
             }
             QuorumLease::Held { holder, .. } => {
                 self.free_since_ms = None;
@@ -79,22 +76,35 @@ impl Elector for JournalElector {
             // A writer of Hadoop is at work, or was. Only its own controller or a person can know whether it lives.
             QuorumLease::Unknown | QuorumLease::Written { .. } => self.free_since_ms = None,
         }
+        false
     }
 
-    fn promoted(&mut self, done: bool, now_ms: u64, _duties: &mut Vec<Duty>) {
-        if done {
-            self.failures = 0;
-            return;
-        }
+    fn refused(&mut self, now_ms: u64) {
         let factor = 1 << self.failures.min(4);
         self.failures += 1;
         // The delay of the turn keeps two candidates that both failed from trying at the same time again.
         self.retry_at_ms = now_ms + self.backoff_ms * factor + self.turn_delay_ms();
     }
+}
 
-    fn begin_anew(&mut self) {
-        self.failures = 0;
-        self.retry_at_ms = 0;
+impl Elector for JournalElector {
+    fn on(&mut self, event: ElectionEvent<'_>, now_ms: u64) -> Vec<Duty> {
+        match event {
+            ElectionEvent::Candidate(candidate) => {
+                if self.may_try(candidate, now_ms) {
+                    return vec![Duty::Promote];
+                }
+            }
+            ElectionEvent::Promoted(true) => self.failures = 0,
+            ElectionEvent::Promoted(false) => self.refused(now_ms),
+            ElectionEvent::ProcessEnded => {
+                self.failures = 0;
+                self.retry_at_ms = 0;
+            }
+            // The JournalNodes fence, and the lease of a controller's NameNode does not end with the controller.
+            ElectionEvent::Fenced(_) | ElectionEvent::Told(_) | ElectionEvent::Quit => {}
+        }
+        Vec::new()
     }
 
     fn needs_ticks(&self) -> bool {

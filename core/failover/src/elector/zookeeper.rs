@@ -35,7 +35,9 @@
 //!   expired session, or a lock that belongs to another session, ends the active role.
 //! - Answers of an earlier session are ignored.
 
-use super::{Duty, ElectionCandidate, ElectionStanding, Elector, Former};
+use super::{
+    Duty, ElectionCandidate, ElectionEvent, ElectionStanding, Elector, ElectorMessage, ElectorRequest, Former,
+};
 
 /// Name of the lock below `<parent>/<nameservice>`.
 pub const LOCK: &str = "ActiveStandbyElectorLock";
@@ -224,7 +226,7 @@ impl ActiveStandbyElector {
     }
 
     fn ask(&self, ask: ZooKeeperRequest, duties: &mut Vec<Duty>) {
-        duties.push(Duty::ZooKeeper(self.session, ask));
+        duties.push(Duty::Ask(ElectorRequest::ZooKeeper(self.session, ask)));
     }
 
     /// The answer to a request was lost. `ask` is the request that finds out whether it was carried out. After too many
@@ -282,9 +284,7 @@ impl ActiveStandbyElector {
             Err(refusal) => give_up(&ZooKeeperRequest::LookAtLock, &refusal, duties),
         }
     }
-}
 
-impl Elector for ActiveStandbyElector {
     fn look_at(&mut self, candidate: &ElectionCandidate, now_ms: u64, duties: &mut Vec<Duty>) {
         self.rival.clone_from(&candidate.rival);
         match (candidate.standing, &self.stage) {
@@ -397,17 +397,30 @@ impl Elector for ActiveStandbyElector {
             | ZooKeeperMessage::BreadcrumbWritten(_) => {}
         }
     }
+}
 
-    fn begin_anew(&mut self) {
-        if matches!(self.stage, Stage::Abandoned { .. }) {
-            self.stage = Stage::Out;
+impl Elector for ActiveStandbyElector {
+    fn on(&mut self, event: ElectionEvent<'_>, now_ms: u64) -> Vec<Duty> {
+        let mut duties = Vec::new();
+        match event {
+            ElectionEvent::Candidate(candidate) => self.look_at(candidate, now_ms, &mut duties),
+            ElectionEvent::Promoted(done) => self.promoted(done, now_ms, &mut duties),
+            ElectionEvent::Fenced(done) => self.fenced(done, now_ms, &mut duties),
+            ElectionEvent::Told(ElectorMessage::ZooKeeper(session, told)) => {
+                self.told(session, told, now_ms, &mut duties);
+            }
+            ElectionEvent::ProcessEnded => {
+                if matches!(self.stage, Stage::Abandoned { .. }) {
+                    self.stage = Stage::Out;
+                }
+            }
+            ElectionEvent::Quit => {
+                if !matches!(self.stage, Stage::Out | Stage::Abandoned { .. }) {
+                    self.leave(Stage::Out, &mut duties);
+                }
+            }
         }
-    }
-
-    fn quit(&mut self, duties: &mut Vec<Duty>) {
-        if !matches!(self.stage, Stage::Out | Stage::Abandoned { .. }) {
-            self.leave(Stage::Out, duties);
-        }
+        duties
     }
 
     fn needs_ticks(&self) -> bool {

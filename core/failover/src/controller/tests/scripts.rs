@@ -61,7 +61,7 @@ fn wanted(action: &ControllerAction) -> String {
         ControllerAction::ReleaseLease(holder) => format!("give back the lease of {holder}"),
         ControllerAction::Kill(instance) => format!("kill {}", instance.holder),
         ControllerAction::Fence(former) => format!("fence {former:?}"),
-        ControllerAction::ZooKeeper(_, ask) => format!("ask ZooKeeper {ask:?}"),
+        ControllerAction::Elector(ElectorRequest::ZooKeeper(_, ask)) => format!("ask ZooKeeper {ask:?}"),
         ControllerAction::GiveUp(why) => format!("end: {why}"),
     }
 }

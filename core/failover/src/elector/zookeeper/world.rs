@@ -245,7 +245,7 @@ impl World {
     fn perform(&mut self, index: usize, duties: Vec<Duty>, faults: bool) {
         for duty in duties {
             match duty {
-                Duty::ZooKeeper(session, ask) => self.asked[index].push_back((session, ask)),
+                Duty::Ask(ElectorRequest::ZooKeeper(session, ask)) => self.asked[index].push_back((session, ask)),
                 Duty::Promote => {
                     self.promotions += 1;
                     assert!(!self.outage || faults, "somebody is promoted without ZooKeeper");
@@ -336,13 +336,12 @@ impl World {
         let Some(answer) = self.answers[index].pop_front() else {
             return;
         };
-        let mut duties = Vec::new();
-        let elector = &mut self.electors[index];
-        match answer {
-            Answer::Told(session, told) => elector.told(session, told, self.now_ms, &mut duties),
-            Answer::Promoted(done) => elector.promoted(done, self.now_ms, &mut duties),
-            Answer::Fenced(done) => elector.fenced(done, self.now_ms, &mut duties),
-        }
+        let event = match answer {
+            Answer::Told(session, told) => ElectionEvent::Told(ElectorMessage::ZooKeeper(session, told)),
+            Answer::Promoted(done) => ElectionEvent::Promoted(done),
+            Answer::Fenced(done) => ElectionEvent::Fenced(done),
+        };
+        let duties = self.electors[index].on(event, self.now_ms);
         self.perform(index, duties, faults);
     }
 
@@ -374,8 +373,7 @@ impl World {
                 .filter(|holder| *holder != index)
                 .map(|holder| holder.to_string()),
         };
-        let mut duties = Vec::new();
-        self.electors[index].look_at(&candidate, self.now_ms, &mut duties);
+        let duties = self.electors[index].on(ElectionEvent::Candidate(&candidate), self.now_ms);
         self.perform(index, duties, faults);
     }
 
