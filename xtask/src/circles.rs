@@ -44,7 +44,7 @@ const CIRCLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("core/namesystem", &["life", "positions"]),
-    ("node/client", &["filesystem", "input", "output", "pipeline"]),
+    ("node/client", &["filesystem", "input", "output"]),
     (
         "node/namenode",
         &[

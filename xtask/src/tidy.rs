@@ -34,7 +34,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("hathi-net", &["hathi-formats"]),
     ("hathi-journalclient", &["hathi-formats", "hathi-journal", "hathi-net"]),
-    ("hathi-client", &["hathi-formats", "hathi-net"]),
+    ("hathi-transfer", &["hathi-formats", "hathi-net"]),
+    ("hathi-client", &["hathi-formats", "hathi-net", "hathi-transfer"]),
     (
         "hathi-journalnode",
         &[
@@ -61,8 +62,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-formats",
             "hathi-storage",
             "hathi-blockpool",
-            "hathi-client",
             "hathi-net",
+            "hathi-transfer",
         ],
     ),
     (

@@ -2,6 +2,7 @@
 
 use hathi_formats::conf::ConfError;
 use hathi_formats::exceptions::{ExceptionClass, RemoteException};
+use hathi_formats::proto::hdfs::DatanodeInfoProto;
 use hathi_net::ipc::RpcError;
 
 /// An operation that failed.
@@ -58,6 +59,15 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// An operation of data transfer that failed.
+    pub(crate) fn of_datanode(what: &'static str, node: &DatanodeInfoProto, source: std::io::Error) -> ClientError {
+        ClientError::DataNode {
+            what,
+            peer: node.id.xfer_address(),
+            source,
+        }
+    }
+
     /// The remote exception, if a server sent one.
     #[must_use]
     pub fn remote(&self) -> Option<&RemoteException> {

@@ -1,23 +1,17 @@
 //! Reading a file: block after block, from the nearest good replica (Hadoop: `DFSInputStream`).
 
 use crate::filesystem::FileSystem;
-use crate::stream::{self, MessageReader, READ_TIMEOUT};
 use crate::{ClientError, FileSystemOptions};
 use hathi_formats::conf::host_and_port;
-use hathi_formats::datatransfer::{ChecksumMismatch, DataChecksum, Op, PacketBuffer, encode_op};
+use hathi_formats::datatransfer::ChecksumMismatch;
 use hathi_formats::exceptions::REPLICA_NOT_FOUND;
-use hathi_formats::proto::hdfs::{
-    self, BaseHeaderProto, BlockOpResponseProto, ClientOperationHeaderProto, ClientReadStatusProto, DatanodeInfoProto,
-    LocatedBlockProto, LocatedBlocksProto, OpReadBlockProto, Status,
-};
+use hathi_formats::proto::hdfs::{self, DatanodeInfoProto, LocatedBlockProto, LocatedBlocksProto};
 use hathi_net::ipc::protocols::CLIENT_DATANODE_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, Idempotence, RpcError};
-use prost::Message;
+use hathi_transfer::BlockReader;
 use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 /// How often the NameNode is asked for other replicas before a block counts as missing
 /// (`dfs.client.max.block.acquire.failures`).
@@ -180,9 +174,9 @@ impl FileReader {
                     return Ok(());
                 }
                 Err(source) => {
-                    let node = block.node.clone();
-                    tracing::warn!(path = self.path, datanode = stream::address(&node), %source, "reading again");
-                    tried.note(&block.located, node, &source);
+                    let node = block.node().clone();
+                    tracing::warn!(path = self.path, datanode = node.id.xfer_address(), %source, "reading again");
+                    tried.note(block.located(), node, &source);
                     self.block = None;
                 }
             }
@@ -237,13 +231,17 @@ impl FileReader {
                 }
                 let in_block = self.position - block.offset;
                 let end = (block.offset + self.block_len(&block)).min(self.length);
-                match BlockReader::open(self.fs.options(), &block, node, in_block, end - self.position).await {
+                let client_name = &self.fs.options().client_name;
+                match BlockReader::open(client_name, &block, node, in_block, end - self.position).await {
                     Ok(mut reader) => {
-                        reader.verified = self.verified;
+                        if !self.verified {
+                            reader.ignore_checksums();
+                        }
                         self.block = Some(reader);
                         return Ok(());
                     }
-                    Err(error) => {
+                    Err(source) => {
+                        let error = ClientError::of_datanode("can't read from", node, source);
                         tracing::warn!(path = self.path, %error, "trying another replica");
                         last_error = error.to_string();
                         tried.bad.push(node.id.datanode_uuid.clone());
@@ -339,10 +337,10 @@ async fn visible_length(options: &FileSystemOptions, path: &str, block: &Located
         match result {
             // A DataNode that was restarted answers -1: it does not know how many bytes were acknowledged.
             Ok(answer) if answer.length.cast_signed() < 0 => {
-                last = format!("{} waits for the block's recovery", stream::address(node));
+                last = format!("{} waits for the block's recovery", node.id.xfer_address());
             }
             Ok(answer) if answer.length < logged => {
-                let (has, node) = (answer.length, stream::address(node));
+                let (has, node) = (answer.length, node.id.xfer_address());
                 short = Some(format!("{node} has {has} of the {logged} bytes that were logged"));
             }
             Ok(answer) => return Ok(answer.length),
@@ -360,130 +358,4 @@ async fn visible_length(options: &FileSystemOptions, path: &str, block: &Located
         may_change: short.is_some(),
         reason: short.unwrap_or(last),
     })
-}
-
-/// A stream of packets of one replica.
-#[derive(Debug)]
-struct BlockReader {
-    located: LocatedBlockProto,
-    node: DatanodeInfoProto,
-    incoming: MessageReader<TcpStream>,
-    packet: PacketBuffer,
-    checksum: DataChecksum,
-    verified: bool,
-    /// Offset in the block of the next wanted byte.
-    position: u64,
-    /// Offset in the block after the last wanted byte.
-    end: u64,
-    /// The wanted part of the packet's data.
-    wanted: std::ops::Range<usize>,
-}
-
-impl BlockReader {
-    async fn open(
-        options: &FileSystemOptions,
-        block: &LocatedBlockProto,
-        node: &DatanodeInfoProto,
-        offset: u64,
-        len: u64,
-    ) -> Result<BlockReader, ClientError> {
-        let mut stream = stream::connect(node).await?;
-        let request = OpReadBlockProto {
-            header: ClientOperationHeaderProto {
-                base_header: BaseHeaderProto {
-                    block: block.b.clone(),
-                    token: Some(block.block_token.clone()),
-                    trace_info: None,
-                },
-                client_name: options.client_name.clone(),
-            },
-            offset,
-            len,
-            send_checksums: Some(true),
-            caching_strategy: None,
-        };
-        let failed = |source| stream::error("can't read from", node, source);
-        stream
-            .write_all(&encode_op(Op::ReadBlock, &request))
-            .await
-            .map_err(failed)?;
-        let mut incoming = MessageReader::new(stream, READ_TIMEOUT);
-        let response: BlockOpResponseProto = incoming.message().await.map_err(failed)?;
-        let Some(info) = response
-            .read_op_checksum_info
-            .as_ref()
-            .filter(|_| response.status() == Status::Success)
-        else {
-            let problem = format!("{:?}: {}", response.status(), response.message());
-            return Err(failed(io::Error::other(problem)));
-        };
-        let checksum = DataChecksum::from_proto(&info.checksum).map_err(|error| failed(io::Error::other(error)))?;
-        Ok(BlockReader {
-            located: block.clone(),
-            node: node.clone(),
-            incoming,
-            packet: PacketBuffer::default(),
-            checksum,
-            verified: true,
-            position: offset,
-            end: offset + len,
-            wanted: 0..0,
-        })
-    }
-
-    /// Reads the next packet with wanted bytes. Returns their number, or 0 at the end.
-    async fn next(&mut self) -> io::Result<usize> {
-        while self.position < self.end {
-            self.incoming.packet(&mut self.packet).await?;
-            let header = *self.packet.header();
-            if header.last_packet_in_block {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the replica is shorter than the block",
-                ));
-            }
-            if self.verified && self.checksum.checksum_size() > 0 {
-                self.checksum
-                    .verify(self.packet.data(), self.packet.checksums())
-                    .map_err(|mismatch| io::Error::new(io::ErrorKind::InvalidData, mismatch))?;
-            }
-            // The first packet begins at the start of a chunk, and the last one may end at the end of a chunk.
-            let start = header.offset_in_block;
-            let stop = start + u64::from(header.data_len);
-            if start > self.position {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet is missing"));
-            }
-            let from = self.position.min(stop) - start;
-            let to = self.end.min(stop).max(start + from) - start;
-            self.wanted =
-                usize::try_from(from).map_err(io::Error::other)?..usize::try_from(to).map_err(io::Error::other)?;
-            self.position = start + to;
-            if !self.wanted.is_empty() {
-                return Ok(self.wanted.len());
-            }
-        }
-        self.wanted = 0..0;
-        self.finish().await;
-        Ok(0)
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.packet.data().get(self.wanted.clone()).unwrap_or_default()
-    }
-
-    /// Tells the DataNode that all checksums were right, after the packet that ends the stream.
-    async fn finish(&mut self) {
-        if self.incoming.packet(&mut self.packet).await.is_err() {
-            return;
-        }
-        let status = ClientReadStatusProto {
-            status: Status::ChecksumOk.into(),
-        };
-        // The bytes are here already, so an error of the connection does not matter.
-        let _ = self
-            .incoming
-            .stream()
-            .write_all(&status.encode_length_delimited_to_vec())
-            .await;
-    }
 }

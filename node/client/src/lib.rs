@@ -6,8 +6,6 @@ mod error;
 mod filesystem;
 mod input;
 mod output;
-mod pipeline;
-mod stream;
 
 pub use error::ClientError;
 pub use filesystem::{CreateOptions, FileSystem, FileSystemOptions};

@@ -16,13 +16,13 @@
 
 use crate::ClientError;
 use crate::filesystem::FileSystem;
-use crate::pipeline::{Nodes, Pipeline, PipelineError, PipelineSetup, transfer};
 use hathi_formats::datatransfer::{DataChecksum, PacketHeader};
 use hathi_formats::exceptions::NOT_REPLICATED_YET;
 use hathi_formats::proto::common::TokenProto;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage;
 use hathi_formats::proto::hdfs::{self, DatanodeInfoProto, ExtendedBlockProto, LocatedBlockProto};
 use hathi_net::ipc::Idempotence;
+use hathi_transfer::{Pipeline, PipelineError, PipelineNodes, PipelineSetup, packets, transfer};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -76,14 +76,14 @@ pub struct FileWriter {
 struct EndedBlock {
     block: ExtendedBlockProto,
     token: TokenProto,
-    nodes: Nodes,
+    nodes: PipelineNodes,
 }
 
 #[derive(Debug)]
 struct OpenBlock {
     block: ExtendedBlockProto,
     token: TokenProto,
-    nodes: Nodes,
+    nodes: PipelineNodes,
     pipeline: Option<Pipeline>,
     next_seqno: i64,
     unacknowledged: VecDeque<Packet>,
@@ -258,7 +258,7 @@ impl FileWriter {
                     min_bytes_received: len,
                     max_bytes_received: len,
                 };
-                match Pipeline::open(self.fs.options(), &node, &self.checksum, setup).await {
+                match Pipeline::open(&self.fs.options().client_name, &node, &self.checksum, setup).await {
                     Ok(_) => synced = true,
                     Err(error) => tracing::warn!(path = self.path, nodes = node.names(), %error, "can't sync a block"),
                 }
@@ -372,11 +372,7 @@ impl FileWriter {
         };
         header.seqno = block.next_seqno;
         block.next_seqno += 1;
-        let checksum_len = self.checksum.checksum_len(data.len());
-        let mut bytes = Vec::with_capacity(header.encoded_len() + checksum_len + data.len());
-        header.encode_into(checksum_len, &mut bytes);
-        self.checksum.compute_into(data, &mut bytes);
-        bytes.extend_from_slice(data);
+        let bytes = packets::encode(header, &self.checksum, data);
         block.sent_len = block.sent_len.max(header.offset_in_block + u64::from(header.data_len));
         block.unacknowledged.push_back(Packet { header, bytes });
         let sent = block.send_last().await;
@@ -406,11 +402,8 @@ impl FileWriter {
         if let Some(block) = &mut self.block {
             block.closing = true;
             let header = PacketHeader {
-                offset_in_block: block.sent_len,
-                seqno: 0,
-                last_packet_in_block: true,
-                data_len: 0,
                 sync_block: self.syncs,
+                ..packets::last_header(block.sent_len, 0)
             };
             self.send(header, &[]).await?;
             self.wait_for_acks(0).await?;
@@ -446,7 +439,7 @@ impl FileWriter {
                 min_bytes_received: 0,
                 max_bytes_received: 0,
             };
-            match Pipeline::open(self.fs.options(), &block.nodes, &self.checksum, setup).await {
+            match Pipeline::open(&self.fs.options().client_name, &block.nodes, &self.checksum, setup).await {
                 Ok(pipeline) => {
                     block.pipeline = Some(pipeline);
                     self.block = Some(block);
@@ -550,7 +543,7 @@ impl FileWriter {
                 min_bytes_received: block.acknowledged_len,
                 max_bytes_received: block.sent_len,
             };
-            match Pipeline::open(self.fs.options(), &block.nodes, &self.checksum, setup).await {
+            match Pipeline::open(&self.fs.options().client_name, &block.nodes, &self.checksum, setup).await {
                 Ok(pipeline) => block.pipeline = Some(pipeline),
                 Err(error) => {
                     failure = Some(error);
@@ -616,7 +609,7 @@ impl FileWriter {
             .fs
             .call("getAdditionalDatanode", &request, Idempotence::Idempotent)
             .await?;
-        let answered = Nodes {
+        let answered = PipelineNodes {
             infos: answer.block.locs,
             storage_types: answer.block.storage_types,
             storage_ids: answer.block.storage_i_ds,
@@ -627,9 +620,15 @@ impl FileWriter {
         if block.acknowledged_len > 0 || !block.unacknowledged.is_empty() {
             let mut copied = block.block.clone();
             copied.num_bytes = Some(block.acknowledged_len);
-            transfer(self.fs.options(), &source, &added, &copied, &answer.block.block_token)
-                .await
-                .map_err(|error| crate::stream::error("can't copy the replica from", &source, error))?;
+            transfer(
+                &self.fs.options().client_name,
+                &source,
+                &added,
+                &copied,
+                &answer.block.block_token,
+            )
+            .await
+            .map_err(|error| ClientError::of_datanode("can't copy the replica from", &source, error))?;
         }
         block.nodes.append(added);
         Ok(())
@@ -641,7 +640,7 @@ impl OpenBlock {
         OpenBlock {
             block: located.b,
             token: located.block_token,
-            nodes: Nodes {
+            nodes: PipelineNodes {
                 infos: located.locs,
                 storage_types: located.storage_types,
                 storage_ids: located.storage_i_ds,

@@ -11,6 +11,7 @@ use hathi_formats::proto::datanode::error_report_request_proto::ErrorCode;
 use hathi_formats::proto::datanode::{BlockCommandProto, DatanodeCommandProto};
 use hathi_formats::proto::hdfs::BlockProto;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
+use hathi_transfer::PipelineNodes;
 use tokio::sync::mpsc::Receiver;
 
 use crate::node::DataNode;
@@ -18,7 +19,7 @@ use crate::offer::{ClaimedCommand, Nameservice};
 use crate::pool::PoolError;
 use crate::recovery;
 use crate::xceiver::XceiverError;
-use crate::xceiver::transfer::{TransferTargets, XmitGuard, transfer};
+use crate::xceiver::transfer::{XmitGuard, transfer};
 
 fn block_of(block: &BlockProto) -> Block {
     Block {
@@ -116,8 +117,8 @@ fn invalidate(node: &DataNode, service: &Nameservice, claim: ClaimId, command: &
 
 fn transfer_blocks(node: &Arc<DataNode>, service: &Arc<Nameservice>, command: &BlockCommandProto) {
     for (index, block) in command.blocks.iter().enumerate() {
-        let targets = TransferTargets {
-            datanodes: command
+        let targets = PipelineNodes {
+            infos: command
                 .targets
                 .get(index)
                 .map(|targets| targets.datanodes.clone())
@@ -125,7 +126,7 @@ fn transfer_blocks(node: &Arc<DataNode>, service: &Arc<Nameservice>, command: &B
             storage_types: command
                 .target_storage_types
                 .get(index)
-                .map(|types| types.storage_types().collect())
+                .map(|types| types.storage_types.clone())
                 .unwrap_or_default(),
             storage_ids: command
                 .target_storage_uuids
@@ -133,7 +134,7 @@ fn transfer_blocks(node: &Arc<DataNode>, service: &Arc<Nameservice>, command: &B
                 .map(|ids| ids.storage_uuids.clone())
                 .unwrap_or_default(),
         };
-        if targets.datanodes.is_empty() {
+        if targets.is_empty() {
             continue;
         }
         let (node, service) = (node.clone(), service.clone());
@@ -147,7 +148,7 @@ fn transfer_blocks(node: &Arc<DataNode>, service: &Arc<Nameservice>, command: &B
     }
 }
 
-fn transfer_block(node: &Arc<DataNode>, service: &Nameservice, pool_id: &str, block: Block, targets: &TransferTargets) {
+fn transfer_block(node: &Arc<DataNode>, service: &Nameservice, pool_id: &str, block: Block, targets: &PipelineNodes) {
     let _counted = XmitGuard::new(node);
     let Ok(pool) = node.dataset.pool(pool_id) else {
         return;

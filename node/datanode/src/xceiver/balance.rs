@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use hathi_blockpool::NoticeKind;
-use hathi_formats::datatransfer::{DataChecksum, Op, PacketBuffer, read_delimited, write_delimited, write_op};
+use hathi_formats::datatransfer::{Op, PacketBuffer, read_delimited, write_delimited, write_op};
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{BlockOpResponseProto, OpCopyBlockProto, OpReplaceBlockProto, Status};
+use hathi_transfer::responses;
 
 use super::receiver::{ReplicaWriter, WriteRequest};
-use super::sender::{BlockSender, MissingChecksums, success_with_checksum_info};
+use super::sender::{BlockSender, MissingChecksums};
 use super::{After, READ_BUFFER_BYTES, Result, Xceiver, XceiverError, block_of};
 
 /// A move under way. There are at most `dfs.datanode.balance.max.concurrent.moves` at a time.
@@ -39,7 +40,7 @@ impl Xceiver {
         let pool = node.dataset.pool(&request.header.block.pool_id)?;
         let block = block_of(&request.header.block);
         let sender = BlockSender::open(&pool, block, 0, None, true, MissingChecksums::Refuse)?;
-        self.reply(&success_with_checksum_info(&sender))?;
+        self.reply(&responses::packets_follow(&sender.checksum(), sender.start()))?;
         sender.send(&self.stream, Some(&node.balance_throttle))?;
         // A last byte says that this DataNode has finished the move.
         self.stream.write_all(&[0, b'd'])?;
@@ -83,17 +84,8 @@ impl Xceiver {
         write_op(&mut proxy, Op::CopyBlock, &copy)?;
         let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, proxy);
         let answer: BlockOpResponseProto = read_delimited(&mut reader)?;
-        let info = match (&answer.read_op_checksum_info, answer.status()) {
-            (Some(info), Status::Success) => info,
-            _ => {
-                return Err(XceiverError::Protocol(format!(
-                    "copy block from {} failed: {:?} {}",
-                    source.ip_addr,
-                    answer.status(),
-                    answer.message.unwrap_or_default()
-                )));
-            }
-        };
+        let checksum = responses::announced_checksum(&answer)
+            .map_err(|error| XceiverError::Protocol(format!("copy block from {} failed: {error}", source.ip_addr)))?;
         let write = WriteRequest {
             block: block_of(&request.header.block),
             stage: Stage::PipelineSetupCreate,
@@ -102,8 +94,7 @@ impl Xceiver {
             min_bytes: 0,
             max_bytes: 0,
             storage_type: request.storage_type(),
-            checksum: DataChecksum::from_proto(&info.checksum)
-                .map_err(|error| XceiverError::Protocol(error.to_string()))?,
+            checksum,
         };
         let pool = node.dataset.pool(&request.header.block.pool_id)?;
         let mut writer = ReplicaWriter::open(&node, pool, &write)?;
@@ -158,12 +149,6 @@ impl Xceiver {
     }
 
     fn in_progress(&mut self) -> io::Result<()> {
-        write_delimited(
-            &mut self.stream,
-            &BlockOpResponseProto {
-                status: Status::InProgress as i32,
-                ..BlockOpResponseProto::default()
-            },
-        )
+        write_delimited(&mut self.stream, &responses::status(Status::InProgress))
     }
 }

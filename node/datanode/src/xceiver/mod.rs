@@ -20,6 +20,8 @@ use hathi_formats::proto::hdfs::{
     BlockOpResponseProto, ExtendedBlockProto, ReleaseShortCircuitAccessResponseProto, ShortCircuitShmResponseProto,
     Status,
 };
+use hathi_transfer::responses;
+use hathi_transfer::stream::non_zero;
 
 use crate::node::DataNode;
 use crate::pool::PoolError;
@@ -28,8 +30,6 @@ use crate::pool::PoolError;
 const STACK_BYTES: usize = 256 << 10;
 /// Size of the buffer for requests and packets from a socket, in bytes.
 const READ_BUFFER_BYTES: usize = 32 << 10;
-/// Added to timeouts for each DataNode further down a pipeline (`HdfsConstants.READ_TIMEOUT_EXTENSION`).
-const TIMEOUT_EXTENSION: Duration = Duration::from_secs(5);
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -237,11 +237,7 @@ impl Xceiver {
     }
 
     fn respond_message(&mut self, status: Status, message: &str) -> Result<After> {
-        self.reply(&BlockOpResponseProto {
-            status: status as i32,
-            message: Some(message.to_owned()),
-            ..BlockOpResponseProto::default()
-        })?;
+        self.reply(&responses::message(status, message.to_owned()))?;
         self.stream.flush()?;
         Ok(After::KeepAlive)
     }
@@ -283,11 +279,6 @@ impl Read for WholeRequest<'_> {
         self.until.get_or_insert_with(|| Instant::now() + self.patience);
         Ok(read)
     }
-}
-
-/// A time-out of zero means none.
-fn non_zero(timeout: Duration) -> Option<Duration> {
-    (!timeout.is_zero()).then_some(timeout)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use hathi_blockpool::WriterId;
 use hathi_formats::datatransfer::{PipelineAck, UNKNOWN_SEQNO, encode_delimited};
 use hathi_formats::ids::BlockId;
 use hathi_formats::proto::hdfs::Status;
+use hathi_transfer::acks;
 use parking_lot::{Condvar, Mutex};
 
 use crate::pool::Pool;
@@ -90,7 +91,7 @@ impl AckQueue {
 
 /// The responder of one block.
 pub(super) struct PacketResponder {
-    pub(super) pipeline: Arc<AckQueue>,
+    pub(super) queue: Arc<AckQueue>,
     pub(super) pool: Arc<Pool>,
     pub(super) block: BlockId,
     pub(super) writer: WriterId,
@@ -104,12 +105,12 @@ impl PacketResponder {
         if let Err(error) = self.relay() {
             tracing::debug!(block = %self.block, %error, "responder ended");
             // Closing makes the receiver and the upstream peer notice.
-            if !self.pipeline.is_closed() {
+            if !self.queue.is_closed() {
                 let _ = self.upstream.shutdown(Shutdown::Both);
             }
         }
-        self.pipeline.queue.lock().ended = true;
-        self.pipeline.changed.notify_all();
+        self.queue.queue.lock().ended = true;
+        self.queue.changed.notify_all();
     }
 
     fn relay(&mut self) -> io::Result<()> {
@@ -120,7 +121,7 @@ impl PacketResponder {
             };
             if ack.seqno == UNKNOWN_SEQNO {
                 // This answers no packet: it announces a restart, or says that a DataNode further down is gone.
-                self.send(&with_own(Status::Success, UNKNOWN_SEQNO, &ack))?;
+                self.send(&acks::passed_on(&ack))?;
                 continue;
             }
             if ack.status(0) == Some(Status::ErrorChecksum) {
@@ -128,7 +129,7 @@ impl PacketResponder {
                 // acknowledgement, so that the DataNode before it reports it as bad.
                 return Err(io::Error::other("the next DataNode got corrupt data from this one"));
             }
-            let Some(written) = self.pipeline.wait_head() else {
+            let Some(written) = self.queue.wait_head() else {
                 return Ok(());
             };
             if ack.seqno != written.seqno {
@@ -137,14 +138,14 @@ impl PacketResponder {
                     written.seqno, ack.seqno
                 )));
             }
-            let reply = with_own(Status::Success, written.seqno, &ack);
+            let reply = acks::passed_on(&ack);
             if reply.is_success() {
                 let _ = self.pool.progress(self.block, self.writer, |_, progress| {
                     progress.bytes_acked = progress.bytes_acked.max(written.end.min(progress.bytes_on_disk));
                 });
             }
             self.send(&reply)?;
-            self.pipeline.pop();
+            self.queue.pop();
             if written.last {
                 return Ok(());
             }
@@ -153,29 +154,14 @@ impl PacketResponder {
 
     /// Reports to the client that the next DataNode is gone. The client then ends the pipeline.
     fn report_broken_mirror(&mut self, error: &io::Error) -> io::Result<()> {
-        if self.pipeline.is_closed() {
+        if self.queue.is_closed() {
             return Ok(());
         }
         tracing::info!(block = %self.block, %error, "connection to the next DataNode broke");
-        self.send(&PipelineAck {
-            seqno: UNKNOWN_SEQNO,
-            replies: vec![PipelineAck::plain(Status::Success), PipelineAck::plain(Status::Error)],
-            downstream_ack_time_nanos: 0,
-        })
+        self.send(&acks::next_is_gone())
     }
 
     fn send(&mut self, ack: &PipelineAck) -> io::Result<()> {
         self.upstream.write_all(&encode_delimited(&ack.to_proto()))
-    }
-}
-
-fn with_own(status: Status, seqno: i64, from_below: &PipelineAck) -> PipelineAck {
-    let mut replies = Vec::with_capacity(from_below.replies.len() + 1);
-    replies.push(PipelineAck::plain(status));
-    replies.extend_from_slice(&from_below.replies);
-    PipelineAck {
-        seqno,
-        replies,
-        downstream_ack_time_nanos: 0,
     }
 }

@@ -9,9 +9,8 @@ use hathi_blockpool::chunks::read_exact_at;
 use hathi_blockpool::{Replica, ReplicaError, VolumeId};
 use hathi_formats::datatransfer::{ChecksumType, DataChecksum, PacketHeader, read_delimited};
 use hathi_formats::ids::Block;
-use hathi_formats::proto::hdfs::{
-    BlockOpResponseProto, ClientReadStatusProto, OpReadBlockProto, ReadOpChecksumInfoProto, Status,
-};
+use hathi_formats::proto::hdfs::{ClientReadStatusProto, OpReadBlockProto, Status};
+use hathi_transfer::{packets, responses};
 use rustix::net::SendFlags;
 
 use super::{After, Result, Xceiver, XceiverError, block_of, is_timeout};
@@ -151,13 +150,7 @@ impl BlockSender {
             seqno += 1;
         }
         head.clear();
-        let header = PacketHeader {
-            offset_in_block: position,
-            seqno,
-            last_packet_in_block: true,
-            ..PacketHeader::default()
-        };
-        header.encode_into(0, &mut head);
+        packets::last_header(position, seqno).encode_into(0, &mut head);
         let mut socket = out;
         socket.write_all(&head)?;
         Ok(self.end - self.start)
@@ -259,7 +252,7 @@ impl Xceiver {
                 return Err(error);
             }
         };
-        self.reply(&success_with_checksum_info(&sender))?;
+        self.reply(&responses::packets_follow(&sender.checksum(), sender.start()))?;
         let sent = match sender.send(&self.stream, None) {
             Ok(sent) => sent,
             Err(error) => {
@@ -278,17 +271,5 @@ impl Xceiver {
             Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::UnexpectedEof => Ok(After::Close),
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-/// The response that precedes the packets.
-pub(super) fn success_with_checksum_info(sender: &BlockSender) -> BlockOpResponseProto {
-    BlockOpResponseProto {
-        status: Status::Success as i32,
-        read_op_checksum_info: Some(ReadOpChecksumInfoProto {
-            checksum: sender.checksum().to_proto(),
-            chunk_offset: sender.start(),
-        }),
-        ..BlockOpResponseProto::default()
     }
 }

@@ -11,25 +11,15 @@ use hathi_formats::ids::Block;
 use hathi_formats::proto::common::TokenProto;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{
-    BaseHeaderProto, CachingStrategyProto, ClientOperationHeaderProto, DatanodeInfoProto, DnTransferAckProto,
-    OpTransferBlockProto, OpWriteBlockProto, Status, StorageTypeProto,
+    CachingStrategyProto, DnTransferAckProto, OpTransferBlockProto, OpWriteBlockProto, Status,
 };
+use hathi_transfer::stream::READ_TIMEOUT_EXTENSION;
+use hathi_transfer::{PipelineNodes, requests, responses};
 
 use super::sender::{BlockSender, MissingChecksums};
-use super::{After, Result, TIMEOUT_EXTENSION, Xceiver, XceiverError, block_of};
+use super::{After, Result, Xceiver, XceiverError, block_of};
 use crate::node::DataNode;
 use crate::pool::Pool;
-
-/// Targets of a copy: a pipeline of DataNodes.
-#[derive(Clone, Debug, Default)]
-pub struct TransferTargets {
-    /// The DataNodes.
-    pub datanodes: Vec<DatanodeInfoProto>,
-    /// Storage type on each DataNode.
-    pub storage_types: Vec<StorageTypeProto>,
-    /// Storage id on each DataNode.
-    pub storage_ids: Vec<String>,
-}
 
 /// Sends a whole replica to `targets`. With a client's name the first target confirms that it has all of it.
 pub fn transfer(
@@ -38,50 +28,24 @@ pub fn transfer(
     block: Block,
     stage: Stage,
     client_name: &str,
-    targets: &TransferTargets,
+    targets: &PipelineNodes,
     token: Option<TokenProto>,
 ) -> Result<()> {
-    let Some(first) = targets.datanodes.first() else {
+    let Some(first) = targets.infos.first() else {
         return Err(XceiverError::Protocol("a transfer without targets".to_owned()));
     };
     let sender = BlockSender::open(pool, block, 0, Some(block.num_bytes), true, MissingChecksums::Refuse)?;
-    let count = u32::try_from(targets.datanodes.len()).unwrap_or(u32::MAX);
-    let timeout = node.conf.socket_timeout * count + TIMEOUT_EXTENSION * (count - 1);
+    let count = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+    let timeout = node.conf.socket_timeout * count + READ_TIMEOUT_EXTENSION * (count - 1);
     let mut stream = node.connect_xfer(&first.id, timeout)?;
+    let header = requests::header(&pool.extended(block), token.as_ref(), client_name);
     let request = OpWriteBlockProto {
-        header: ClientOperationHeaderProto {
-            base_header: BaseHeaderProto {
-                block: pool.extended(block),
-                token,
-                trace_info: None,
-            },
-            client_name: client_name.to_owned(),
-        },
-        targets: targets.datanodes.get(1..).unwrap_or_default().to_vec(),
         source: Some(node.own_info()),
-        stage: stage as i32,
-        pipeline_size: 0,
-        min_bytes_rcvd: 0,
-        max_bytes_rcvd: 0,
-        latest_generation_stamp: 0,
-        requested_checksum: sender.checksum().to_proto(),
         caching_strategy: Some(CachingStrategyProto {
             drop_behind: Some(true),
             readahead: None,
         }),
-        storage_type: targets.storage_types.first().map(|kind| *kind as i32),
-        target_storage_types: targets
-            .storage_types
-            .get(1..)
-            .unwrap_or_default()
-            .iter()
-            .map(|kind| *kind as i32)
-            .collect(),
-        allow_lazy_persist: Some(false),
-        pinning: Some(false),
-        target_pinnings: vec![],
-        storage_id: targets.storage_ids.first().cloned(),
-        target_storage_ids: targets.storage_ids.get(1..).unwrap_or_default().to_vec(),
+        ..requests::write_block(header, targets, stage, &sender.checksum())
     };
     write_op(&mut stream, Op::WriteBlock, &request)?;
     sender.send(&stream, None)?;
@@ -151,14 +115,14 @@ impl Xceiver {
             num_bytes: visible,
             ..replica.block()
         };
-        let targets = TransferTargets {
-            datanodes: request.targets.clone(),
-            storage_types: request.target_storage_types().collect(),
+        let targets = PipelineNodes {
+            infos: request.targets.clone(),
+            storage_types: request.target_storage_types.clone(),
             storage_ids: request.target_storage_ids.clone(),
         };
         let node = self.node.clone();
         let _counted = XmitGuard::new(&node);
-        if !targets.datanodes.is_empty() {
+        if !targets.is_empty() {
             transfer(
                 &node,
                 &pool,
@@ -169,10 +133,7 @@ impl Xceiver {
                 base.token.clone(),
             )?;
         }
-        self.reply(&hathi_formats::proto::hdfs::BlockOpResponseProto {
-            status: Status::Success as i32,
-            ..Default::default()
-        })?;
+        self.reply(&responses::status(Status::Success))?;
         Ok(After::Close)
     }
 }

@@ -5,21 +5,18 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
 use hathi_blockpool::Replica;
-use hathi_formats::datatransfer::{
-    DataChecksum, Op, PacketBuffer, PipelineAck, encode_delimited, read_delimited, write_op,
-};
+use hathi_formats::datatransfer::{Op, PacketBuffer, encode_delimited, read_delimited, write_op};
 use hathi_formats::ids::{Block, GenerationStamp};
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{BlockOpResponseProto, OpWriteBlockProto, Status};
+use hathi_transfer::stream::{ConnectOptions, READ_TIMEOUT_EXTENSION, connect_blocking, non_zero};
+use hathi_transfer::{acks, requests, responses};
 
 use super::receiver::{ReplicaWriter, WriteRequest};
 use super::responder::{AckQueue, PacketResponder, Written};
-use super::{READ_BUFFER_BYTES, Result, STACK_BYTES, TIMEOUT_EXTENSION, Xceiver, XceiverError, block_of, non_zero};
+use super::{READ_BUFFER_BYTES, Result, STACK_BYTES, Xceiver, XceiverError, block_of};
 use crate::node::DataNode;
 use crate::pool::Pool;
-
-/// Largest chunk that is accepted, in bytes. It is the largest size of a packet.
-const MAX_BYTES_PER_CHECKSUM: u32 = 16 << 20;
 
 /// The connection to the next DataNode.
 struct Mirror {
@@ -31,7 +28,7 @@ struct Mirror {
 struct Reception<'a> {
     writer: ReplicaWriter,
     mirror: Option<TcpStream>,
-    pipeline: Option<Arc<AckQueue>>,
+    queue: Option<Arc<AckQueue>>,
     // Stream for acknowledgements. Only writes by clients have them.
     acks: Option<&'a TcpStream>,
     verify: bool,
@@ -50,7 +47,8 @@ impl Xceiver {
             min_bytes: proto.min_bytes_rcvd,
             max_bytes: proto.max_bytes_rcvd,
             storage_type: proto.storage_type(),
-            checksum: requested_checksum(&proto)?,
+            checksum: responses::usable(&proto.requested_checksum)
+                .map_err(|error| XceiverError::Protocol(error.to_string()))?,
         };
         if request.is_transfer() && !proto.targets.is_empty() {
             return Err(XceiverError::Protocol(format!(
@@ -73,7 +71,7 @@ impl Xceiver {
         }
         let result = self.receive(writer, mirror, &request, &proto);
         if result.is_ok() && request.is_transfer() {
-            self.reply(&success())?;
+            self.reply(&responses::success())?;
         }
         result
     }
@@ -86,7 +84,7 @@ impl Xceiver {
             map.recover_close(request.block, new_gs, request.min_bytes).map(Some)
         })?;
         self.connect_mirror(proto, true)?;
-        let answer = self.mirror_answer.take().unwrap_or_else(success);
+        let answer = self.mirror_answer.take().unwrap_or_else(responses::success);
         self.reply(&answer)?;
         if let Some((_, Some(replica))) = changed {
             self.notify_complete(pool, &replica);
@@ -110,26 +108,13 @@ impl Xceiver {
         let Some(target) = proto.targets.first() else {
             return Ok(None);
         };
-        let mut next = proto.clone();
-        next.targets.remove(0);
-        next.storage_type = next.target_storage_types.first().copied();
-        if !next.target_storage_types.is_empty() {
-            next.target_storage_types.remove(0);
-        }
-        next.storage_id = None;
-        if !next.target_storage_ids.is_empty() {
-            next.storage_id = Some(next.target_storage_ids.remove(0));
-        }
-        next.pinning = None;
-        if !next.target_pinnings.is_empty() {
-            next.pinning = Some(next.target_pinnings.remove(0));
-        }
+        let next = requests::passed_on(proto);
         let further = u32::try_from(proto.targets.len()).unwrap_or(u32::MAX);
         let connected = (|| {
             let conf = &self.node.conf;
-            let timeout = conf.socket_timeout + TIMEOUT_EXTENSION * further;
+            let timeout = conf.socket_timeout + READ_TIMEOUT_EXTENSION * further;
             let mut out = self.node.connect_xfer(&target.id, timeout)?;
-            out.set_write_timeout(non_zero(conf.socket_write_timeout + TIMEOUT_EXTENSION * further))?;
+            out.set_write_timeout(non_zero(conf.socket_write_timeout + READ_TIMEOUT_EXTENSION * further))?;
             let mut input = BufReader::with_capacity(READ_BUFFER_BYTES, out.try_clone()?);
             write_op(&mut out, Op::WriteBlock, &next)?;
             let answer = if is_client {
@@ -173,7 +158,7 @@ impl Xceiver {
     ) -> Result<()> {
         let acks = request.is_client && !request.is_transfer();
         if acks {
-            let answer = self.mirror_answer.take().unwrap_or_else(success);
+            let answer = self.mirror_answer.take().unwrap_or_else(responses::success);
             self.reply(&answer)?;
         }
         let mut mirror_out = None;
@@ -188,14 +173,14 @@ impl Xceiver {
         let mut reception = Reception {
             writer,
             mirror: mirror_out,
-            pipeline: responder.as_ref().map(|(pipeline, _)| pipeline.clone()),
+            queue: responder.as_ref().map(|(queue, _)| queue.clone()),
             acks: (acks && responder.is_none()).then_some(&self.stream),
             verify,
         };
         let mut result = reception.receive_all(&mut self.reader, self.node.conf.max_packet_bytes, acks);
-        if let Some((pipeline, thread)) = responder {
+        if let Some((queue, thread)) = responder {
             if result.is_err() {
-                pipeline.close();
+                queue.close();
                 if let Some(mirror) = &reception.mirror {
                     let _ = mirror.shutdown(Shutdown::Both);
                 }
@@ -224,11 +209,11 @@ impl Xceiver {
         mirror: &TcpStream,
         downstream: BufReader<TcpStream>,
     ) -> Result<(Arc<AckQueue>, std::thread::JoinHandle<()>)> {
-        let pipeline = Arc::new(AckQueue::default());
+        let queue = Arc::new(AckQueue::default());
         // An idle pipeline carries two heartbeats in this time.
-        mirror.set_read_timeout(non_zero(self.node.conf.socket_timeout + TIMEOUT_EXTENSION))?;
+        mirror.set_read_timeout(non_zero(self.node.conf.socket_timeout + READ_TIMEOUT_EXTENSION))?;
         let responder = PacketResponder {
-            pipeline: pipeline.clone(),
+            queue: queue.clone(),
             pool: writer.pool.clone(),
             block: writer.block.id,
             writer: writer.control().id,
@@ -239,7 +224,7 @@ impl Xceiver {
             .name("responder".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || responder.run())?;
-        Ok((pipeline, thread))
+        Ok((queue, thread))
     }
 }
 
@@ -283,14 +268,14 @@ impl Reception<'_> {
                 self.acknowledge(&written, Status::ErrorChecksum)?;
                 return Err(error);
             }
-            self.writer.write(packet, self.pipeline.is_none() && client)?;
+            self.writer.write(packet, self.queue.is_none() && client)?;
         } else if header.sync_block {
             self.writer.sync()?;
         }
         if header.last_packet_in_block && client {
             // Every DataNode must have all data before the replica is finalized.
-            if let Some(pipeline) = &self.pipeline
-                && !pipeline.wait_drained()
+            if let Some(queue) = &self.queue
+                && !queue.wait_drained()
             {
                 return Err(XceiverError::Protocol(
                     "the pipeline broke before the block was complete".to_owned(),
@@ -305,16 +290,12 @@ impl Reception<'_> {
 
     fn acknowledge(&mut self, written: &Written, status: Status) -> Result<()> {
         if let Some(mut out) = self.acks {
-            let ack = PipelineAck {
-                seqno: written.seqno,
-                replies: vec![PipelineAck::plain(status)],
-                downstream_ack_time_nanos: 0,
-            };
+            let ack = acks::last(written.seqno, status);
             out.write_all(&encode_delimited(&ack.to_proto()))?;
-        } else if let Some(pipeline) = &self.pipeline
+        } else if let Some(queue) = &self.queue
             && status == Status::Success
         {
-            pipeline.push(*written);
+            queue.push(*written);
         }
         Ok(())
     }
@@ -332,22 +313,6 @@ fn finish_copy(writer: &mut ReplicaWriter, request: &WriteRequest, proto: &OpWri
     Ok(())
 }
 
-/// The checksum that a client asks for. A chunk is held in memory, so its size has a limit.
-fn requested_checksum(proto: &OpWriteBlockProto) -> Result<DataChecksum> {
-    DataChecksum::from_proto(&proto.requested_checksum)
-        .ok()
-        .filter(|checksum| checksum.bytes_per_checksum() <= MAX_BYTES_PER_CHECKSUM)
-        .ok_or_else(|| XceiverError::Protocol(format!("unusable checksum: {:?}", proto.requested_checksum)))
-}
-
-fn success() -> BlockOpResponseProto {
-    BlockOpResponseProto {
-        status: Status::Success as i32,
-        first_bad_link: Some(String::new()),
-        ..BlockOpResponseProto::default()
-    }
-}
-
 impl DataNode {
     /// Connects to another DataNode's data transfer port.
     pub fn connect_xfer(
@@ -355,16 +320,11 @@ impl DataNode {
         id: &hathi_formats::proto::hdfs::DatanodeIdProto,
         timeout: std::time::Duration,
     ) -> io::Result<TcpStream> {
-        let host = if self.conf.connect_via_hostname {
-            &id.host_name
-        } else {
-            &id.ip_addr
+        let options = ConnectOptions {
+            via_hostname: self.conf.connect_via_hostname,
+            read_timeout: timeout,
+            write_timeout: self.conf.socket_write_timeout,
         };
-        let port = u16::try_from(id.xfer_port).map_err(|_| io::Error::other("bad port"))?;
-        let stream = hathi_net::tcp::connect((host.as_str(), port), timeout)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(non_zero(timeout))?;
-        stream.set_write_timeout(non_zero(self.conf.socket_write_timeout))?;
-        Ok(stream)
+        connect_blocking(id, options)
     }
 }
