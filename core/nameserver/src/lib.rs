@@ -4,6 +4,7 @@
 //! that ended.
 
 pub mod edit_log_driver;
+pub mod membership;
 pub mod reading;
 pub mod replies;
 pub mod role_changes;

@@ -15,6 +15,7 @@ use hathi_journalclient::{JournalNodeClient, JournalNodes};
 use hathi_nameserver::edit_log_driver::{
     JournalCall, JournalToRecover, LogAction, LogError, LogNews, QuorumLog, QuorumLogConfig, Recovered, Synced,
 };
+use hathi_nameserver::membership::Unchanged;
 use hathi_namesystem::Life;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,7 +60,7 @@ pub enum MembersStep {
     /// Give the new JournalNode up.
     DropLearner,
     /// Make the new JournalNode a member, or remove a member.
-    Change(Change, oneshot::Sender<Result<Membership, String>>),
+    Change(Change, oneshot::Sender<Result<Membership, Unchanged>>),
 }
 
 /// News for the task that changes roles.
@@ -92,7 +93,7 @@ pub struct LogTask {
     /// By the driver's index of a JournalNode, its index in `nodes`. They belong to one attempt to be the writer.
     places: (u64, Vec<usize>),
     recovering: Option<oneshot::Sender<Result<Recovered, LogError>>>,
-    changing: Option<oneshot::Sender<Result<Membership, String>>>,
+    changing: Option<oneshot::Sender<Result<Membership, Unchanged>>>,
     commands: mpsc::UnboundedReceiver<LogCommand>,
     lost: mpsc::UnboundedSender<LostWriter>,
     events: JoinSet<Event>,
@@ -427,7 +428,8 @@ impl LogTask {
             MembersStep::Change(change, done) => match self.log.change(&change, now, &mut self.actions) {
                 Some(Ok(())) => self.changing = Some(done),
                 Some(Err(why)) => {
-                    let _ = done.send(Err(why));
+                    let learner = self.log.learner();
+                    let _ = done.send(Err(Unchanged { why, learner }));
                 }
                 None => {}
             },
