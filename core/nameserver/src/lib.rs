@@ -5,6 +5,7 @@
 
 pub mod edit_log_driver;
 pub mod membership;
+pub mod proving;
 pub mod reading;
 pub mod replies;
 pub mod role_changes;

@@ -4,11 +4,8 @@
 use crate::state::NameNode;
 use anyhow::Context;
 use hathi_formats::ids::TxId;
-use hathi_journal::messages::Manifest;
 use hathi_journalclient::Readers;
-use hathi_nameserver::reading::{
-    self, CALL_TIMEOUT_MS, Candidate, Got, Order, Progress, Purpose, ReadError, Reading, Sources, of_majority,
-};
+use hathi_nameserver::reading::{Candidate, Got, Order, Progress, Purpose, ReadError, Reading, Sources};
 use hathi_namesystem::tailer::{Edits, TailError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,13 +94,6 @@ impl Tail {
         }
     }
 
-    /// The segments that a majority of the JournalNodes names.
-    pub(crate) async fn manifests(&self, since: TxId, in_progress: bool) -> anyhow::Result<Vec<(usize, Manifest)>> {
-        let request = reading::manifest(since, in_progress);
-        let answers = self.readers.call_all(&request, millis(CALL_TIMEOUT_MS)).await;
-        of_majority(answers, self.readers.nodes.majority()).map_err(anyhow::Error::msg)
-    }
-
     /// Fetches the file of a segment.
     pub(crate) async fn download(&self, candidate: &Candidate) -> anyhow::Result<bytes::Bytes> {
         let nodes = &self.readers.nodes;
@@ -113,7 +103,7 @@ impl Tail {
         let url = format!(
             "{}/getJournal?jid={}&segmentTxId={}&storageInfo={storage_info}&inProgressOk={}",
             with_host(&candidate.base, &host.unwrap_or_default()),
-            nodes.journal_id(),
+            nodes.journal_id,
             segment.start,
             segment.in_progress
         );

@@ -3,13 +3,12 @@ mod scripts;
 use super::activation::LEASE_RETRY_MS;
 use super::loading::READ_RETRY_MS;
 use super::*;
-use hathi_blockmanager::{BlockManagerConfig, Now};
+use crate::tests::namesystem;
+use hathi_blockmanager::Now;
 use hathi_formats::editlog::EditOp;
-use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
-use hathi_namespace::{Comparison, Namespace};
-use hathi_namesystem::loader::{Parts, assemble};
+use hathi_formats::ids::{Epoch, TxId};
+use hathi_namespace::Comparison;
 use hathi_namesystem::reply_gate::ReplyGate;
-use hathi_namesystem::retry_cache::RetryCacheOptions;
 use hathi_namesystem::standby_health::StandbyHealth;
 use hathi_namesystem::{Life, Namesystem};
 use proptest::prelude::*;
@@ -18,23 +17,6 @@ use proptest::prelude::*;
 type Asker = u32;
 /// A reply, by the transaction it waits for.
 type Reply = u64;
-
-fn namesystem(applied: u64, life: Life) -> Namesystem {
-    let parts = Parts {
-        config: hathi_namesystem::Config::default(),
-        blockmanager: BlockManagerConfig::default(),
-        retry_cache: RetryCacheOptions::default(),
-        info: NamespaceInfo {
-            layout_version: LayoutVersion::NAMENODE_CURRENT,
-            namespace_id: 7,
-            cluster_id: "CID-test".to_owned(),
-            ctime: 0,
-            block_pool_id: "BP-test".to_owned(),
-        },
-    };
-    let namespace = Namespace::new(hathi_namespace::Config::default());
-    assemble(parts, namespace, TxId(applied), life)
-}
 
 /// A NameNode of which every step is performed by the test.
 pub(super) struct Bench {
