@@ -4,7 +4,7 @@ use crate::admin;
 use crate::background::Shared;
 use crate::block_reports::BlockReports;
 use crate::origin::connection_number;
-use crate::standby_calls::StandbyCall;
+use crate::standby_calls::{self, Refused, StandbyCall};
 use crate::state::{NameNode, not_active, not_known_yet};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_nameserver::replies::Made;
@@ -71,20 +71,22 @@ impl Handler {
 
     /// Serves a call that was kept while this NameNode became active, if its client still waits.
     pub fn serve(&self, kept: StandbyCall) {
-        if !kept.responder.is_waiting() {
-            return kept.send_away();
+        let now_ms = self.namenode.clock.ms();
+        let age_ms = kept.age_ms(now_ms);
+        if !kept.call.responder.is_waiting() {
+            return kept.call.send_away();
         }
+        let Refused { call, responder, .. } = kept.call;
         if self.namenode.settings.is_single() {
             // No other NameNode can have served it meanwhile.
-            return self.call(kept.call, kept.responder);
+            return self.call(call, responder);
         }
-        let now_ms = self.namenode.clock.ms();
         let passed_on = PassedOn {
             waiting_at_ms: now_ms,
-            age_ms: kept.age_ms(now_ms),
-            connection: connection_number(kept.call.peer),
+            age_ms,
+            connection: connection_number(call.peer),
         };
-        self.serve_until(kept.call, kept.responder, Manner::Kept(passed_on));
+        self.serve_until(call, responder, Manner::Kept(passed_on));
     }
 
     /// Runs the handler of a call. `None` while the groups of its user are being asked for.
@@ -211,11 +213,11 @@ impl Handler {
             let single = nn.settings.is_single();
             if (single || !nn.settings.peers.is_empty()) && is_from_client(&call) {
                 let refusal = if single { not_started() } else { not_active() };
-                let call = StandbyCall::new(call, responder, refusal, nn.came_after_ms());
-                return match nn.keep_call(call) {
+                let kept = standby_calls::refused(call, responder, refusal, nn.came_after_ms());
+                return match nn.keep_call(kept) {
                     Ok(()) => {}
-                    Err(call) if nn.role() == Role::Active => self.call(call.call, call.responder),
-                    Err(call) => call.send_away(),
+                    Err(kept) if nn.role() == Role::Active => self.call(kept.call.call, kept.call.responder),
+                    Err(kept) => kept.call.send_away(),
                 };
             }
             let error = match nn.loads.load(Ordering::Acquire) {
@@ -240,11 +242,14 @@ impl Handler {
         if let Err(refusal) = &reply.result
             && refusal.is(exceptions::STANDBY)
         {
-            return match nn.keep_call(StandbyCall::new(call, responder, refusal.clone(), nn.came_after_ms())) {
+            let kept = standby_calls::refused(call, responder, refusal.clone(), nn.came_after_ms());
+            return match nn.keep_call(kept) {
                 Ok(()) => {}
                 // This NameNode became active after the handler had refused.
-                Err(call) if role != Role::Active && nn.role() == Role::Active => self.call(call.call, call.responder),
-                Err(call) => call.send_away(),
+                Err(kept) if role != Role::Active && nn.role() == Role::Active => {
+                    self.call(kept.call.call, kept.call.responder);
+                }
+                Err(kept) => kept.call.send_away(),
             };
         }
         if let Reported::Awaits(block) = reply.reported {
