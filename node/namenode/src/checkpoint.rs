@@ -16,7 +16,7 @@ use hathi_formats::proto::common::{
 };
 use hathi_formats::proto::hdfs::SaveNamespaceResponseProto;
 use hathi_namesystem::checkpoint::{Checkpointer, Earlier, keep_from};
-use hathi_namesystem::save_namespace::{Canceler, Publication, Purpose, SaveNamespaceContext};
+use hathi_namesystem::save_namespace::{Publication, Purpose, SaveNamespaceContext};
 use hathi_namesystem::{HaState, Role};
 use hathi_net::ipc::{ClientOptions, Responder, connect_to, protocols};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -30,59 +30,12 @@ use tokio::task::JoinSet;
 const SEND_CHUNK_BYTES: usize = 256 << 10;
 
 /// How long a saved image waits until its last transactions are durable.
-const DURABLE_WAIT_MS: u64 = 20_000;
+const DURABLE_WAIT: Duration = Duration::from_secs(20);
 /// Number of transactions behind an image that are no change: the op that begins a segment, the op that ends it when
 /// the log was rolled, and the op that begins the next segment.
 const SEGMENT_OPS: u64 = 3;
-/// How long `saveNamespace` waits for another image that is under way: as long as `dfsadmin` waits for its answer.
-const OTHER_IMAGE_WAIT_MS: u64 = 60_000;
-/// Pause between two checks whether its transactions are durable, or whether the other image has ended.
-const PAUSE: Duration = Duration::from_millis(2);
 /// Time limit for the state of another NameNode. One that does not answer in this time makes no image either.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The place for the one image that is saved or received. It is freed whenever this is dropped, also together with the
-/// handler of a request whose sender is gone.
-pub struct ImageUnderWay {
-    nn: Arc<NameNode>,
-    canceler: Canceler,
-}
-
-impl ImageUnderWay {
-    /// For stopping it from elsewhere.
-    #[must_use]
-    pub fn canceler(&self) -> &Canceler {
-        &self.canceler
-    }
-
-    /// Takes the place if it is free, or if the image that has it gives way.
-    pub fn begin(nn: &Arc<NameNode>, purpose: Purpose) -> Option<ImageUnderWay> {
-        let canceler = nn.image_under_way.lock().begin(purpose)?;
-        Some(ImageUnderWay {
-            nn: nn.clone(),
-            canceler,
-        })
-    }
-
-    /// The same for `saveNamespace`, which waits for an image that is being saved or received, as Hadoop's does
-    /// (`FSNamesystem.cpLock`). A standby makes one whenever it likes, so the administrator can't know when to ask.
-    fn begin_when_free(nn: &Arc<NameNode>, purpose: Purpose) -> Option<ImageUnderWay> {
-        let give_up = nn.clock.ms() + OTHER_IMAGE_WAIT_MS;
-        loop {
-            let begun = ImageUnderWay::begin(nn, purpose);
-            if begun.is_some() || purpose != Purpose::SaveNamespace || nn.clock.ms() > give_up {
-                return begun;
-            }
-            std::thread::sleep(PAUSE);
-        }
-    }
-}
-
-impl Drop for ImageUnderWay {
-    fn drop(&mut self) {
-        self.nn.image_under_way.lock().end(&self.canceler);
-    }
-}
 
 /// The files of an unfinished image. They are removed when this is dropped, unless the image was published.
 pub struct Unpublished {
@@ -135,7 +88,10 @@ impl Drop for Unpublished {
 
 /// Saves an image of the present state. It runs on a thread of its own, and nobody waits for it.
 pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Result<TxId> {
-    let under_way = ImageUnderWay::begin_when_free(nn, purpose).context("a checkpoint is under way already")?;
+    let under_way = nn
+        .images
+        .begin_when_free(purpose)
+        .context("a checkpoint is under way already")?;
     let started = nn.clock.ms();
     refuse_of_another_state(nn)?;
     // Done before a segment begins, so that a restored directory gets all of it.
@@ -146,7 +102,7 @@ pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Re
         if ns.edit_log.changes_nothing_behind(newest) && dirs.images().iter().any(|image| image.txid == newest) {
             return Ok(newest);
         }
-        ns.begin_image(purpose, under_way.canceler.clone(), nn.clock.wall_ms())?
+        ns.begin_image(purpose, under_way.canceler().clone(), nn.clock.wall_ms())?
     };
     // A segment may have ended.
     nn.log_wake.notify_one();
@@ -170,16 +126,15 @@ fn wait_until_durable(nn: &NameNode, image: &SaveNamespaceContext) -> anyhow::Re
     // When the JournalNodes tell no epochs, a standby's history is proven at the end of a segment, and the standby asks
     // the active to end it.
     let segment = nn.settings.log_roll_period.unwrap_or_default() * 2;
-    let give_up = nn.clock.ms() + DURABLE_WAIT_MS + segment.as_millis() as u64;
-    loop {
-        match image.publication() {
-            Publication::Now => return Ok(()),
-            Publication::Never(why) => return Err(why.into()),
-            Publication::Wait if nn.clock.ms() > give_up => {
-                bail!("transaction {} is not known to be durable", image.txid())
-            }
-            Publication::Wait => std::thread::sleep(PAUSE),
-        }
+    let give_up = Instant::now() + DURABLE_WAIT + segment;
+    let publication = nn.images.wait_until(Some(give_up), || match image.publication() {
+        Publication::Now => Some(Ok(())),
+        Publication::Never(why) => Some(Err(why)),
+        Publication::Wait => None,
+    });
+    match publication {
+        Some(publication) => Ok(publication?),
+        None => bail!("transaction {} is not known to be durable", image.txid()),
     }
 }
 
@@ -195,10 +150,10 @@ fn refuse_of_another_state(nn: &NameNode) -> anyhow::Result<()> {
 /// Waits until the standby's namespace was compared with the active's at the image or behind it, if it is compared at
 /// all. An image that differs would come back with the next load, here and elsewhere.
 fn wait_until_compared(nn: &NameNode, image: &SaveNamespaceContext) -> anyhow::Result<()> {
+    // The comparisons, of which there is one each second, also notice that they are not made any more.
     let is_awaited = || nn.health.lock().divergence.is_awaited(image.txid(), nn.clock.ms());
-    while nn.role() == Role::Standby && is_awaited() && !image.is_over() {
-        std::thread::sleep(PAUSE);
-    }
+    let waits = || nn.role() == Role::Standby && is_awaited() && !image.is_over();
+    nn.images.wait_until(None, || (!waits()).then_some(()));
     refuse_of_another_state(nn)?;
     match image.publication() {
         Publication::Never(why) => Err(why.into()),
@@ -323,7 +278,7 @@ pub async fn run(shared: Arc<Shared>) {
             continue;
         }
         let earlier = ask_earlier(nn).await;
-        let receiving = nn.image_under_way.lock().is_receiving();
+        let receiving = nn.images.is_receiving();
         // Meanwhile another NameNode's image may have arrived, or this NameNode may have become active.
         let (applied, image) = applied_and_image(nn);
         if !checkpointer.due(applied, image, nn.clock.ms())
@@ -533,7 +488,7 @@ mod tests {
             for _ in 0..later * 1000 {
                 std::hint::spin_loop();
             }
-            nn.image_under_way.lock().cancel_checkpoint();
+            nn.images.cancel_checkpoint();
             let saved = saved.join().unwrap();
             assert!(dirs.failed().is_empty(), "{saved:?} {:?}", dirs.failed());
             let images = dirs.images();
@@ -558,6 +513,7 @@ mod tests {
         let compared = |comparison| {
             let now_ms = nn.clock.ms();
             nn.health.lock().divergence.on_compared(comparison, now_ms, now_ms);
+            nn.images.look_again();
         };
         compared(Comparison::Differs { txid: 6 });
         let refused = save(nn, dirs, Purpose::Checkpoint).unwrap_err();
@@ -566,7 +522,7 @@ mod tests {
         compared(Comparison::Equal { txid: 5 });
         let (saving, into) = (nn.clone(), dirs.clone());
         let saved = std::thread::spawn(move || save(&saving, &into, Purpose::Checkpoint));
-        while nn.image_under_way.lock().is_free() {
+        while nn.images.is_free() {
             std::thread::yield_now();
         }
         compared(Comparison::Differs { txid: 6 });
@@ -575,20 +531,6 @@ mod tests {
         compared(Comparison::Equal { txid: 6 });
         save(nn, dirs, Purpose::Checkpoint).unwrap();
         assert_eq!(dirs.images().len(), 1);
-    }
-
-    #[test]
-    fn an_administrator_waits_for_an_image_that_is_under_way() {
-        let alone = testing::active();
-        let nn = alone.shared.nn.clone();
-        let other = ImageUnderWay::begin(&nn, Purpose::Transfer).unwrap();
-        let standby = ImageUnderWay::begin_when_free(&nn, Purpose::Checkpoint);
-        assert!(standby.is_none(), "a standby tries again by itself");
-        let waiting = nn.clone();
-        let asked =
-            std::thread::spawn(move || ImageUnderWay::begin_when_free(&waiting, Purpose::SaveNamespace).is_some());
-        drop(other);
-        assert!(asked.join().unwrap(), "it does not wait");
     }
 
     #[test]

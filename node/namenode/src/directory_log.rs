@@ -252,7 +252,10 @@ impl DirectoryLog {
     fn on_synced(&mut self, txid: TxId) {
         let now = self.nn.clock.us();
         match self.tell(|shipping, told| shipping.on_synced(txid, now, told)) {
-            Ok(synced) => count(&self.nn.metrics, &synced),
+            Ok(synced) => {
+                count(&self.nn.metrics, &synced);
+                self.nn.images.look_again();
+            }
             Err(error) => self.on_lost(LogError::Lost(error.to_string())),
         }
     }

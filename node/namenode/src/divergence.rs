@@ -132,9 +132,10 @@ pub async fn run(nn: Arc<NameNode>, unusable: Arc<Notify>) {
         }
         let attestation = ask_all(&nn, &mut others).await;
         let verdict = judge(&nn, attestation.as_ref());
+        nn.images.look_again();
         said.say(&nn, verdict);
         if matches!(verdict, Verdict::Load | Verdict::Lasts) {
-            nn.image_under_way.lock().cancel_checkpoint();
+            nn.images.cancel_checkpoint();
         }
         if verdict == Verdict::Load && nn.health.lock().may_load(nn.clock.ms()) {
             unusable.notify_one();

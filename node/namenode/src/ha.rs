@@ -169,7 +169,7 @@ impl Controller {
             Action::DropLease => nn.lease.set(0),
             Action::Send(replies) => replies.into_iter().for_each(ParkedReply::send),
             Action::GiveUp(replies) => replies.into_iter().for_each(ParkedReply::give_up),
-            Action::CancelCheckpoint => nn.image_under_way.lock().cancel_checkpoint(),
+            Action::CancelCheckpoint => nn.images.cancel_checkpoint(),
             // Without its task the process ends.
             Action::Ship(life) => drop(self.log.send(LogCommand::Ship(life))),
             Action::ServeKeptCalls => {

@@ -226,7 +226,7 @@ fn file(path: PathBuf, md5: Option<&[u8; 16]>, bandwidth: u64) -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{ImageUnderWay, Unpublished};
+    use crate::checkpoint::Unpublished;
     use crate::testing;
     use hathi_namesystem::save_namespace::Purpose;
     use hathi_net::http::HttpServer;
@@ -281,7 +281,7 @@ mod tests {
         let nn = &alone.shared.nn;
         let free = async {
             loop {
-                if let Some(place) = ImageUnderWay::begin(nn, Purpose::Transfer) {
+                if let Some(place) = nn.images.begin(Purpose::Transfer) {
                     break place;
                 }
                 tokio::task::yield_now().await;

@@ -8,8 +8,9 @@
 //! was read to its end. Without Kerberos, Hadoop checks less.
 
 use crate::background::Shared;
-use crate::checkpoint::{ImageUnderWay, Unpublished, note_image, purge_edits};
+use crate::checkpoint::{Unpublished, note_image, purge_edits};
 use crate::http::{Refusal, gone};
+use crate::image_place::ImageUnderWay;
 use crate::low_priority;
 use crate::settings::{ANY_HOST, Peer, Settings};
 use crate::state::NameNode;
@@ -109,7 +110,7 @@ pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpRespon
             announced.len
         ));
     }
-    let Some(under_way) = ImageUnderWay::begin(nn, Purpose::Upload) else {
+    let Some(under_way) = nn.images.begin(Purpose::Upload) else {
         return conflict("Another checkpoint is being made or received".to_owned());
     };
     match receive(shared, announced, request.body, under_way).await {
@@ -549,7 +550,10 @@ mod tests {
             while !path.exists() {
                 tokio::task::yield_now().await;
             }
-            let own = ImageUnderWay::begin(&nn, Purpose::SaveNamespace).expect("the upload holds the place");
+            let own = nn
+                .images
+                .begin(Purpose::SaveNamespace)
+                .expect("the upload holds the place");
             // The next bytes find that it has given way.
             let sent = tokio::task::spawn_blocking(move || {
                 let _ = sender.send_blocking(Bytes::from_static(&[1; 10]));

@@ -21,6 +21,7 @@ pub mod ha;
 pub mod hosts;
 pub mod http;
 pub mod identity;
+pub mod image_place;
 pub mod image_upload;
 pub mod journalnodes;
 pub mod lease_proof;

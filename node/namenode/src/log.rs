@@ -321,6 +321,7 @@ impl LogTask {
             }
             LogAction::Synced(synced) => {
                 count(&self.nn.metrics, &synced);
+                self.nn.images.look_again();
                 self.nn.release_replies();
             }
             LogAction::RollEditLog => {

@@ -29,7 +29,10 @@ impl Tail {
                     let fetched = self.download(&candidate).await;
                     proving.hear(Got::Fetched(fetched.map_err(|error| format!("{error:#}"))));
                 }
-                Order::Done => return Ok(()),
+                Order::Done => {
+                    self.nn.images.look_again();
+                    return Ok(());
+                }
                 Order::Failed(ReadError::Edits(error)) => return Err(error.into()),
                 Order::Failed(error @ ReadError::Unavailable(_)) => return Err(error.into()),
             }

@@ -2,7 +2,7 @@
 //! a peer when the edits that it needs are gone.
 
 use crate::bootstrap::{ask_peer, download_image};
-use crate::checkpoint::{ImageUnderWay, note_image};
+use crate::checkpoint::note_image;
 use crate::state::NameNode;
 use crate::storage::NameDirs;
 use anyhow::{Context, bail};
@@ -66,7 +66,10 @@ pub async fn fetch_newest_image(nn: &Arc<NameNode>, dirs: &NameDirs, oldest: TxI
     if image.next() < oldest {
         bail!("the newest image of the peers, of {image}, is too old as well: the journal goes on with {oldest}");
     }
-    let _under_way = ImageUnderWay::begin(nn, Purpose::Transfer).context("another image is saved or received")?;
+    let _under_way = nn
+        .images
+        .begin(Purpose::Transfer)
+        .context("another image is saved or received")?;
     download_image(
         nn.settings.namespace()?,
         &peer.http,

@@ -3,6 +3,7 @@
 use crate::audit::AuditLog;
 use crate::debug_hooks::DebugHooks;
 use crate::hosts::HostLists;
+use crate::image_place::ImagePlace;
 use crate::origin::Origin;
 use crate::passes::Passes;
 use crate::serving::Serving;
@@ -17,7 +18,6 @@ use hathi_journal::Lag;
 use hathi_nameserver::replies::Made;
 use hathi_namesystem::checkpoint::EditsRetention;
 use hathi_namesystem::reply_gate::ReplyGate;
-use hathi_namesystem::save_namespace::UnderWay;
 use hathi_namesystem::standby_health::StandbyHealth;
 use hathi_namesystem::{CallContext, Life, Namesystem, Role, Standing};
 use hathi_net::auth::{Authorizer, Groups, GroupsOptions, Identity};
@@ -231,7 +231,7 @@ pub struct NameNode {
     /// The last transaction at several times, which decides what edits are kept.
     pub edits_retention: Mutex<EditsRetention>,
     /// The image that is being saved or received.
-    pub image_under_way: Mutex<UnderWay>,
+    pub images: Arc<ImagePlace>,
 }
 
 /// Counters for `/jmx` and `/metrics`.
@@ -299,7 +299,7 @@ impl NameNode {
             loads: AtomicU64::new(0),
             health: Mutex::default(),
             edits_retention: Mutex::default(),
-            image_under_way: Mutex::default(),
+            images: Arc::default(),
         })
     }
 
@@ -359,6 +359,7 @@ impl NameNode {
     pub fn publish(&self, ns: &Namesystem) {
         *self.life.write() = ns.life().clone();
         self.standing.store(ns.standing().to_bits(), Ordering::Release);
+        self.images.look_again();
     }
 
     /// The last transaction that an answer may show which leaves now.

@@ -136,6 +136,7 @@ pub async fn apply(nn: &NameNode, mut edits: Edits) -> Result<Progress, TailErro
             }
         }
     }
+    nn.images.look_again();
     if all_alike && adjusted() > 0 {
         tracing::warn!(
             "edits name a replication outside of dfs.namenode.replication.min and dfs.replication.max: is another NameNode configured differently?"
