@@ -1,6 +1,6 @@
 //! Whether a call that another NameNode kept or passed on may still be applied here.
 //!
-//! A standby passes a client's call on to the active (`node/namenode/src/standby_calls.rs`). Such a call can be late: its
+//! A standby passes a client's call on to the active (`node/namenode/src/pass_on.rs`). Such a call can be late: its
 //! client may have given up, may have sent it again elsewhere, and may have been answered a later call. Most changes of
 //! `ClientProtocol` are idempotent and stand in no retry cache, so a late one would overwrite a newer value.
 //!

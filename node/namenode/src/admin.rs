@@ -1,7 +1,8 @@
 //! The protocols of administration, health and supervision. Their calls are about the process and not about the
 //! namesystem.
 
-use crate::state::{NameNode, Transition, not_known_yet};
+use crate::callers::not_known_yet;
+use crate::state::{NameNode, Transition};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::common::{
     GenericRefreshRequestProto, GetGroupsForUserRequestProto, GetGroupsForUserResponseProto,
@@ -71,14 +72,14 @@ fn supervisor(nn: &Arc<NameNode>, method: SupervisorMethod, call: &RpcCall, resp
         SupervisorMethod::RequestPass => match call.decode::<RequestPassRequestProto>() {
             Ok(request) => {
                 let nn = nn.clone();
-                tokio::spawn(async move { responder.send(nn.give_pass(&request).await) });
+                tokio::spawn(async move { responder.send(nn.callers.passes().give(&request).await) });
             }
             Err(error) => responder.error(&error),
         },
         SupervisorMethod::ConfirmPassRequest => {
             responder.send(call.decode::<ConfirmPassRequestRequestProto>().map(|request| {
                 ConfirmPassRequestResponseProto {
-                    asked: nn.passes.has_asked(&request.nonce),
+                    asked: nn.callers.passes().has_asked(&request.nonce),
                 }
             }));
         }
@@ -116,15 +117,15 @@ fn instance(nn: &NameNode, call: &RpcCall) -> GetInstanceResponseProto {
 fn administer(nn: &NameNode, call: &RpcCall, responder: Responder) -> bool {
     match call.method {
         Method::RefreshUserMappings(RefreshUserMappingsMethod::RefreshUserToGroupsMappings) => {
-            nn.groups.refresh();
+            nn.callers.groups().refresh();
             responder.ok(&RefreshUserToGroupsMappingsResponseProto {});
         }
         Method::RefreshUserMappings(RefreshUserMappingsMethod::RefreshSuperUserGroupsConfiguration) => {
-            let refreshed = nn.authorizer.refresh_proxy_users();
+            let refreshed = nn.callers.authorizer().refresh_proxy_users();
             responder.send(refreshed.map(|()| RefreshSuperUserGroupsConfigurationResponseProto {}));
         }
         Method::RefreshAuthorizationPolicy(RefreshAuthorizationPolicyMethod::RefreshServiceAcl) => {
-            let refreshed = nn.authorizer.refresh_service_acls();
+            let refreshed = nn.callers.authorizer().refresh_service_acls();
             responder.send(refreshed.map(|()| RefreshServiceAclResponseProto {}));
         }
         Method::RefreshCallQueue(RefreshCallQueueMethod::RefreshCallQueue) => {
@@ -158,7 +159,7 @@ fn administer(nn: &NameNode, call: &RpcCall, responder: Responder) -> bool {
 fn groups_of(nn: &NameNode, call: &RpcCall, responder: Responder) -> bool {
     match call.decode::<GetGroupsForUserRequestProto>() {
         Ok(request) => {
-            let groups = nn.groups.clone();
+            let groups = nn.callers.groups().clone();
             tokio::spawn(async move {
                 responder.send(match groups.resolve(&request.user).await {
                     Some(identity) => Ok(GetGroupsForUserResponseProto {

@@ -5,7 +5,6 @@
 //! one look at an option. When it is on, the reactor makes the line, and a thread of its own writes and rotates. It
 //! syncs nothing.
 
-use crate::state::NameNode;
 use anyhow::{Context, ensure};
 use file_rotate::compression::Compression;
 use file_rotate::suffix::AppendCount;
@@ -157,13 +156,13 @@ fn write_lines(mut file: impl Write, queue: &Receiver<String>) {
 /// The line of a call that was just served, if it leaves one. To be called under the lock under which the call was
 /// served: the owner and mode in the line are those that the call has left.
 pub fn record(
-    nn: &NameNode,
+    audit: Option<&AuditLog>,
     ns: &Namesystem,
     context: &CallContext,
     call: &RpcCall,
     reply: &Reply,
 ) -> Option<AuditRecord> {
-    let audit = nn.audit.as_ref()?;
+    let audit = audit?;
     let Method::Client(method) = call.method else {
         return None;
     };
@@ -172,8 +171,8 @@ pub fn record(
 }
 
 /// Writes the line of a call. To be called without any lock, because it may wait for the disk.
-pub fn log(nn: &NameNode, call: &RpcCall, record: &AuditRecord) {
-    let Some(audit) = &nn.audit else { return };
+pub fn log(audit: Option<&AuditLog>, call: &RpcCall, record: &AuditRecord) {
+    let Some(audit) = audit else { return };
     let caller = audit
         .options
         .caller_context
@@ -183,9 +182,9 @@ pub fn log(nn: &NameNode, call: &RpcCall, record: &AuditRecord) {
 }
 
 /// Writes the line of an fsck (`FSNamesystem.logFsckEvent`).
-pub fn log_fsck(nn: &NameNode, succeeded: bool, user: &Arc<str>, ip: IpAddr, path: &str) {
+pub fn log_fsck(audit: Option<&AuditLog>, succeeded: bool, user: &Arc<str>, ip: IpAddr, path: &str) {
     const COMMAND: &str = "fsck";
-    let Some(audit) = nn.audit.as_ref().filter(|audit| !audit.options.quiet.contains(COMMAND)) else {
+    let Some(audit) = audit.filter(|audit| !audit.options.quiet.contains(COMMAND)) else {
         return;
     };
     let record = AuditRecord {

@@ -1,7 +1,7 @@
 //! The NameNode's periodic work. It is done in short slices under the write lock.
 
-use crate::image_upload::PeerAddresses;
 use crate::log::LogCommand;
+use crate::peer_addresses::PeerAddresses;
 use crate::shared_log::SharedLog;
 use crate::state::NameNode;
 use crate::storage::NameDirs;
@@ -112,7 +112,7 @@ pub async fn monitors(shared: Arc<Shared>) {
         let now = nn.clock.ms();
         if now >= tick_at {
             tick_at = now + TICK.as_millis() as u64;
-            nn.review_kept_calls();
+            nn.standby_calls.review();
             nn.unreported.expire(now);
         }
         let role = nn.role();
@@ -142,7 +142,7 @@ pub async fn monitors(shared: Arc<Shared>) {
         if now >= lease_at {
             lease_at = now + LEASE_CHECK_MS;
             monitor::check_leases(&mut nn.ns.write(), nn.clock.now());
-            nn.log_wake.notify_one();
+            nn.replies.wake_log();
         }
         if now >= roll_at {
             roll_at = now + nn.settings.autoroll_check.as_millis() as u64;
@@ -150,7 +150,7 @@ pub async fn monitors(shared: Arc<Shared>) {
             if ns.edit_log.segment_txns() > nn.settings.autoroll_txns && ns.edit_log.roll(nn.clock.wall_ms()).is_ok() {
                 drop(ns);
                 tracing::info!("rolled the edit log by its size");
-                nn.log_wake.notify_one();
+                nn.replies.wake_log();
             }
         }
     }
@@ -247,7 +247,7 @@ async fn watch(shared: Arc<Shared>, tail: Arc<Tail>, index: usize) {
             }
         };
         let view = view(&shared);
-        shared.nn.set_lease_view(view);
+        shared.nn.standby_calls.set_view(view);
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
@@ -265,7 +265,7 @@ fn view(shared: &Shared) -> LeaseView {
         .collect();
     match quorum_lease(members.len(), answers.iter()) {
         QuorumLease::Free => LeaseView::Free,
-        QuorumLease::Held { holder, .. } if holder != shared.nn.holder => LeaseView::HeldByOther(holder.into()),
+        QuorumLease::Held { holder, .. } if holder != shared.nn.holder() => LeaseView::HeldByOther(holder.into()),
         QuorumLease::Held { .. } | QuorumLease::Written { .. } | QuorumLease::Unknown => LeaseView::Unknown,
     }
 }

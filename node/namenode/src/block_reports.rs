@@ -92,7 +92,7 @@ fn work_off(nn: &NameNode, waiting: &Receiver<Report>, bytes_held: &AtomicUsize)
         drop(work);
         bytes_held.fetch_sub(bytes, Ordering::AcqRel);
         if reply.after.is_some() {
-            nn.log_wake.notify_one();
+            nn.replies.wake_log();
         }
         let made = Made {
             standing,
@@ -238,8 +238,8 @@ mod tests {
 
     impl Asking {
         async fn begin(nn: &NameNode) -> Asking {
-            nn.lease.set(u64::MAX);
-            nn.groups.resolve("dn").await;
+            nn.replies.set_lease(u64::MAX);
+            nn.callers.groups().resolve("dn").await;
             let (sender, asked) = mpsc::unbounded_channel();
             let server = serve(Arc::new(Asked(sender)));
             let datanode = connect(&server, &DATANODE_PROTOCOL).await;

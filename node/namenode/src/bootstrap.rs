@@ -1,12 +1,12 @@
 //! `-bootstrapStandby`, with Hadoop's questions and exit codes: a NameNode gets its namespace from another one.
 
-use crate::checkpoint::Unpublished;
-use crate::format::{FormatOptions, check_allow_format, confirm, storage_directory, tell};
+use crate::format::{FormatOptions, check_allow_format, confirm, tell};
 use crate::image_upload::check_image;
 use crate::settings::{Peer, Settings};
-use crate::shared_edits::SharedEdits;
+use crate::shared_edits::{SharedEdits, storage_directory};
 use crate::storage::{self, Birth, NameDirs, NewNameDirs};
 use crate::synced_file::SyncedFile;
+use crate::unpublished::Unpublished;
 use anyhow::{Context, bail};
 use hathi_formats::conf::HostPort;
 use hathi_formats::exceptions;
@@ -211,7 +211,7 @@ pub(crate) async fn download_image(
         .and_then(|len| len.parse().ok())
         .context("the answer has no Content-Length")?;
     let advertised = header("x-md5-digest").and_then(|digest| storage::parse_md5(&digest));
-    let unpublished = Unpublished::of(dirs, txid);
+    let unpublished = Unpublished::of(dirs.images_dirs(), txid);
     let paths = unpublished.paths();
     let mut files = paths
         .iter()

@@ -6,7 +6,8 @@ use crate::load::save_checkpoint;
 use crate::log::LogCommand;
 use crate::settings::Peer;
 use crate::state::NameNode;
-use crate::storage::{NameDirs, checkpoint_name, hex};
+use crate::storage::{NameDirs, hex};
+use crate::unpublished::Unpublished;
 use anyhow::{Context, bail};
 use hathi_formats::conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
@@ -37,55 +38,6 @@ const SEGMENT_OPS: u64 = 3;
 /// Time limit for the state of another NameNode. One that does not answer in this time makes no image either.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The files of an unfinished image. They are removed when this is dropped, unless the image was published.
-pub struct Unpublished {
-    txid: TxId,
-    paths: Vec<PathBuf>,
-}
-
-impl Unpublished {
-    /// `fsimage.ckpt_<txid>` in every name directory.
-    #[must_use]
-    pub fn of(dirs: &NameDirs, txid: TxId) -> Unpublished {
-        Unpublished::named(dirs, txid, &checkpoint_name(txid))
-    }
-
-    /// Files for an image that a peer sends. They have other names than those of an own image of the same transaction,
-    /// which may be saved meanwhile.
-    #[must_use]
-    pub fn uploaded(dirs: &NameDirs, txid: TxId) -> Unpublished {
-        Unpublished::named(dirs, txid, &format!("{}.upload", checkpoint_name(txid)))
-    }
-
-    fn named(dirs: &NameDirs, txid: TxId, name: &str) -> Unpublished {
-        Unpublished {
-            txid,
-            paths: dirs.images_dirs().iter().map(|dir| dir.join(name)).collect(),
-        }
-    }
-
-    /// The last transaction that the image holds.
-    #[must_use]
-    pub fn txid(&self) -> TxId {
-        self.txid
-    }
-
-    /// Paths of the files.
-    #[must_use]
-    pub fn paths(&self) -> &[PathBuf] {
-        &self.paths
-    }
-}
-
-impl Drop for Unpublished {
-    fn drop(&mut self) {
-        for path in &self.paths {
-            // A published image has another name by now.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
 /// Saves an image of the present state. It runs on a thread of its own, and nobody waits for it.
 pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Result<TxId> {
     let under_way = nn
@@ -105,10 +57,10 @@ pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Re
         ns.begin_image(purpose, under_way.canceler().clone(), nn.clock.wall_ms())?
     };
     // A segment may have ended.
-    nn.log_wake.notify_one();
+    nn.replies.wake_log();
     let txid = image.txid();
     tracing::info!(%txid, "saving an image");
-    let unpublished = Unpublished::of(dirs, txid);
+    let unpublished = Unpublished::of(dirs.images_dirs(), txid);
     let md5 = save_checkpoint(&frozen, unpublished.paths(), &|| image.is_over())?;
     drop(frozen);
     wait_until_durable(nn, &image)?;

@@ -7,9 +7,11 @@
 //! * `health`: `monitorHealth` says for N ms that this NameNode is not well;
 //! * `state`: the namespace becomes another one, without a word to anybody, as by an op that is applied wrongly.
 
-use crate::state::NameNode;
+use crate::clock::Clock;
+use hathi_namesystem::Namesystem;
 use hathi_net::http::{self, HttpResponse, Query};
 use hyper::StatusCode;
+use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,8 +45,8 @@ impl DebugHooks {
 }
 
 /// Answers a request when the hooks are on.
-pub fn serve(nn: &Arc<NameNode>, query: &Query) -> HttpResponse {
-    let Some(hooks) = nn.debug_hooks.get() else {
+pub fn serve(hooks: Option<&DebugHooks>, ns: &Arc<RwLock<Namesystem>>, clock: &Clock, query: &Query) -> HttpResponse {
+    let Some(hooks) = hooks else {
         return http::error(StatusCode::NOT_FOUND, "Not Found");
     };
     let ms = query.unsigned("ms").unwrap_or(0).min(LONGEST_MS);
@@ -53,9 +55,9 @@ pub fn serve(nn: &Arc<NameNode>, query: &Query) -> HttpResponse {
     let hang = Duration::from_millis(ms);
     match what {
         "namespace" => {
-            let nn = nn.clone();
+            let ns = ns.clone();
             std::thread::spawn(move || {
-                let held = nn.ns.write();
+                let held = ns.write();
                 std::thread::sleep(hang);
                 drop(held);
             });
@@ -68,8 +70,8 @@ pub fn serve(nn: &Arc<NameNode>, query: &Query) -> HttpResponse {
             };
             reactor.spawn(async move { std::thread::sleep(hang) });
         }
-        "health" => hooks.unhealthy_until_ms.store(nn.clock.ms() + ms, Ordering::Relaxed),
-        "state" => nn.ns.write().namespace.spoil(),
+        "health" => hooks.unhealthy_until_ms.store(clock.ms() + ms, Ordering::Relaxed),
+        "state" => ns.write().namespace.spoil(),
         _ => {
             return http::error(
                 StatusCode::BAD_REQUEST,

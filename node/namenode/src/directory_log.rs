@@ -7,9 +7,10 @@
 //! thread's last look at the claim: whoever claims the directory waits that long before it answers anything. The only
 //! NameNode has locked its directories, so nobody else answers anything for as long as it lives.
 
+use crate::clock::Clock;
 use crate::local_edits::LocalEdits;
-use crate::log::{LogCommand, LostWriter, count};
-use crate::state::{Clock, NameNode};
+use crate::log::{LogCommand, LostWriter};
+use crate::state::NameNode;
 use crate::storage::NameDirs;
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::directory::{DirectoryError, JournalSet, MustHave, SharedDirectory};
@@ -94,7 +95,7 @@ impl DirectoryLog {
         let (sender, news) = mpsc::unbounded_channel();
         let wanted = Arc::new(AtomicU64::new(0));
         let thread = Thread {
-            holder: nn.holder.clone(),
+            holder: nn.holder().to_owned(),
             lease_ms: match &directories {
                 Directories::Shared(_) => nn.settings.lease_ms,
                 Directories::Own(..) => 0,
@@ -141,7 +142,7 @@ impl DirectoryLog {
                     Some(_) => {}
                     None => return,
                 },
-                () = nn.log_wake.notified() => {}
+                () = nn.replies.log_woken() => {}
                 command = self.commands.recv() => match command {
                     Some(command) => self.on_command(command),
                     None => return,
@@ -151,7 +152,7 @@ impl DirectoryLog {
                 }
             }
             self.ship();
-            nn.release_replies();
+            nn.replies.release();
         }
     }
 
@@ -200,7 +201,7 @@ impl DirectoryLog {
         self.writes = false;
         self.shipping = Shipping::default();
         self.recovering = None;
-        self.nn.lease.set(0);
+        self.nn.replies.set_lease(0);
         self.local.abandon();
         let (done, stopped) = oneshot::channel();
         self.order(Work::Stop(done));
@@ -244,7 +245,7 @@ impl DirectoryLog {
             }
             News::Synced(txid) => self.on_synced(txid),
             News::Finalized(end) => self.tell(|shipping, told| shipping.on_finalized(end, told)),
-            News::LeaseUntil(until) => self.nn.lease.set(until),
+            News::LeaseUntil(until) => self.nn.replies.set_lease(until),
             News::Lost(reason) => self.on_lost(LogError::Lost(reason)),
         }
     }
@@ -253,7 +254,7 @@ impl DirectoryLog {
         let now = self.nn.clock.us();
         match self.tell(|shipping, told| shipping.on_synced(txid, now, told)) {
             Ok(synced) => {
-                count(&self.nn.metrics, &synced);
+                self.nn.observed.synced(&synced);
                 self.nn.images.look_again();
             }
             Err(error) => self.on_lost(LogError::Lost(error.to_string())),

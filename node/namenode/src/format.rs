@@ -5,16 +5,15 @@
 //! state that the first one has left, continues with that namespace, and does not repeat answered questions. While
 //! `-initializeSharedEdits` has not finished, no NameNode starts, so none writes to the shared edits.
 
-use crate::checkpoint::Unpublished;
 use crate::load::save_checkpoint;
 use crate::settings::{Settings, resolve};
-use crate::shared_edits::{Contents, LocalSegments, SharedEdits};
+use crate::shared_edits::{Contents, LocalSegments, SharedEdits, storage_directory};
 use crate::storage::{self, Birth, NameDirs, NewNameDirs};
+use crate::unpublished::Unpublished;
 use anyhow::{Context, bail};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_namespace::Namespace;
 use std::io::BufRead;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Options of the command line.
@@ -56,11 +55,6 @@ pub(crate) fn confirm_prompt(question: &str) -> bool {
             _ => tell!("Invalid input: {answer}\n"),
         }
     }
-}
-
-/// Hadoop's name of a directory in its questions.
-pub(crate) fn storage_directory(dir: &Path) -> String {
-    format!("Storage Directory root= {}; location= null", dir.display())
 }
 
 /// `Storage.confirmFormat` of a directory that holds data.
@@ -151,7 +145,7 @@ fn save_empty(settings: &Settings, new: &NewNameDirs) -> anyhow::Result<()> {
     let dirs = new.made();
     let mut namespace = Namespace::new(settings.namespace()?);
     namespace.set_namespace_id(dirs.info.namespace_id);
-    let unpublished = Unpublished::of(dirs, TxId(0));
+    let unpublished = Unpublished::of(dirs.images_dirs(), TxId(0));
     let md5 = save_checkpoint(&namespace.freeze(), unpublished.paths(), &|| false)?;
     dirs.publish_image(&unpublished, &md5)
 }

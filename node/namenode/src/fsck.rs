@@ -24,7 +24,7 @@ pub fn respond(shared: &Arc<Shared>, request: &RequestHead) -> HttpResponse {
     let (shared, peer) = (shared.clone(), request.peer.ip());
     let (user, asked) = decode(&request.query);
     tokio::spawn(async move {
-        let known = shared.nn.groups.resolve(&user).await;
+        let known = shared.nn.callers.groups().resolve(&user).await;
         let asker = match known {
             Some(known) => FsckCaller {
                 user: known.user,
@@ -102,7 +102,7 @@ impl Report<'_> {
                 Err(refused) => break Err(refused),
             }
         };
-        crate::audit::log_fsck(nn, outcome.is_ok(), &user, peer, &path);
+        crate::audit::log_fsck(nn.audit(), outcome.is_ok(), &user, peer, &path);
         match outcome {
             Ok(()) => {
                 if let Some(last_line) = fsck.last_line() {

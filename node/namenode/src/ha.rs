@@ -3,9 +3,10 @@
 use crate::load::Loader;
 use crate::log::{LogCommand, LostWriter};
 use crate::repair;
+use crate::replies::ParkedReply;
 use crate::rpc::Handler;
 use crate::shared_log::SharedLog;
-use crate::state::{NameNode, ParkedReply, Transition};
+use crate::state::{NameNode, Transition};
 use anyhow::Context;
 use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::TxId;
@@ -17,7 +18,6 @@ use hathi_nameserver::role_changes::{
 use hathi_namesystem::standby_health::Aspect;
 use hathi_namesystem::tailer::TailError;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 
@@ -139,14 +139,15 @@ impl Controller {
             TxId(0)
         };
         let mut ns = nn.ns.write();
+        let another_was_active = nn.standby_calls.another_was_active();
         let orders = self.roles.on(
             event,
             &mut Place {
                 ns: &mut ns,
-                gate: &mut nn.gate.lock(),
+                gate: &mut nn.replies.gate(),
                 health: &mut nn.health.lock(),
-                lease_held: nn.lease.held(nn.clock.us()),
-                another_was_active: nn.standby_calls.another_was_active(),
+                lease_held: nn.replies.is_lease_held(),
+                another_was_active,
                 max_seen_txid,
                 now: nn.clock.now(),
                 now_us: nn.clock.us(),
@@ -154,7 +155,7 @@ impl Controller {
         );
         if is_fresh {
             // The block manager is new: it has not heard of the lists and racks yet.
-            crate::hosts::tell(nn, &mut ns);
+            nn.hosts.tell(&mut ns);
         }
         nn.publish(&ns);
         orders
@@ -166,14 +167,14 @@ impl Controller {
         match action {
             // Freeing a large namespace takes a while; nobody has to wait for it.
             Action::Discard(old) => drop(std::thread::spawn(move || drop(old))),
-            Action::DropLease => nn.lease.set(0),
+            Action::DropLease => nn.replies.set_lease(0),
             Action::Send(replies) => replies.into_iter().for_each(ParkedReply::send),
             Action::GiveUp(replies) => replies.into_iter().for_each(ParkedReply::give_up),
             Action::CancelCheckpoint => nn.images.cancel_checkpoint(),
             // Without its task the process ends.
             Action::Ship(life) => drop(self.log.send(LogCommand::Ship(life))),
             Action::ServeKeptCalls => {
-                for kept in nn.take_kept_calls() {
+                for kept in nn.standby_calls.take() {
                     self.handler.serve(kept);
                 }
             }
@@ -251,7 +252,7 @@ impl Controller {
             Step::AwaitFinalized(last, within_ms) => {
                 let (done, finalized) = oneshot::channel();
                 self.log.send(LogCommand::NotifyFinalized(last, done))?;
-                nn.log_wake.notify_one();
+                nn.replies.wake_log();
                 tokio::time::timeout(Duration::from_millis(within_ms), finalized)
                     .await
                     .context("no quorum in time")?
@@ -273,8 +274,7 @@ impl Controller {
 fn tell(nn: &NameNode, news: News) {
     match news {
         News::Loaded { applied, took_ms } => {
-            nn.loads.fetch_add(1, Ordering::AcqRel);
-            nn.metrics.load_ms.store(took_ms, Ordering::Relaxed);
+            nn.observed.loaded(took_ms);
             if nn.settings.is_single() {
                 tracing::info!(%applied, took_ms, "namespace loaded");
             } else {
@@ -293,7 +293,7 @@ fn tell(nn: &NameNode, news: News) {
             recovery_us,
             took_us,
         } => {
-            nn.metrics.last_failover_us.store(took_us, Ordering::Relaxed);
+            nn.observed.became_active(took_us);
             tracing::info!(epoch = epoch.0, %first, recovery_us, total_us = took_us, "active");
         }
         News::NotActive(error) => tracing::warn!(error, "did not become active"),
@@ -391,10 +391,11 @@ async fn prove(nn: &NameNode, tail: &SharedLog) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Unpublished, save};
+    use crate::checkpoint::save;
     use crate::load::save_checkpoint;
     use crate::shared_log::DirectoryTail;
     use crate::testing;
+    use crate::unpublished::Unpublished;
     use hathi_formats::conf::JournalUri;
     use hathi_formats::editlog::{EditOp, encode};
     use hathi_formats::ids::LayoutVersion;
@@ -425,7 +426,7 @@ mod tests {
         let dirs = &alone.shared.dirs;
         let namespace = Namespace::new(alone.shared.nn.settings.namespace().unwrap());
         for (txid, layout) in [(0, LayoutVersion::NAMENODE_CURRENT), (3, LayoutVersion(-66))] {
-            let image = Unpublished::of(dirs, TxId(txid));
+            let image = Unpublished::of(dirs.images_dirs(), TxId(txid));
             let (bytes, summary) = namespace.freeze().save(Vec::new(), layout, &|| false).unwrap();
             for path in image.paths() {
                 std::fs::write(path, &bytes).unwrap();
@@ -452,7 +453,7 @@ mod tests {
             panic!("a directory is configured");
         };
         let namespace = Namespace::new(nn.settings.namespace().unwrap());
-        let image = Unpublished::of(&dirs, TxId(0));
+        let image = Unpublished::of(dirs.images_dirs(), TxId(0));
         let md5 = save_checkpoint(&namespace.freeze(), image.paths(), &|| false).unwrap();
         dirs.publish_image(&image, &md5).unwrap();
         let directory = SharedDirectory::new(OsDisk, &path);

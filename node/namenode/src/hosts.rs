@@ -4,12 +4,13 @@
 //! keeps the old lists (`DatanodeManager`, `HostFileManager.refresh`).
 
 use crate::settings::Settings;
-use crate::state::NameNode;
+use crate::topology::Topology;
 use anyhow::Context;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::RefreshNodesResponseProto;
 use hathi_namesystem::Namesystem;
 use hathi_net::ipc::Responder;
+use parking_lot::{Mutex, RwLock};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,38 +36,65 @@ impl HostLists {
     }
 }
 
-/// Tells a new namesystem the last lists, and the racks.
-pub fn tell(nn: &NameNode, ns: &mut Namesystem) {
-    let lists = nn.hosts.lock().clone();
-    ns.blockmanager.set_hosts(lists.included, lists.excluded);
-    nn.topology.tell(ns);
+/// The hosts of DataNodes: the lists, as they were last read, and the racks.
+pub struct Hosts {
+    settings: Settings,
+    lists: Mutex<HostLists>,
+    topology: Topology,
+    ns: Arc<RwLock<Namesystem>>,
 }
 
-/// Reads both files again, and asks for the racks (`refreshNodes`). Then answers.
-pub fn refresh_and_answer(nn: &Arc<NameNode>, responder: Responder) {
-    let nn = nn.clone();
-    tokio::spawn(async move {
-        match refresh(&nn).await {
-            Ok(()) => responder.ok(&RefreshNodesResponseProto {}),
-            Err(error) => {
-                let message = format!("{error:#}");
-                tracing::error!("the DataNodes were not refreshed: {message}");
-                responder.error(&RemoteException::new(exceptions::IO, message));
-            }
+impl Hosts {
+    /// Hosts for this namesystem.
+    #[must_use]
+    pub fn new(settings: &Settings, lists: HostLists, ns: Arc<RwLock<Namesystem>>) -> Hosts {
+        Hosts {
+            settings: settings.clone(),
+            lists: Mutex::new(lists),
+            topology: Topology::new(settings.topology.clone()),
+            ns,
         }
-    });
-}
+    }
 
-async fn refresh(nn: &NameNode) -> anyhow::Result<()> {
-    let lists = HostLists::read(&nn.settings)?;
-    tracing::info!(
-        included = lists.included.len(),
-        excluded = lists.excluded.len(),
-        "read the lists of hosts"
-    );
-    *nn.hosts.lock() = lists.clone();
-    nn.ns.write().blockmanager.set_hosts(lists.included, lists.excluded);
-    nn.topology.refresh(nn).await
+    /// The racks.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Tells a new namesystem the last lists, and the racks.
+    pub fn tell(&self, ns: &mut Namesystem) {
+        let lists = self.lists.lock().clone();
+        ns.blockmanager.set_hosts(lists.included, lists.excluded);
+        self.topology.tell(ns);
+    }
+
+    /// Reads both files again, and asks for the racks (`refreshNodes`). Then answers.
+    pub fn refresh_and_answer(self: &Arc<Self>, responder: Responder) {
+        let hosts = self.clone();
+        tokio::spawn(async move {
+            match hosts.refresh().await {
+                Ok(()) => responder.ok(&RefreshNodesResponseProto {}),
+                Err(error) => {
+                    let message = format!("{error:#}");
+                    tracing::error!("the DataNodes were not refreshed: {message}");
+                    responder.error(&RemoteException::new(exceptions::IO, message));
+                }
+            }
+        });
+    }
+
+    async fn refresh(&self) -> anyhow::Result<()> {
+        let lists = HostLists::read(&self.settings)?;
+        tracing::info!(
+            included = lists.included.len(),
+            excluded = lists.excluded.len(),
+            "read the lists of hosts"
+        );
+        *self.lists.lock() = lists.clone();
+        self.ns.write().blockmanager.set_hosts(lists.included, lists.excluded);
+        self.topology.refresh(&self.ns).await
+    }
 }
 
 fn read(file: &Path) -> std::io::Result<Vec<String>> {
@@ -95,7 +123,7 @@ mod tests {
         std::fs::write(&file, "10.0.0.1 # the only one\n").unwrap();
         let alone = testing::active_with(&[("dfs.hosts", file.display().to_string())]);
         let nn = &alone.shared.nn;
-        refresh(nn).await.unwrap();
+        nn.hosts.refresh().await.unwrap();
         let allowed = |ip: &str| {
             let id = DatanodeIdProto {
                 ip_addr: ip.to_owned(),
@@ -106,12 +134,12 @@ mod tests {
         };
         assert!(allowed("10.0.0.1") && !allowed("10.0.0.2"));
         std::fs::remove_file(&file).unwrap();
-        let error = format!("{:#}", refresh(nn).await.unwrap_err());
+        let error = format!("{:#}", nn.hosts.refresh().await.unwrap_err());
         assert!(
             error.contains("dfs.hosts") && error.contains(&file.display().to_string()),
             "{error}"
         );
-        tell(nn, &mut nn.ns.write());
+        nn.hosts.tell(&mut nn.ns.write());
         assert!(allowed("10.0.0.1") && !allowed("10.0.0.2"));
         assert!(
             HostLists::read(&nn.settings).is_err(),

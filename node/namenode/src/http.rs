@@ -4,7 +4,7 @@ use crate::background::Shared;
 use crate::checkpoint::send_file;
 use crate::debug_hooks;
 use crate::fsck;
-use crate::image_upload;
+use crate::image_upload::{self, Refusal, gone};
 use crate::status;
 use crate::storage::{NameDirs, hex, read_md5};
 use hathi_formats::conf::Configuration;
@@ -36,7 +36,10 @@ pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
         }
         (&Method::GET, "/fsck") => fsck::respond(&shared, head),
         (&Method::GET, "/imagetransfer") => get_image(&shared.dirs, &head.query),
-        (&Method::POST, "/debug/hang") => debug_hooks::serve(&shared.nn, &head.query),
+        (&Method::POST, "/debug/hang") => {
+            let nn = &shared.nn;
+            debug_hooks::serve(nn.debug_hooks.get(), &nn.ns, &nn.clock, &head.query)
+        }
         (&Method::PUT, "/imagetransfer") => image_upload::put_image(&shared, request).await,
         _ => http::error(StatusCode::NOT_FOUND, "Not Found"),
     }
@@ -93,13 +96,6 @@ pub fn conf(conf: &Configuration, head: &RequestHead) -> HttpResponse {
     xml.push_str("</configuration>\n");
     http::bytes(StatusCode::OK, "text/xml; charset=utf-8", xml)
 }
-
-pub(crate) fn gone(message: impl Into<String>) -> HttpResponse {
-    http::error(StatusCode::GONE, message)
-}
-
-/// Status and reason of a refused request.
-pub type Refusal = (StatusCode, String);
 
 /// A decoded `GET /imagetransfer` (`ImageServlet.GetImageParams`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,8 +222,8 @@ fn file(path: PathBuf, md5: Option<&[u8; 16]>, bandwidth: u64) -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Unpublished;
     use crate::testing;
+    use crate::unpublished::Unpublished;
     use hathi_namesystem::save_namespace::Purpose;
     use hathi_net::http::HttpServer;
     use hyper::header::HeaderMap;
@@ -240,7 +236,7 @@ mod tests {
 
     /// The whole body has come, the file is being synced, and the connection ends: a server drops the handler then.
     async fn serve_until_the_image_is_there(shared: Arc<Shared>, request: HttpRequest, len: u64) -> HttpResponse {
-        let file = Unpublished::uploaded(&shared.dirs, TxId(6)).paths()[0].clone();
+        let file = Unpublished::uploaded(shared.dirs.images_dirs(), TxId(6)).paths()[0].clone();
         let mut serving = Box::pin(serve(shared, request));
         poll_fn(|context| match serving.as_mut().poll(context) {
             Poll::Ready(response) => Poll::Ready(response),

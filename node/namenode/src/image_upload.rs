@@ -8,14 +8,13 @@
 //! was read to its end. Without Kerberos, Hadoop checks less.
 
 use crate::background::Shared;
-use crate::checkpoint::{Unpublished, note_image, purge_edits};
-use crate::http::{Refusal, gone};
+use crate::checkpoint::{note_image, purge_edits};
 use crate::image_place::ImageUnderWay;
 use crate::low_priority;
-use crate::settings::{ANY_HOST, Peer, Settings};
 use crate::state::NameNode;
 use crate::storage::{hex, parse_md5};
 use crate::synced_file::SyncedFile;
+use crate::unpublished::Unpublished;
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use hathi_formats::fsimage::Image;
@@ -28,14 +27,12 @@ use hathi_net::http::{self, HttpRequest, HttpResponse, RequestHead};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use md5::{Digest, Md5};
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// Number of bytes that must arrive within each `dfs.image.transfer.timeout`. Every network is faster than that. A
@@ -53,9 +50,12 @@ const PROVEN_WAIT: Duration = Duration::from_secs(5);
 /// See [`PROVEN_WAIT`].
 const PROVEN_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long looked-up addresses of NameNodes are used. So requests do not cause a look-up each, and a NameNode that has
-/// moved to another machine is accepted with its next image.
-const ADDRESSES_FRESH: Duration = Duration::from_secs(10);
+pub(crate) fn gone(message: impl Into<String>) -> HttpResponse {
+    http::error(StatusCode::GONE, message)
+}
+
+/// Status and reason of a refused request.
+pub type Refusal = (StatusCode, String);
 
 /// Receives an image, with Hadoop's checks in Hadoop's order. Where Hadoop checks a Kerberos principal, the checks are
 /// ours.
@@ -185,53 +185,6 @@ impl Announced {
     }
 }
 
-/// Addresses of the NameNodes of this nameservice.
-#[derive(Debug, Default)]
-pub struct PeerAddresses(Mutex<Option<(Instant, Vec<IpAddr>)>>);
-
-impl PeerAddresses {
-    /// Whether a configured NameNode has this address. One request looks the names up, and the others wait for its
-    /// result.
-    async fn include(&self, settings: &Settings, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        // Any address of this machine: the system chooses one when a process connects to its own machine.
-        let is_same = |found: &IpAddr| *found == ip || (found.is_loopback() && ip.is_loopback());
-        let mut known = self.0.lock().await;
-        let fresh = known.as_ref().filter(|(since, _)| since.elapsed() < ADDRESSES_FRESH);
-        if let Some((_, addresses)) = fresh {
-            return addresses.iter().any(is_same);
-        }
-        let addresses = look_up(settings).await;
-        let includes = addresses.iter().any(is_same);
-        *known = Some((Instant::now(), addresses));
-        includes
-    }
-}
-
-async fn look_up(settings: &Settings) -> Vec<IpAddr> {
-    let peers = settings.peers.iter();
-    let mut hosts: BTreeSet<&str> = peers
-        .flat_map(|Peer { rpc, http, .. }| [rpc.host.as_str(), http.host.as_str()])
-        .collect();
-    if settings.is_single() {
-        // The SecondaryNameNode, which is on this machine unless another one is configured.
-        let secondary = settings.secondary_http.host.as_str();
-        hosts.insert(if secondary == ANY_HOST {
-            settings.rpc.host.as_str()
-        } else {
-            secondary
-        });
-    }
-    let mut addresses = Vec::new();
-    for host in hosts {
-        match tokio::net::lookup_host((host, 0)).await {
-            Ok(found) => addresses.extend(found.map(|found| found.ip().to_canonical())),
-            Err(error) => tracing::warn!(host, %error, "cannot resolve a NameNode's address"),
-        }
-    }
-    addresses
-}
-
 /// Number of pieces of a body that may wait for the disks.
 const PIECES_AHEAD: usize = 16;
 const GAVE_WAY: &str = "this NameNode makes an image of its own";
@@ -252,7 +205,7 @@ async fn receive(
     under_way: ImageUnderWay,
 ) -> anyhow::Result<()> {
     let canceler = under_way.canceler().clone();
-    let unpublished = Unpublished::uploaded(&shared.dirs, announced.txid);
+    let unpublished = Unpublished::uploaded(shared.dirs.images_dirs(), announced.txid);
     let incoming = Incoming {
         under_way,
         unpublished,
@@ -546,7 +499,7 @@ mod tests {
         let query = receiver.query();
         let stalled = receiver.put_body(1000, &query, digest(b""), body);
         let own = async {
-            let path = Unpublished::uploaded(&receiver.alone.shared.dirs, TxId(6)).paths()[0].clone();
+            let path = Unpublished::uploaded(receiver.alone.shared.dirs.images_dirs(), TxId(6)).paths()[0].clone();
             while !path.exists() {
                 tokio::task::yield_now().await;
             }
@@ -577,7 +530,7 @@ mod tests {
         }
         let namespace = Namespace::new(settings.namespace().unwrap());
         let publish = |txid| {
-            let image = Unpublished::of(dirs, TxId(txid));
+            let image = Unpublished::of(dirs.images_dirs(), TxId(txid));
             let md5 = save_checkpoint(&namespace.freeze(), image.paths(), &|| false).unwrap();
             dirs.publish_image(&image, &md5).unwrap();
             dirs.purge_images(settings)

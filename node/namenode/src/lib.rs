@@ -1,5 +1,5 @@
-//! The NameNode process: sockets, threads, files. What is decided is decided in `hathi_namesystem`, and in
-//! `hathi_nameserver` as far as it goes yet.
+//! The NameNode process: sockets, threads, files. What is decided is decided in `hathi_namesystem` and
+//! `hathi_nameserver`. [`state`] puts the parts together; each of them owns its state, and knows nothing of the whole.
 //!
 //! Threads: the RPC reactor(s), on the first of which the edit log task lives too; one for everything in the background
 //! (roles, tailing, monitors); the web server; one for local edits, one for a shared directory, one for large block reports; and short-lived
@@ -10,7 +10,9 @@ pub mod audit;
 pub mod background;
 pub mod block_reports;
 pub mod bootstrap;
+pub mod callers;
 pub mod checkpoint;
+pub mod clock;
 pub mod corrupt;
 pub mod debug_hooks;
 pub mod directory_log;
@@ -32,11 +34,15 @@ mod low_priority;
 pub mod manifest;
 pub mod members;
 pub mod metasave;
+pub mod observed;
 pub mod offline;
 pub mod origin;
+pub mod pass_on;
 pub mod passes;
+pub mod peer_addresses;
 pub mod prove;
 pub mod repair;
+pub mod replies;
 pub mod resources;
 pub mod rpc;
 pub mod run;
@@ -55,6 +61,7 @@ pub mod tail;
 #[cfg(test)]
 mod testing;
 pub mod topology;
+pub mod unpublished;
 pub mod unreported;
 
 pub use format::FormatOptions;

@@ -5,7 +5,7 @@
 
 use crate::lease_proof::OwnProof;
 use crate::local_edits::LocalEdits;
-use crate::state::{Metrics, NameNode};
+use crate::state::NameNode;
 use hathi_formats::conf::HostPort;
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_journal::mutant::Mutation;
@@ -13,13 +13,12 @@ use hathi_journal::writer::{CallError, Change, Learner};
 use hathi_journal::{Answer, Membership, Request};
 use hathi_journalclient::{JournalNodeClient, JournalNodes};
 use hathi_nameserver::edit_log_driver::{
-    JournalCall, JournalToRecover, LogAction, LogError, LogNews, QuorumLog, QuorumLogConfig, Recovered, Synced,
+    JournalCall, JournalToRecover, LogAction, LogError, LogNews, QuorumLog, QuorumLogConfig, Recovered,
 };
 use hathi_nameserver::membership::Unchanged;
 use hathi_namesystem::Life;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -112,10 +111,10 @@ impl LogTask {
         lost: mpsc::UnboundedSender<LostWriter>,
         local: LocalEdits,
     ) -> Self {
-        let proof = OwnProof::draw(&nn.holder);
+        let proof = OwnProof::draw(nn.holder());
         let settings = &nn.settings;
         let log = QuorumLog::new(QuorumLogConfig {
-            holder: Arc::from(nn.holder.as_str()),
+            holder: Arc::from(nn.holder()),
             proof: proof.proof(),
             lease_ms: settings.lease_ms,
             journal_id: nodes.journal_id().to_owned(),
@@ -162,7 +161,7 @@ impl LogTask {
             tokio::select! {
                 biased;
                 event = self.events.join_next() => self.on_event(event.and_then(Result::ok).unwrap_or(Event::Nothing)),
-                () = nn.log_wake.notified() => {}
+                () = nn.replies.log_woken() => {}
                 command = self.commands.recv() => match command {
                     Some(command) => self.on_command(command),
                     None => return,
@@ -179,7 +178,7 @@ impl LogTask {
                 self.on_event(event.unwrap_or(Event::Nothing));
             }
             self.ship();
-            nn.release_replies();
+            nn.replies.release();
         }
     }
 
@@ -205,7 +204,7 @@ impl LogTask {
         self.prove_serving();
         let now = self.nn.clock.us();
         self.log.tick(now, &mut self.actions);
-        *self.nn.metrics.journal_lags.lock() = self.log.lags(now);
+        self.nn.observed.set_journal_lags(self.log.lags(now));
         self.perform();
     }
 
@@ -279,17 +278,15 @@ impl LogTask {
         if let (Some(sent), true) = (call.batch_sent, result.is_ok())
             && let Some(journalnode) = self.journalnode(call)
         {
-            let mut rpcs = self.nn.metrics.journal_rpcs.lock();
-            rpcs.entry(journalnode)
-                .or_default()
-                .add_micros(now.saturating_sub(sent));
+            let took_us = now.saturating_sub(sent);
+            self.nn.observed.journal_answered(journalnode, took_us);
         }
         self.log.answer(call, result, now, &mut self.actions);
         self.perform();
     }
 
     fn perform(&mut self) {
-        self.nn.lease.set(self.log.may_read_until());
+        self.nn.replies.set_lease(self.log.may_read_until());
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             self.perform_one(action);
@@ -306,7 +303,7 @@ impl LogTask {
             LogAction::AbandonCopies => {
                 self.local.abandon();
                 self.changing = None;
-                self.nn.metrics.journal_lags.lock().clear();
+                self.nn.observed.set_journal_lags(Vec::new());
             }
             LogAction::PurgeCopies(min_to_keep) => self.local.purge(min_to_keep),
             LogAction::ReleaseLease(request) => self.release_lease(&request),
@@ -320,9 +317,9 @@ impl LogTask {
                 let _ = done.send(());
             }
             LogAction::Synced(synced) => {
-                count(&self.nn.metrics, &synced);
+                self.nn.observed.synced(&synced);
                 self.nn.images.look_again();
-                self.nn.release_replies();
+                self.nn.replies.release();
             }
             LogAction::RollEditLog => {
                 let rolled = self.nn.ns.write().edit_log.roll(self.nn.clock.wall_ms());
@@ -435,16 +432,6 @@ impl LogTask {
                 None => {}
             },
         }
-    }
-}
-
-/// Counts what became durable, for the metrics.
-pub(crate) fn count(metrics: &Metrics, synced: &Synced) {
-    metrics.synced_txns.fetch_add(synced.transactions, Ordering::Relaxed);
-    for took in &synced.batches {
-        metrics.syncs.fetch_add(1, Ordering::Relaxed);
-        metrics.sync_us.fetch_add(*took, Ordering::Relaxed);
-        metrics.commits.add_micros(*took);
     }
 }
 

@@ -2,13 +2,13 @@
 //! shell around [`hathi_nameserver::membership`].
 
 use crate::background::Shared;
-use crate::journalnodes::Readers;
 use crate::log::{LogCommand, MembersStep};
 use crate::tail::millis;
 use anyhow::Context;
 use hathi_formats::conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::ext::{ChangeJournalNodesRequestProto, ChangeJournalNodesResponseProto};
+use hathi_journalclient::Readers;
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Membership, Request};
 use hathi_nameserver::membership::{Got, MembershipChange, Order};
@@ -27,7 +27,7 @@ pub fn serve(shared: &Arc<Shared>, call: &RpcCall, responder: Responder) {
     let asked = call.decode::<ChangeJournalNodesRequestProto>().and_then(|request| {
         shared.nn.check_superuser(call)?;
         if shared.nn.role() != Role::Active {
-            return Err(crate::state::not_active());
+            return Err(crate::replies::not_active());
         }
         Ok(request)
     });
@@ -77,7 +77,7 @@ async fn change(shared: &Shared, request: &ChangeJournalNodesRequestProto) -> an
                 if let Err(error) = rolled {
                     tracing::debug!(%error, "no roll for the new JournalNode");
                 }
-                shared.nn.log_wake.notify_one();
+                shared.nn.replies.wake_log();
                 Got::Done
             }
             Order::AskSegments {

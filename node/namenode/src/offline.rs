@@ -1,12 +1,12 @@
 //! Commands on a namespace that no NameNode serves: `-recover`, `-importCheckpoint`, `-metadataVersion`. Also the work
 //! of a SecondaryNameNode on images and edits.
 
-use crate::checkpoint::Unpublished;
-use crate::format::{FormatOptions, confirm_prompt, storage_directory, tell};
+use crate::format::{FormatOptions, confirm_prompt, tell};
 use crate::load::{Loader, save_checkpoint};
 use crate::settings::Settings;
-use crate::shared_edits::LocalSegments;
+use crate::shared_edits::{LocalSegments, storage_directory};
 use crate::storage::{self, Birth, NameDirs, NewNameDirs};
+use crate::unpublished::Unpublished;
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use hathi_formats::editlog::{Frames, SEGMENT_HEADER_LEN};
@@ -44,7 +44,7 @@ pub(crate) fn save(ns: &mut Namesystem, dirs: &NameDirs) -> anyhow::Result<TxId>
     let txid = ns.edit_log.applied();
     // The ops that begin and end segments change nothing in the namespace, but the image holds them.
     ns.namespace.set_last_applied_txid(txid.0);
-    let unpublished = Unpublished::of(dirs, txid);
+    let unpublished = Unpublished::of(dirs.images_dirs(), txid);
     let md5 = save_checkpoint(&ns.namespace.freeze(), unpublished.paths(), &|| false)?;
     dirs.publish_image(&unpublished, &md5)?;
     Ok(txid)

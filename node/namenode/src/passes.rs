@@ -9,15 +9,13 @@
 //! A pass is known only to the process that made it and to the NameNodes that received it. It is sent only between
 //! configured addresses, is in no file, and ends with the process that made it.
 
-use crate::settings::Peer;
-use crate::state::NameNode;
+use crate::settings::{Peer, Settings};
 use hathi_formats::exceptions::{ACCESS_CONTROL, RETRIABLE, RemoteException};
 use hathi_formats::proto::ext::{
     ConfirmPassRequestRequestProto, ConfirmPassRequestResponseProto, RequestPassRequestProto, RequestPassResponseProto,
 };
 use hathi_net::ipc::{ClientOptions, RpcError, connect_to, protocols};
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -32,6 +30,12 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// The passes of one process.
 #[derive(Debug)]
 pub struct Passes {
+    /// Of the configuration: the id and the user of this NameNode, and the other ones.
+    namenode_id: String,
+    user: String,
+    peers: Vec<Peer>,
+    /// Name of this process.
+    instance: String,
     own: String,
     asked: Mutex<Vec<String>>,
     kept: Mutex<Vec<(String, String)>>,
@@ -42,18 +46,28 @@ fn random() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-impl Default for Passes {
-    fn default() -> Self {
+impl Passes {
+    /// Passes of the process `instance`.
+    #[must_use]
+    pub fn new(settings: &Settings, instance: &str) -> Passes {
         Passes {
+            namenode_id: settings.namenode_id.clone(),
+            user: settings.user.clone(),
+            peers: settings.peers.clone(),
+            instance: instance.to_owned(),
             own: random(),
             asked: Mutex::default(),
             kept: Mutex::default(),
             confirming: Semaphore::new(CONFIRMING_MAX),
         }
     }
-}
 
-impl Passes {
+    /// Name of this process.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
     /// Whether this is the pass of this process. The comparison takes the same time whatever is shown.
     #[must_use]
     pub fn is_own(&self, said: &str) -> bool {
@@ -82,7 +96,9 @@ impl Passes {
         self.asked.lock().iter().any(|asked| asked == nonce)
     }
 
-    fn kept(&self, instance: &str) -> Option<String> {
+    /// The pass of an active's process, if it is known already.
+    #[must_use]
+    pub fn kept(&self, instance: &str) -> Option<String> {
         let kept = self.kept.lock();
         let (_, pass) = kept.iter().find(|(of, _)| of == instance)?;
         Some(pass.clone())
@@ -101,23 +117,15 @@ impl Passes {
     pub fn forget(&self, pass: &str) {
         self.kept.lock().retain(|(_, kept)| kept != pass);
     }
-}
-
-impl NameNode {
-    /// The pass of an active's process, if it is known already.
-    #[must_use]
-    pub fn known_pass(&self, instance: &str) -> Option<String> {
-        self.passes.kept(instance)
-    }
 
     /// Asks an active for its pass.
-    pub async fn fetch_pass(&self, active: &Peer, instance: &str) -> Result<String, RpcError> {
+    pub async fn fetch(&self, active: &Peer, instance: &str) -> Result<String, RpcError> {
         let busy = || RemoteException::new(RETRIABLE, "too many passes are asked for");
-        let nonce = self.passes.ask().ok_or_else(|| RpcError::Remote(busy()))?;
+        let nonce = self.ask().ok_or_else(|| RpcError::Remote(busy()))?;
         let asked = self.request_pass(active, &nonce).await;
-        self.passes.end(&nonce);
+        self.end(&nonce);
         let pass = asked?.pass;
-        self.passes.keep(instance, &pass);
+        self.keep(instance, &pass);
         Ok(pass)
     }
 
@@ -129,7 +137,7 @@ impl NameNode {
         )
         .await?;
         let request = RequestPassRequestProto {
-            namenode_id: self.settings.namenode_id.clone(),
+            namenode_id: self.namenode_id.clone(),
             nonce: nonce.to_owned(),
         };
         client.call("requestPass", &request).await
@@ -139,30 +147,24 @@ impl NameNode {
         ClientOptions {
             connect_timeout: TIMEOUT,
             call_timeout: TIMEOUT,
-            ..ClientOptions::new(&self.settings.user)
+            ..ClientOptions::new(&self.user)
         }
     }
 
     /// Serves `requestPass`: asks back whether that NameNode has asked.
-    pub async fn give_pass(
-        self: &Arc<Self>,
-        request: &RequestPassRequestProto,
-    ) -> Result<RequestPassResponseProto, RemoteException> {
-        let refused = |why: &str| RemoteException::new(ACCESS_CONTROL, format!("NameNode {}: {why}", self.instance()));
+    pub async fn give(&self, request: &RequestPassRequestProto) -> Result<RequestPassResponseProto, RemoteException> {
+        let refused = |why: &str| RemoteException::new(ACCESS_CONTROL, format!("NameNode {}: {why}", self.instance));
         let peer = self
-            .settings
             .peers
             .iter()
             .find(|peer| peer.namenode_id == request.namenode_id)
             .ok_or_else(|| refused("no NameNode of this configuration has that id"))?;
-        let Ok(_turn) = self.passes.confirming.try_acquire() else {
+        let Ok(_turn) = self.confirming.try_acquire() else {
             return Err(RemoteException::new(RETRIABLE, "too many passes are asked for"));
         };
         let asked = self.confirm(peer, &request.nonce).await;
         match asked {
-            Ok(true) => Ok(RequestPassResponseProto {
-                pass: self.passes.own.clone(),
-            }),
+            Ok(true) => Ok(RequestPassResponseProto { pass: self.own.clone() }),
             Ok(false) => Err(refused("it did not ask")),
             Err(error) => {
                 tracing::info!(namenode = peer.namenode_id, %error, "cannot ask whether it asked for a pass");
@@ -190,10 +192,14 @@ impl NameNode {
 mod tests {
     use super::*;
 
+    fn of_a_process() -> Passes {
+        Passes::new(&crate::testing::active().shared.nn.settings, "this-process")
+    }
+
     #[test]
     fn only_what_was_given_away_is_a_pass() {
-        let passes = Passes::default();
-        let other = Passes::default();
+        let passes = of_a_process();
+        let other = of_a_process();
         assert!(passes.is_own(&passes.own));
         for wrong in [
             "",
@@ -208,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_request_is_confirmed_only_while_it_waits() {
-        let passes = Passes::default();
+        let passes = of_a_process();
         let nonce = passes.ask().unwrap();
         assert!(passes.has_asked(&nonce) && !passes.has_asked(""));
         passes.end(&nonce);
@@ -219,7 +225,7 @@ mod tests {
 
     #[test]
     fn the_pass_of_another_process_is_another_one() {
-        let passes = Passes::default();
+        let passes = of_a_process();
         for process in 0..20 {
             passes.keep(&format!("process {process}"), &format!("pass {process}"));
         }
@@ -231,15 +237,14 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_not_at_the_address_of_a_namenode_gets_no_pass() {
-        let alone = crate::testing::active();
-        let nn = &alone.shared.nn;
+        let passes = of_a_process();
         let request = |namenode_id: &str| RequestPassRequestProto {
             namenode_id: namenode_id.to_owned(),
             nonce: "made up".to_owned(),
         };
         // Nothing listens at the address of nn1.
         for id in ["nn1", "nn9", ""] {
-            assert!(nn.give_pass(&request(id)).await.unwrap_err().is(ACCESS_CONTROL), "{id}");
+            assert!(passes.give(&request(id)).await.unwrap_err().is(ACCESS_CONTROL), "{id}");
         }
     }
 }

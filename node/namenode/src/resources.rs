@@ -4,8 +4,8 @@
 //! `dfs.namenode.resource.checked.volumes` and `dfs.namenode.edits.dir.required`, which must all have room. An active
 //! that is short of room enters safe mode, so that it does not acknowledge changes that no image could hold.
 
-use crate::state::NameNode;
-use hathi_namesystem::Role;
+use hathi_namesystem::{Namesystem, Role};
+use parking_lot::RwLock;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,12 +95,12 @@ impl ResourceOptions {
 }
 
 /// Checks again and again (`FSNamesystem.NameNodeResourceMonitor`).
-pub async fn monitor(nn: Arc<NameNode>) {
+pub async fn monitor(ns: Arc<RwLock<Namesystem>>, options: ResourceOptions) {
     let mut was_low = false;
     loop {
-        let options = nn.settings.resources.clone();
+        let asked = options.clone();
         // A disk that hangs must not delay other tasks.
-        let low = tokio::task::spawn_blocking(move || options.shortage()).await;
+        let low = tokio::task::spawn_blocking(move || asked.shortage()).await;
         let low = low.unwrap_or_default();
         let is_low = !low.is_empty();
         if is_low && !was_low {
@@ -111,8 +111,8 @@ pub async fn monitor(nn: Arc<NameNode>) {
             tracing::info!("the NameNode's disks have room again");
         }
         was_low = is_low;
-        if is_low && nn.role() == Role::Active {
-            let mut ns = nn.ns.write();
+        if is_low {
+            let mut ns = ns.write();
             if ns.role == Role::Active && ns.blockmanager.enter_low_resources_safe_mode() {
                 drop(ns);
                 tracing::warn!(
@@ -120,7 +120,7 @@ pub async fn monitor(nn: Arc<NameNode>) {
                 );
             }
         }
-        tokio::time::sleep(nn.settings.resources.check_interval).await;
+        tokio::time::sleep(options.check_interval).await;
     }
 }
 

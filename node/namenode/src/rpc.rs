@@ -3,9 +3,11 @@
 use crate::admin;
 use crate::background::Shared;
 use crate::block_reports::BlockReports;
+use crate::callers::not_known_yet;
 use crate::origin::connection_number;
+use crate::replies::not_active;
 use crate::standby_calls::{self, Refused, StandbyCall};
-use crate::state::{NameNode, not_active, not_known_yet};
+use crate::state::NameNode;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_nameserver::replies::Made;
 use hathi_namesystem::calls::{AuditRecord, DeleteWork, WalkWork};
@@ -14,7 +16,6 @@ use hathi_namesystem::{Deferred, Namesystem, Reply, Reported, Role, Standing, Ve
 use hathi_net::ipc::protocols::SupervisorMethod;
 use hathi_net::ipc::{Method, Protocol, Responder, RpcCall, RpcHandler, protocols};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Number of calls that may wait until the groups of their users are known.
@@ -103,7 +104,7 @@ impl Handler {
             record: match reply.deferred {
                 // It is not decided yet whether the delete is allowed.
                 Some(Deferred::Delete(_)) => None,
-                _ => crate::audit::record(nn, ns, &context, call, &reply),
+                _ => crate::audit::record(nn.audit(), ns, &context, call, &reply),
             },
             standing: ns.standing(),
             reply,
@@ -192,7 +193,7 @@ impl Handler {
             if call.method == Method::Supervisor(SupervisorMethod::ChangeJournalNodes) {
                 return crate::members::serve(&self.shared, &call, responder);
             }
-            if nn.groups.get(&call.user.user, nn.clock.ms()).is_none() {
+            if nn.callers.groups().get(&call.user.user, nn.clock.ms()).is_none() {
                 return self.hold(call, responder, manner);
             }
             if !admin::call(nn, &call, responder) {
@@ -204,7 +205,7 @@ impl Handler {
             }
             return;
         };
-        if nn.topology.must_ask(&call) {
+        if nn.hosts.topology().must_ask(&call) {
             return self.hold(call, responder, manner);
         }
         let role = nn.role();
@@ -213,14 +214,14 @@ impl Handler {
             let single = nn.settings.is_single();
             if (single || !nn.settings.peers.is_empty()) && is_from_client(&call) {
                 let refusal = if single { not_started() } else { not_active() };
-                let kept = standby_calls::refused(call, responder, refusal, nn.came_after_ms());
-                return match nn.keep_call(kept) {
+                let kept = standby_calls::refused(call, responder, refusal, nn.standby_calls.came_after_ms());
+                return match nn.standby_calls.keep(kept) {
                     Ok(()) => {}
                     Err(kept) if nn.role() == Role::Active => self.call(kept.call.call, kept.call.responder),
                     Err(kept) => kept.call.send_away(),
                 };
             }
-            let error = match nn.loads.load(Ordering::Acquire) {
+            let error = match nn.observed.loads() {
                 _ if nn.settings.is_single() => not_started(),
                 0 => not_started(),
                 _ => not_active(),
@@ -231,7 +232,7 @@ impl Handler {
             return self.hold(call, responder, manner);
         };
         if let Some(record) = &served.record {
-            crate::audit::log(nn, &call, record);
+            crate::audit::log(nn.audit(), &call, record);
         }
         let Served {
             reply, standing, write, ..
@@ -242,8 +243,8 @@ impl Handler {
         if let Err(refusal) = &reply.result
             && refusal.is(exceptions::STANDBY)
         {
-            let kept = standby_calls::refused(call, responder, refusal.clone(), nn.came_after_ms());
-            return match nn.keep_call(kept) {
+            let kept = standby_calls::refused(call, responder, refusal.clone(), nn.standby_calls.came_after_ms());
+            return match nn.standby_calls.keep(kept) {
                 Ok(()) => {}
                 // This NameNode became active after the handler had refused.
                 Err(kept) if role != Role::Active && nn.role() == Role::Active => {
@@ -268,7 +269,7 @@ impl Handler {
         nn.answer(responder, reply.result, made);
         // A call may change something that its answer does not show, such as an access time.
         if write {
-            nn.log_wake.notify_one();
+            nn.replies.wake_log();
         }
         if let Reported::Blocks(blocks) = reply.reported {
             for waiting in nn.unreported.reported(&blocks) {
@@ -300,7 +301,7 @@ impl Handler {
             Deferred::SaveNamespace { time_window_s, tx_gap } => {
                 crate::checkpoint::save_namespace(&self.shared, time_window_s, tx_gap, responder);
             }
-            Deferred::RefreshNodes => crate::hosts::refresh_and_answer(&self.namenode, responder),
+            Deferred::RefreshNodes => self.namenode.hosts.refresh_and_answer(responder),
             Deferred::FinalizeUpgrade => {
                 responder.ok(&hathi_formats::proto::hdfs::FinalizeUpgradeResponseProto {});
             }
@@ -386,10 +387,10 @@ impl Handler {
             drop(turn);
             let Some((reply, made, record)) = finished else { return };
             if let Some(record) = record {
-                crate::audit::log(&nn, &call, &record);
+                crate::audit::log(nn.audit(), &call, &record);
             }
             nn.answer(responder, reply.result, made);
-            nn.log_wake.notify_one();
+            nn.replies.wake_log();
         });
     }
 }
@@ -397,7 +398,7 @@ impl Handler {
 fn finish(nn: &NameNode, work: &mut DeleteWork, call: &RpcCall) -> Option<Finished> {
     let mut ns = nn.ns.write();
     let reply = work.finish(&mut ns, nn.clock.now())?;
-    let record = crate::audit::record(nn, &ns, work.context(), call, &reply);
+    let record = crate::audit::record(nn.audit(), &ns, work.context(), call, &reply);
     let made = Made {
         standing: ns.standing(),
         after: reply.after,
@@ -426,8 +427,13 @@ pub async fn serve_held(handler: Arc<Handler>, mut held: mpsc::UnboundedReceiver
     {
         let handler = handler.clone();
         tokio::spawn(async move {
-            let known = handler.namenode.groups.resolve(&call.user.user).await;
-            let placed = handler.namenode.topology.ask_if_needed(&handler.namenode, &call).await;
+            let known = handler.namenode.callers.groups().resolve(&call.user.user).await;
+            let placed = handler
+                .namenode
+                .hosts
+                .topology()
+                .ask_if_needed(&handler.namenode.ns, &call)
+                .await;
             // Given back first, because the call may have to be held again.
             drop(place);
             if let Err(refused) = placed {

@@ -6,19 +6,18 @@ use crate::debug_hooks::DebugHooks;
 use crate::directory_log::{Directories, DirectoryLog};
 use crate::ha::Controller;
 use crate::hosts::HostLists;
-use crate::image_upload::PeerAddresses;
 use crate::journalnodes;
 use crate::load::{Loader, parts};
 use crate::local_edits::LocalEdits;
 use crate::log::LogTask;
+use crate::peer_addresses::PeerAddresses;
 use crate::rpc::Handler;
 use crate::settings::Settings;
 use crate::shared_log::{DirectoryTail, SharedLog};
-use crate::standby_calls::{self, StandbyCalls};
-use crate::state::NameNode;
+use crate::state::{NameNode, Parts};
 use crate::storage::{self, NameDirs};
 use crate::tail::Tail;
-use crate::{bootstrap, checkpoint, http, identity, resources, rpc, serving};
+use crate::{bootstrap, checkpoint, http, identity, pass_on, resources, rpc, serving};
 use anyhow::Context;
 use hathi_formats::conf::JournalUri;
 use hathi_formats::ids::TxId;
@@ -87,13 +86,17 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         TxId(0),
         Life::first(),
     );
-    let standby_calls = StandbyCalls::new(questions);
-    let mut nn = NameNode::new(settings.clone(), empty, holder, transitions, standby_calls)?;
-    nn.audit = audit;
-    let nn = Arc::new(nn);
-    *nn.hosts.lock() = lists;
+    let nn = Arc::new(NameNode::new(Parts {
+        settings: settings.clone(),
+        ns: empty,
+        holder,
+        hosts: lists,
+        audit,
+        transitions,
+        questions,
+    })?);
     if settings.is_single() {
-        nn.set_lease_view(LeaseView::NoOther);
+        nn.standby_calls.set_view(LeaseView::NoOther);
     }
     let readers = Arc::new(Readers::new(nodes.clone()));
     let shared = Arc::new(Shared {
@@ -110,16 +113,14 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     // bound: the handler counts what it holds, and refuses calls beyond its limit.
     let (held, held_queue) = mpsc::unbounded_channel();
     let handler = Arc::new(Handler::new(shared.clone(), held));
-    let believed = nn.clone();
-    nn.authorizer.believe(move |said| believed.passes.is_own(said));
     let options = ServerOptions {
         name: "namenode-rpc".to_owned(),
         reactors: settings.reactors,
-        authorizer: Some(nn.authorizer.clone()),
+        authorizer: Some(nn.callers.authorizer().clone()),
         // Everything that an answer shows is durable when it leaves, so the answer is not newer than this.
         state_ids: settings.state_context.then(|| {
-            let nn = nn.clone();
-            StateIds::new(move || nn.state_id())
+            let replies = nn.replies.clone();
+            StateIds::new(move || replies.state_id())
         }),
         ..ServerOptions::of(&settings.conf)?
     };
@@ -130,7 +131,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
             .add_listener(*address, handler.clone())
             .with_context(|| format!("cannot listen on {address}"))?;
     }
-    serving::prove(&nn, &server);
+    serving::prove(&nn.serving, &nn.ns, &nn.clock, &server);
     if nn.settings.debug_hooks {
         // Set once, here.
         let _ = nn.debug_hooks.set(DebugHooks::new(server.reactors().to_vec()));
@@ -141,7 +142,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         Arc::new(move |request: HttpRequest| http::serve(web.clone(), request)),
     )
     .with_context(|| format!("cannot listen on {}", settings.http_bind))?;
-    tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = nn.holder, "NameNode is up");
+    tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = nn.holder(), "NameNode is up");
 
     let (edits_lost, edits_are_lost) = oneshot::channel();
     let must_have = settings.edits_must_have.clone();
@@ -157,7 +158,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     })?;
     let local_at_the_end = local.clone();
     let reactor = server.reactor();
-    reactor.spawn(nn.clone().count_turns());
+    reactor.spawn(nn.standby_calls.clone().count_turns());
     reactor.spawn(rpc::serve_held(handler.clone(), held_queue));
     let directories = match &journal {
         Some(JournalUri::Quorum { .. }) => None,
@@ -185,9 +186,9 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
             None => SharedLog::Directory(DirectoryTail::new(nn.clone(), dirs.edits())),
         });
         let loader = Arc::new(Loader::new(settings, dirs));
-        tokio::spawn(standby_calls::settle_all(nn.clone(), handler.clone(), question_queue));
+        tokio::spawn(pass_on::settle_all(nn.clone(), handler.clone(), question_queue));
         let controller = Controller::new(nn.clone(), handler, tail.clone(), loader, log);
-        tokio::spawn(resources::monitor(nn.clone()));
+        tokio::spawn(resources::monitor(nn.ns.clone(), nn.settings.resources.clone()));
         tokio::spawn(background::monitors(shared.clone()));
         tokio::spawn(background::trigger_rolls(shared.clone(), tail.clone()));
         tokio::spawn(crate::corrupt::tell_again(nn.clone()));

@@ -5,8 +5,10 @@
 //! task takes the lock. The edit log task, which renews the lease and takes the lock for writing, checks that every
 //! reactor did so lately. If one did not, the lease runs out and another NameNode takes over.
 
-use crate::state::NameNode;
+use crate::clock::Clock;
+use hathi_namesystem::Namesystem;
 use hathi_net::ipc::RpcServer;
+use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -49,14 +51,14 @@ impl Serving {
 }
 
 /// Makes the reactors of a server prove that they serve, until the process ends.
-pub fn prove(nn: &Arc<NameNode>, server: &RpcServer) {
+pub fn prove(serving: &Arc<Serving>, ns: &Arc<RwLock<Namesystem>>, clock: &Clock, server: &RpcServer) {
     for (index, reactor) in server.reactors().iter().enumerate() {
-        let nn = nn.clone();
+        let (serving, ns, clock) = (serving.clone(), ns.clone(), clock.clone());
         reactor.spawn(async move {
             loop {
                 // The lock as a call would take it: if it is never released, this reactor hangs.
-                drop(nn.ns.read());
-                nn.serving.proven(index, nn.clock.ms());
+                drop(ns.read());
+                serving.proven(index, clock.ms());
                 tokio::time::sleep(PROOF_PERIOD).await;
             }
         });

@@ -3,7 +3,6 @@
 mod checkpoints;
 
 use crate::resources::ResourceOptions;
-use crate::storage::ImageBandwidth;
 use crate::topology::TopologyOptions;
 use anyhow::Context;
 use hathi_blockmanager::BlockManagerConfig;
@@ -35,6 +34,15 @@ pub struct Peer {
     pub rpc: HostPort,
     /// Its web address.
     pub http: HostPort,
+}
+
+/// How many bytes of an image, or of edits, are sent in a second; 0: as many as go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageBandwidth {
+    /// `dfs.image.transfer.bandwidthPerSec`
+    pub transfer: u64,
+    /// `dfs.image.transfer-bootstrap-standby.bandwidthPerSec`
+    pub bootstrap: u64,
 }
 
 /// See the module.

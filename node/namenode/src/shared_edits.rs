@@ -1,7 +1,6 @@
 //! What an administrator does to the shared edits while no NameNode writes them: format, fill from the local edits, and
 //! look whether they hold enough for a new standby.
 
-use crate::format::storage_directory;
 use crate::identity::{self, Verdict};
 use crate::journalnodes;
 use crate::settings::Settings;
@@ -47,6 +46,11 @@ pub enum Contents {
     Expected,
     /// Something else.
     Other,
+}
+
+/// Hadoop's name of a directory in its questions.
+pub(crate) fn storage_directory(dir: &Path) -> String {
+    format!("Storage Directory root= {}; location= null", dir.display())
 }
 
 impl fmt::Display for SharedEdits {

@@ -9,7 +9,6 @@ use hathi_net::http::jmx::Bean;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
 
 /// `Hadoop:service=NameNode,name=...`
 fn bean(name: &str, modeler_type: &str, attributes: Value) -> Bean {
@@ -44,12 +43,12 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
             part as f64 * 100.0 / counts.capacity as f64
         }
     };
-    let metrics = &nn.metrics;
-    let syncs = metrics.syncs.load(Ordering::Relaxed);
+    let metrics = &nn.observed;
+    let syncs = metrics.syncs();
     let sync_ms = if syncs == 0 {
         0.0
     } else {
-        metrics.sync_us.load(Ordering::Relaxed) as f64 / syncs as f64 / 1000.0
+        metrics.sync_us() as f64 / syncs as f64 / 1000.0
     };
     let fleet = Fleet::of(&ns);
     let split = nn.split.current(nn.clock.ms());
@@ -173,9 +172,9 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "tag.Context": "dfs",
                 "SyncsNumOps": syncs,
                 "SyncsAvgTime": sync_ms,
-                "SyncsLatencyMicros": metrics.commits.to_json(),
+                "SyncsLatencyMicros": metrics.commits().to_json(),
                 "TransactionsNumOps": ns.edit_log.ops_total(),
-                "FsImageLoadTime": metrics.load_ms.load(Ordering::Relaxed),
+                "FsImageLoadTime": metrics.load_ms(),
             }),
         ),
         bean(
@@ -193,11 +192,11 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "NamespaceEqualAtTxId": equal,
                 "Split": split,
                 "SplitNameNodes": u8::from(split.is_some()),
-                "ParkedReplies": nn.gate.lock().len(),
+                "ParkedReplies": nn.replies.parked(),
                 "CallsKeptAsStandby": nn.standby_calls.kept(),
                 "CallsPassedOnAsStandby": nn.standby_calls.passed_on(),
-                "ReadLeaseRemainingMicros": nn.lease.remaining_us(nn.clock.us()),
-                "LastFailoverMicros": metrics.last_failover_us.load(Ordering::Relaxed),
+                "ReadLeaseRemainingMicros": nn.replies.lease_remaining_us(),
+                "LastFailoverMicros": metrics.last_failover_us(),
                 "RetryCacheHits": ns.retry_cache.hits(),
             }),
         ),
@@ -220,12 +219,12 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
             }),
         ));
     }
-    let lags = metrics.journal_lags.lock().clone();
+    let lags = metrics.journal_lags();
     for (index, lag) in shared.readers.nodes.members().into_iter().zip(lags) {
         let Some(address) = shared.readers.nodes.address(index) else {
             continue;
         };
-        let rpcs = metrics.journal_rpcs.lock().get(&index).cloned().unwrap_or_default();
+        let rpcs = metrics.journal_rpcs(index);
         // Not by its name, and without the colons of IPv6 (`IPCLoggerChannelMetrics.getName`).
         let ip = shared.readers.nodes.ip(index);
         let host = ip.map_or(address.host, |ip| ip.to_string().replace(':', "."));
@@ -460,7 +459,7 @@ pub fn page(shared: &Shared) -> String {
         &format!("{}, {}", ns.edit_log.applied(), ns.edit_log.synced()),
     ]);
     table.row(&["Last checkpoint", &format!("transaction {}", ns.most_recent_checkpoint)]);
-    let failover_us = nn.metrics.last_failover_us.load(Ordering::Relaxed);
+    let failover_us = nn.observed.last_failover_us();
     let failover = match failover_us {
         0 => "none here".to_owned(),
         us => format!("took {:.1} ms", us as f64 / 1000.0),
@@ -510,7 +509,7 @@ pub fn page(shared: &Shared) -> String {
 
     let mut table = Table::new(&mut page, "JournalNodes", &["Address", "Epoch", "Behind", "Read lease"]);
     let leases = shared.leases.lock().clone();
-    let lags = nn.metrics.journal_lags.lock().clone();
+    let lags = nn.observed.journal_lags();
     for (place, index) in shared.readers.nodes.members().into_iter().enumerate() {
         let Some(address) = shared.readers.nodes.address(index) else {
             continue;

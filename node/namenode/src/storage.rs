@@ -1,8 +1,8 @@
 //! The name directories: VERSION, images and their MD5 files, `seen_txid`, locks.
 
-use crate::checkpoint::Unpublished;
 use crate::identity;
-use crate::settings::Settings;
+use crate::settings::{ImageBandwidth, Settings};
+use crate::unpublished::Unpublished;
 use anyhow::Context;
 use hathi_formats::fsimage::{format_md5_file, parse_md5_file};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
@@ -35,15 +35,6 @@ pub struct NameDirs {
     restoring_edits: AtomicBool,
     locked: Mutex<Vec<StorageDirectory<OsDisk>>>,
     bandwidth: ImageBandwidth,
-}
-
-/// How many bytes of an image, or of edits, are sent in a second; 0: as many as go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageBandwidth {
-    /// `dfs.image.transfer.bandwidthPerSec`
-    pub transfer: u64,
-    /// `dfs.image.transfer-bootstrap-standby.bandwidthPerSec`
-    pub bootstrap: u64,
 }
 
 /// An image on disk.
@@ -417,12 +408,6 @@ impl NameDirs {
 #[must_use]
 pub fn image_name(txid: TxId) -> String {
     format!("fsimage_{:019}", txid.0)
-}
-
-/// The name of an image that is not complete.
-#[must_use]
-pub fn checkpoint_name(txid: TxId) -> String {
-    format!("fsimage.ckpt_{:019}", txid.0)
 }
 
 /// Lower-case hexadecimal digits.

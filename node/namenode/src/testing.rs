@@ -2,13 +2,13 @@
 
 use crate::audit::{AuditLog, AuditOptions};
 use crate::background::Shared;
-use crate::image_upload::PeerAddresses;
+use crate::hosts::HostLists;
 use crate::journalnodes;
 use crate::load::parts;
 use crate::log::LogCommand;
+use crate::peer_addresses::PeerAddresses;
 use crate::settings::Settings;
-use crate::standby_calls::StandbyCalls;
-use crate::state::NameNode;
+use crate::state::{NameNode, Parts};
 use crate::storage::{Birth, NameDirs, NewNameDirs};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_journalclient::Readers;
@@ -78,11 +78,17 @@ pub(crate) fn active_with(more: &[(&'static str, String)]) -> Alone {
     let ns = assemble(parts, namespace, TxId(5), Life::first());
     let (transitions, _) = mpsc::unbounded_channel();
     let (questions, _) = mpsc::unbounded_channel();
-    let calls = StandbyCalls::new(questions);
-    let mut nn = NameNode::new(settings.clone(), ns, "nn0@test".to_owned(), transitions, calls).unwrap();
     let audit = AuditOptions::from_conf(&settings.conf).unwrap();
-    nn.audit = audit.map(|options| AuditLog::start(options).unwrap());
-    let nn = Arc::new(nn);
+    let nn = NameNode::new(Parts {
+        settings: settings.clone(),
+        ns,
+        holder: "nn0@test".to_owned(),
+        hosts: HostLists::default(),
+        audit: audit.map(|options| AuditLog::start(options).unwrap()),
+        transitions,
+        questions,
+    });
+    let nn = Arc::new(nn.unwrap());
     {
         let mut ns = nn.ns.write();
         ns.role.change(Role::Standby).unwrap();
@@ -90,7 +96,7 @@ pub(crate) fn active_with(more: &[(&'static str, String)]) -> Alone {
         ns.start_active(nn.clock.now()).unwrap();
         ns.edit_log.take();
         ns.edit_log.life().acknowledge(TxId(6)).unwrap();
-        nn.gate.lock().open(ns.life().clone());
+        nn.replies.gate().open(ns.life().clone());
         nn.publish(&ns);
     }
     let (log, log_queue) = mpsc::unbounded_channel();

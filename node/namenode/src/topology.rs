@@ -5,7 +5,6 @@
 //! refreshed. Known racks are kept beside the namesystem, which is made anew with each load. They may be lost:
 //! DataNodes register again with a NameNode that was restarted, and their racks are asked for then.
 
-use crate::state::NameNode;
 use anyhow::{Context, bail, ensure};
 use hathi_blockmanager::DEFAULT_RACK;
 use hathi_formats::conf::Configuration;
@@ -13,7 +12,7 @@ use hathi_formats::exceptions::{INVALID_TOPOLOGY, RemoteException, UNRESOLVED_TO
 use hathi_namesystem::Namesystem;
 use hathi_net::ipc::protocols::DatanodeMethod;
 use hathi_net::ipc::{Method, RpcCall};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -114,7 +113,7 @@ impl Topology {
     }
 
     /// Asks for the rack of a held call's address, if the call is such a registration.
-    pub async fn ask_if_needed(&self, nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> {
+    pub async fn ask_if_needed(&self, ns: &RwLock<Namesystem>, call: &RpcCall) -> Result<(), RemoteException> {
         let host = address(call);
         if !self.is_registration(call) || self.racks.lock().known.contains_key(&host) {
             return Ok(());
@@ -125,7 +124,7 @@ impl Topology {
                     .into_iter()
                     .next()
                     .map_or_else(|| DEFAULT_RACK.to_owned(), |(_, rack)| rack);
-                let mut ns = nn.ns.write();
+                let mut ns = ns.write();
                 check_depth(&ns, &host, &rack)?;
                 ns.blockmanager.set_rack(&host, &rack);
                 drop(ns);
@@ -150,18 +149,18 @@ impl Topology {
     }
 
     /// Asks for the racks of all addresses again (`refreshNodes`). An address without an answer keeps its rack.
-    pub async fn refresh(&self, nn: &NameNode) -> anyhow::Result<()> {
+    pub async fn refresh(&self, ns: &RwLock<Namesystem>) -> anyhow::Result<()> {
         if self.options.mapping == Mapping::None {
             return Ok(());
         }
         let mut hosts: BTreeSet<String> = self.racks.lock().known.keys().cloned().collect();
         {
-            let ns = nn.ns.read();
+            let ns = ns.read();
             hosts.extend(ns.blockmanager.datanodes().map(|(_, node)| node.id.ip_addr.clone()));
         }
         let hosts: Vec<String> = hosts.into_iter().collect();
         let found = self.resolve(&hosts).await?;
-        let mut ns = nn.ns.write();
+        let mut ns = ns.write();
         for (host, rack) in &found {
             ns.blockmanager.set_rack(host, rack);
         }

@@ -65,7 +65,7 @@ fn with_a_big_directory(logs: &TempDir) -> Alone {
         ("hadoop.log.dir", logs.path().display().to_string()),
     ]);
     let nn = &alone.shared.nn;
-    nn.lease.set(u64::MAX);
+    nn.replies.set_lease(u64::MAX);
     let mut ns = nn.ns.write();
     ns.blockmanager.leave_safe_mode(true, nn.clock.now());
     let make = |src: String| MkdirsRequestProto {

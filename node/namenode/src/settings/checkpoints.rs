@@ -1,7 +1,7 @@
 //! What is configured about checkpoints and images: absurd values are refused with their key. Hadoop takes most of them, and
 //! then makes one image after the other, or none.
 
-use crate::storage::ImageBandwidth;
+use crate::settings::ImageBandwidth;
 use anyhow::{Context, bail};
 use hathi_formats::conf::{Configuration, TimeUnit};
 use hathi_formats::fsimage::ImageCodec;
