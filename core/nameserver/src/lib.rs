@@ -4,6 +4,7 @@
 //! that ended.
 
 pub mod edit_log_driver;
+pub mod following;
 pub mod membership;
 pub mod proving;
 pub mod reading;

@@ -11,6 +11,7 @@ use anyhow::Context;
 use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::TxId;
 use hathi_nameserver::edit_log_driver::LogError;
+use hathi_nameserver::following::{Ended, Following};
 use hathi_nameserver::reading::Progress;
 use hathi_nameserver::role_changes::{
     Action, Config, Event, News, Orders, Place, Problem, ProblemKind, RoleChanges, Step,
@@ -20,15 +21,6 @@ use hathi_namesystem::tailer::TailError;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
-
-/// Pause after a step of tailing that brought something. Under load each batch is news, and a call for each would cost
-/// the JournalNodes and the standby more than the edits themselves.
-const BREATH: Duration = Duration::from_millis(20);
-/// Pause after a failure of tailing.
-const RETRY: Duration = Duration::from_millis(500);
-/// How often a standby proves what it has applied. Small against the time between two checkpoints, and three small
-/// calls.
-const PROVE_EVERY_MS: u64 = 1000;
 
 /// Whoever asked for a role, and hears how that ended.
 type Asker = Box<dyn FnOnce(Result<(), RemoteException>) + Send>;
@@ -324,7 +316,8 @@ struct Follower {
 
 impl Follower {
     async fn run(mut self) {
-        let mut prove_at = 0;
+        let period_ms = self.nn.settings.tail_period.as_millis() as u64;
+        let mut rhythm = Following::new(period_ms);
         loop {
             if self.following.wait_for(|follow| *follow).await.is_err() {
                 return;
@@ -333,44 +326,46 @@ impl Follower {
             let result = tokio::select! {
                 biased;
                 _ = self.following.wait_for(|follow| !*follow) => None,
-                result = step(&self.nn, &self.tail, &mut prove_at) => Some(result),
+                result = step(&self.nn, &self.tail, &mut rhythm) => Some(result),
             };
             drop(guard);
-            let pause = match result {
-                None => continue,
-                Some(Ok(Progress::Some)) => BREATH,
-                Some(Ok(Progress::Nothing)) if self.tail.waits() => continue,
-                Some(Ok(Progress::Nothing)) => self.nn.settings.tail_period.clamp(BREATH, Duration::from_secs(1)),
-                Some(Err(error)) if needs_load(&error) => {
-                    // Purged edits may turn up yet, with a JournalNode that comes back.
-                    let purged = repair::purged(&error).is_some();
-                    let aspect = if purged { Aspect::Reading } else { Aspect::Loading };
-                    self.nn.failed(aspect, &error);
-                    if self.nn.health.lock().may_load(self.nn.clock.ms()) {
-                        // Told to follow again when there is another namespace.
-                        self.broken.notify_one();
-                    }
-                    RETRY
+            let Some(result) = result else { continue };
+            let next = rhythm.after(self.ended(&result));
+            if let Err(error) = &result {
+                match next.unwell {
+                    Some(aspect) => self.nn.failed(aspect, error),
+                    None => tracing::warn!(error = format!("{error:#}"), "cannot tail the journal"),
                 }
-                Some(Err(error)) if error.is::<TailError>() => {
-                    self.nn.failed(Aspect::Reading, &error);
-                    RETRY
-                }
-                Some(Err(error)) => {
-                    tracing::warn!(error = format!("{error:#}"), "cannot tail the journal");
-                    RETRY
-                }
-            };
-            tokio::time::sleep(pause).await;
+            }
+            if next.loads && self.nn.health.lock().may_load(self.nn.clock.ms()) {
+                // Told to follow again when there is another namespace.
+                self.broken.notify_one();
+            }
+            if next.pause_ms > 0 {
+                tokio::time::sleep(Duration::from_millis(next.pause_ms)).await;
+            }
+        }
+    }
+
+    fn ended(&self, result: &anyhow::Result<Progress>) -> Ended {
+        match result {
+            Ok(progress) => Ended::Well {
+                progress: *progress,
+                waits: self.tail.waits(),
+            },
+            Err(error) if repair::purged(error).is_some() => Ended::Purged,
+            Err(error) if needs_load(error) => Ended::Unusable,
+            Err(error) if error.is::<TailError>() => Ended::Unreadable,
+            Err(_) => Ended::Unreachable,
         }
     }
 }
 
 /// Proves what was applied, when it is time, and applies more.
-async fn step(nn: &NameNode, tail: &SharedLog, prove_at: &mut u64) -> anyhow::Result<Progress> {
-    if nn.clock.ms() >= *prove_at {
+async fn step(nn: &NameNode, tail: &SharedLog, rhythm: &mut Following) -> anyhow::Result<Progress> {
+    if rhythm.proves(nn.clock.ms()) {
         prove(nn, tail).await?;
-        *prove_at = nn.clock.ms() + PROVE_EVERY_MS;
+        rhythm.proven(nn.clock.ms());
     }
     let progress = tail.follow().await?;
     nn.well(Aspect::Reading);
