@@ -6,13 +6,11 @@ use super::tasks::oneshot;
 use bytes::Bytes;
 use hathi_formats::exceptions::{CACHE_MISS, RemoteException};
 use hathi_formats::ids::{Epoch, TxId};
-use hathi_journal::messages::Manifest;
 use hathi_journal::writer::CallError;
-use hathi_journal::{Answer, Micros, Request};
-use hathi_nameserver::reading::{
-    self, Candidate, Got, Order, Progress, Purpose, ReadError, Reading, candidates, committed_edits, of_majority,
-};
-use hathi_namesystem::history::{Compared, Comparison, JournalState, Source, Stretch};
+use hathi_journal::{Micros, Request};
+use hathi_nameserver::proving::{self, Proving};
+use hathi_nameserver::reading::{Candidate, Got, Order, Progress, Purpose, ReadError, Reading};
+use hathi_namesystem::history::Source;
 use hathi_namesystem::tailer::{Edits, TailError};
 
 const CALL_TIMEOUT: Micros = 1_000_000;
@@ -75,14 +73,6 @@ pub async fn read(shell: &Shell, purpose: Purpose) -> Read<Progress> {
     }
 }
 
-/// The segments that a majority of the JournalNodes names.
-async fn manifests(shell: &Shell, since: TxId, in_progress: bool) -> Read<Vec<(usize, Manifest)>> {
-    let answers = shell
-        .call_all(&reading::manifest(since, in_progress), CALL_TIMEOUT)
-        .await;
-    of_majority(answers, shell.settings().journalnodes / 2 + 1).map_err(ReadError::Unavailable)
-}
-
 async fn download(shell: &Shell, candidate: &Candidate) -> Option<Bytes> {
     let (done, file) = oneshot();
     shell.ask_world(Out::Download {
@@ -126,97 +116,34 @@ async fn apply(shell: &Shell, mut edits: Edits) -> Result<Progress, TailError> {
 
 /// Proves everything that can be proven now. Nothing may be applied meanwhile.
 pub async fn prove(shell: &Shell) -> Read<()> {
-    let request = Request::WatchLease {
-        known_counter: None,
-        wait_ms: 0,
-    };
-    let answers = shell.call_all(&request, CALL_TIMEOUT).await;
-    let states: Vec<_> = answers
-        .into_iter()
-        .filter_map(|(_, answer)| match answer {
-            Ok(Answer::LeaseState(state)) => Some(JournalState {
-                promised: state.promised_epoch,
-                writer: state.writer_epoch,
-                highest: state.highest,
-            }),
-            _ => None,
-        })
-        .collect();
-    let majority = shell.settings().journalnodes / 2 + 1;
-    let stretches = shell.with(|process| {
-        let ns = &mut process.ns;
-        let (applied, life) = (ns.edit_log.applied(), ns.life().clone());
-        ns.history.judge(&states, majority, applied, &life)
-    });
-    compare_all(shell, &stretches.map_err(TailError::from)?).await?;
-    Ok(())
+    carry_out(shell, proving::Purpose::Standby).await
 }
 
 /// Whether this NameNode may serve, as the writer of `epoch`. The recovery left a journal that ends with `last`.
 pub async fn prove_before_active(shell: &Shell, epoch: Epoch, last: Option<TxId>) -> Read<()> {
-    let stretches = shell.look(|process| {
-        let applied = process.ns.edit_log.applied();
-        process.ns.history.before_active(epoch, last, applied)
-    });
-    if !compare_all(shell, &stretches.map_err(TailError::from)?).await? {
-        let what = "what was applied can't be compared with the journal".to_owned();
-        return Err(ReadError::Unavailable(what));
-    }
-    Ok(())
+    carry_out(shell, proving::Purpose::BeforeActive(epoch, last)).await
 }
 
-async fn compare_all(shell: &Shell, stretches: &[Stretch]) -> Read<bool> {
-    for stretch in stretches {
-        shell.mark("compared what was applied");
-        let compared = compare(shell, stretch).await?;
-        let noted = shell.with(|process| {
-            let life = process.ns.life().clone();
-            process.ns.history.on_compared(stretch, compared, &life)
-        });
-        noted.map_err(TailError::from)?;
-        if compared != Compared::Same {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-async fn compare(shell: &Shell, stretch: &Stretch) -> Read<Compared> {
-    let mut comparison = Comparison::new(*stretch);
-    while !comparison.is_whole() {
-        let before = comparison.next();
-        for (_, answer) in shell.call_all(&committed_edits(before, 0), CALL_TIMEOUT).await {
-            if let Ok(Answer::JournaledEdits {
-                edit_log: Some(edits),
-                committed: Some(committed),
-                ..
-            }) = answer
-            {
-                comparison.read(&edits, committed)?;
+async fn carry_out(shell: &Shell, purpose: proving::Purpose) -> Read<()> {
+    let mut proving = Proving::new(purpose, shell.settings().journalnodes);
+    loop {
+        let order = shell.with(|process| proving.order(&mut process.ns));
+        match order {
+            proving::Order::AskAll { request, .. } => {
+                if matches!(request, Request::GetJournaledEdits { .. }) {
+                    shell.mark("compared what was applied");
+                }
+                let answers = shell.call_all(&request, CALL_TIMEOUT).await;
+                proving.hear(proving::Got::Answers(answers));
             }
-        }
-        if comparison.next() == before {
-            return compare_files(shell, stretch).await;
-        }
-    }
-    Ok(comparison.outcome(false))
-}
-
-async fn compare_files(shell: &Shell, stretch: &Stretch) -> Read<Compared> {
-    let manifests = manifests(shell, stretch.first, true).await?;
-    let mut compared = Compared::NotYet;
-    for candidate in candidates(&manifests, stretch.first) {
-        let Some(edits) = download(shell, &candidate).await else {
-            continue;
-        };
-        let mut comparison = Comparison::new(*stretch);
-        if comparison.read(&edits, candidate.limit).is_err() {
-            continue;
-        }
-        compared = comparison.outcome(candidate.source() == Source::Finalized);
-        if compared != Compared::NotYet {
-            break;
+            proving::Order::Fetch(candidate) => {
+                let file = download(shell, &candidate).await;
+                proving.hear(proving::Got::Fetched(
+                    file.ok_or_else(|| "a segment can't be fetched".to_owned()),
+                ));
+            }
+            proving::Order::Done => return Ok(()),
+            proving::Order::Failed(error) => return Err(error),
         }
     }
-    Ok(compared)
 }
