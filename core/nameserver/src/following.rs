@@ -76,6 +76,7 @@ impl Following {
     /// What follows from the end of a step.
     #[must_use]
     pub fn after(&self, ended: Ended) -> Next {
+        debug_assert!(self.period_ms >= PAUSE_MS, "a standby does not spin");
         let (pause_ms, unwell, loads) = match ended {
             Ended::Well {
                 progress: Progress::Some,

@@ -255,6 +255,8 @@ impl MembershipChange {
             Err(error) => return self.fail(error),
         };
         let others = self.others(old);
+        debug_assert!(others.len() >= MEMBERS_MIN, "otherwise the writer was asked at once");
+        debug_assert!(others.len() < self.members.len(), "who leaves is a member");
         let copies = |segment: &Segment| {
             let there = others.iter().filter_map(|member| segments.by_journalnode.get(*member));
             there.filter(|there| there.contains(segment)).count()

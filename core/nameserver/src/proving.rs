@@ -183,7 +183,13 @@ impl Proving {
                     None => Stage::Compared(stretch, Compared::NotYet),
                 },
                 Stage::Compared(stretch, compared) => self.note(&stretch, compared, ns),
-                Stage::Ended(Ok(())) => return Order::Done,
+                Stage::Ended(Ok(())) => {
+                    debug_assert!(
+                        self.purpose == Purpose::Standby || self.stretches.is_empty(),
+                        "an active has no stretch left that was not found equal"
+                    );
+                    return Order::Done;
+                }
                 Stage::Ended(Err(error)) => return Order::Failed(error),
                 Stage::AskedStates | Stage::AskedMemory(_) | Stage::AskedManifests(_) | Stage::Fetching(..) => {
                     debug_assert!(false, "one order is under way at a time");
@@ -196,6 +202,10 @@ impl Proving {
     fn begin(&mut self, stretches: Result<Vec<Stretch>, HistoryError>) -> Stage {
         match stretches {
             Ok(stretches) => {
+                debug_assert!(
+                    stretches.is_sorted_by(|one, next| one.last < next.first),
+                    "stretches are compared in their order"
+                );
                 self.stretches = stretches.into();
                 Stage::NextStretch
             }

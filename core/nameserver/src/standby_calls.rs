@@ -199,9 +199,14 @@ impl<C> StandbyCalls<C> {
         if self.waiting.len() + self.under_way >= CALLS_MAX {
             return Err(kept);
         }
+        debug_assert!(
+            self.waiting.back().is_none_or(Kept::is_passed_on),
+            "what has waited stays"
+        );
         match self.fate(&kept, role, now_ms) {
             Fate::SendAway => Err(kept),
             Fate::Ask(holder) => {
+                debug_assert!(kept.is_clients, "other daemons find the active by themselves");
                 prepare(&kept.call);
                 self.under_way += 1;
                 Ok(Some(Question { kept, holder }))
