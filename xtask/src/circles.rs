@@ -15,7 +15,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
         "sim",
         &[
             "writing::datanode",
-            "writing::namenode",
             "writing::pipeline",
             "writing::recovery",
             "writing::talk",

@@ -1,8 +1,8 @@
 //! One JournalNode, and a connection to it.
 
 use hathi_formats::conf::HostPort;
-use hathi_journal::messages::{INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL};
 use hathi_formats::qjournal::Envelope;
+use hathi_journal::messages::{INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL};
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Membership, Request};
 use hathi_net::ipc::{ClientOptions, Protocol, RpcClient, RpcError, connect_to, protocols};

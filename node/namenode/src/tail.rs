@@ -103,7 +103,7 @@ impl Tail {
         let url = format!(
             "{}/getJournal?jid={}&segmentTxId={}&storageInfo={storage_info}&inProgressOk={}",
             with_host(&candidate.base, &host.unwrap_or_default()),
-            nodes.journal_id,
+            nodes.journal_id(),
             segment.start,
             segment.in_progress
         );

@@ -2,8 +2,8 @@
 
 use hathi_failover::{ControllerEvent, LeaseAnswer};
 use hathi_formats::conf::HostPort;
-use hathi_journal::lease::LeaseProof;
 use hathi_formats::qjournal::Envelope;
+use hathi_journal::lease::LeaseProof;
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Membership, Request};
 use hathi_journalclient::JournalNodes;
