@@ -30,7 +30,7 @@ use loading::Loading;
 
 /// What the configuration says.
 #[derive(Clone, Copy, Debug)]
-pub struct Config {
+pub struct RoleChangesConfig {
     /// There is no other NameNode, and no standby: this one is active as soon as it has loaded.
     pub is_single: bool,
     /// `dfs.ha.nn.not-become-active-in-safemode`
@@ -60,7 +60,7 @@ enum Phase<D> {
 /// See the module.
 #[derive(Debug)]
 pub struct RoleChanges<D> {
-    config: Config,
+    config: RoleChangesConfig,
     phase: Phase<D>,
     load_began_ms: u64,
 }
@@ -68,7 +68,7 @@ pub struct RoleChanges<D> {
 impl<D> RoleChanges<D> {
     /// Nothing has begun.
     #[must_use]
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: RoleChangesConfig) -> Self {
         RoleChanges {
             config,
             phase: Phase::Rest,

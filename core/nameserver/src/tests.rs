@@ -12,7 +12,7 @@ use hathi_namesystem::{Life, Namesystem};
 /// An empty namespace whose image covers `applied`.
 pub(crate) fn namesystem(applied: u64, life: Life) -> Namesystem {
     let parts = Parts {
-        config: hathi_namesystem::Config::default(),
+        config: hathi_namesystem::NamesystemConfig::default(),
         blockmanager: BlockManagerConfig::default(),
         retry_cache: RetryCacheOptions::default(),
         info: NamespaceInfo {
@@ -23,6 +23,6 @@ pub(crate) fn namesystem(applied: u64, life: Life) -> Namesystem {
             block_pool_id: "BP-test".to_owned(),
         },
     };
-    let namespace = Namespace::new(hathi_namespace::Config::default());
+    let namespace = Namespace::new(hathi_namespace::NamespaceConfig::default());
     assemble(parts, namespace, TxId(applied), life)
 }

@@ -2,9 +2,9 @@
 
 use hathi_formats::fsimage::ImageCodec;
 
-/// Limits and switches. [`Config::default`] is Hadoop's default for each key.
+/// Limits and switches. [`NamespaceConfig::default`] is Hadoop's default for each key.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct NamespaceConfig {
     /// `dfs.namenode.fs-limits.max-component-length` in bytes; 0 = none.
     pub max_component_len_bytes: usize,
     /// `dfs.namenode.fs-limits.max-directory-items`.
@@ -53,9 +53,9 @@ pub struct Config {
     pub hash_seed: u64,
 }
 
-impl Default for Config {
+impl Default for NamespaceConfig {
     fn default() -> Self {
-        Config {
+        NamespaceConfig {
             max_component_len_bytes: 255,
             max_directory_items: 1024 * 1024,
             max_blocks_per_file: 10_000,

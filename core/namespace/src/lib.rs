@@ -39,7 +39,7 @@ mod walk;
 mod watch;
 mod writers;
 
-pub use config::Config;
+pub use config::NamespaceConfig;
 pub use digest::marks::{Attestation, Comparison, MARK_EVERY_TXNS, MARKS_TOLD, Mark};
 pub use digest::terms::DIGEST_VERSION;
 pub use namespace::Namespace;

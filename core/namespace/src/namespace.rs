@@ -18,7 +18,7 @@ use hathi_formats::ids::{BlockId, GenerationStamp, InodeId};
 
 use crate::attributes::Attributes;
 use crate::carried::Carried;
-use crate::config::Config;
+use crate::config::NamespaceConfig;
 use crate::digest::marks::Sum;
 use crate::files::Files;
 use crate::files::block::BlockRec;
@@ -92,7 +92,7 @@ impl Counters {
 #[derive(Debug)]
 pub struct Namespace {
     /// Limits and switches.
-    pub config: Config,
+    pub config: NamespaceConfig,
     pub(crate) namespace_id: u32,
     pub(crate) counters: Counters,
     pub(crate) tree: Tree,
@@ -118,7 +118,7 @@ pub struct Namespace {
 impl Namespace {
     /// An empty namespace with a root directory (`hdfs namenode -format`).
     #[must_use]
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: NamespaceConfig) -> Self {
         let mut ns = Namespace::without_root(config);
         let user = ns.attributes.intern_user(&ns.config.fs_owner);
         let group = ns.attributes.intern_group(&ns.config.supergroup);
@@ -130,7 +130,7 @@ impl Namespace {
     }
 
     /// A namespace without anything, even without a root, for an image to be loaded into.
-    pub(crate) fn without_root(config: Config) -> Self {
+    pub(crate) fn without_root(config: NamespaceConfig) -> Self {
         Namespace {
             namespace_id: 0,
             counters: Counters::new(),
@@ -300,7 +300,7 @@ impl Namespace {
 
 impl View for Namespace {
     #[inline]
-    fn config(&self) -> &Config {
+    fn config(&self) -> &NamespaceConfig {
         &self.config
     }
 

@@ -78,10 +78,10 @@ pub(crate) const BS: u64 = 1 << 20;
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        Fixture::with(Config::default())
+        Fixture::with(NamespaceConfig::default())
     }
 
-    pub(crate) fn with(config: Config) -> Self {
+    pub(crate) fn with(config: NamespaceConfig) -> Self {
         let mut ns = Namespace::new(config);
         ns.start_active(1);
         Fixture {

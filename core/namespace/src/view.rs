@@ -12,7 +12,7 @@ use hathi_formats::ids::InodeId;
 use smallvec::SmallVec;
 
 use crate::attributes::{Attributes, Quota};
-use crate::config::Config;
+use crate::config::NamespaceConfig;
 use crate::files::block::BlockRec;
 use crate::store::slab::{NONE, Slot};
 use crate::tree::inode::InodeRec;
@@ -21,7 +21,7 @@ use crate::writers::OpenFiles;
 /// See the module.
 pub(crate) trait View: Sized {
     /// Limits and switches.
-    fn config(&self) -> &Config;
+    fn config(&self) -> &NamespaceConfig;
 
     /// The root directory.
     fn root(&self) -> Slot;

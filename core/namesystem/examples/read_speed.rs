@@ -8,7 +8,7 @@ use hathi_blockmanager::{BlockManagerConfig, Now};
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::GetFileInfoRequestProto;
 use hathi_formats::protocols::ClientMethod;
-use hathi_namespace::{Config, Namespace, generator};
+use hathi_namespace::{Namespace, NamespaceConfig, generator};
 use hathi_namesystem::calls;
 use hathi_namesystem::loader::{Parts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
@@ -33,10 +33,10 @@ fn main() {
         files,
         ..generator::Shape::default()
     };
-    let mut namespace = Namespace::new(Config::default());
+    let mut namespace = Namespace::new(NamespaceConfig::default());
     let last = generator::fill(&mut namespace, &shape, &mut |_, _, _| {}).expect("the files are made");
     let parts = Parts {
-        config: hathi_namesystem::Config::default(),
+        config: hathi_namesystem::NamesystemConfig::default(),
         blockmanager: BlockManagerConfig::default(),
         retry_cache: RetryCacheOptions::default(),
         info: NamespaceInfo::default(),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::editlog::{AddOp, EditOp, PermissionStatus, RpcIds, SegmentHeader, encode};
 use hathi_formats::ids::{InodeId, LayoutVersion, NamespaceInfo, TxId};
-use hathi_namespace::{Config, Namespace, generator};
+use hathi_namespace::{Namespace, NamespaceConfig, generator};
 use hathi_namesystem::history::Source;
 use hathi_namesystem::loader::{Parts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
@@ -61,12 +61,12 @@ fn main() {
     };
     let mut ns = assemble(
         Parts {
-            config: hathi_namesystem::Config::default(),
+            config: hathi_namesystem::NamesystemConfig::default(),
             blockmanager: BlockManagerConfig::default(),
             retry_cache: RetryCacheOptions::default(),
             info: NamespaceInfo::default(),
         },
-        Namespace::new(Config::default()),
+        Namespace::new(NamespaceConfig::default()),
         TxId(0),
         Life::first(),
     );
@@ -94,9 +94,11 @@ fn files(files: u64) -> Log {
         files_per_directory: PER_DIRECTORY,
         ..generator::Shape::default()
     };
-    let filled = generator::fill(&mut Namespace::new(Config::default()), &shape, &mut |_, op, _| {
-        log.push(op)
-    });
+    let filled = generator::fill(
+        &mut Namespace::new(NamespaceConfig::default()),
+        &shape,
+        &mut |_, op, _| log.push(op),
+    );
     filled.expect("the files are made");
     log
 }

@@ -29,6 +29,6 @@ mod upgrade;
 
 pub use context::{CallContext, Deferred, Reply, Reported, Verb};
 pub use life::{Generation, Life};
-pub use namesystem::{Config, Namesystem};
+pub use namesystem::{Namesystem, NamesystemConfig};
 pub use positions::BeyondSent;
 pub use role::{HaState, OperationCategory, Role, Standing};

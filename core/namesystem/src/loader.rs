@@ -4,7 +4,7 @@ use crate::edit_log::EditLog;
 use crate::history::History;
 use crate::life::Life;
 use crate::monitor::Recoveries;
-use crate::namesystem::{Config, Namesystem};
+use crate::namesystem::{Namesystem, NamesystemConfig};
 use crate::passed_on::LatestCalls;
 use crate::reply_gate::InFlight;
 use crate::retry_cache::{RetryCache, RetryCacheOptions};
@@ -17,7 +17,7 @@ use hathi_namespace::Namespace;
 #[derive(Clone, Debug)]
 pub struct Parts {
     /// Typed configuration.
-    pub config: Config,
+    pub config: NamesystemConfig,
     /// Configuration of the block manager.
     pub blockmanager: BlockManagerConfig,
     /// Configuration of the retry cache.

@@ -25,7 +25,7 @@ use hathi_namespace::{BlockView, Effect, Effects, Holders, Namespace};
 
 /// Configuration of the handlers, parsed from `*-site.xml`.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct NamesystemConfig {
     /// `dfs.blocksize`, bytes.
     pub block_size: u64,
     /// `dfs.bytes-per-checksum`.
@@ -74,9 +74,9 @@ pub struct Config {
     pub rpc_address: String,
 }
 
-impl Default for Config {
+impl Default for NamesystemConfig {
     fn default() -> Self {
-        Config {
+        NamesystemConfig {
             block_size: 128 << 20,
             bytes_per_checksum: 512,
             write_packet_size: 64 << 10,
@@ -123,7 +123,7 @@ pub struct Namesystem {
     /// The role. `hathi_nameserver::role_changes` changes it through [`Role::change`].
     pub role: Role,
     /// Typed configuration.
-    pub config: Config,
+    pub config: NamesystemConfig,
     /// Identity of the namespace.
     pub info: NamespaceInfo,
     /// Inodes that unsynced transactions have touched.

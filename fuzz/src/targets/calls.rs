@@ -16,13 +16,13 @@ use hathi_formats::proto::hdfs::{
     MkdirsRequestProto, ModifyAclEntriesRequestProto, Rename2RequestProto, ReportBadBlocksRequestProto,
     SetQuotaRequestProto, SetXAttrRequestProto, StorageReportProto, TruncateRequestProto, XAttrProto,
 };
-use hathi_namespace::{Config as NamespaceConfig, Namespace};
+use hathi_namespace::{Namespace, NamespaceConfig};
 use hathi_namesystem::calls::{self, audit};
 use hathi_namesystem::context::{CallContext, Deferred, Reply, Verb};
 use hathi_namesystem::edit_log::LogItem;
 use hathi_namesystem::loader::{Parts as NamesystemParts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
-use hathi_namesystem::{Config, Life, Namesystem, Role};
+use hathi_namesystem::{Life, Namesystem, NamesystemConfig, Role};
 use hathi_net::ipc::{Method, Protocol, protocols};
 use prost::Message;
 
@@ -58,11 +58,11 @@ pub fn targets() -> Vec<Target> {
 
 fn new_namesystem() -> Namesystem {
     let parts = NamesystemParts {
-        config: Config {
+        config: NamesystemConfig {
             superuser: "hdfs".to_owned(),
             rpc_address: "nn1.example:8020".to_owned(),
             min_block_size: 1,
-            ..Config::default()
+            ..NamesystemConfig::default()
         },
         blockmanager: BlockManagerConfig::default(),
         retry_cache: RetryCacheOptions::default(),

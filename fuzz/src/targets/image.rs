@@ -9,7 +9,7 @@ use hathi_formats::fsimage::{
 use hathi_formats::ids::{Block, LayoutVersion};
 use hathi_namespace::generator::{Shape, fill};
 use hathi_namespace::image::{load, verify};
-use hathi_namespace::{Config, Namespace};
+use hathi_namespace::{Namespace, NamespaceConfig};
 
 use super::{PLAIN, samples_of, text};
 use crate::{Memory, Target};
@@ -61,14 +61,14 @@ fn image_samples() -> Vec<Vec<u8>> {
 
 /// An image with some files and blocks, an empty one, and Hadoop's image, which has one of everything.
 fn make_images() -> Vec<Vec<u8>> {
-    let mut namespace = Namespace::new(Config::default());
+    let mut namespace = Namespace::new(NamespaceConfig::default());
     let shape = Shape {
         files: 3,
         files_per_directory: 2,
         ..Shape::default()
     };
     fill(&mut namespace, &shape, &mut |_, _, _| {}).expect("an empty namespace takes files");
-    let mut samples = vec![save(&namespace), save(&Namespace::new(Config::default()))];
+    let mut samples = vec![save(&namespace), save(&Namespace::new(NamespaceConfig::default()))];
     samples.push(STORED.to_vec());
     samples
 }
@@ -79,8 +79,8 @@ fn whole(bytes: &[u8]) {
     let Ok(image) = Image::open(bytes) else {
         return;
     };
-    let verified = verify(Config::default(), &image);
-    let loaded = load(Config::default(), &image);
+    let verified = verify(NamespaceConfig::default(), &image);
+    let loaded = load(NamespaceConfig::default(), &image);
     let namespace = match (loaded, verified) {
         (Ok(namespace), Ok(verified)) => {
             assert_eq!(namespace.last_applied_txid(), verified.txid);
@@ -95,7 +95,7 @@ fn whole(bytes: &[u8]) {
     namespace.check();
     let saved = save(&namespace);
     let image = Image::open(&saved[..]).expect("what was saved opens");
-    let again = load(Config::default(), &image).expect("what was saved loads");
+    let again = load(NamespaceConfig::default(), &image).expect("what was saved loads");
     assert_eq!(again.digest(), namespace.digest());
 }
 

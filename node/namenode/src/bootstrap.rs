@@ -188,7 +188,7 @@ pub(crate) fn namespace_info(storage: StorageInfoProto, block_pool_id: String) -
 
 /// Fetches the image of a transaction from a peer into these directories.
 pub(crate) async fn download_image(
-    config: hathi_namespace::Config,
+    config: hathi_namespace::NamespaceConfig,
     from: &HostPort,
     dirs: &NameDirs,
     txid: TxId,

@@ -14,7 +14,7 @@ use hathi_nameserver::edit_log_driver::LogError;
 use hathi_nameserver::following::{Ended, Following};
 use hathi_nameserver::reading::Progress;
 use hathi_nameserver::role_changes::{
-    Action, Config, Event, News, Orders, Place, Problem, ProblemKind, RoleChanges, Step,
+    Action, Event, News, Orders, Place, Problem, ProblemKind, RoleChanges, RoleChangesConfig, Step,
 };
 use hathi_namesystem::standby_health::Aspect;
 use hathi_namesystem::tailer::TailError;
@@ -50,7 +50,7 @@ impl Controller {
         loader: Arc<Loader>,
         log: mpsc::UnboundedSender<LogCommand>,
     ) -> Self {
-        let roles = RoleChanges::new(Config {
+        let roles = RoleChanges::new(RoleChangesConfig {
             is_single: nn.settings.is_single(),
             not_active_in_safe_mode: nn.settings.not_active_in_safe_mode,
             lease_ms: nn.settings.lease_ms,

@@ -290,7 +290,7 @@ fn write(mut incoming: Incoming, mut pieces: mpsc::Receiver<Bytes>) -> anyhow::R
 
 /// Reads a peer's image to its end. It must be of this namespace and of this transaction.
 pub fn check_image(
-    config: hathi_namespace::Config,
+    config: hathi_namespace::NamespaceConfig,
     path: &Path,
     info: &NamespaceInfo,
     txid: TxId,

@@ -155,7 +155,7 @@ fn is_io(error: &anyhow::Error) -> bool {
 const BATCHES_WAITING: usize = 8;
 
 /// Decodes an image: threads decode inodes, this one puts them together.
-pub fn load_namespace(config: hathi_namespace::Config, file: &File) -> anyhow::Result<Namespace> {
+pub fn load_namespace(config: hathi_namespace::NamespaceConfig, file: &File) -> anyhow::Result<Namespace> {
     let image = Image::open(file)?;
     let mut loader = ImageLoader::new(config, &image)?;
     let parts = image.parts(SectionName::Inode);

@@ -346,14 +346,14 @@ impl Settings {
     }
 
     /// What the handlers need.
-    pub fn namesystem(&self) -> anyhow::Result<hathi_namesystem::Config> {
+    pub fn namesystem(&self) -> anyhow::Result<hathi_namesystem::NamesystemConfig> {
         let conf = &self.conf;
         let checksum_type = match conf.get_or("dfs.checksum.type", "CRC32C").as_str() {
             "NULL" => 0,
             "CRC32" => 1,
             _ => 2,
         };
-        Ok(hathi_namesystem::Config {
+        Ok(hathi_namesystem::NamesystemConfig {
             block_size: u64::try_from(conf.get_bytes("dfs.blocksize", 128 << 20)?)?,
             bytes_per_checksum: conf.get_u32("dfs.bytes-per-checksum", 512)?,
             write_packet_size: conf.get_u32("dfs.client-write-packet-size", 64 << 10)?,
@@ -387,10 +387,10 @@ impl Settings {
     }
 
     /// What the namespace needs.
-    pub fn namespace(&self) -> anyhow::Result<hathi_namespace::Config> {
+    pub fn namespace(&self) -> anyhow::Result<hathi_namespace::NamespaceConfig> {
         let conf = &self.conf;
-        let default = hathi_namespace::Config::default();
-        Ok(hathi_namespace::Config {
+        let default = hathi_namespace::NamespaceConfig::default();
+        Ok(hathi_namespace::NamespaceConfig {
             max_component_len_bytes: conf.get_usize(
                 "dfs.namenode.fs-limits.max-component-length",
                 default.max_component_len_bytes,

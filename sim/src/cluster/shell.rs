@@ -23,7 +23,7 @@ use hathi_namesystem::reply_gate::ReplyGate;
 use hathi_namesystem::retry_cache::RetryCacheOptions;
 use hathi_namesystem::save_namespace::UnderWay;
 use hathi_namesystem::standby_health::StandbyHealth;
-use hathi_namesystem::{Config, Generation, Life, Namesystem, Role};
+use hathi_namesystem::{Generation, Life, Namesystem, NamesystemConfig, Role};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
@@ -250,15 +250,15 @@ struct Inner {
 }
 
 /// Configuration of every namespace. With DataNodes, leases are so short that runs get to see their ends.
-pub fn namespace_config(datanodes: bool) -> hathi_namespace::Config {
-    let common = hathi_namespace::Config {
+pub fn namespace_config(datanodes: bool) -> hathi_namespace::NamespaceConfig {
+    let common = hathi_namespace::NamespaceConfig {
         access_time_precision_ms: 0,
         fs_owner: USER.to_owned(),
-        ..hathi_namespace::Config::default()
+        ..hathi_namespace::NamespaceConfig::default()
     };
     match datanodes {
         false => common,
-        true => hathi_namespace::Config {
+        true => hathi_namespace::NamespaceConfig {
             min_block_size_bytes: 1,
             lease_soft_limit_ms: LEASE_SOFT_LIMIT_MS,
             lease_hard_limit_ms: LEASE_HARD_LIMIT_MS,
@@ -293,16 +293,20 @@ pub fn block_manager(datanodes: bool, seed: u64) -> BlockManagerConfig {
 pub fn parts(settings: &Settings, seed: u64) -> Parts {
     let (planted, datanodes) = (settings.planted, settings.knobs.datanodes);
     Parts {
-        config: Config {
+        config: NamesystemConfig {
             superuser: USER.to_owned(),
             access_time_precision_ms: 0,
             allow_stale_reads: planted.is(ClusterMutant::StandbyAnswers),
-            min_block_size: if datanodes { 1 } else { Config::default().min_block_size },
+            min_block_size: if datanodes {
+                1
+            } else {
+                NamesystemConfig::default().min_block_size
+            },
             lease_hard_limit_ms: match datanodes {
                 true => LEASE_HARD_LIMIT_MS,
-                false => Config::default().lease_hard_limit_ms,
+                false => NamesystemConfig::default().lease_hard_limit_ms,
             },
-            ..Config::default()
+            ..NamesystemConfig::default()
         },
         blockmanager: block_manager(datanodes, seed),
         retry_cache: RetryCacheOptions::default(),
@@ -315,7 +319,7 @@ impl Shell {
     pub fn new(settings: Settings, images: Images, log: QuorumLog<Sender<()>>, rng: Rng) -> Self {
         let namespace = hathi_namespace::Namespace::new(namespace_config(settings.knobs.datanodes));
         let ns = assemble(parts(&settings, 0), namespace, TxId(0), Life::first());
-        let roles = RoleChanges::new(hathi_nameserver::role_changes::Config {
+        let roles = RoleChanges::new(hathi_nameserver::role_changes::RoleChangesConfig {
             is_single: false,
             not_active_in_safe_mode: false,
             lease_ms: settings.knobs.lease_ms,

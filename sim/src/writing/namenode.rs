@@ -14,7 +14,7 @@ use hathi_namesystem::calls;
 use hathi_namesystem::edit_log::LogItem;
 use hathi_namesystem::loader::{Parts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
-use hathi_namesystem::{CallContext, Config, Deferred, Life, Namesystem, Role, monitor};
+use hathi_namesystem::{CallContext, Deferred, Life, Namesystem, NamesystemConfig, Role, monitor};
 
 /// Limits are short, so that runs get to see them.
 const LEASE_SOFT_LIMIT_MS: u64 = 15_000;
@@ -35,23 +35,23 @@ impl NameNode {
     /// A standby that has loaded the log: the first part of it as from an image.
     pub(super) fn new(log: &[Edit], image: TxId, seed: u64, mutant: Option<WritingMutant>, now: Now) -> NameNode {
         let parts = Parts {
-            config: Config {
+            config: NamesystemConfig {
                 min_block_size: 1,
                 superuser: "hdfs".to_owned(),
                 lease_hard_limit_ms: LEASE_HARD_LIMIT_MS,
                 access_time_precision_ms: 0,
-                ..Config::default()
+                ..NamesystemConfig::default()
             },
             blockmanager: block_manager(seed),
             retry_cache: RetryCacheOptions::default(),
             info: namespace_info(),
         };
-        let mut namespace = Namespace::new(hathi_namespace::Config {
+        let mut namespace = Namespace::new(hathi_namespace::NamespaceConfig {
             min_block_size_bytes: 1,
             lease_soft_limit_ms: LEASE_SOFT_LIMIT_MS,
             lease_hard_limit_ms: LEASE_HARD_LIMIT_MS,
             access_time_precision_ms: 0,
-            ..hathi_namespace::Config::default()
+            ..hathi_namespace::NamespaceConfig::default()
         });
         for (txid, op) in log.iter().filter(|(txid, _)| *txid <= image) {
             namespace.apply(txid.0, op).expect("the log applies");

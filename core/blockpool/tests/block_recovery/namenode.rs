@@ -10,7 +10,7 @@ use hathi_formats::protocols::{CLIENT_PROTOCOL, DATANODE_PROTOCOL, Protocol};
 use hathi_namesystem::calls;
 use hathi_namesystem::loader::{Parts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
-use hathi_namesystem::{CallContext, Config, Life, Namesystem, Role, monitor};
+use hathi_namesystem::{CallContext, Life, Namesystem, NamesystemConfig, Role, monitor};
 use prost::Message;
 
 pub(crate) const POOL: &str = "BP-1-127.0.0.1-1";
@@ -30,16 +30,16 @@ fn info() -> NamespaceInfo {
 impl NameNode {
     pub(crate) fn new() -> NameNode {
         let parts = Parts {
-            config: Config {
+            config: NamesystemConfig {
                 superuser: "hdfs".to_owned(),
                 min_block_size: 1,
-                ..Config::default()
+                ..NamesystemConfig::default()
             },
             blockmanager: BlockManagerConfig::default(),
             retry_cache: RetryCacheOptions::default(),
             info: info(),
         };
-        let namespace = hathi_namespace::Namespace::new(hathi_namespace::Config::default());
+        let namespace = hathi_namespace::Namespace::new(hathi_namespace::NamespaceConfig::default());
         let mut ns = assemble(parts, namespace, TxId(0), Life::first());
         let now = Now {
             monotonic_ms: 50_000,

@@ -34,7 +34,7 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn new(config: Config) -> Bench {
+    pub(super) fn new(config: RoleChangesConfig) -> Bench {
         Bench {
             roles: RoleChanges::new(config),
             ns: namesystem(0, Life::first()),
@@ -195,12 +195,12 @@ impl Bench {
     }
 }
 
-pub(super) const PAIR: Config = Config {
+pub(super) const PAIR: RoleChangesConfig = RoleChangesConfig {
     is_single: false,
     not_active_in_safe_mode: false,
     lease_ms: 1000,
 };
-pub(super) const SINGLE: Config = Config {
+pub(super) const SINGLE: RoleChangesConfig = RoleChangesConfig {
     is_single: true,
     ..PAIR
 };

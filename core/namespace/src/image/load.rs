@@ -9,7 +9,7 @@ use hathi_formats::proto::fsimage as pb;
 
 use super::bad;
 use super::decode::{DecodedInodes, InodeDecoder, Rare, Serials};
-use crate::config::Config;
+use crate::config::NamespaceConfig;
 use crate::digest::{self, terms};
 use crate::namespace::Namespace;
 use crate::store::slab::{NONE, Slot};
@@ -19,7 +19,7 @@ use crate::view::View;
 use crate::writers::truncation::Truncation;
 
 /// Loads a whole image on the calling thread.
-pub fn load<F: ReadAt + ?Sized>(config: Config, image: &Image<'_, F>) -> Result<Namespace, ImageError> {
+pub fn load<F: ReadAt + ?Sized>(config: NamespaceConfig, image: &Image<'_, F>) -> Result<Namespace, ImageError> {
     let mut loader = ImageLoader::new(config, image)?;
     for part in image.parts(SectionName::Inode) {
         let mut decoder = loader.decoder(image, part);
@@ -58,7 +58,7 @@ pub struct ImageLoader {
 
 impl ImageLoader {
     /// Reads the counters and the strings.
-    pub fn new<F: ReadAt + ?Sized>(config: Config, image: &Image<'_, F>) -> Result<Self, ImageError> {
+    pub fn new<F: ReadAt + ?Sized>(config: NamespaceConfig, image: &Image<'_, F>) -> Result<Self, ImageError> {
         let layout = image.layout_version();
         if layout != LayoutVersion::NAMENODE_CURRENT {
             return Err(ImageError::Unsupported(format!(

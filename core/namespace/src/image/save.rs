@@ -16,7 +16,7 @@ use prost::Message;
 use super::policy_xattr;
 use crate::attributes::{Attributes, Quota};
 use crate::carried::Carried;
-use crate::config::{Config, ImageOptions};
+use crate::config::{ImageOptions, NamespaceConfig};
 use crate::files::FrozenFiles;
 use crate::files::block::BlockRec;
 use crate::namespace::{Counters, Namespace};
@@ -34,7 +34,7 @@ const CANCEL_EVERY: u32 = 4096;
 /// the namespace goes on.
 #[derive(Debug)]
 pub struct Frozen {
-    config: Config,
+    config: NamespaceConfig,
     namespace_id: u32,
     counters: Counters,
     tree: FrozenTree,
@@ -101,7 +101,7 @@ impl Namespace {
 }
 
 impl View for Frozen {
-    fn config(&self) -> &Config {
+    fn config(&self) -> &NamespaceConfig {
         &self.config
     }
 

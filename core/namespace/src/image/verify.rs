@@ -12,7 +12,7 @@ use hathi_formats::ids::InodeId;
 use super::bad;
 use super::decode::Rare;
 use super::load::ImageLoader;
-use crate::config::Config;
+use crate::config::NamespaceConfig;
 use crate::digest::terms;
 use crate::unsupported::Feature;
 
@@ -39,7 +39,7 @@ const NONE: u32 = u32::MAX;
 ///
 /// # Errors
 /// The first thing that a load would refuse.
-pub fn verify<F: ReadAt + ?Sized>(config: Config, image: &Image<'_, F>) -> Result<Verified, ImageError> {
+pub fn verify<F: ReadAt + ?Sized>(config: NamespaceConfig, image: &Image<'_, F>) -> Result<Verified, ImageError> {
     let mut inodes = Inodes {
         hasher: FixedState::with_seed(config.hash_seed),
         known: Vec::new(),

@@ -92,7 +92,7 @@ fn run(fix: &mut Fixture, step: &Step) {
 
 /// Reads the log as a standby that frees at most so many inodes after each op.
 fn follow(log: &[u8], pace: usize) -> Namespace {
-    let mut ns = Namespace::new(Config::default());
+    let mut ns = Namespace::new(NamespaceConfig::default());
     for frame in Frames::new(log, 0) {
         let frame = frame.unwrap();
         let op = decode_frame(&frame, LayoutVersion::NAMENODE_CURRENT).unwrap();
@@ -169,7 +169,7 @@ fn mistake(op: &mut EditOp, bug: usize) -> bool {
 
 /// A replica that makes the mistake once, and the transaction of that op.
 fn misread(log: &[u8], bug: usize) -> (Namespace, u64) {
-    let mut ns = Namespace::new(Config::default());
+    let mut ns = Namespace::new(NamespaceConfig::default());
     let mut first = 0;
     for frame in Frames::new(log, 0) {
         let frame = frame.unwrap();
@@ -220,7 +220,7 @@ fn the_mark_that_an_idle_active_has_is_compared_when_it_is_reached() {
     let before = fix.log.clone();
     fix.mkdirs(ROOT, "/b").unwrap();
     let last = fix.ns.last_applied_txid();
-    let mut standby = Namespace::new(Config::default());
+    let mut standby = Namespace::new(NamespaceConfig::default());
     let apply = |ns: &mut Namespace, log: &[u8]| {
         for frame in Frames::new(log, 0).map(Result::unwrap) {
             let op = decode_frame(&frame, LayoutVersion::NAMENODE_CURRENT).unwrap();
@@ -257,9 +257,9 @@ fn what_is_explained_by_hadoops_image_or_by_the_configuration_is_no_difference()
         ns.attest(last, last)
     };
     let theirs = attestation(&mut fix.ns);
-    let config = Config {
+    let config = NamespaceConfig {
         max_replication: 2,
-        ..Config::default()
+        ..NamespaceConfig::default()
     };
     let mut adjusting = Namespace::new(config);
     for frame in Frames::new(&fix.log, 0).map(Result::unwrap) {
@@ -276,7 +276,7 @@ fn what_is_explained_by_hadoops_image_or_by_the_configuration_is_no_difference()
         let (bytes, _) = frozen
             .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false)
             .unwrap();
-        image::load(Config::default(), &Image::open(&bytes[..]).unwrap()).unwrap()
+        image::load(NamespaceConfig::default(), &Image::open(&bytes[..]).unwrap()).unwrap()
     };
     assert_eq!(saved(&adjusting, false).digest_origin(), adjusting.digest_origin());
     // Who loads the same image of Hadoop's has the same origin, and is compared.

@@ -377,7 +377,7 @@ fn a_large_tree_is_freed_in_slices_while_life_goes_on() {
     let (bytes, _) = before
         .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false)
         .unwrap();
-    let old = image::load(Config::default(), &Image::open(&bytes[..]).unwrap()).unwrap();
+    let old = image::load(NamespaceConfig::default(), &Image::open(&bytes[..]).unwrap()).unwrap();
     old.check();
     assert_eq!(old.block_count(), 600);
 }

@@ -35,10 +35,10 @@ const NUMBERS: [i64; 10] = [
 
 impl History {
     fn new() -> Self {
-        let config = Config {
+        let config = NamespaceConfig {
             symlinks_enabled: true,
             max_xattrs_per_inode: 3,
-            ..Config::default()
+            ..NamespaceConfig::default()
         };
         History {
             fix: Fixture::with(config),

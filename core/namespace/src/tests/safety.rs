@@ -269,9 +269,9 @@ fn safety_n14_no_file_gets_more_blocks_than_its_close_can_name() {
     let AppendOutcome::Opened { file, .. } = plan.reply else {
         panic!("recovery")
     };
-    let config = Config {
+    let config = NamespaceConfig {
         max_blocks_per_file: usize::MAX,
-        ..Config::default()
+        ..NamespaceConfig::default()
     };
     fix.ns.config = config;
     let last = fix.ns.blocks_of(file).last().map(|last| last.block);

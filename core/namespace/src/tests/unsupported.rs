@@ -33,10 +33,10 @@ fn image_with(path: &str, xattr: XAttr) -> Vec<u8> {
 fn refusal(bytes: &[u8]) -> String {
     let image = Image::open(bytes).unwrap();
     assert!(
-        image::verify(Config::default(), &image).is_err(),
+        image::verify(NamespaceConfig::default(), &image).is_err(),
         "it would be taken from a peer"
     );
-    match image::load(Config::default(), &Image::open(bytes).unwrap()) {
+    match image::load(NamespaceConfig::default(), &Image::open(bytes).unwrap()) {
         Err(hathi_formats::fsimage::ImageError::Unsupported(what)) => what,
         other => panic!("{:?}", other.map(|_| "loaded")),
     }

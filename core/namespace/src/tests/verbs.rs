@@ -18,9 +18,9 @@ fn iip<'s>(fix: &Fixture, path: &'s str) -> InodesInPath<'s> {
 fn a_log_of_hadoop_leads_to_the_state_of_hadoops_image() {
     let log = include_bytes!("../../golden/hadoop-3.5.0/edits_0000000000000000001-0000000000000001417");
     let bytes = include_bytes!("../../golden/hadoop-3.5.0/fsimage_0000000000000001417");
-    let config = Config {
+    let config = NamespaceConfig {
         fs_owner: "root".to_owned(),
-        ..Config::default()
+        ..NamespaceConfig::default()
     };
     let mut ns = Namespace::new(config.clone());
     let mut frames = Frames::new(&log[8..], 8);
@@ -184,9 +184,9 @@ fn what_cannot_be_created_says_why() {
         "`/d is non empty': Directory is not empty",
     );
     assert!(!fix.delete(ROOT, "/", true).unwrap());
-    let config = Config {
+    let config = NamespaceConfig {
         max_directory_items: 1,
-        ..Config::default()
+        ..NamespaceConfig::default()
     };
     let mut fix = Fixture::with(config);
     fix.mkdirs(ROOT, "/one").unwrap();
@@ -324,7 +324,7 @@ fn blocks_are_abandoned_synced_and_restamped() {
 
 #[test]
 fn a_standby_counts_stamps_only_with_their_blocks() {
-    let mut ns = Namespace::new(Config::default());
+    let mut ns = Namespace::new(NamespaceConfig::default());
     ns.apply(
         1,
         &EditOp::SetGenstampV2 {
@@ -746,9 +746,9 @@ fn policies_are_inherited_and_paths_by_inode_resolve() {
 
 #[test]
 fn symlinks_in_a_path_are_for_the_client_to_follow() {
-    let mut fix = Fixture::with(Config {
+    let mut fix = Fixture::with(NamespaceConfig {
         symlinks_enabled: true,
-        ..Config::default()
+        ..NamespaceConfig::default()
     });
     fix.file("/real/f", &[1]).unwrap();
     let plan = fix
@@ -800,7 +800,7 @@ fn a_listing_goes_on_after_a_name_and_counts_the_rest() {
 
 #[test]
 fn an_op_that_does_not_fit_is_refused_by_name() {
-    let mut ns = Namespace::new(Config::default());
+    let mut ns = Namespace::new(NamespaceConfig::default());
     let op = EditOp::Delete {
         path: "/nothing".to_owned(),
         time: 1,
@@ -815,7 +815,7 @@ fn an_op_that_does_not_fit_is_refused_by_name() {
         ns.apply(7, &op).unwrap_err().to_string(),
         "op OP_DELETE at txid 7 comes after one that failed to apply"
     );
-    let mut ns = Namespace::new(Config::default());
+    let mut ns = Namespace::new(NamespaceConfig::default());
     let op = EditOp::CreateSnapshot {
         snapshot_root: "/d".to_owned(),
         snapshot_name: "s".to_owned(),
@@ -849,13 +849,13 @@ fn a_damaged_image_is_refused_not_believed() {
         bad[at] ^= 0x41;
         // Whatever it says, it must not panic; what it accepts must hold together.
         if let Ok(image) = Image::open(&bad[..])
-            && let Ok(verified) = image::verify(Config::default(), &image)
+            && let Ok(verified) = image::verify(NamespaceConfig::default(), &image)
         {
-            let loaded = image::load(Config::default(), &image).expect("it was verified");
+            let loaded = image::load(NamespaceConfig::default(), &image).expect("it was verified");
             assert_eq!(loaded.inode_count(), verified.inodes, "byte {at}");
         }
         if let Ok(image) = Image::open(&bad[..])
-            && let Ok(ns) = image::load(Config::default(), &image)
+            && let Ok(ns) = image::load(NamespaceConfig::default(), &image)
         {
             assert_eq!(ns.digest(), ns.digest());
             assert!(ns.resolve("/a/b").is_ok());

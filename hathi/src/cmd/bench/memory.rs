@@ -10,7 +10,7 @@ use hathi_formats::block_list::{BlockListBuilder, ReplicaState};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::datanode::StorageBlockReportProto;
 use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeStorageProto, StorageTypeProto};
-use hathi_namespace::{Config, Effect, Namespace, generator};
+use hathi_namespace::{Effect, Namespace, NamespaceConfig, generator};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -36,7 +36,7 @@ pub(super) struct MemoryArgs {
 pub(super) fn run(args: MemoryArgs) -> Result<ExitCode> {
     let before = resident_bytes();
     let started = Instant::now();
-    let mut namespace = Namespace::new(Config::default());
+    let mut namespace = Namespace::new(NamespaceConfig::default());
     let mut manager = BlockManager::new(BlockManagerConfig::default());
     let one_of = args.one_stays_of.max(1);
     let usual = generator::Shape::default();

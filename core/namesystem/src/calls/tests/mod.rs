@@ -22,7 +22,7 @@ use super::{audit, lookup, serve, verb};
 use crate::context::{CallContext, Deferred, Reply, Reported};
 use crate::edit_log::LogItem;
 use crate::loader::{Parts, assemble};
-use crate::namesystem::Config;
+use crate::namesystem::NamesystemConfig;
 use crate::retry_cache::{CallKey, RetryCacheOptions};
 use crate::{Life, Namesystem, OperationCategory, Role};
 use bytes::Bytes;
@@ -44,10 +44,10 @@ const NOW: Now = Now {
 };
 
 fn new_namesystem() -> Namesystem {
-    let config = Config {
+    let config = NamesystemConfig {
         superuser: "hdfs".to_owned(),
         rpc_address: "nn1.example:8020".to_owned(),
-        ..Config::default()
+        ..NamesystemConfig::default()
     };
     let info = NamespaceInfo {
         block_pool_id: POOL.to_owned(),
@@ -59,7 +59,7 @@ fn new_namesystem() -> Namesystem {
         retry_cache: RetryCacheOptions::default(),
         info,
     };
-    let namespace = Namespace::new(hathi_namespace::Config::default());
+    let namespace = Namespace::new(hathi_namespace::NamespaceConfig::default());
     let mut ns = assemble(parts, namespace, TxId(0), Life::first());
     ns.role.change(Role::Standby).unwrap();
     ns

@@ -175,7 +175,7 @@ fn from_image(ns: &Namesystem) -> Namesystem {
         .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false)
         .unwrap();
     let image = Image::open(&bytes[..]).unwrap();
-    let loaded = hathi_namespace::image::load(hathi_namespace::Config::default(), &image).unwrap();
+    let loaded = hathi_namespace::image::load(hathi_namespace::NamespaceConfig::default(), &image).unwrap();
     assert_eq!(loaded.digest(), ns.namespace.digest());
     let empty = new_namesystem();
     let parts = Parts {
