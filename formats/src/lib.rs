@@ -9,12 +9,12 @@
 pub mod amplification;
 pub mod block_list;
 pub mod client_protocol;
-pub mod conf;
 pub mod datatransfer;
 pub mod editlog;
 pub mod exceptions;
 pub mod fsimage;
 pub mod ha;
+pub mod host_port;
 pub mod ids;
 pub mod limits;
 pub mod proto;

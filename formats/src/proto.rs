@@ -21,7 +21,7 @@ impl hdfs::DatanodeIdProto {
     /// could not call it otherwise.
     #[must_use]
     pub fn xfer_address(&self) -> String {
-        crate::conf::host_and_port(&self.ip_addr, self.xfer_port)
+        crate::host_port::host_and_port(&self.ip_addr, self.xfer_port)
     }
 }
 /// Hadoop's `hadoop.hdfs.datanode`: what DataNodes and NameNodes tell each other.

@@ -1,7 +1,7 @@
 //! The daemons of a quickstart cluster. Each is started, killed and configured by itself, and can be given faults.
 
 use anyhow::{Context, Result, ensure};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use rustix::process::{Pid, Signal};
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -3,7 +3,7 @@
 use crate::wait_for;
 use anyhow::{Context, Result, ensure};
 use hathi_client::FileSystem;
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// The known circles, each as the modules in it. The list may only get shorter: a module that leaves a circle leaves
 /// the list, and no module joins one.
 const CIRCLES: &[(&str, &[&str])] = &[
-    ("formats", &["conf::address", "proto"]),
     ("sim", &["journalnode", "namenode"]),
     (
         "sim",

@@ -107,7 +107,7 @@ fn is_there(name: &str, tests: &BTreeSet<&str>) -> bool {
 /// Whether a span is the path of a source file from the root on.
 fn names_a_file(span: &str) -> bool {
     let rings = [
-        "formats/", "core/", "node/", "hathi/", "sim/", "interop/", "fuzz/", "xtask/",
+        "formats/", "conf/", "core/", "node/", "hathi/", "sim/", "interop/", "fuzz/", "xtask/",
     ];
     rings.iter().any(|ring| span.starts_with(ring))
         && Path::new(span).extension().is_some_and(|extension| extension == "rs")

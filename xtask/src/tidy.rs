@@ -13,6 +13,7 @@ const LINES_MAX: usize = 1000;
 /// The crates of ours that each crate may depend on. Dependencies only point up in this list.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("hathi-formats", &[]),
+    ("hathi-conf", &["hathi-formats"]),
     ("hathi-storage", &["hathi-formats"]),
     ("hathi-namespace", &["hathi-formats"]),
     ("hathi-blockmanager", &["hathi-formats"]),
@@ -32,13 +33,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-namesystem",
         ],
     ),
-    ("hathi-net", &["hathi-formats"]),
-    ("hathi-journalclient", &["hathi-formats", "hathi-journal", "hathi-net"]),
+    ("hathi-net", &["hathi-conf", "hathi-formats"]),
+    (
+        "hathi-journalclient",
+        &["hathi-conf", "hathi-formats", "hathi-journal", "hathi-net"],
+    ),
     ("hathi-transfer", &["hathi-formats", "hathi-net"]),
-    ("hathi-client", &["hathi-formats", "hathi-net", "hathi-transfer"]),
+    (
+        "hathi-client",
+        &["hathi-conf", "hathi-formats", "hathi-net", "hathi-transfer"],
+    ),
     (
         "hathi-journalnode",
         &[
+            "hathi-conf",
             "hathi-formats",
             "hathi-storage",
             "hathi-journal",
@@ -49,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "hathi-zkfc",
         &[
+            "hathi-conf",
             "hathi-formats",
             "hathi-journal",
             "hathi-failover",
@@ -59,6 +68,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "hathi-datanode",
         &[
+            "hathi-conf",
             "hathi-formats",
             "hathi-storage",
             "hathi-blockpool",
@@ -69,6 +79,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "hathi-namenode",
         &[
+            "hathi-conf",
             "hathi-formats",
             "hathi-storage",
             "hathi-namespace",
@@ -83,6 +94,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "hathi",
         &[
+            "hathi-conf",
             "hathi-formats",
             "hathi-storage",
             "hathi-namespace",
@@ -98,11 +110,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // The crate that starts processes and talks to them knows nothing of their insides.
-    ("hathi-interop", &["hathi-formats", "hathi-net", "hathi-client"]),
+    (
+        "hathi-interop",
+        &["hathi-conf", "hathi-formats", "hathi-net", "hathi-client"],
+    ),
     ("xtask", &[]),
     (
         "hathi-fuzz",
         &[
+            "hathi-conf",
             "hathi-formats",
             "hathi-storage",
             "hathi-namespace",
@@ -167,7 +183,9 @@ pub fn check(root: &Path) -> Result<()> {
     check_dependencies(root, &mut findings)?;
     check_assertions(root, &mut findings)?;
     let mut files = Vec::new();
-    for ring in ["formats", "core", "node", "hathi", "sim", "interop", "fuzz", "xtask"] {
+    for ring in [
+        "formats", "conf", "core", "node", "hathi", "sim", "interop", "fuzz", "xtask",
+    ] {
         rust_files(&root.join(ring), &mut files)?;
     }
     let mut code = Vec::new();
@@ -237,7 +255,7 @@ fn check_dependencies(root: &Path, findings: &mut Vec<String>) -> Result<()> {
         .iter()
         .map(|(name, may_use)| (*name, may_use.iter().copied().collect()))
         .collect();
-    let mut manifests: Vec<PathBuf> = ["formats", "hathi", "sim", "interop", "fuzz", "xtask"]
+    let mut manifests: Vec<PathBuf> = ["formats", "conf", "hathi", "sim", "interop", "fuzz", "xtask"]
         .iter()
         .map(|folder| root.join(folder))
         .collect();

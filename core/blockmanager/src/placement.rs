@@ -8,7 +8,7 @@
 use crate::datanodes::{AdminState, Datanode, Datanodes};
 use crate::rng::Rng;
 use crate::types::{BlockManagerConfig, BlockManagerError, DatanodeIndex, Now, StorageIndex};
-use hathi_formats::conf::split_host_and_port;
+use hathi_formats::host_port::split_host_and_port;
 use hathi_formats::proto::hdfs::StorageTypeProto;
 use smallvec::SmallVec;
 

@@ -14,7 +14,7 @@
 //! - The learner of a change that has failed is given up.
 
 use crate::reading::{self, CALL_TIMEOUT_MS};
-use hathi_formats::conf::HostPort;
+use hathi_formats::host_port::HostPort;
 use hathi_formats::ids::TxId;
 use hathi_journal::membership::MEMBERS_MIN;
 use hathi_journal::writer::{CallError, Change, Learner};

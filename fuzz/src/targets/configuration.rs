@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hathi_formats::conf::{
+use hathi_conf::{
     Configuration, DefaultFs, Environment, HostPort, JournalUri, NameNodeIdentity, StorageLocation, TimeUnit,
 };
 use hathi_net::auth::{AccessControlList, Authorizer, Groups, GroupsOptions, Machines};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Component, Path};
 use std::sync::{Arc, OnceLock};
 
-use hathi_formats::conf::{Configuration, Environment};
+use hathi_conf::{Configuration, Environment};
 use hathi_formats::editlog::SegmentFile;
 use hathi_journalnode::http::SegmentRequest;
 use hathi_namenode::audit::put_fields;

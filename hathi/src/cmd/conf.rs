@@ -1,9 +1,9 @@
 //! `hathi conf --check DIR`: settings in the files of a configuration directory that no daemon obeys.
 
 use anyhow::{Context, Result, bail};
+use hathi_conf::keys::Verdict;
+use hathi_conf::{Configuration, NameNodeIdentity};
 use hathi_datanode::DataNodeConf;
-use hathi_formats::conf::keys::Verdict;
-use hathi_formats::conf::{Configuration, NameNodeIdentity};
 use hathi_namenode::Settings;
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use hathi_conf::keys::Program;
 use hathi_datanode::DataNodeConf;
-use hathi_formats::conf::keys::Program;
 
 /// Runs until told to stop. Takes `--conf DIR`, and Hadoop's start options `-regular` and `-rollback`.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use hathi_client::FileSystem;
-use hathi_formats::conf::{Configuration, TimeUnit};
+use hathi_conf::{Configuration, TimeUnit};
 use hathi_formats::exceptions;
 use hathi_formats::proto::hdfs::{
     self, DatanodeInfoProto, DatanodeReportTypeProto, SafeModeActionProto, StorageTypeProto,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use hathi_formats::conf::keys::Program;
+use hathi_conf::keys::Program;
 
 /// Entry point.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {

@@ -18,8 +18,8 @@ pub mod zkfc;
 
 pub use crate::log::log_to_stderr;
 use anyhow::{Context, Result};
-use hathi_formats::conf::Configuration;
-use hathi_formats::conf::keys::{Program, Verdict};
+use hathi_conf::Configuration;
+use hathi_conf::keys::{Program, Verdict};
 use std::ffi::OsString;
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};

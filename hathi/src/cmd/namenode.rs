@@ -1,7 +1,7 @@
 //! `hathi namenode [--conf DIR] [-format | -bootstrapStandby | ...]`, with Hadoop's own options.
 
 use anyhow::{Context, Result, bail};
-use hathi_formats::conf::keys::Program;
+use hathi_conf::keys::Program;
 use hathi_namenode::{FormatOptions, Settings, bootstrap, format, offline};
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -3,8 +3,8 @@
 
 use super::log_to_stderr;
 use anyhow::{Context, Result};
-use hathi_formats::conf::Configuration;
-use hathi_formats::conf::keys::Program;
+use hathi_conf::Configuration;
+use hathi_conf::keys::Program;
 use hathi_namenode::Settings;
 use hathi_namenode::secondary::{self, Command};
 use std::ffi::OsString;

@@ -1,7 +1,7 @@
 //! Durations and numbers of attempts of high availability (`ha.*`). Absurd values are refused, with their key.
 
 use anyhow::{Result, bail};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use std::time::Duration;
 
 /// Longest duration that is accepted: a day.

@@ -5,8 +5,8 @@ mod election;
 use super::times::{duration, retries};
 use anyhow::{Context, Result, bail};
 use election::election;
-use hathi_formats::conf::keys::Program;
-use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, host_and_port};
+use hathi_conf::keys::Program;
+use hathi_conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, host_and_port};
 use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::ipc::ServerOptions;
 use hathi_zkfc::fencing::{self, FencingTarget};
@@ -343,7 +343,7 @@ fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hathi_formats::conf::Environment;
+    use hathi_conf::Environment;
     use std::time::Duration;
 
     pub(super) fn configured(settings: &[(&str, &str)]) -> Configuration {

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 use hathi_client::{CreateOptions, FileSystem};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_interop::{Cluster, ClusterOptions, Role};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;

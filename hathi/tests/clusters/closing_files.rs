@@ -1,7 +1,7 @@
 //! A writer that closes its file before the DataNode's report of the last block has come.
 
 use anyhow::{Context, Result};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::proto::datanode::received_deleted_block_info_proto::BlockStatus;
 use hathi_formats::proto::datanode::{
     BlockReceivedAndDeletedRequestProto, BlockReceivedAndDeletedResponseProto, DatanodeRegistrationProto,

@@ -1,7 +1,7 @@
 //! The failover controller's fencing by ssh, and NameNodes whose role a person moves.
 
 use anyhow::{Context, Result, ensure};
-use hathi_formats::conf::{Configuration, Environment};
+use hathi_conf::{Configuration, Environment};
 use hathi_interop::{ClusterOptions, Daemons, Role, Sshd, wait_for};
 use hathi_zkfc::fencing::{FencingTarget, fence};
 use std::net::TcpStream;

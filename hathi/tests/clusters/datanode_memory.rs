@@ -1,7 +1,7 @@
 //! What a DataNode holds in memory for whoever calls it or writes to it.
 
 use anyhow::{Context, Result};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::datatransfer::{Op, PacketHeader, PipelineAck, read_delimited, write_op};
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{

@@ -1,7 +1,7 @@
 //! JournalNodes come and go under load, and NameNodes that only have the old configuration find their way.
 
 use anyhow::{Context, Result, ensure};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_interop::{Cluster, ClusterOptions, Load, PortRange, Role, wait_for};
 use rustix::process::Signal;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 //! NameNode from an address of its own.
 
 use anyhow::{Context, Result};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_interop::{ClusterOptions, Daemons, Role, wait_for};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use hathi_client::{CreateOptions, FileSystem};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_interop::{Hadoop, Kind, PortRange, SharedEdits, Single, wait_for};
 use std::io::{BufRead, BufReader};
 use std::path::Path;

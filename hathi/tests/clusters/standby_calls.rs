@@ -2,7 +2,7 @@
 //! who has been sent away before is served through it.
 
 use anyhow::{Context, Result};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::exceptions::{ACCESS_CONTROL, AUTHORIZATION, CALL_LATE, STANDBY};
 use hathi_formats::proto::hdfs::{
     DeleteRequestProto, DeleteResponseProto, FsPermissionProto, MkdirsRequestProto, MkdirsResponseProto,

@@ -4,7 +4,7 @@ use super::PATIENCE;
 use crate::{Daemons, wait_for};
 use anyhow::{Context, Result};
 use hathi_client::{ClientError, CreateOptions, FileSystem};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::protocols::CLIENT_PROTOCOL;
 use hathi_net::ipc::{CallIds, ClientOptions, Idempotence, RpcClient, connect_to, random_client_id};

@@ -4,7 +4,7 @@ use super::client::{Client, content, user};
 use super::{PATIENCE, Setup};
 use crate::{ClusterOptions, Daemons, Role, wait_for};
 use anyhow::{Context, Result, ensure};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::proto::hdfs::{
     LocatedBlockProto, ReportBadBlocksRequestProto, ReportBadBlocksResponseProto, TriggerBlockReportRequestProto,
     TriggerBlockReportResponseProto,

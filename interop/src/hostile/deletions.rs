@@ -6,7 +6,7 @@ use super::{PATIENCE, Setup};
 use crate::faults::Slow;
 use crate::{ClusterOptions, Daemons, Role, wait_for};
 use anyhow::{Context, Result, ensure};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::proto::hdfs::{
     DatanodeInfoProto, DatanodeReportTypeProto, GetDatanodeReportRequestProto, GetDatanodeReportResponseProto,
 };

@@ -5,7 +5,7 @@ use super::{PATIENCE, Setup};
 use crate::faults::Slow;
 use crate::{ClusterOptions, Daemons, Role, wait_for};
 use anyhow::{Context, Result, ensure};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::proto::qjournal::{GetJournaledEditsRequestProto, GetJournaledEditsResponseProto, JournalIdProto};
 use hathi_net::ipc::protocols::QJOURNAL_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, RpcClient, connect_to};

@@ -5,7 +5,7 @@ use super::{PATIENCE, Setup};
 use crate::daemons::Start;
 use crate::{ClusterOptions, Daemons, Role, wait_for};
 use anyhow::{Context, Result, ensure};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::proto::hdfs::{FsPermissionProto, MkdirsRequestProto, MkdirsResponseProto};
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -4,7 +4,7 @@ use super::{Port, PortKind};
 use crate::{Cluster, ClusterOptions, Role};
 use anyhow::{Context, Result};
 use hathi_client::{CreateOptions, FileSystem};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::proto::hdfs::{ExtendedBlockProto, GetBlockLocationsRequestProto, GetBlockLocationsResponseProto};
 use hathi_net::ipc::Idempotence;
 use std::net::SocketAddr;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use hathi_client::{CreateOptions, FileSystem};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

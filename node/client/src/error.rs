@@ -1,6 +1,6 @@
 //! Errors of the client.
 
-use hathi_formats::conf::ConfError;
+use hathi_conf::ConfError;
 use hathi_formats::exceptions::{ExceptionClass, RemoteException};
 use hathi_formats::proto::hdfs::DatanodeInfoProto;
 use hathi_net::ipc::RpcError;

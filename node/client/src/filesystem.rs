@@ -1,7 +1,7 @@
 //! The metadata calls, and opening files.
 
 use crate::{ClientError, FileReader, FileWriter};
-use hathi_formats::conf::{ConfError, Configuration, TimeUnit};
+use hathi_conf::{ConfError, Configuration, TimeUnit};
 use hathi_formats::datatransfer::{ChecksumType, DataChecksum};
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::protocols::CLIENT_PROTOCOL;

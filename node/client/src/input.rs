@@ -2,7 +2,7 @@
 
 use crate::filesystem::FileSystem;
 use crate::{ClientError, FileSystemOptions};
-use hathi_formats::conf::host_and_port;
+use hathi_conf::host_and_port;
 use hathi_formats::datatransfer::ChecksumMismatch;
 use hathi_formats::exceptions::REPLICA_NOT_FOUND;
 use hathi_formats::proto::hdfs::{self, DatanodeInfoProto, LocatedBlockProto, LocatedBlocksProto};

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hathi_formats::conf::{ConfError, Configuration, HostPort, StorageLocation, TimeUnit};
+use hathi_conf::{ConfError, Configuration, HostPort, StorageLocation, TimeUnit};
 pub use hathi_formats::ids::SOFTWARE_VERSION;
 use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::ipc::ServerOptions;

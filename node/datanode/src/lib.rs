@@ -27,7 +27,7 @@ pub mod xceiver;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use hathi_formats::conf::ConfError;
+use hathi_conf::ConfError;
 use hathi_net::http::{HttpRequest, HttpServer};
 use hathi_net::ipc::RpcServer;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use hathi_blockpool::{ActorId, ClaimId, IncrementalReports, NoticeKind, OfferService, ReceivedDeleted};
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::ids::BlockId;
 use hathi_formats::proto::datanode::DatanodeCommandProto;
 use hathi_formats::proto::hdfs::LocatedBlockProto;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hathi_blockpool::{Mismatch, NoticeKind, RecoveryAnswer, RecoveryPlan, Replica, ReplicaState, plan_recovery};
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::datanode::{CommitBlockSynchronizationRequestProto, CommitBlockSynchronizationResponseProto};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hathi_blockpool::{Folder, PoolDirs, Replica, Scan, VolumeId};
-use hathi_formats::conf::StorageLocation;
+use hathi_conf::StorageLocation;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
 use hathi_formats::proto::hdfs::StorageTypeProto;
 use hathi_storage::{Disk, OsDisk, StorageDirectory, VersionFile};

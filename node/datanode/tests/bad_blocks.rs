@@ -1,8 +1,8 @@
 //! Reports of bad replicas reach every NameNode in the end.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use hathi_conf::{Configuration, Environment};
 use hathi_datanode::DataNodeConf;
-use hathi_formats::conf::{Configuration, Environment};
 use hathi_formats::exceptions::{RemoteException, STANDBY};
 use hathi_formats::ids::LayoutVersion;
 use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;

@@ -1,9 +1,9 @@
 //! A DataNode and its NameNodes: one that goes down and comes back, and those of another cluster.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use hathi_conf::{Configuration, Environment};
 use hathi_datanode::dataset::Dataset;
 use hathi_datanode::{DataNodeConf, Running};
-use hathi_formats::conf::{Configuration, Environment};
 use hathi_formats::exceptions::{RETRIABLE, RemoteException};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
 use hathi_formats::proto::datanode::{

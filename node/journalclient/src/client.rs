@@ -1,6 +1,6 @@
 //! One JournalNode, and a connection to it.
 
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::qjournal::Envelope;
 use hathi_journal::messages::{INTER_QJOURNAL_PROTOCOL, JOURNAL_EXTENSION_PROTOCOL};
 use hathi_journal::writer::CallError;

@@ -1,7 +1,7 @@
 //! All JournalNodes of a journal, present and former.
 
 use crate::client::{JournalNodeClient, RemoteJournalNode, member_addresses};
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::qjournal::Envelope;
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Membership, Request};

@@ -65,7 +65,7 @@ impl Readers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hathi_formats::conf::HostPort;
+    use hathi_conf::HostPort;
     use hathi_formats::qjournal::Envelope;
     use hathi_net::ipc::{Protocol, Responder, RpcCall, RpcHandler, RpcServer, ServerOptions, protocols};
     use std::net::Ipv4Addr;

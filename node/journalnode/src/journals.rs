@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hathi_formats::conf::{ConfError, Configuration, HostPort, JournalUri};
+use hathi_conf::{ConfError, Configuration, HostPort, JournalUri};
 use hathi_formats::exceptions::{ILLEGAL_ARGUMENT, IO, RemoteException};
 use hathi_journal::AcceptorOptions;
 use hathi_net::clock::BootClock;

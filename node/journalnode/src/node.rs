@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
-use hathi_formats::conf::{Configuration, HostPort};
+use hathi_conf::{Configuration, HostPort};
 use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::http::HttpServer;
 use hathi_net::ipc::{RpcServer, ServerOptions};

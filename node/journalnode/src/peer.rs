@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::qjournal::Envelope;
 use hathi_journal::{Answer, Request};
 use hathi_journalclient::{JournalNodeClient, RemoteJournalNode};

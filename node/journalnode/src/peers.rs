@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hathi_formats::conf::{HostPort, TimeUnit};
+use hathi_conf::{HostPort, TimeUnit};
 use hathi_formats::ids::{Epoch, NamespaceInfo, TxId};
 use hathi_formats::qjournal::Envelope;
 use hathi_journal::messages::{Manifest, ManifestSegment};

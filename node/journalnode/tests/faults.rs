@@ -58,7 +58,7 @@ async fn bean(node: &JournalNode) -> serde_json::Value {
 /// Three JournalNodes with transactions 1 to 4 finalized and 5 and 6 in progress, written in epoch 3.
 struct Trio {
     dir: tempfile::TempDir,
-    confs: Vec<hathi_formats::conf::Configuration>,
+    confs: Vec<hathi_conf::Configuration>,
     ports: Vec<u16>,
     nodes: Vec<Option<JournalNode>>,
 }

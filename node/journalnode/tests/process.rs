@@ -3,7 +3,7 @@
 
 mod support;
 
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::exceptions;
 use hathi_formats::ids::{Epoch, TxId};
 use hathi_journal::lease::LeaseProof;

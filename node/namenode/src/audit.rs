@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use file_rotate::compression::Compression;
 use file_rotate::suffix::AppendCount;
 use file_rotate::{ContentLimit, FileRotate};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_namesystem::calls::{self, AuditRecord};
 use hathi_namesystem::{CallContext, Namesystem, Reply};
 use hathi_net::ipc::{Method, RpcCall};
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn a_size_of_zero_is_refused_by_the_name_of_its_key() {
         let dir = tempfile::tempdir().unwrap();
-        let mut conf = Configuration::new(hathi_formats::conf::Environment::of_process());
+        let mut conf = Configuration::new(hathi_conf::Environment::of_process());
         conf.set("hathi.namenode.audit.log", "true");
         conf.set("hadoop.log.dir", dir.path().display().to_string());
         conf.set("hathi.namenode.audit.log.max.file.size", "0");

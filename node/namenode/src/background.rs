@@ -6,7 +6,7 @@ use crate::shared_log::SharedLog;
 use crate::state::NameNode;
 use crate::storage::NameDirs;
 use crate::tail::Tail;
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::exceptions;
 use hathi_formats::proto::namenode::{RollEditLogRequestProto, RollEditLogResponseProto};
 use hathi_journal::survey::{LeaseAnswer, QuorumLease, quorum_lease};

@@ -8,7 +8,7 @@ use crate::storage::{self, Birth, NameDirs, NewNameDirs};
 use crate::synced_file::SyncedFile;
 use crate::unpublished::Unpublished;
 use anyhow::{Context, bail};
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::exceptions;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::{StorageInfoProto, VersionRequestProto, VersionResponseProto};

@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::origin::Origin;
 use crate::passes::Passes;
 use crate::settings::Settings;
-use hathi_formats::conf::ConfError;
+use hathi_conf::ConfError;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_namesystem::CallContext;
 use hathi_net::auth::{Authorizer, Groups, GroupsOptions, Identity};

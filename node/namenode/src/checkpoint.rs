@@ -9,7 +9,7 @@ use crate::state::NameNode;
 use crate::storage::{NameDirs, hex};
 use crate::unpublished::Unpublished;
 use anyhow::{Context, bail};
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_formats::proto::common::{

@@ -6,7 +6,7 @@
 //! standbys refuse such reports.
 
 use crate::state::NameNode;
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::ids::BlockId;
 use hathi_formats::proto::datanode::{ReportBadBlocksRequestProto, ReportBadBlocksResponseProto};
 use hathi_formats::proto::hdfs::{LocatedBlockProto, ReportBadBlocksResponseProto as ClientResponse};

@@ -391,7 +391,7 @@ mod tests {
     use crate::shared_log::DirectoryTail;
     use crate::testing;
     use crate::unpublished::Unpublished;
-    use hathi_formats::conf::JournalUri;
+    use hathi_conf::JournalUri;
     use hathi_formats::editlog::{EditOp, encode};
     use hathi_formats::ids::LayoutVersion;
     use hathi_journal::directory::SharedDirectory;

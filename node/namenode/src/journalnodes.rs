@@ -1,7 +1,7 @@
 //! The JournalNodes of the configuration.
 
 use crate::settings::Settings;
-use hathi_formats::conf::JournalUri;
+use hathi_conf::JournalUri;
 use hathi_formats::qjournal::Envelope;
 use hathi_journalclient::JournalNodes;
 

@@ -6,7 +6,7 @@
 use crate::lease_proof::OwnProof;
 use crate::local_edits::LocalEdits;
 use crate::state::NameNode;
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_journal::mutant::Mutation;
 use hathi_journal::writer::{CallError, Change, Learner};

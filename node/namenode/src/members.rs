@@ -5,7 +5,7 @@ use crate::background::Shared;
 use crate::log::{LogCommand, MembersStep};
 use crate::tail::millis;
 use anyhow::Context;
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::ext::{ChangeJournalNodesRequestProto, ChangeJournalNodesResponseProto};
 use hathi_journal::writer::CallError;

@@ -9,7 +9,7 @@ use crate::rpc::Handler;
 use crate::settings::Peer;
 use crate::standby_calls::{Question, Refused, StandbyCall};
 use crate::state::NameNode;
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::exceptions;
 use hathi_formats::proto::ext::{GetInstanceRequestProto, GetInstanceResponseProto};
 use hathi_nameserver::standby_calls::{Answered, Settled};

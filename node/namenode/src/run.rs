@@ -19,7 +19,7 @@ use crate::storage::{self, NameDirs};
 use crate::tail::Tail;
 use crate::{bootstrap, checkpoint, http, identity, pass_on, resources, rpc, serving};
 use anyhow::Context;
-use hathi_formats::conf::JournalUri;
+use hathi_conf::JournalUri;
 use hathi_formats::ids::TxId;
 use hathi_journal::directory::SharedDirectory;
 use hathi_journalclient::Readers;

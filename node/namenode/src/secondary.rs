@@ -14,7 +14,7 @@ use crate::offline::{clear, replay, save};
 use crate::settings::{Settings, resolve};
 use crate::storage::{self, Birth, NameDirs, NewNameDirs};
 use anyhow::{Context, bail, ensure};
-use hathi_formats::conf::{Configuration, HostPort};
+use hathi_conf::{Configuration, HostPort};
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::RemoteEditLogProto;
 use hathi_formats::proto::namenode::{

@@ -6,7 +6,7 @@ use crate::resources::ResourceOptions;
 use crate::topology::TopologyOptions;
 use anyhow::Context;
 use hathi_blockmanager::BlockManagerConfig;
-use hathi_formats::conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, TimeUnit};
+use hathi_conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, TimeUnit};
 use hathi_journal::directory::MustHave;
 use hathi_journal::writer::WriterTimeouts;
 use hathi_namespace::config::ImageOptions;
@@ -553,7 +553,7 @@ fn edits_minimum(conf: &Configuration, directories: usize, is_single: bool) -> a
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hathi_formats::conf::Environment;
+    use hathi_conf::Environment;
 
     /// nn0 of a pair, with further keys.
     fn read(more: &[(&str, &str)]) -> anyhow::Result<Settings> {

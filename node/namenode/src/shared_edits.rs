@@ -6,7 +6,7 @@ use crate::journalnodes;
 use crate::settings::Settings;
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use hathi_formats::conf::JournalUri;
+use hathi_conf::JournalUri;
 use hathi_formats::editlog::{Frames, SEGMENT_HEADER_LEN, SegmentHeader};
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::directory::SharedDirectory;

@@ -13,7 +13,7 @@ use crate::settings::Settings;
 use crate::split::SplitReport;
 use crate::standby_calls::{Questions, StandbyCalls};
 use crate::unreported::Unreported;
-use hathi_formats::conf::ConfError;
+use hathi_conf::ConfError;
 use hathi_formats::exceptions::RemoteException;
 use hathi_nameserver::replies::Made;
 use hathi_namesystem::checkpoint::EditsRetention;

@@ -2,7 +2,7 @@
 
 use crate::background::Shared;
 use hathi_blockmanager::AdminState;
-use hathi_formats::conf::{JournalUri, host_and_port};
+use hathi_conf::{JournalUri, host_and_port};
 use hathi_formats::proto::hdfs::DatanodeReportTypeProto;
 use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::http::jmx::Bean;

@@ -7,7 +7,7 @@
 
 use anyhow::{Context, bail, ensure};
 use hathi_blockmanager::DEFAULT_RACK;
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::exceptions::{INVALID_TOPOLOGY, RemoteException, UNRESOLVED_TOPOLOGY};
 use hathi_namesystem::Namesystem;
 use hathi_net::ipc::protocols::DatanodeMethod;
@@ -287,7 +287,7 @@ fn check_depth(ns: &Namesystem, host: &str, rack: &str) -> Result<(), RemoteExce
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hathi_formats::conf::Environment;
+    use hathi_conf::Environment;
     use std::os::unix::fs::PermissionsExt;
 
     fn topology(keys: &[(&str, String)]) -> Topology {

@@ -7,7 +7,7 @@
 mod shell;
 mod ssh;
 
-use hathi_formats::conf::{Configuration, split_host_and_port};
+use hathi_conf::{Configuration, split_host_and_port};
 
 /// The key of the methods, without its suffixes.
 const METHODS: &str = "dfs.ha.fencing.methods";
@@ -153,7 +153,7 @@ mod tests {
     };
 
     fn configured(methods: &str) -> Configuration {
-        let mut conf = Configuration::new(hathi_formats::conf::Environment::default());
+        let mut conf = Configuration::new(hathi_conf::Environment::default());
         conf.set("dfs.ha.fencing.methods.ns.nn1", methods);
         conf
     }

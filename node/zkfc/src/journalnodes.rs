@@ -1,7 +1,7 @@
 //! Long polls of the lease at every JournalNode, and giving a dead NameNode's lease back.
 
+use hathi_conf::HostPort;
 use hathi_failover::{ControllerEvent, LeaseAnswer};
-use hathi_formats::conf::HostPort;
 use hathi_formats::qjournal::Envelope;
 use hathi_journal::lease::LeaseProof;
 use hathi_journal::writer::CallError;

@@ -7,11 +7,11 @@ use crate::namenode::LocalNameNode;
 use crate::server::{Asked, REQUESTS_MAX, ZkfcRequest, ZkfcRpcServer};
 use crate::zookeeper::{Ended, Sessions, ZooKeeperConfig};
 use anyhow::Context as _;
+use hathi_conf::{Configuration, HostPort};
 use hathi_failover::{
     ActiveStandbyElector, Controller, ControllerAction, ControllerConfig, ControllerEvent, Elector, ElectorRequest,
     Fenced, Health, HealthState, JournalElector, QuorumLease, ServiceState,
 };
-use hathi_formats::conf::{Configuration, HostPort};
 use hathi_formats::exceptions::{RETRIABLE, RemoteException};
 use hathi_formats::proto::hdfs::ActiveNodeInfo;
 use hathi_net::auth::Administrators;

@@ -99,7 +99,7 @@ impl RpcHandler for ZkfcRpcServer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hathi_formats::conf::{Configuration, Environment};
+    use hathi_conf::{Configuration, Environment};
     use hathi_net::auth::{Groups, GroupsOptions};
     use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, RpcServer, ServerOptions};
     use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Which DataNodes may register and which must leave: the include and exclude lists (`HostFileManager`).
 
-use hathi_formats::conf::{host_and_port, split_host_and_port};
+use hathi_formats::host_port::{host_and_port, split_host_and_port};
 use hathi_formats::proto::hdfs::DatanodeIdProto;
 use std::collections::BTreeSet;
 

@@ -3,7 +3,7 @@
 use super::{cpu_seconds, percentile, process_name};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use hathi_formats::conf::{Configuration, Environment, TimeUnit};
+use hathi_conf::{Configuration, Environment, TimeUnit};
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::protocols::CLIENT_PROTOCOL;
 use hathi_net::ipc::{HaOptions, HaProxy, Idempotence, RpcError};

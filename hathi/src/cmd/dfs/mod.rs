@@ -10,7 +10,7 @@ mod summary;
 
 use anyhow::{Result, bail};
 use hathi_client::{ClientError, FileSystem};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::proto::hdfs::HdfsFileStatusProto;
 pub(super) use listing::local_time;
 use path::RemotePath;

@@ -2,7 +2,7 @@
 
 use super::{Item, Shell, Usage};
 use anyhow::{Result, bail};
-use hathi_formats::conf::TimeUnit;
+use hathi_conf::TimeUnit;
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::Idempotence;
 use std::io::BufRead;

@@ -9,7 +9,7 @@ mod words;
 
 use anyhow::Result;
 use failover::{FailoverController, Force};
-use hathi_formats::conf::{Configuration, HostPort};
+use hathi_conf::{Configuration, HostPort};
 use hathi_formats::exceptions::{HEALTH_CHECK_FAILED, SERVICE_FAILED};
 use hathi_formats::proto::common::{HaRequestSource, HaServiceStateProto};
 use hathi_net::ipc::RpcError;

@@ -1,7 +1,7 @@
 //! A NameNode as the target of a command (`NNHAServiceTarget`), and the calls of HAServiceProtocol to it.
 
 use super::{Refused, words};
-use hathi_formats::conf::{Configuration, HostPort};
+use hathi_conf::{Configuration, HostPort};
 use hathi_formats::proto::common::{self, HaRequestSource, HaServiceStateProto};
 use hathi_net::ipc::protocols::{HA_SERVICE_PROTOCOL, ZKFC_PROTOCOL};
 use hathi_net::ipc::{ClientOptions, Protocol, RpcClient, RpcError, connect_to};

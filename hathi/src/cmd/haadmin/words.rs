@@ -1,7 +1,7 @@
 //! Hosts and network errors in the words of Hadoop's tools (`NetUtils.wrapException`, `InetSocketAddress.toString`).
 //! Scripts look for these words.
 
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_net::ipc::RpcError;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::process::{Command, Stdio};

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use clap::Args;
-use hathi_formats::conf::{Configuration, HostPort};
+use hathi_conf::{Configuration, HostPort};
 use hathi_formats::exceptions::STANDBY;
 use hathi_formats::proto::ext::{ChangeJournalNodesRequestProto, ChangeJournalNodesResponseProto};
 use hathi_net::ipc::protocols::SUPERVISOR_PROTOCOL;

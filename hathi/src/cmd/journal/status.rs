@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use hathi_formats::conf::{Configuration, HostPort, JournalUri};
+use hathi_conf::{Configuration, HostPort, JournalUri};
 use hathi_formats::qjournal::Envelope;
 use hathi_journal::Membership;
 use hathi_journal::messages::LeaseState;

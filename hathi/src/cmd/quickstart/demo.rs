@@ -4,7 +4,7 @@ use super::layout::{Daemon, Layout, namenode_id};
 use super::ready;
 use anyhow::{Context, Result, bail};
 use hathi_client::{CreateOptions, FileSystem};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use rustix::process::{Pid, Signal, kill_process};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

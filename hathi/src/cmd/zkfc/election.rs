@@ -2,7 +2,7 @@
 
 use crate::cmd::times::{duration, retries};
 use anyhow::{Context, Result, anyhow, bail};
-use hathi_formats::conf::{Configuration, split_host_and_port};
+use hathi_conf::{Configuration, split_host_and_port};
 use hathi_zkfc::{Election, ZooKeeperConfig, parse_acls, parse_auths};
 
 const QUORUM: &str = "ha.zookeeper.quorum";

@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 use hathi_client::FileSystem;
-use hathi_formats::conf::{Configuration, Environment};
+use hathi_conf::{Configuration, Environment};
 use hathi_formats::datatransfer::{
     DataChecksum, OpRequest, PacketBuffer, PacketHeader, PipelineAck, read_delimited, read_request, write_delimited,
 };

@@ -11,10 +11,10 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
+use hathi_conf::{Configuration, Environment};
 use hathi_datanode::dataset::Dataset;
 use hathi_datanode::pool::Pool;
 use hathi_datanode::{DataNode, DataNodeConf, Ports, xceiver};
-use hathi_formats::conf::{Configuration, Environment};
 use hathi_formats::datatransfer::{
     DataChecksum, Op, PacketBuffer, PacketHeader, PipelineAck, read_delimited, write_delimited, write_op,
 };

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hathi_formats::conf::{Configuration, Environment};
+use hathi_conf::{Configuration, Environment};
 use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_formats::qjournal::Envelope;

@@ -3,7 +3,7 @@
 
 use crate::settings::ImageBandwidth;
 use anyhow::{Context, bail};
-use hathi_formats::conf::{Configuration, TimeUnit};
+use hathi_conf::{Configuration, TimeUnit};
 use hathi_formats::fsimage::ImageCodec;
 use hathi_namespace::config::ImageOptions;
 use hathi_namesystem::checkpoint::CheckpointConfig;
@@ -80,7 +80,7 @@ fn time(conf: &Configuration, key: &str, default: Duration, unit: TimeUnit) -> a
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hathi_formats::conf::Environment;
+    use hathi_conf::Environment;
 
     fn configured(settings: &[(&str, &str)]) -> Configuration {
         let mut conf = Configuration::new(Environment::default());

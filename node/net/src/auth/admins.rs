@@ -1,7 +1,7 @@
 //! The administrators of a daemon.
 
 use super::{AccessControlList, Groups};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 
 /// The user that a daemon runs as, and the users and groups that are listed besides.
 #[derive(Clone)]

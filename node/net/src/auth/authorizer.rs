@@ -4,7 +4,7 @@ use super::policy::ServiceAcls;
 use super::proxy::ProxyUsers;
 use super::{Groups, USER_MAX_BYTES};
 use crate::ipc::{Protocol, UserInfo};
-use hathi_formats::conf::{ConfError, Configuration};
+use hathi_conf::{ConfError, Configuration};
 use hathi_formats::exceptions::{AUTHORIZATION, RETRIABLE, RemoteException};
 use parking_lot::RwLock;
 use std::net::IpAddr;
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
     use crate::auth::GroupsOptions;
     use crate::ipc::protocols;
-    use hathi_formats::conf::Environment;
+    use hathi_conf::Environment;
 
     fn authorizer(keys: &[(&str, &str)]) -> Arc<Authorizer> {
         let mut conf = Configuration::new(Environment::default());

@@ -10,7 +10,7 @@
 //! - One look-up per user, and at most [`LOOKUPS_MAX`] in all, are under way at a time.
 
 use super::USER_MAX_BYTES;
-use hathi_formats::conf::{ConfError, Configuration, TimeUnit};
+use hathi_conf::{ConfError, Configuration, TimeUnit};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;

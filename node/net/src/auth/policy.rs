@@ -3,7 +3,7 @@
 use super::acl::{AccessControlList, Admission, Admitted, Machines};
 use super::authorizer::Unknown;
 use crate::ipc::{Protocol, protocols};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::exceptions::{AUTHORIZATION, RemoteException};
 use std::net::IpAddr;
 

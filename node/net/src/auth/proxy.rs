@@ -2,7 +2,7 @@
 
 use super::acl::{AccessControlList, Admission, Admitted, Machines};
 use super::authorizer::Unknown;
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::exceptions::{AUTHORIZATION, RemoteException};
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hathi_conf::{ConfError, Configuration, TimeUnit};
 use hathi_formats::amplification::{FIELDS_MAX, is_bounded};
-use hathi_formats::conf::{ConfError, Configuration, TimeUnit};
 use prost::Message;
 
 pub use listener::RpcServer;

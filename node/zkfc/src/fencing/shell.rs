@@ -1,7 +1,7 @@
 //! `shell(COMMAND)` (`org.apache.hadoop.ha.ShellCommandFencer`).
 
 use super::FencingTarget;
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use std::io;
 use std::process::{Command, Stdio};
 

@@ -2,7 +2,7 @@
 //! `ssh`.
 
 use super::FencingTarget;
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use std::io;
 use std::process::{Command, Stdio};
 

@@ -8,7 +8,7 @@ mod probe;
 use super::{cpu_seconds, percentile, process_name, resident_mib};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::editlog::{EditOp, encode};
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_formats::qjournal::Envelope;

@@ -3,6 +3,8 @@
 //!
 //! Mirrors `org.apache.hadoop.conf.Configuration`, `HdfsConfiguration` and `DFSUtil`.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 mod address;
 pub mod keys;
 mod text;
@@ -15,7 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use address::{DefaultFs, HostPort, JournalUri, StorageLocation, host_and_port, split_host_and_port};
+pub use address::{DefaultFs, JournalUri, StorageLocation};
+pub use hathi_formats::host_port::{HostPort, host_and_port, split_host_and_port};
 pub use topology::NameNodeIdentity;
 pub use value::TimeUnit;
 

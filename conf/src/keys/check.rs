@@ -1,7 +1,7 @@
 //! Settings in an operator's files that have no effect.
 
 use super::{KeyUsage, Program, find, table};
-use crate::conf::{Configuration, DEFAULT_SOURCE, PROGRAM_SOURCE};
+use crate::{Configuration, DEFAULT_SOURCE, PROGRAM_SOURCE};
 use std::fmt;
 
 /// A name that differs in at most this many letters from a known one is taken for a misspelling.

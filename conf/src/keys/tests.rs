@@ -1,5 +1,5 @@
 use super::*;
-use crate::conf::{Configuration, Environment, text};
+use crate::{Configuration, Environment, text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -180,7 +180,7 @@ fn keys_below(folder: &str) -> BTreeMap<String, PathBuf> {
     sources(&workspace().join(folder), &mut files);
     let mut keys = BTreeMap::new();
     // Neither the table itself nor the table of renamed keys reads any key.
-    files.retain(|file| !file.ends_with("conf/keys/table.rs") && !file.ends_with("conf/text.rs"));
+    files.retain(|file| !file.ends_with("conf/src/keys/table.rs") && !file.ends_with("conf/src/text.rs"));
     for file in files {
         for key in literals(&std::fs::read_to_string(&file).unwrap()) {
             keys.insert(key, file.clone());
@@ -200,7 +200,7 @@ fn every_key_that_is_read_is_in_the_table_and_what_the_table_calls_read_is_read(
         ("node/net/src", None),
         ("core", None),
         ("hathi/src/cmd", None),
-        ("formats/src/conf", None),
+        ("conf/src", None),
     ];
     let mut literals = BTreeSet::new();
     for (folder, reader) in readers {
