@@ -1,12 +1,14 @@
 //! Calls to the active one of several NameNodes (`RetryPolicies.FailoverOnNetworkExceptionRetry`,
 //! `ConfiguredFailoverProxyProvider`).
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hathi_formats::exceptions::{RETRIABLE, Remedy};
+use parking_lot::Mutex;
 use prost::Message;
 
 use super::{CallIds, ClientId, ClientOptions, Protocol, RpcClient, RpcError};
@@ -49,6 +51,32 @@ impl HaOptions {
             sleep_max: Duration::from_millis(15_000),
         }
     }
+}
+
+/// A call that takes long, for whoever tells its user.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// How long the call has been waiting.
+    pub waited: Duration,
+    /// The targets, and why the last attempt at each failed. A target without a reason was not asked yet, or did not answer yet.
+    pub targets: Vec<(&'a str, Option<String>)>,
+    /// Failed attempts, and their limit.
+    pub attempts: (u32, u32),
+}
+
+/// Is told of calls that take long.
+pub type WaitingHook = fn(&Waiting<'_>);
+
+static WAITING: OnceLock<WaitingHook> = OnceLock::new();
+
+/// Time after which a call is one that takes long, and between two reports of it.
+const WAITING_REPORTS: [Duration; 2] = [Duration::from_millis(1500), Duration::from_secs(10)];
+
+/// From now on this process tells `hook` of calls that take long. Only the first hook counts.
+pub fn tell_waiting(hook: WaitingHook) {
+    let _ = WAITING.set(hook);
 }
 
 #[derive(Debug)]
@@ -109,35 +137,21 @@ impl HaProxy {
         idempotence: Idempotence,
     ) -> Result<R, RpcError> {
         let inner = &*self.0;
-        let call_id = inner.next_call_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
-        let (mut failovers, mut retries) = (0_u32, 0_u32);
+        let attempts = Attempts::default();
+        let call = inner.call(method, request, idempotence, &attempts);
+        let Some(hook) = WAITING.get() else {
+            return call.await;
+        };
+        let mut call = std::pin::pin!(call);
+        let begin = tokio::time::Instant::now();
+        let [first, next] = WAITING_REPORTS;
+        let mut report_at = begin + first;
         loop {
-            let at = inner.current.load(Ordering::Relaxed);
-            let ids = CallIds {
-                client_id: inner.options.client.client_id,
-                call_id,
-                retry_count: i32::try_from(failovers + retries).unwrap_or(i32::MAX),
-            };
-            let error = match inner.attempt(at, method, request, ids).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let sleep = match decide(&error, idempotence) {
-                RetryAction::FailOver if failovers < inner.options.max_failovers => {
-                    inner.move_on(at);
-                    failovers += 1;
-                    inner.backoff(failovers - 1)
-                }
-                RetryAction::RetryInPlace if retries < inner.options.max_retries => {
-                    retries += 1;
-                    inner.backoff(retries - 1)
-                }
-                RetryAction::FailOver | RetryAction::RetryInPlace | RetryAction::Fail => return Err(error),
-            };
-            tracing::debug!(method, call_id, failovers, retries, ?sleep, %error, "call will be made again");
-            if !sleep.is_zero() {
-                tokio::time::sleep(sleep).await;
+            match tokio::time::timeout_at(report_at, &mut call).await {
+                Ok(result) => return result,
+                Err(_) => hook(&inner.waiting(method, begin.elapsed(), &attempts)),
             }
+            report_at += next;
         }
     }
 
@@ -164,7 +178,81 @@ impl HaProxy {
     }
 }
 
+/// The failed attempts of one call.
+#[derive(Debug, Default)]
+struct Attempts {
+    failovers: AtomicU32,
+    retries: AtomicU32,
+    /// The last error, by the target.
+    errors: Mutex<BTreeMap<usize, String>>,
+}
+
 impl Inner {
+    async fn call<Q: Message, R: Message + Default>(
+        &self,
+        method: &str,
+        request: &Q,
+        idempotence: Idempotence,
+        attempts: &Attempts,
+    ) -> Result<R, RpcError> {
+        let call_id = self.next_call_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let (mut failovers, mut retries) = (0_u32, 0_u32);
+        loop {
+            let at = self.current.load(Ordering::Relaxed);
+            let ids = CallIds {
+                client_id: self.options.client.client_id,
+                call_id,
+                retry_count: i32::try_from(failovers + retries).unwrap_or(i32::MAX),
+            };
+            let error = match self.attempt(at, method, request, ids).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let action = match decide(&error, idempotence) {
+                // There is nothing to fail over to, so this ends at once (`TRY_ONCE_THEN_FAIL`).
+                RetryAction::FailOver if self.targets.len() == 1 && matches!(error, RpcError::Connect { .. }) => {
+                    RetryAction::Fail
+                }
+                action => action,
+            };
+            let sleep = match action {
+                RetryAction::FailOver if failovers < self.options.max_failovers => {
+                    self.move_on(at);
+                    failovers += 1;
+                    self.backoff(failovers - 1)
+                }
+                RetryAction::RetryInPlace if retries < self.options.max_retries => {
+                    retries += 1;
+                    self.backoff(retries - 1)
+                }
+                RetryAction::FailOver | RetryAction::RetryInPlace | RetryAction::Fail => return Err(error),
+            };
+            tracing::debug!(method, call_id, failovers, retries, ?sleep, %error, "call will be made again");
+            attempts.failovers.store(failovers, Ordering::Relaxed);
+            attempts.retries.store(retries, Ordering::Relaxed);
+            attempts.errors.lock().insert(at, error.to_string());
+            if !sleep.is_zero() {
+                tokio::time::sleep(sleep).await;
+            }
+        }
+    }
+
+    fn waiting<'a>(&'a self, method: &'a str, waited: Duration, attempts: &Attempts) -> Waiting<'a> {
+        let errors = attempts.errors.lock();
+        let target = |(index, target): (usize, &'a Target)| (&*target.address, errors.get(&index).cloned());
+        let retries = attempts.retries.load(Ordering::Relaxed);
+        let counted = match retries {
+            0 => (attempts.failovers.load(Ordering::Relaxed), self.options.max_failovers),
+            retries => (retries, self.options.max_retries),
+        };
+        Waiting {
+            method,
+            waited,
+            targets: self.targets.iter().enumerate().map(target).collect(),
+            attempts: counted,
+        }
+    }
+
     async fn attempt<Q: Message, R: Message + Default>(
         &self,
         at: usize,
@@ -307,6 +395,40 @@ mod tests {
             proxy.call("monitorHealth", &request, Idempotence::Idempotent).await;
         answer.unwrap();
         leads.abort();
+    }
+
+    #[tokio::test]
+    async fn a_call_that_takes_long_is_told_of_with_its_reasons() {
+        static TOLD: tokio::sync::Notify = tokio::sync::Notify::const_new();
+        tell_waiting(|waiting| {
+            let reasons: Vec<bool> = waiting.targets.iter().map(|(_, reason)| reason.is_some()).collect();
+            if (waiting.method, &reasons[..], waiting.attempts.0) == ("monitorHealth", &[true, false], 1) {
+                TOLD.notify_one();
+            }
+        });
+        let (_held, refusing) = crate::refusing_address();
+        // It takes connections, and answers nothing.
+        let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let addresses = vec![refusing.to_string(), silent.local_addr().unwrap().to_string()];
+        let proxy = HaProxy::new(addresses, &HA_SERVICE_PROTOCOL, HaOptions::new("mahout"));
+        let request = MonitorHealthRequestProto {};
+        let call = proxy.call::<_, MonitorHealthResponseProto>("monitorHealth", &request, Idempotence::Idempotent);
+        tokio::select! {
+            answer = call => panic!("{answer:?}"),
+            () = TOLD.notified() => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn a_single_address_that_refuses_ends_the_call_at_once() {
+        let (_held, refusing) = crate::refusing_address();
+        let mut options = HaOptions::new("mahout");
+        options.sleep_base = Duration::from_secs(3600);
+        let proxy = HaProxy::new(vec![refusing.to_string()], &HA_SERVICE_PROTOCOL, options);
+        let request = MonitorHealthRequestProto {};
+        let answer: Result<MonitorHealthResponseProto, RpcError> =
+            proxy.call("monitorHealth", &request, Idempotence::Idempotent).await;
+        assert!(matches!(answer, Err(RpcError::Connect { .. })));
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ pub mod failover;
 pub mod server;
 
 pub use client::{CallIds, ClientOptions, PendingCall, RpcClient, RpcError};
-pub use failover::{HaOptions, HaProxy, Idempotence, connect_to};
+pub use failover::{HaOptions, HaProxy, Idempotence, Waiting, connect_to, tell_waiting};
 pub use hathi_formats::exceptions::RemoteException;
 pub use hathi_formats::ids::ClientId;
 pub use hathi_formats::protocols::{self, Method, Protocol};
