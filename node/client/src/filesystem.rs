@@ -1,11 +1,12 @@
 //! The metadata calls, and opening files.
 
+use crate::namenodes::{connect, duration};
 use crate::{ClientError, FileReader, FileWriter};
-use hathi_conf::{ConfError, Configuration, TimeUnit};
+use hathi_conf::{ConfError, Configuration};
 use hathi_formats::datatransfer::{ChecksumType, DataChecksum};
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::protocols::CLIENT_PROTOCOL;
-use hathi_net::ipc::{HaOptions, HaProxy, Idempotence};
+use hathi_net::ipc::{HaProxy, Idempotence};
 use parking_lot::Mutex;
 use prost::Message;
 use std::collections::BTreeSet;
@@ -51,6 +52,8 @@ pub struct CreateOptions {
     pub replication: Option<u32>,
     /// Block size in bytes. `None` takes the client's default.
     pub block_size: Option<u64>,
+    /// DataNodes may write it to disk later (`CreateFlag.LAZY_PERSIST`).
+    pub lazy_persist: bool,
 }
 
 impl Default for CreateOptions {
@@ -61,6 +64,7 @@ impl Default for CreateOptions {
             permission: 0o666,
             replication: None,
             block_size: None,
+            lazy_persist: false,
         }
     }
 }
@@ -84,36 +88,7 @@ impl FileSystem {
     /// # Errors
     /// When the configuration names no NameNode for it.
     pub fn new(conf: &Configuration, authority: &str, user: &str) -> Result<FileSystem, ClientError> {
-        let authority = if authority.is_empty() {
-            conf.default_fs().authority
-        } else {
-            authority.to_owned()
-        };
-        let addresses = if conf.nameservices().contains(&authority) {
-            let ids = conf.namenode_ids(&authority);
-            if ids.is_empty() {
-                vec![conf.rpc_address(Some(&authority), None)?.to_string()]
-            } else {
-                ids.iter()
-                    .map(|id| Ok(conf.rpc_address(Some(&authority), Some(id))?.to_string()))
-                    .collect::<Result<_, ClientError>>()?
-            }
-        } else if authority.contains(':') {
-            vec![authority]
-        } else {
-            vec![format!("{authority}:8020")]
-        };
-        let millis = |key: &str, default: u64| -> Result<Duration, ClientError> {
-            Ok(conf.get_duration(key, Duration::from_millis(default), TimeUnit::Millis)?)
-        };
-        let mut ha = HaOptions::new(user);
-        ha.client.connect_timeout = millis("ipc.client.connect.timeout", 20_000)?;
-        ha.client.call_timeout = millis("ipc.client.rpc-timeout.ms", 120_000)?;
-        ha.client.ping_interval = millis("ipc.ping.interval", 60_000)?;
-        ha.max_failovers = conf.get_u32("dfs.client.failover.max.attempts", 15)?;
-        ha.max_retries = conf.get_u32("dfs.client.retry.max.attempts", 10)?;
-        ha.sleep_base = millis("dfs.client.failover.sleep.base.millis", 500)?;
-        ha.sleep_max = millis("dfs.client.failover.sleep.max.millis", 15_000)?;
+        let millis = |key: &str, default: u64| duration(conf, key, default);
         let kind = match conf.get_or("dfs.checksum.type", "CRC32C").as_str() {
             "CRC32" => ChecksumType::Crc32,
             "NULL" => ChecksumType::Null,
@@ -140,7 +115,7 @@ impl FileSystem {
             },
         };
         Ok(FileSystem(Arc::new(Inner {
-            proxy: HaProxy::new(addresses, &CLIENT_PROTOCOL, ha),
+            proxy: connect(conf, authority, user, &CLIENT_PROTOCOL)?,
             options,
             writing: Mutex::new(BTreeSet::new()),
         })))
@@ -262,12 +237,13 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::call`].
     pub async fn create(&self, path: &str, options: &CreateOptions) -> Result<FileWriter, ClientError> {
-        let flag = hdfs::CreateFlagProto::Create as i32
-            | if options.overwrite {
-                hdfs::CreateFlagProto::Overwrite as i32
-            } else {
-                0
-            };
+        let mut flag = hdfs::CreateFlagProto::Create as i32;
+        if options.overwrite {
+            flag |= hdfs::CreateFlagProto::Overwrite as i32;
+        }
+        if options.lazy_persist {
+            flag |= hdfs::CreateFlagProto::LazyPersist as i32;
+        }
         let request = hdfs::CreateRequestProto {
             src: path.to_owned(),
             masked: permission_proto(options.permission & !self.options().umask),

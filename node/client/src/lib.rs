@@ -2,12 +2,16 @@
 //!
 //! It runs on the caller's tokio runtime, and never blocks.
 
+mod checksum;
 mod error;
 mod filesystem;
 mod input;
+mod namenodes;
 mod output;
 
+pub use checksum::FileChecksum;
 pub use error::ClientError;
 pub use filesystem::{CreateOptions, FileSystem, FileSystemOptions};
 pub use input::FileReader;
+pub use namenodes::{connect, namenodes, unknown_host};
 pub use output::FileWriter;
