@@ -31,6 +31,25 @@ pub fn flush() {
     }
 }
 
+/// Stdout for bytes. As with [`print`], the program ends here if it can't be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = std::io::stdout().lock().write(bytes);
+        if let Err(error) = &written {
+            end_at(error);
+        }
+        written
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        flush();
+        Ok(())
+    }
+}
+
 fn end_at(error: &std::io::Error) {
     if GOES_ON.load(Ordering::Relaxed) {
         return;

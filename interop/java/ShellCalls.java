@@ -10,11 +10,13 @@ import org.apache.hadoop.fs.FsShell;
 import org.apache.hadoop.hdfs.HdfsConfiguration;
 import org.apache.hadoop.hdfs.tools.DFSAdmin;
 import org.apache.hadoop.hdfs.tools.DFSck;
+import org.apache.hadoop.hdfs.tools.GetGroups;
+import org.apache.hadoop.hdfs.tools.StoragePolicyAdmin;
 import org.apache.hadoop.util.Tool;
 import org.apache.hadoop.util.ToolRunner;
 
 /**
- * Hadoop's dfs, dfsadmin and fsck, many calls in one JVM, as a JVM of its own for each costs a second.
+ * Hadoop's dfs, dfsadmin, fsck, groups and storagepolicies, many calls in one JVM, as a JVM of its own for each costs a second.
  *
  * A line of standard input is a call: what the tool reads from its own standard input, the tool, and its arguments, divided
  * by tabs; line feeds are written as \n. The answer is the tool's lines, each behind "out " or "err ", and its exit code
@@ -57,6 +59,10 @@ public class ShellCalls {
         return new FsShell();
       case "dfsadmin":
         return new DFSAdmin();
+      case "groups":
+        return new GetGroups(conf);
+      case "storagepolicies":
+        return new StoragePolicyAdmin(conf);
       case "fsck":
         return new DFSck(conf, System.out);
       default:

@@ -10,6 +10,14 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// How the command is used.
+pub fn usage() -> String {
+    "usage: hathi conf --check DIR\n\
+     Names the settings in a configuration directory that no daemon obeys. Exit status 1 says that a daemon would refuse\n\
+     to start.\n"
+        .to_owned()
+}
+
 /// Entry point. Exit status 1 says that a daemon would refuse to start.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let [option, dir] = args.as_slice() else {

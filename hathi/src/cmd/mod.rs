@@ -1,28 +1,43 @@
 //! One file for each subcommand.
 
 pub mod bench;
+pub mod completion;
 pub mod conf;
 pub mod datanode;
+pub mod debug;
 pub mod dfs;
 pub mod dfsadmin;
+#[cfg(test)]
+mod docs;
+pub mod environment;
+pub mod fsck;
+pub mod getconf;
+pub mod groups;
 pub mod haadmin;
+mod invocation;
 pub mod journal;
 pub mod journalnode;
 pub mod namenode;
+mod namenodes;
 pub mod oev;
 pub mod oiv;
 pub mod quickstart;
 pub mod secondarynamenode;
+pub mod snapshots;
+pub mod storagepolicies;
+pub mod table;
 mod times;
+pub mod tree;
+mod waiting;
 pub mod zkfc;
 
 pub use crate::log::log_to_stderr;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use hathi_conf::Configuration;
 use hathi_conf::keys::{Program, Verdict};
+use invocation::Invocation;
 use std::ffi::OsString;
 use std::io::BufRead as _;
-use std::path::{Path, PathBuf};
 
 /// Environment variable by which `hathi quickstart` makes its children end when it ends.
 pub const DIE_WITH_PARENT: &str = "HATHI_DIE_WITH_PARENT";
@@ -124,66 +139,10 @@ pub fn obey(conf: &Configuration, daemon: Program) -> Result<()> {
     anyhow::bail!("{}", refused.join("; "))
 }
 
-/// Takes `--conf DIR` from the front of the arguments and loads that configuration. Without it the directory is
-/// `HADOOP_CONF_DIR`, else `/etc/hadoop/conf`. Hadoop's generic options may follow.
-pub fn conf_argument(mut args: Vec<OsString>) -> Result<(Configuration, Vec<OsString>)> {
-    let given = args
-        .first()
-        .is_some_and(|first| first == "--conf" || first == "--config");
-    let (dir, source) = if given {
-        args.remove(0);
-        if args.is_empty() {
-            anyhow::bail!("--conf needs a directory");
-        }
-        (PathBuf::from(args.remove(0)), "--conf")
-    } else if let Some(dir) = std::env::var_os("HADOOP_CONF_DIR") {
-        (PathBuf::from(dir), "HADOOP_CONF_DIR")
-    } else {
-        (
-            PathBuf::from("/etc/hadoop/conf"),
-            "the default, as neither --conf nor HADOOP_CONF_DIR is given",
-        )
-    };
-    let mut conf = Configuration::load(&dir).with_context(|| source.to_owned())?;
-    generic_options(&mut conf, &mut args)?;
-    Ok((conf, args))
-}
-
-/// Takes Hadoop's generic options from the front of the arguments (`GenericOptionsParser`). Options that only MapReduce
-/// obeys have no effect.
-fn generic_options(conf: &mut Configuration, args: &mut Vec<OsString>) -> Result<()> {
-    while let Some(option) = args.first().and_then(|option| option.to_str()).map(str::to_owned) {
-        if let Some(pair) = option.strip_prefix("-D").filter(|pair| pair.contains('=')) {
-            set(conf, pair)?;
-            args.remove(0);
-            continue;
-        }
-        if !matches!(
-            option.as_str(),
-            "-D" | "-conf" | "-fs" | "-jt" | "-files" | "-libjars" | "-archives" | "-tokenCacheFile"
-        ) {
-            break;
-        }
-        let value = args.get(1).with_context(|| format!("{option} needs a value"))?;
-        let value = value.to_str().with_context(|| format!("{option}: not UTF-8"))?;
-        match option.as_str() {
-            "-D" => set(conf, value)?,
-            "-fs" => conf.set("fs.defaultFS", value),
-            // As in Hadoop, a file that does not exist is skipped.
-            "-conf" if Path::new(value).exists() => conf.add_file(Path::new(value))?,
-            _ => {}
-        }
-        args.drain(..2);
-    }
-    Ok(())
-}
-
-fn set(conf: &mut Configuration, pair: &str) -> Result<()> {
-    let (key, value) = pair
-        .split_once('=')
-        .with_context(|| format!("-D {pair}: not KEY=VALUE"))?;
-    conf.set(key, value);
-    Ok(())
+/// Takes `--conf DIR` and Hadoop's generic options from the front of the arguments, and loads that configuration.
+pub fn conf_argument(args: Vec<OsString>) -> Result<(Configuration, Vec<OsString>)> {
+    let invocation = Invocation::of(args)?;
+    Ok((invocation.load()?, invocation.rest))
 }
 
 /// Asks for confirmation (`ToolRunner.confirmPrompt`). Hadoop asks for ever when its input has ended. Here that means

@@ -30,6 +30,21 @@ const USAGE: &str = "usage: hathi namenode [--conf DIR]
     [-h]
 ";
 
+/// The options that are not the usual start, for completion.
+pub const ACTIONS: &[&str] = &[
+    "-format",
+    "-bootstrapStandby",
+    "-initializeSharedEdits",
+    "-importCheckpoint",
+    "-recover",
+    "-metadataVersion",
+];
+
+/// How the command is used.
+pub fn usage() -> String {
+    USAGE.to_owned()
+}
+
 fn parse(args: Vec<OsString>) -> Result<(Option<PathBuf>, Action, FormatOptions)> {
     let (mut dir, mut action, mut options) = (None, Action::Serve, FormatOptions::default());
     let mut args = args.into_iter();

@@ -29,6 +29,11 @@ struct Options {
     verbose: bool,
 }
 
+/// How the command is used.
+pub fn usage() -> String {
+    format!("{USAGE}\n")
+}
+
 /// Runs the command.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let mut options = Options::default();
@@ -65,7 +70,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let result = process(&data, &processor, &options, &mut text);
     // The ops before a damaged place are printed as well.
     if output == "-" {
-        std::io::stdout().write_all(&text)?;
+        crate::output::Stdout.write_all(&text)?;
     } else {
         std::fs::write(output, &text).with_context(|| format!("cannot write {}", output.display()))?;
     }

@@ -33,6 +33,11 @@ struct Options {
     step: u64,
 }
 
+/// How the command is used.
+pub fn usage() -> String {
+    format!("{USAGE}\n")
+}
+
 /// Runs the command.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let mut options = Options {
@@ -69,7 +74,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let file = File::open(input).with_context(|| format!("cannot open {}", input.display()))?;
     let image = Image::open(&file).with_context(|| input.display().to_string())?;
     let mut out: Box<dyn Write> = if options.output == "-" {
-        Box::new(BufWriter::new(std::io::stdout().lock()))
+        Box::new(BufWriter::new(crate::output::Stdout))
     } else {
         let path = options.output.clone();
         Box::new(BufWriter::new(

@@ -22,6 +22,11 @@ current design allows only one Secondary NameNode per HDFS cluster.
  -h,--help             get help information
 ";
 
+/// How the command is used.
+pub fn usage() -> String {
+    USAGE.to_owned()
+}
+
 const FAILED: &str = "Failed to start secondary namenode";
 
 /// Why the command line is wrong.

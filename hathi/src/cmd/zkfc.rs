@@ -31,6 +31,11 @@ const USAGE: &str = "Usage: hdfs zkfc [ -formatZK [-force] [-nonInteractive] ]\n
     \t-nonInteractive: formats the znode aborts if the znode exists,\n\
     \tunless -force option is specified.";
 
+/// How the command is used.
+pub fn usage() -> String {
+    format!("{USAGE}\n")
+}
+
 /// `-formatZK [-force] [-nonInteractive]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Format {

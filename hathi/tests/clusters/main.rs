@@ -6,6 +6,7 @@ mod chaos;
 mod checkpoints;
 mod closing_files;
 mod cluster;
+mod commands;
 mod controller;
 mod datanode_memory;
 mod divergence;

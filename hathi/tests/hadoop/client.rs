@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use std::fs::{FileTimes, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -138,6 +138,10 @@ fn ours(conf: &Path, typed: &str, words: &[&str]) -> Result<Said> {
     })
 }
 
+/// The line `packed`, compressed by gzip.
+const PACKED: &[u8] =
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\x2b\x48\x4c\xce\x4e\x4d\xe1\x02\x00\x43\xe0\x41\x2f\x07\x00\x00\x00";
+
 /// What both tools are told, in this order: `R` is a directory of the file system and `L` one of this machine, each tool's
 /// own; what is typed stands before `|`.
 const CALLS: &str = "\
@@ -234,6 +238,134 @@ dfs -appendToFile -n L/small R/d/kept
 dfs -stat %b R/d/kept
 fsck R/d/kept -files -blocks
 dfs -tail R/d/kept
+dfs -tail R/d R/none
+dfs -tail R/d
+dfs -head R/d/kept
+dfs -head R/d
+dfs -head R/none
+dfs -text R/d/typed R/none R/d
+dfs -text R/d/packed.gz
+dfs -put L/packed.gz R/d
+dfs -text R/d/packed.gz
+dfs -checksum R/d/kept R/d/empty R/d/f R/d R/none
+dfs -checksum -v R/d/kept
+dfs -getfacl R/d
+dfs -setfacl -m user:alice:rwx,group:staff:r-x R/d
+dfs -setfacl -m default:user:bob:rw- R/d
+dfs -getfacl R/d
+dfs -getfacl -R R/d
+dfs -mkdir R/d/heir
+dfs -chmod 700 R/d/heir
+dfs -getfacl R/d/heir
+dfs -setfacl -x user:alice R/d
+dfs -setfacl -k R/d
+dfs -getfacl R/d
+dfs -setfacl -R -m user:carol:r--,default:user:bob:rwx R/d
+dfs -getfacl R/d/typed
+dfs -setfacl -R -b R/d
+dfs -setfacl --set user::rwx,group::r--,other::--- R/d/moved
+dfs -setfacl --set user::rwx R/d/moved
+dfs -getfacl R/d/moved
+dfs -setfacl -b -k R/d
+dfs -setfacl -m nonsense R/d
+dfs -setfacl -m user:a:q R/d
+dfs -setfacl -m user:a R/d
+dfs -setfacl -m user:a:rwx
+dfs -setfacl R/d
+dfs -setfacl -b
+dfs -getfacl R/none
+dfs -getfacl
+dfs -setfattr -n user.color -v blue R/d/moved
+dfs -getfattr -d R/d/moved
+dfs -getfattr -n user.color -e hex R/d/moved
+dfs -getfattr -n user.color -e base64 R/d/moved
+dfs -setfattr -n user.color -v 0x00ff R/d/moved
+dfs -getfattr -d -e HEX R/d/moved
+dfs -setfattr -n user.empty R/d
+dfs -getfattr -R -d R/d
+dfs -getfattr -n user.none R/d/moved
+dfs -getfattr -n user.color R/none
+dfs -getfattr -n user.color -e z R/d/moved
+dfs -getfattr R/d
+dfs -getfattr -d
+dfs -setfattr -x user.color R/d/moved
+dfs -setfattr -x user.color R/d/moved
+dfs -setfattr -n nobody.x R/d/moved
+dfs -setfattr -n user. R/d/moved
+dfs -setfattr -n user.a -x user.a R/d
+dfs -setfattr R/d
+dfs -setfattr -n
+dfs -find R/d
+dfs -find R/d -name *e* -print
+dfs -find R/d R/none -iname *E -a -print0
+dfs -find R/d -print -and -name f
+dfs -find R/d -nonsense
+dfs -find
+dfs -touch -t 20200102:030405 R/d/empty
+dfs -stat %X,%Y R/d/empty
+dfs -touch -m -t 20200102:030406 R/d/empty
+dfs -touch -a -t 20200102:030407 R/d/empty
+dfs -stat %X,%Y R/d/empty
+dfs -touch -c R/d/absent
+dfs -touch -t 20200102:030405 R/d/made
+dfs -stat %Y,%b R/d/made
+dfs -test -e R/d/absent
+dfs -touch -nonsense R/d
+dfs -getmerge -nl -skip-empty-file R/d L/merged
+dfs -getmerge R/none L/merged
+dfs -getmerge R/d L
+dfs -put L/merged R/d/merged
+dfs -checksum R/d/merged
+dfs -moveFromLocal L/moving R/d/moved-here
+dfs -moveFromLocal L/moving R/d/moved-here
+dfs -moveToLocal R/d/f L/x
+dfs -concat
+dfs -concat R/d/merged
+dfs -concat R/d/merged R/d/typed
+dfs -concat R/d/merged R/d/typed R/none
+dfs -concat R/d/merged R/d/moved-here R/d/kept
+dfs -stat %b R/d/merged
+dfs -createSnapshot R/d
+dfs -createSnapshot
+dfs -createSnapshot R/d/f
+dfs -deleteSnapshot R/d
+dfs -deleteSnapshot R/d x
+dfs -renameSnapshot R/d x y
+dfsadmin -allowSnapshot R/none
+dfs -expunge
+dfs -put -t 3 -q 2 L/tree R/parallel
+dfs -get -t 2 R/parallel L/parallel
+dfs -cp -t 2 R/parallel R/parallel2
+dfs -ls -C -R R/parallel
+dfs -ls -C -R R/parallel2
+dfs -put -t x L/small R/d/x
+dfs -put -l L/small R/d/lazy
+dfs -stat %r,%b R/d/lazy
+dfs -get -crc R/d/merged L/summed
+dfs -ls -e R/none
+dfs -test R/d
+dfs -test -e -d R/d
+dfs -usage cat head
+dfs -usage nonsense
+dfs -help nonsense
+dfs ls
+dfsadmin -rollingUpgrade query
+dfsadmin -rollingUpgrade nonsense
+dfsadmin -listOpenFiles
+dfsadmin -upgrade query
+dfsadmin -refreshUserToGroupsMappings
+dfsadmin -refreshSuperUserGroupsConfiguration
+dfsadmin -refreshServiceAcl
+dfsadmin -getDatanodeInfo localhost:1
+storagepolicies -listPolicies
+storagepolicies -setStoragePolicy -path R/d -policy COLD
+storagepolicies -getStoragePolicy -path R/d
+storagepolicies -unsetStoragePolicy -path R/d
+storagepolicies -getStoragePolicy -path R/d
+storagepolicies -getStoragePolicy -path R/none
+storagepolicies -setStoragePolicy -path R/d -policy nonsense
+groups root nobody-at-all
+dfs -rm -r -skipTrash R/parallel R/parallel2 R/d/packed.gz R/d/made R/d/merged R/d/lazy R/d/heir
 dfs -rm R/d R/none R/d/typed
 dfs -rm -f R/none
 dfs -rmdir R/d
@@ -259,6 +391,9 @@ fn both_shells_say_the_same(hadoop: &Hadoop, cluster: &Cluster) -> Result<()> {
     for (root, local) in roots.iter().zip(&locals) {
         std::fs::create_dir(local)?;
         std::fs::write(local.join("large"), vec![b'x'; 3_000_000])?;
+        std::fs::write(local.join("moving"), "moved")?;
+        // "packed\n", by gzip.
+        std::fs::write(local.join("packed.gz"), PACKED)?;
         let small = local.join("small");
         std::fs::write(&small, vec![b'y'; 1000])?;
         std::fs::File::open(&small)?.set_times(FileTimes::new().set_modified(written).set_accessed(written))?;
@@ -294,14 +429,17 @@ fn both_shells_say_the_same(hadoop: &Hadoop, cluster: &Cluster) -> Result<()> {
                 said.err.retain(|line| !line.starts_with("Connecting to namenode via"));
             }
             if said.exit == 255 {
-                // How a command is used, each tool says in its own words.
-                (said.out, said.err) = (Vec::new(), Vec::new());
+                // After what is wrong Hadoop prints the usage of every command.
+                said.out = Vec::new();
+                said.err.truncate(usize::from(words[0] == "dfs"));
             }
             anyhow::Ok(said)
         });
         let [theirs, ours] = said;
         let (theirs, ours) = (theirs?, ours?);
-        if theirs != ours {
+        // Some mistakes its parser does not expect.
+        let unexpected = theirs.err.iter().any(|line| line.ends_with("Fatal internal error"));
+        if theirs != ours && !(unexpected && ours.exit == theirs.exit) {
             wrong.push(format!("{line}\n  Hadoop: {theirs:?}\n  ours:   {ours:?}"));
         }
     }
@@ -311,18 +449,19 @@ fn both_shells_say_the_same(hadoop: &Hadoop, cluster: &Cluster) -> Result<()> {
             std::fs::read(local.join("back"))? == std::fs::read(local.join("large"))?,
             "the file came back changed"
         );
+        ensure!(!local.join("moving").exists(), "what was moved is still here");
         let kept = std::fs::metadata(local.join("kept"))?;
         ensure!(
             kept.modified()? == written && kept.permissions().mode() & 0o777 == 0o604,
             "{kept:?}"
         );
     }
+    let sums = |local: &PathBuf| std::fs::read(local.join(".summed.crc"));
+    ensure!(sums(&locals[0])? == sums(&locals[1])?, "other checksums");
     // What is not done is said, and nothing happens.
-    let refused: [&[&str]; 6] = [
+    let refused: [&[&str]; 4] = [
         &["-cp", "-pa", "/ours", "/copy"],
         &["-cp", "-px", "/ours", "/copy"],
-        &["-put", "-l", "/etc/passwd", "/copy"],
-        &["-get", "-crc", "/ours", "/copy"],
         &["-count", "-s", "/ours"],
         &["-count", "-q", "-t", "DISK", "/ours"],
     ];

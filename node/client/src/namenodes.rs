@@ -1,7 +1,7 @@
 //! Which NameNodes a client calls, and how patiently.
 
 use crate::ClientError;
-use hathi_formats::conf::{ConfError, Configuration, TimeUnit, host_and_port, split_host_and_port};
+use hathi_conf::{ConfError, Configuration, TimeUnit, host_and_port, split_host_and_port};
 use hathi_net::ipc::{HaOptions, HaProxy, Protocol};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -89,7 +89,7 @@ pub(crate) fn duration(conf: &Configuration, key: &str, default_ms: u64) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hathi_formats::conf::Environment;
+    use hathi_conf::Environment;
 
     fn conf(settings: &[(&str, &str)]) -> Configuration {
         let mut conf = Configuration::new(Environment::default());

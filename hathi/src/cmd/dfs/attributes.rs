@@ -1,7 +1,8 @@
 //! `-chmod`, `-chown`, `-chgrp`, `-setrep`.
 
-use super::{Item, RemotePath, Shell, Usage};
+use super::{Arguments, Item, Misuse, RemotePath, Shell};
 use anyhow::{Result, bail};
+use hathi_client::FileSystem;
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::Idempotence;
 use std::time::Duration;
@@ -89,19 +90,18 @@ impl Mode {
     }
 }
 
-impl Shell {
-    pub(super) async fn set_permission(&mut self, path: &RemotePath, mode: u32) -> Result<()> {
-        let fs = self.fs(path)?;
-        let request = hdfs::SetPermissionRequestProto {
-            src: path.path.clone(),
-            permission: hdfs::FsPermissionProto { perm: mode },
-        };
-        let _: hdfs::SetPermissionResponseProto = fs.call("setPermission", &request, Idempotence::Idempotent).await?;
-        Ok(())
-    }
+pub(super) async fn set_permission(fs: &FileSystem, path: &RemotePath, mode: u32) -> Result<()> {
+    let request = hdfs::SetPermissionRequestProto {
+        src: path.path.clone(),
+        permission: hdfs::FsPermissionProto { perm: mode },
+    };
+    let _: hdfs::SetPermissionResponseProto = fs.call("setPermission", &request, Idempotence::Idempotent).await?;
+    Ok(())
+}
 
+impl Shell {
     /// The items, and with `recursive` everything below them.
-    async fn with_children(&mut self, words: &[String], recursive: bool) -> Result<Vec<Item>> {
+    pub(super) async fn with_children(&mut self, words: &[String], recursive: bool) -> Result<Vec<Item>> {
         let mut items = self.expand(words).await?;
         let mut at = 0;
         while recursive && at < items.len() {
@@ -117,22 +117,17 @@ impl Shell {
         Ok(items)
     }
 
-    pub(super) async fn chmod(&mut self, mut words: Vec<String>) -> Result<()> {
-        // A mode such as -x looks like an option.
-        let recursive = words.first().is_some_and(|word| word == "-R");
-        if recursive {
-            words.remove(0);
-        }
-        self.at_least(&words, 2)?;
+    pub(super) async fn chmod(&mut self, Arguments { flags, mut words }: Arguments) -> Result<()> {
         let text = words.remove(0);
         let Some(mode) = Mode::parse(&text) else {
-            bail!(Usage(format!("mode '{text}' does not match the expected pattern.")));
+            bail!(Misuse(format!("mode '{text}' does not match the expected pattern.")));
         };
-        for item in self.with_children(&words, recursive).await? {
+        for item in self.with_children(&words, flags.has("R")).await? {
             let old = item.status.permission.perm;
             let new = mode.apply(old, item.is_dir());
+            let fs = self.fs(&item.path)?;
             if new != old
-                && let Err(error) = self.set_permission(&item.path, new).await
+                && let Err(error) = set_permission(&fs, &item.path, new).await
             {
                 self.fail(&item.path, &error);
             }
@@ -140,9 +135,7 @@ impl Shell {
         Ok(())
     }
 
-    pub(super) async fn chown(&mut self, mut words: Vec<String>, group_only: bool) -> Result<()> {
-        let flags = self.flags(&mut words, &["-R"])?;
-        self.at_least(&words, 2)?;
+    pub(super) async fn chown(&mut self, Arguments { flags, mut words }: Arguments, group_only: bool) -> Result<()> {
         let text = words.remove(0);
         let (user, group) = if group_only {
             ("", text.as_str())
@@ -150,12 +143,12 @@ impl Shell {
             text.split_once(':').unwrap_or((text.as_str(), ""))
         };
         if user.is_empty() && group.is_empty() {
-            bail!(Usage(format!(
+            bail!(Misuse(format!(
                 "'{text}' does not match expected pattern for [owner][:group]."
             )));
         }
         let some = |name: &str| (!name.is_empty()).then(|| name.to_owned());
-        for item in self.with_children(&words, flags.has("-R")).await? {
+        for item in self.with_children(&words, flags.has("R")).await? {
             let request = hdfs::SetOwnerRequestProto {
                 src: item.path.path.clone(),
                 username: some(user),
@@ -174,12 +167,10 @@ impl Shell {
         Ok(())
     }
 
-    pub(super) async fn setrep(&mut self, mut words: Vec<String>) -> Result<()> {
-        let flags = self.flags(&mut words, &["-R", "-w"])?;
-        self.at_least(&words, 2)?;
+    pub(super) async fn setrep(&mut self, Arguments { flags, mut words }: Arguments) -> Result<()> {
         let text = words.remove(0);
         let Ok(replication @ 1..) = text.parse::<u16>() else {
-            bail!(Usage(format!(
+            bail!(Misuse(format!(
                 "Illegal replication, a positive integer expected: {text}"
             )));
         };
@@ -204,7 +195,7 @@ impl Shell {
                 Err(error) => self.fail(&item.path, &error.into()),
             }
         }
-        if flags.has("-w") {
+        if flags.has("w") {
             for item in changed {
                 print!("Waiting for {} ...", item.path);
                 self.wait_for_replication(&item, usize::from(replication)).await?;

@@ -1,12 +1,12 @@
 //! `-ls`, `-stat`, `-test`.
 
-use super::{Item, Shell};
+use super::{Arguments, Item, Misuse, Shell};
 use anyhow::{Result, bail};
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::Idempotence;
 
 /// `rwxr-xr-x`, with `t` or `T` for the sticky bit.
-pub(super) fn permission_text(mode: u32) -> String {
+pub(in crate::cmd) fn permission_text(mode: u32) -> String {
     let mut text = String::with_capacity(9);
     for shift in [6, 3, 0] {
         for (bit, letter) in [(4, 'r'), (2, 'w'), (1, 'x')] {
@@ -53,20 +53,19 @@ pub(in crate::cmd) fn local_time(millis: u64, format: &str) -> String {
 }
 
 impl Shell {
-    pub(super) async fn ls(&mut self, mut words: Vec<String>) -> Result<()> {
-        let flags = self.flags(&mut words, &["-C", "-d", "-h", "-q", "-R", "-t", "-S", "-r", "-u"])?;
+    pub(super) async fn ls(&mut self, Arguments { flags, mut words }: Arguments) -> Result<()> {
         if words.is_empty() {
             words.push(format!("/user/{}", self.user));
         }
         let options = LsOptions {
-            paths_only: flags.has("-C"),
-            directories: flags.has("-d"),
-            human: flags.has("-h"),
-            recursive: flags.has("-R"),
-            by_time: flags.has("-t"),
-            by_size: flags.has("-S"),
-            reverse: flags.has("-r"),
-            access_time: flags.has("-u"),
+            paths_only: flags.has("C"),
+            directories: flags.has("d"),
+            human: flags.has("h"),
+            recursive: flags.has("R"),
+            by_time: flags.has("t"),
+            by_size: flags.has("S"),
+            reverse: flags.has("r"),
+            access_time: flags.has("u"),
         };
         for item in self.expand(&words).await? {
             if item.is_dir() && !options.directories {
@@ -110,25 +109,25 @@ impl Shell {
         }
     }
 
-    pub(super) async fn stat(&mut self, mut words: Vec<String>) -> Result<()> {
-        self.at_least(&words, 1)?;
+    pub(super) async fn stat(&mut self, Arguments { mut words, .. }: Arguments) -> Result<()> {
         let format = if words[0].contains('%') {
             words.remove(0)
         } else {
             "%y".to_owned()
         };
-        self.at_least(&words, 1)?;
         for item in self.expand(&words).await? {
             println!("{}", stat_text(&format, &item));
         }
         Ok(())
     }
 
-    pub(super) async fn test(&mut self, mut words: Vec<String>) -> Result<()> {
-        let flags = self.flags(&mut words, &["-d", "-e", "-f", "-s", "-w", "-r", "-z"])?;
-        let ([flag], [word]) = (flags.0.as_slice(), words.as_slice()) else {
-            bail!(super::Usage("exactly one of -defswrz and one path".to_owned()));
+    pub(super) async fn test(&mut self, Arguments { flags, words }: Arguments) -> Result<()> {
+        let flag = match flags.0.as_slice() {
+            [] => bail!(Misuse("No test flag given".to_owned())),
+            [(flag, _)] => flag.as_str(),
+            _ => bail!(Misuse("Only one test flag is allowed".to_owned())),
         };
+        let word = words.first().map_or("", String::as_str);
         let path = self.path(word)?;
         let fs = self.fs(&path)?;
         let Some(status) = fs.status(&path.path).await? else {
@@ -136,13 +135,13 @@ impl Shell {
             return Ok(());
         };
         let is_file = status.file_type == 2;
-        let true_for = match flag.as_str() {
-            "-d" => status.file_type == 1,
-            "-f" => is_file,
-            "-s" => status.length > 0,
-            "-z" => status.length == 0,
-            "-w" | "-r" => {
-                let mode = if flag == "-w" {
+        let true_for = match flag {
+            "d" => status.file_type == 1,
+            "f" => is_file,
+            "s" => status.length > 0,
+            "z" => status.length == 0,
+            "w" | "r" => {
+                let mode = if flag == "w" {
                     hdfs::acl_entry_proto::FsActionProto::Write
                 } else {
                     hdfs::acl_entry_proto::FsActionProto::Read

@@ -1,84 +1,102 @@
 //! `hathi dfs`: Hadoop's `hdfs dfs` shell, with its options, output and exit codes, on the project's own client.
 
+mod acl;
 mod attributes;
 mod copy;
+mod crc;
+mod create;
+mod find;
+mod get;
+pub(super) mod help;
 mod listing;
 mod path;
 mod preserve;
+mod put;
+mod rare;
 mod remove;
 mod summary;
+mod table;
+mod text;
+mod trash;
+mod xattr;
 
-use anyhow::{Result, bail};
+use super::invocation::Invocation;
+use super::table::{Arguments, Flags, Misuse, find};
+use super::waiting::{explained, say_what_is_waited_for};
+use anyhow::Result;
 use hathi_client::{ClientError, FileSystem};
 use hathi_conf::Configuration;
 use hathi_formats::proto::hdfs::HdfsFileStatusProto;
-pub(super) use listing::local_time;
+pub(super) use listing::{local_time, permission_text};
 use path::RemotePath;
+use rare::Snapshot;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use table::{ROWS, Verb};
+use tokio::task::{JoinSet, LocalSet};
 
-const USAGE: &str = "Usage: hathi dfs [--conf DIR] COMMAND
-    [-appendToFile [-n] <localsrc> ... <dst>]
-    [-cat [-ignoreCrc] <src> ...]
-    [-chgrp [-R] GROUP PATH...]
-    [-chmod [-R] <MODE[,MODE]... | OCTALMODE> PATH...]
-    [-chown [-R] [OWNER][:[GROUP]] PATH...]
-    [-copyFromLocal [-f] [-p] [-d] <localsrc> ... <dst>]
-    [-copyToLocal [-f] [-p] [-ignoreCrc] <src> ... <localdst>]
-    [-count [-q] [-u] [-e] [-x] [-h] [-v] <path> ...]
-    [-cp [-f] [-p | -p[top]] [-d] <src> ... <dst>]
-    [-df [-h] [<path> ...]]
-    [-du [-s] [-h] [-v] [-x] <path> ...]
-    [-get [-f] [-p] [-ignoreCrc] <src> ... <localdst>]
-    [-ls [-C] [-d] [-h] [-R] [-t] [-S] [-r] [-u] [<path> ...]]
-    [-mkdir [-p] <path> ...]
-    [-mv <src> ... <dst>]
-    [-put [-f] [-p] [-d] <localsrc> ... <dst>]
-    [-rm [-f] [-r|-R] [-skipTrash] [-safely] <src> ...]
-    [-rmdir [--ignore-fail-on-non-empty] <dir> ...]
-    [-setrep [-R] [-w] <rep> <path> ...]
-    [-stat [format] <path> ...]
-    [-tail <file>]
-    [-test -[defswrz] <path>]
-    [-touchz <path> ...]
-    [-truncate [-w] <length> <path> ...]
-";
+/// The absolute path of a word, without its file system.
+pub(super) fn full_path(word: &str) -> String {
+    RemotePath::parse(word, &super::user_name()).map_or_else(|_| word.to_owned(), |path| path.path)
+}
+
+/// Exit code for a return value of -1 of Hadoop's shell: the arguments are wrong.
+const MISUSED: u8 = 255;
 
 /// Entry point.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
-    let (conf, rest) = super::conf_argument(args)?;
-    let mut words = rest.into_iter().map(|arg| {
-        arg.into_string()
-            .map_err(|arg| anyhow::anyhow!("not UTF-8: {}", arg.display()))
-    });
-    let Some(command) = words.next().transpose()? else {
-        eprint!("{USAGE}");
-        return Ok(ExitCode::from(255));
+    let mut invocation = Invocation::of(args)?;
+    let mut words = invocation.words()?.into_iter();
+    let Some(command) = words.next() else {
+        eprint!("{}", help::usage_of_all());
+        return Ok(ExitCode::from(MISUSED));
     };
-    let words: Vec<String> = words.collect::<Result<_>>()?;
+    let Some(row) = find(ROWS, &command) else {
+        help::unknown(&command);
+        return Ok(ExitCode::from(MISUSED));
+    };
+    let words: Vec<String> = words.collect();
+    let (row, words) = match row.verb {
+        // These need no configuration.
+        Verb::Help => return Ok(help::show(&words, true)),
+        Verb::Usage => return Ok(help::show(&words, false)),
+        Verb::Old(command, flag) => {
+            eprintln!("{}: DEPRECATED: Please use '{command} -{flag}' instead.", row.name);
+            let new = ROWS.iter().find(|row| row.name == command).unwrap_or(row);
+            let flags = [format!("-{flag}")].into_iter();
+            (new, flags.chain(words).collect())
+        }
+        _ => (row, words),
+    };
+    let args = match row.parse(words) {
+        Ok(args) => args,
+        Err(misuse) => {
+            help::misused(&command, row, &misuse);
+            return Ok(ExitCode::from(MISUSED));
+        }
+    };
+    let conf = invocation.load()?;
+    say_what_is_waited_for();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let code = runtime.block_on(async {
+    let code = LocalSet::new().block_on(&runtime, async {
         let mut shell = Shell::new(conf, command.trim_start_matches('-').to_owned());
-        match shell.command(&command, words).await {
+        match shell.command(row.verb, args).await {
             Ok(()) => shell.exit_code,
-            Err(error) => {
-                shell.complain(&format!("{error:#}"));
-                if error.is::<Usage>() {
-                    255
-                } else {
+            Err(error) => match error.downcast_ref::<Misuse>() {
+                Some(misuse) => {
+                    help::misused(&command, row, misuse);
+                    MISUSED
+                }
+                None => {
+                    shell.complain(&explained(&shell.conf, &error));
                     shell.exit_code.max(1)
                 }
-            }
+            },
         }
     });
     Ok(ExitCode::from(code))
 }
-
-/// A command whose arguments are wrong.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Usage(String);
 
 /// One run of the shell.
 struct Shell {
@@ -88,15 +106,10 @@ struct Shell {
     name: String,
     filesystems: BTreeMap<String, FileSystem>,
     exit_code: u8,
-}
-
-/// Options among the arguments of a command.
-struct Flags(Vec<String>);
-
-impl Flags {
-    fn has(&self, flag: &str) -> bool {
-        self.0.iter().any(|given| given == flag)
-    }
+    /// How many files are copied at a time.
+    threads: usize,
+    /// Copies that are under way, if there may be several, and the paths that their errors name.
+    copies: JoinSet<(RemotePath, Result<()>)>,
 }
 
 /// A path that exists, with its status.
@@ -123,6 +136,8 @@ impl Shell {
             name,
             filesystems: BTreeMap::new(),
             exit_code: 0,
+            threads: 1,
+            copies: JoinSet::new(),
         }
     }
 
@@ -137,49 +152,16 @@ impl Shell {
     fn fail(&mut self, path: &RemotePath, error: &anyhow::Error) {
         match error.downcast_ref::<ClientError>() {
             Some(ClientError::NotFound(_)) => self.complain(&format!("`{path}': No such file or directory")),
-            Some(error) => match error.remote() {
-                Some(exception) => self.complain(&exception.message),
-                None => self.complain(&error.to_string()),
-            },
-            None => self.complain(&format!("{error:#}")),
-        }
-    }
-
-    /// Takes the leading options out of the arguments. Unknown ones are an error.
-    fn flags(&self, words: &mut Vec<String>, known: &[&str]) -> Result<Flags> {
-        let mut found = Vec::new();
-        while let Some(word) = words.first() {
-            if !word.starts_with('-') || word == "-" {
-                break;
+            Some(client) if client.remote().is_some() => {
+                self.complain(
+                    &client
+                        .remote()
+                        .map(|exception| exception.message.clone())
+                        .unwrap_or_default(),
+                );
             }
-            let word = words.remove(0);
-            if word == "--" {
-                break;
-            }
-            // Short options may be joined, like -lh.
-            let together = word
-                .chars()
-                .skip(1)
-                .all(|letter| known.contains(&format!("-{letter}").as_str()));
-            if known.contains(&word.as_str()) {
-                found.push(word);
-            } else if together {
-                found.extend(word.chars().skip(1).map(|letter| format!("-{letter}")));
-            } else {
-                bail!(Usage(format!("Illegal option {word}")));
-            }
+            _ => self.complain(&explained(&self.conf, error)),
         }
-        Ok(Flags(found))
-    }
-
-    fn at_least(&self, words: &[String], count: usize) -> Result<()> {
-        if words.len() < count {
-            bail!(Usage(format!(
-                "Not enough arguments: expected {count} but got {}",
-                words.len()
-            )));
-        }
-        Ok(())
     }
 
     fn path(&self, word: &str) -> Result<RemotePath> {
@@ -264,39 +246,59 @@ impl Shell {
         Ok(found)
     }
 
-    async fn command(&mut self, command: &str, words: Vec<String>) -> Result<()> {
-        match command {
-            "-ls" => self.ls(words).await,
-            "-mkdir" => self.mkdir(words).await,
-            "-put" | "-copyFromLocal" => self.put(words).await,
-            "-appendToFile" => self.append_to_file(words).await,
-            "-get" | "-copyToLocal" => self.get(words).await,
-            "-cat" => self.cat(words).await,
-            "-tail" => self.tail(words).await,
-            "-rm" => self.rm(words).await,
-            "-rmdir" => self.rmdir(words).await,
-            "-mv" => self.mv(words).await,
-            "-cp" => self.cp(words).await,
-            "-du" => self.du(words).await,
-            "-df" => self.df(words).await,
-            "-count" => self.count(words).await,
-            "-stat" => self.stat(words).await,
-            "-test" => self.test(words).await,
-            "-touchz" => self.touchz(words).await,
-            "-truncate" => self.truncate(words).await,
-            "-chmod" => self.chmod(words).await,
-            "-chown" => self.chown(words, false).await,
-            "-chgrp" => self.chown(words, true).await,
-            "-setrep" => self.setrep(words).await,
-            "-help" | "-usage" => {
-                print!("{USAGE}");
-                Ok(())
-            }
-            unknown => {
-                eprint!("{unknown}: Unknown command\n{USAGE}");
-                self.exit_code = 255;
-                Ok(())
-            }
+    async fn command(&mut self, verb: Verb, args: Arguments) -> Result<()> {
+        match verb {
+            Verb::AppendToFile => self.append_to_file(args).await,
+            Verb::Cat => self.cat(args).await,
+            Verb::Chgrp => self.chown(args, true).await,
+            Verb::Chmod => self.chmod(args).await,
+            Verb::Chown => self.chown(args, false).await,
+            Verb::Count => self.count(args).await,
+            Verb::Cp => self.cp(args).await,
+            Verb::Df => self.df(args).await,
+            Verb::Du => self.du(args).await,
+            Verb::Get => self.get(args).await,
+            Verb::Ls => self.ls(args).await,
+            Verb::Mkdir => self.mkdir(args).await,
+            Verb::Mv => self.mv(args).await,
+            Verb::Rm => self.rm(args).await,
+            Verb::Rmdir => self.rmdir(args).await,
+            Verb::SetRep => self.setrep(args).await,
+            Verb::Stat => self.stat(args).await,
+            Verb::Test => self.test(args).await,
+            Verb::Touchz => self.touchz(args).await,
+            Verb::Truncate => self.truncate(args).await,
+            Verb::Checksum => self.checksum(args).await,
+            Verb::Concat => self.concat(args).await,
+            Verb::CreateSnapshot => self.snapshot(args, Snapshot::Create).await,
+            Verb::DeleteSnapshot => self.snapshot(args, Snapshot::Delete).await,
+            Verb::RenameSnapshot => self.snapshot(args, Snapshot::Rename).await,
+            Verb::Expunge => self.expunge(args).await,
+            Verb::Find => self.find(args).await,
+            Verb::GetFacl => self.getfacl(args).await,
+            Verb::SetFacl => self.setfacl(args).await,
+            Verb::GetFattr => self.getfattr(args).await,
+            Verb::SetFattr => self.setfattr(args).await,
+            Verb::GetMerge => self.getmerge(args).await,
+            Verb::Head => self.head(args).await,
+            Verb::MoveFromLocal => self.put(args, true).await,
+            Verb::MoveToLocal => self.move_to_local(),
+            Verb::Put => self.put(args, false).await,
+            Verb::Tail => self.tail(args).await,
+            Verb::Text => self.text(args).await,
+            Verb::Touch => self.touch(args).await,
+            // These are done before there is a shell.
+            Verb::Help | Verb::Usage | Verb::Old(..) => Ok(()),
         }
+    }
+}
+
+/// Refuses arguments of which there are too few.
+fn at_least(words: &[String], count: usize) -> Result<(), Misuse> {
+    match words.len() {
+        found if found < count => Err(Misuse(format!(
+            "Not enough arguments: expected {count} but got {found}"
+        ))),
+        _ => Ok(()),
     }
 }

@@ -1,7 +1,9 @@
 //! Attributes that copies keep of their sources with `-p` (`CommandWithDestination.preserveAttributes`).
 
-use super::{Item, RemotePath, Shell, Usage};
+use super::attributes::set_permission;
+use super::{Flags, Item, Misuse, RemotePath};
 use anyhow::{Context, Result, bail, ensure};
+use hathi_client::FileSystem;
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::Idempotence;
 use std::fs::{File, FileTimes, Permissions};
@@ -26,32 +28,24 @@ impl Preserve {
         permission: true,
     };
 
-    /// Takes `-p` or `-p[top]` out of the options of a command.
-    pub(super) fn taken_from(words: &mut Vec<String>) -> Result<Preserve> {
-        let options = words
-            .iter()
-            .take_while(|word| word.starts_with('-') && *word != "--")
-            .count();
-        let is_preserve = |word: &String| word.starts_with("-p");
-        let Some(at) = words.iter().take(options).position(is_preserve) else {
+    /// What `-p` and `-p[top]` ask for.
+    pub(super) fn of(flags: &Flags) -> Result<Preserve> {
+        if !flags.has("p") {
             return Ok(Preserve::default());
+        }
+        let Some(letters) = flags.value("p") else {
+            return Ok(Preserve::DEFAULT);
         };
-        let word = words.remove(at);
         let mut preserve = Preserve::default();
-        match word.strip_prefix("-p") {
-            Some("") => preserve = Preserve::DEFAULT,
-            letters => {
-                for letter in letters.unwrap_or_default().chars() {
-                    match letter {
-                        't' => preserve.times = true,
-                        'o' => preserve.ownership = true,
-                        'p' => preserve.permission = true,
-                        'a' | 'x' => bail!(Usage(format!(
-                            "-p{letter}: ACLs and extended attributes are not copied"
-                        ))),
-                        _ => bail!(Usage(format!("Illegal option {word}"))),
-                    }
-                }
+        for letter in letters.chars() {
+            match letter {
+                't' => preserve.times = true,
+                'o' => preserve.ownership = true,
+                'p' => preserve.permission = true,
+                'a' | 'x' => bail!(Misuse(format!(
+                    "-p{letter}: ACLs and extended attributes are not copied"
+                ))),
+                _ => bail!(Misuse(format!("Illegal option -p{letters}"))),
             }
         }
         Ok(preserve)
@@ -119,29 +113,28 @@ impl Attributes {
     }
 }
 
-impl Shell {
+impl Attributes {
     /// Gives attributes to a path of the file system.
-    pub(super) async fn preserve(&mut self, target: &RemotePath, from: &Attributes, which: Preserve) -> Result<()> {
-        let fs = self.fs(target)?;
+    pub(super) async fn give_to(&self, fs: &FileSystem, target: &RemotePath, which: Preserve) -> Result<()> {
         let src = target.path.clone();
         if which.times {
             let request = hdfs::SetTimesRequestProto {
                 src: src.clone(),
-                mtime: from.mtime_ms,
-                atime: from.atime_ms,
+                mtime: self.mtime_ms,
+                atime: self.atime_ms,
             };
             let _: hdfs::SetTimesResponseProto = fs.call("setTimes", &request, Idempotence::Idempotent).await?;
         }
         if which.ownership {
             let request = hdfs::SetOwnerRequestProto {
                 src,
-                username: Some(from.owner.clone()),
-                groupname: Some(from.group.clone()),
+                username: Some(self.owner.clone()),
+                groupname: Some(self.group.clone()),
             };
             let _: hdfs::SetOwnerResponseProto = fs.call("setOwner", &request, Idempotence::Idempotent).await?;
         }
         if which.permission {
-            self.set_permission(target, from.mode).await?;
+            set_permission(fs, target, self.mode).await?;
         }
         Ok(())
     }
@@ -151,26 +144,22 @@ impl Shell {
 mod tests {
     use super::*;
 
-    fn taken(words: &[&str]) -> (Option<Preserve>, Vec<String>) {
-        let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        (Preserve::taken_from(&mut words).ok(), words)
-    }
-
     #[test]
     fn what_is_kept_is_said_by_letters() {
-        assert_eq!(taken(&["-f", "-p", "/a", "/b"]).0, Some(Preserve::DEFAULT));
-        let (preserve, rest) = taken(&["-pt", "-f", "/a", "-pure"]);
+        let of = |letters: Option<&str>| {
+            let flags = Flags(vec![("p".to_owned(), letters.map(str::to_owned))]);
+            Preserve::of(&flags).ok()
+        };
         let times = Preserve {
             times: true,
             ..Preserve::default()
         };
-        assert_eq!(
-            (preserve, rest.as_slice()),
-            (Some(times), &["-f", "/a", "-pure"].map(str::to_owned)[..])
-        );
-        assert_eq!(taken(&["/a", "/b"]).0, Some(Preserve::default()));
-        assert_eq!(taken(&["-pa", "/a", "/b"]).0, None);
-        assert_eq!(taken(&["-pz", "/a", "/b"]).0, None);
+        assert_eq!(of(None), Some(Preserve::DEFAULT));
+        assert_eq!(of(Some("t")), Some(times));
+        assert_eq!(of(Some("top")), Some(Preserve::DEFAULT));
+        assert_eq!(of(Some("a")), None);
+        assert_eq!(of(Some("z")), None);
+        assert_eq!(Preserve::of(&Flags::default()).ok(), Some(Preserve::default()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `-rm`, `-rmdir`, `-truncate`.
 
-use super::{Item, Shell, Usage};
+use super::trash::CURRENT;
+use super::{Arguments, Item, Misuse, Shell, at_least};
 use anyhow::{Result, bail};
 use hathi_conf::TimeUnit;
 use hathi_formats::proto::hdfs;
@@ -14,13 +15,12 @@ const DELETE_LIMIT_FILES: i64 = 100;
 const TRUNCATE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Shell {
-    pub(super) async fn rm(&mut self, mut words: Vec<String>) -> Result<()> {
-        let flags = self.flags(&mut words, &["-f", "-r", "-R", "-skipTrash", "-safely"])?;
-        let force = flags.has("-f");
+    pub(super) async fn rm(&mut self, Arguments { flags, words }: Arguments) -> Result<()> {
+        let force = flags.has("f");
         if !force {
-            self.at_least(&words, 1)?;
+            at_least(&words, 1)?;
         }
-        let recursive = flags.has("-r") || flags.has("-R");
+        let recursive = flags.has("r") || flags.has("R");
         let trash = self
             .conf
             .get_duration("fs.trash.interval", Duration::ZERO, TimeUnit::Minutes)?;
@@ -44,10 +44,10 @@ impl Shell {
                 }
                 let result = async {
                     // A move to the trash can be undone, so it is not confirmed.
-                    if !trash.is_zero() && !flags.has("-skipTrash") && !self.is_in_trash(&item) {
+                    if !trash.is_zero() && !flags.has("skipTrash") && !self.is_in_trash(&item) {
                         return self.move_to_trash(&item).await;
                     }
-                    if flags.has("-safely") && !self.may_delete(&item).await? {
+                    if flags.has("safely") && !self.may_delete(&item).await? {
                         eprintln!("Delete aborted at user request.\n");
                         return Ok(());
                     }
@@ -86,7 +86,7 @@ impl Shell {
         Ok(())
     }
 
-    fn trash(&self) -> String {
+    pub(super) fn trash(&self) -> String {
         format!("/user/{}/.Trash", self.user)
     }
 
@@ -99,7 +99,7 @@ impl Shell {
     async fn move_to_trash(&mut self, item: &Item) -> Result<()> {
         let home = self.trash();
         let fs = self.fs(&item.path)?;
-        let mut target = format!("{home}/Current{}", item.path.path);
+        let mut target = format!("{home}/{CURRENT}{}", item.path.path);
         let parent = target.rsplit_once('/').map_or("/", |(parent, _)| parent).to_owned();
         fs.mkdirs(&parent, 0o700, true).await?;
         if fs.status(&target).await?.is_some() {
@@ -110,16 +110,14 @@ impl Shell {
         Ok(())
     }
 
-    pub(super) async fn rmdir(&mut self, mut words: Vec<String>) -> Result<()> {
-        let flags = self.flags(&mut words, &["--ignore-fail-on-non-empty"])?;
-        self.at_least(&words, 1)?;
+    pub(super) async fn rmdir(&mut self, Arguments { flags, words }: Arguments) -> Result<()> {
         for item in self.expand(&words).await? {
             let result = async {
                 if !item.is_dir() {
                     bail!("`{}': Is not a directory", item.path);
                 }
                 if !self.children(&item.path).await?.is_empty() {
-                    if flags.has("--ignore-fail-on-non-empty") {
+                    if flags.has("-ignore-fail-on-non-empty") {
                         return Ok(());
                     }
                     bail!("`{}': Directory is not empty", item.path);
@@ -156,12 +154,10 @@ impl Shell {
         }
     }
 
-    pub(super) async fn truncate(&mut self, mut words: Vec<String>) -> Result<()> {
-        let flags = self.flags(&mut words, &["-w"])?;
-        self.at_least(&words, 2)?;
+    pub(super) async fn truncate(&mut self, Arguments { flags, mut words }: Arguments) -> Result<()> {
         let length = words.remove(0);
         let Ok(new_length) = length.parse::<u64>() else {
-            bail!(Usage(format!(
+            bail!(Misuse(format!(
                 "Illegal length, a non-negative integer expected: {length}"
             )));
         };
@@ -173,7 +169,7 @@ impl Shell {
             }
             let len = item.status.length;
             if len < new_length {
-                bail!(Usage(format!(
+                bail!(Misuse(format!(
                     "Cannot truncate to a larger file size. Current size: {len}, truncate size: {new_length}."
                 )));
             }
@@ -191,7 +187,7 @@ impl Shell {
             .await;
             match result {
                 Ok(true) => println!("Truncated {} to length: {new_length}", item.path),
-                Ok(false) if flags.has("-w") => waiting.push(item),
+                Ok(false) if flags.has("w") => waiting.push(item),
                 Ok(false) => println!(
                     "Truncating {} to length: {new_length}. Wait for block recovery to complete before further updating this file.",
                     item.path

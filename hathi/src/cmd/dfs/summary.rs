@@ -1,7 +1,7 @@
 //! `-du`, `-df`, `-count`.
 
 use super::listing::human_size;
-use super::{RemotePath, Shell};
+use super::{Arguments, RemotePath, Shell};
 use anyhow::Result;
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::Idempotence;
@@ -20,19 +20,18 @@ impl Shell {
         Ok(answer.summary)
     }
 
-    pub(super) async fn du(&mut self, mut words: Vec<String>) -> Result<()> {
-        let flags = self.flags(&mut words, &["-s", "-h", "-v", "-x"])?;
+    pub(super) async fn du(&mut self, Arguments { flags, mut words }: Arguments) -> Result<()> {
         if words.is_empty() {
             words.push(format!("/user/{}", self.user));
         }
-        let human = flags.has("-h");
+        let human = flags.has("h");
         let row = |summary: &hdfs::ContentSummaryProto, path: &RemotePath| {
             let (length, consumed) = (size(summary.length, human), size(summary.space_consumed, human));
             [length, consumed, path.to_string()]
         };
         let mut rows = Vec::new();
         for item in self.expand(&words).await? {
-            let paths = if item.is_dir() && !flags.has("-s") {
+            let paths = if item.is_dir() && !flags.has("s") {
                 match self.children(&item.path).await {
                     Ok(children) => children.into_iter().map(|child| child.path).collect(),
                     Err(error) => {
@@ -45,13 +44,13 @@ impl Shell {
             };
             for path in paths {
                 match self.content_summary(&path).await {
-                    Ok(summary) if flags.has("-x") => rows.push(row(&without_snapshots(summary), &path)),
+                    Ok(summary) if flags.has("x") => rows.push(row(&without_snapshots(summary), &path)),
                     Ok(summary) => rows.push(row(&summary, &path)),
                     Err(error) => self.fail(&path, &error),
                 }
             }
         }
-        if flags.has("-v") {
+        if flags.has("v") {
             let titles = ["SIZE", "DISK_SPACE_CONSUMED_WITH_ALL_REPLICAS", "FULL_PATH_NAME"];
             rows.insert(0, titles.map(str::to_owned));
         }
@@ -64,12 +63,11 @@ impl Shell {
         Ok(())
     }
 
-    pub(super) async fn df(&mut self, mut words: Vec<String>) -> Result<()> {
-        let flags = self.flags(&mut words, &["-h"])?;
+    pub(super) async fn df(&mut self, Arguments { flags, mut words }: Arguments) -> Result<()> {
         if words.is_empty() {
             words.push("/".to_owned());
         }
-        let human = flags.has("-h");
+        let human = flags.has("h");
         let mut rows = vec![["Filesystem", "Size", "Used", "Available", "Use%"].map(str::to_owned)];
         for item in self.expand(&words).await? {
             let fs = self.fs(&item.path)?;
@@ -112,25 +110,23 @@ impl Shell {
         Ok(())
     }
 
-    pub(super) async fn count(&mut self, mut words: Vec<String>) -> Result<()> {
-        let flags = self.flags(&mut words, &["-q", "-u", "-h", "-v", "-x", "-e"])?;
-        self.at_least(&words, 1)?;
-        let human = flags.has("-h");
+    pub(super) async fn count(&mut self, Arguments { flags, words }: Arguments) -> Result<()> {
+        let human = flags.has("h");
         // This prints quotas without counts.
-        let only_quotas = flags.has("-u");
-        let quotas = flags.has("-q") || only_quotas;
-        if quotas && flags.has("-x") {
+        let only_quotas = flags.has("u");
+        let quotas = flags.has("q") || only_quotas;
+        if quotas && flags.has("x") {
             println!("q or u option is given, the -x option is ignored.");
         }
-        let without_snapshots_only = flags.has("-x") && !quotas;
-        if flags.has("-v") {
+        let without_snapshots_only = flags.has("x") && !quotas;
+        if flags.has("v") {
             let quota = "       QUOTA       REM_QUOTA     SPACE_QUOTA REM_SPACE_QUOTA ";
             let counts = "   DIR_COUNT   FILE_COUNT       CONTENT_SIZE ";
             println!(
                 "{}{}{}PATHNAME",
                 if quotas { quota } else { "" },
                 if only_quotas { "" } else { counts },
-                if flags.has("-e") { "ERASURECODING_POLICY " } else { "" },
+                if flags.has("e") { "ERASURECODING_POLICY " } else { "" },
             );
         }
         for item in self.expand(&words).await? {
@@ -154,7 +150,7 @@ impl Shell {
                     size(summary.length, human)
                 ));
             }
-            if flags.has("-e") {
+            if flags.has("e") {
                 line.push_str(&policy_text(summary.erasure_coding_policy()));
             }
             println!("{line}{}", item.path);

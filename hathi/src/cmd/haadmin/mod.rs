@@ -7,6 +7,8 @@ mod target;
 mod usage;
 mod words;
 
+use super::invocation::Invocation;
+use super::table::{Arguments, Flags, Row, find, nearest};
 use anyhow::Result;
 use failover::{FailoverController, Force};
 use hathi_conf::{Configuration, HostPort};
@@ -18,7 +20,7 @@ use std::net::TcpListener;
 use std::process::ExitCode;
 use std::time::Duration;
 use target::HaServiceTarget;
-use usage::Arguments;
+use usage::{ROWS, Verb};
 
 /// Exit code for a return value of -1 of Hadoop's tool.
 const FAILED: u8 = 255;
@@ -61,8 +63,8 @@ impl Refused {
         Refused(format!("{text}\n{}", usage::of_all()))
     }
 
-    fn with_usage_of(command: &str, text: &str) -> Refused {
-        Refused(format!("{text}\n{}", usage::of(command)))
+    fn with_usage_of(row: &Row<Verb>, text: &str) -> Refused {
+        Refused(format!("{text}\n{}", usage::of(row)))
     }
 }
 
@@ -85,17 +87,25 @@ impl Timeouts {
     }
 }
 
+/// What `--help` shows.
+pub fn help_of_all() -> String {
+    let mut text = usage::of_all();
+    for row in ROWS {
+        text.push_str(&format!("\n{}\n", usage::help(row)));
+    }
+    text
+}
+
+/// The names of the commands, for completion.
+pub fn commands() -> Vec<String> {
+    super::tree::with_dash(ROWS)
+}
+
 /// Entry point.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
-    let (conf, rest) = super::conf_argument(args)?;
-    let args: Vec<String> = rest
-        .into_iter()
-        .map(|arg| {
-            arg.into_string()
-                .map_err(|arg| anyhow::anyhow!("not UTF-8: {}", arg.display()))
-        })
-        .collect::<Result<_>>()?;
-    match command(&conf, &args) {
+    let mut invocation = Invocation::of(args)?;
+    let words = invocation.words()?;
+    match command(&invocation, &words) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(Refused(text)) => {
             eprintln!("{text}");
@@ -109,7 +119,7 @@ fn log(level: &str, text: &str) {
     eprintln!("{level} haadmin: {}", text.trim_end().replace('\n', " "));
 }
 
-fn command(conf: &Configuration, mut args: &[String]) -> Result<(), Refused> {
+fn command(invocation: &Invocation, mut args: &[String]) -> Result<(), Refused> {
     let mut nameservice = None;
     if args.first().is_some_and(|arg| arg == "-ns") {
         match args {
@@ -128,51 +138,54 @@ fn command(conf: &Configuration, mut args: &[String]) -> Result<(), Refused> {
             "Bad command '{command}': expected command starting with '-'"
         )));
     }
-    if !usage::is_command(command) {
-        return Err(Refused::with_usage(&format!("{}: Unknown command", &command[1..])));
-    }
-    if command == "-help" {
-        return help(args);
-    }
-    let allowed: &[&str] = match command.as_str() {
-        "-failover" => &["forcefence", "forceactive", "forcemanual"],
-        "-transitionToActive" => &["forceactive", "forcemanual"],
-        "-transitionToStandby" | "-transitionToObserver" => &["forcemanual"],
-        _ => &[],
+    let Some(row) = find(ROWS, command) else {
+        let hint = nearest(command, ROWS.iter().map(|row| row.name));
+        let hint = hint.map_or(String::new(), |name| format!("\nDid you mean -{name}?"));
+        return Err(Refused::with_usage(&format!(
+            "{}: Unknown command{hint}",
+            &command[1..]
+        )));
     };
-    let name = &command[1..];
-    let Some(args) = Arguments::parse(args, allowed) else {
-        return Err(Refused::with_usage_of(command, &format!("{name}: incorrect arguments")));
+    if row.verb == Verb::Help {
+        return help(row, args);
+    }
+    let Ok(Arguments { flags, words }) = row.parse(args.to_vec()) else {
+        return Err(Refused::with_usage_of(
+            row,
+            &format!("{}: incorrect arguments", row.name),
+        ));
     };
     let mut source = HaRequestSource::RequestByUser;
-    if args.has("forcemanual") {
+    if flags.has("forcemanual") {
         if !super::confirmed(FORCE_MANUAL) {
             return Err(Refused("ERROR haadmin: Aborted".to_owned()));
         }
         source = HaRequestSource::RequestByUserForced;
     }
+    let conf = &invocation.load().map_err(|error| Refused(format!("{error:#}")))?;
     let admin = Admin {
         timeouts: Timeouts::of(conf)?,
         conf,
         nameservice,
         source,
+        json: flags.has("json"),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Refused(format!("Operation failed: {error}")))?;
-    runtime.block_on(admin.run(command, &args))
+    runtime.block_on(admin.run(row, &flags, &words))
 }
 
-fn help(args: &[String]) -> Result<(), Refused> {
+fn help(row: &Row<Verb>, args: &[String]) -> Result<(), Refused> {
     match args {
         [] => println!("{}", usage::of_all()),
-        [command] => match usage::help(command) {
-            Some(text) => println!("{text}"),
-            None => {
-                let command = usage::with_hyphen(command);
+        [command] => {
+            let command = usage::with_hyphen(command);
+            let Some(row) = find(ROWS, &command) else {
                 return Err(Refused::with_usage(&format!("{command}: Unknown command")));
-            }
-        },
-        _ => return Err(Refused(usage::of("-help"))),
+            };
+            println!("{}", usage::help(row));
+        }
+        _ => return Err(Refused(usage::of(row))),
     }
     Ok(())
 }
@@ -182,25 +195,32 @@ struct Admin<'a> {
     nameservice: Option<String>,
     source: HaRequestSource,
     timeouts: Timeouts,
+    /// `--json`
+    json: bool,
 }
 
 impl Admin<'_> {
-    async fn run(&self, command: &str, args: &Arguments) -> Result<(), Refused> {
-        let only_word = || match args.words.as_slice() {
+    async fn run(&self, row: &'static Row<Verb>, flags: &Flags, words: &[String]) -> Result<(), Refused> {
+        let only_word = || match words {
             [only] => Ok(only.as_str()),
             _ => {
-                let text = format!("{}: incorrect number of arguments", &command[1..]);
-                Err(Refused::with_usage_of(command, &text))
+                let text = format!("{}: incorrect number of arguments", row.name);
+                Err(Refused::with_usage_of(row, &text))
             }
         };
-        match command {
-            "-getServiceState" => self.service_state(only_word()?).await,
-            "-getAllServiceState" => self.all_service_states().await,
-            "-checkHealth" => self.check_health(only_word()?).await,
-            "-transitionToActive" => self.transition_to_active(only_word()?, args.has("forceactive")).await,
-            "-transitionToStandby" => self.transition_to_standby(only_word()?).await,
-            "-transitionToObserver" => self.transition_to_observer(only_word()?).await,
-            _ => self.failover(command, args).await,
+        match row.verb {
+            Verb::GetServiceState => self.service_state(only_word()?).await,
+            Verb::GetAllServiceState => self.all_service_states().await,
+            Verb::CheckHealth => self.check_health(only_word()?).await,
+            Verb::TransitionToActive => {
+                self.transition_to_active(row, only_word()?, flags.has("forceactive"))
+                    .await
+            }
+            Verb::TransitionToStandby => self.transition_to_standby(only_word()?).await,
+            Verb::TransitionToObserver => self.transition_to_observer(only_word()?).await,
+            Verb::Failover => self.failover(row, flags, words).await,
+            // It is answered before there is a configuration.
+            Verb::Help => Ok(()),
         }
     }
 
@@ -248,7 +268,15 @@ impl Admin<'_> {
         let target = self.target(id)?;
         let status = target.status(self.timeouts.check).await;
         let status = status.map_err(|error| Refused::operation(&error, &target))?;
-        println!("{}", state_name(status.state()));
+        let state = state_name(status.state());
+        if self.json {
+            println!(
+                "{}",
+                serde_json::json!({"serviceId": id, "address": target.address().to_string(), "state": state})
+            );
+        } else {
+            println!("{state}");
+        }
         Ok(())
     }
 
@@ -257,9 +285,19 @@ impl Admin<'_> {
         if ids.is_empty() {
             return Err(Refused("Failed to get service IDs".to_owned()));
         }
+        let mut all = Vec::new();
         for id in ids {
             let target = self.target(&id)?;
             let address = target.address();
+            if self.json {
+                let mut service = serde_json::json!({"serviceId": id, "address": address.to_string()});
+                match target.status(self.timeouts.check).await {
+                    Ok(status) => service["state"] = state_name(status.state()).into(),
+                    Err(error) => service["error"] = words::error(&error, address).into(),
+                }
+                all.push(service);
+                continue;
+            }
             // The form of Hadoop's output, also for IPv6.
             let name = format!("{}:{}", words::host(address), address.port);
             let state = match target.status(self.timeouts.check).await {
@@ -267,6 +305,9 @@ impl Admin<'_> {
                 Err(error) => format!("Failed to connect: {}", words::error(&error, address)),
             };
             println!("{name:<50} {state:<10}");
+        }
+        if self.json {
+            println!("{}", serde_json::Value::Array(all));
         }
         Ok(())
     }
@@ -311,9 +352,9 @@ impl Admin<'_> {
         target.transition(to, self.source, NO_LIMIT).await
     }
 
-    async fn transition_to_active(&self, id: &str, force: bool) -> Result<(), Refused> {
+    async fn transition_to_active(&self, row: &Row<Verb>, id: &str, force: bool) -> Result<(), Refused> {
         if !force {
-            self.check_that_no_other_is_active(id).await?;
+            self.check_that_no_other_is_active(row, id).await?;
         }
         let target = self.target(id)?;
         self.check_manual(&target)?;
@@ -321,8 +362,8 @@ impl Admin<'_> {
         result.map_err(|error| Refused::operation(&error, &target))
     }
 
-    async fn check_that_no_other_is_active(&self, id: &str) -> Result<(), Refused> {
-        let refused = |text: &str| Refused::with_usage_of("-transitionToActive", text);
+    async fn check_that_no_other_is_active(&self, row: &Row<Verb>, id: &str) -> Result<(), Refused> {
+        let refused = |text: &str| Refused::with_usage_of(row, text);
         for other in self.ids()? {
             if other == id {
                 continue;
@@ -363,16 +404,16 @@ impl Admin<'_> {
         }
     }
 
-    async fn failover(&self, command: &str, args: &Arguments) -> Result<(), Refused> {
-        let [from_id, to_id] = args.words.as_slice() else {
-            return Err(Refused::with_usage_of(command, "failover: incorrect arguments"));
+    async fn failover(&self, row: &Row<Verb>, flags: &Flags, words: &[String]) -> Result<(), Refused> {
+        let [from_id, to_id] = words else {
+            return Err(Refused::with_usage_of(row, "failover: incorrect arguments"));
         };
-        if args.flags.len() > FLAGS_MAX {
-            return Err(Refused::with_usage_of(command, "failover: incorrect arguments"));
+        if flags.0.len() > FLAGS_MAX {
+            return Err(Refused::with_usage_of(row, "failover: incorrect arguments"));
         }
         let force = Force {
-            fence: args.has("forcefence"),
-            active: args.has("forceactive"),
+            fence: flags.has("forcefence"),
+            active: flags.has("forceactive"),
         };
         // Both are in one nameservice, so automatic failover is on for both or for none.
         let (from, to) = (self.target(from_id)?, self.target(to_id)?);

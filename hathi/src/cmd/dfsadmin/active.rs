@@ -1,0 +1,194 @@
+//! Commands to the active NameNode.
+
+use super::report::date;
+use crate::cmd::dfs::full_path;
+use crate::cmd::namenodes::active_page;
+use crate::cmd::table::{Flags, Misuse};
+use anyhow::{Context, Result, bail};
+use hathi_client::FileSystem;
+use hathi_conf::Configuration;
+use hathi_formats::proto::hdfs::{self, OpenFilesTypeProto, RollingUpgradeActionProto};
+use hathi_net::http::client::{get, next_piece};
+use hathi_net::ipc::Idempotence;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long the NameNode may send nothing of its image.
+const IMAGE_SILENCE: Duration = Duration::from_secs(60);
+
+pub(super) async fn roll_edits(fs: &FileSystem) -> Result<()> {
+    let request = hdfs::RollEditsRequestProto {};
+    let answer: hdfs::RollEditsResponseProto = fs.call("rollEdits", &request, Idempotence::AtMostOnce).await?;
+    println!("Successfully rolled edit logs.");
+    println!("New segment starts at txid {}", answer.new_segment_tx_id);
+    Ok(())
+}
+
+pub(super) async fn set_balancer_bandwidth(fs: &FileSystem, word: &str) -> Result<()> {
+    let bandwidth = word.parse::<i64>().ok().filter(|bandwidth| *bandwidth >= 0);
+    let Some(bandwidth) = bandwidth else {
+        bail!("Bandwidth should be a non-negative integer");
+    };
+    // Only the active commands DataNodes. Standbys refuse the call, as Hadoop's do.
+    let request = hdfs::SetBalancerBandwidthRequestProto { bandwidth };
+    let _: hdfs::SetBalancerBandwidthResponseProto = fs
+        .call("setBalancerBandwidth", &request, Idempotence::Idempotent)
+        .await?;
+    println!("Balancer bandwidth is set to {bandwidth}");
+    Ok(())
+}
+
+pub(super) async fn rolling_upgrade(fs: &FileSystem, word: Option<&str>) -> Result<()> {
+    let (action, name) = match word.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("query") => (RollingUpgradeActionProto::Query, "QUERY"),
+        Some("prepare") => (RollingUpgradeActionProto::Start, "PREPARE"),
+        Some("finalize") => (RollingUpgradeActionProto::Finalize, "FINALIZE"),
+        Some(other) => bail!(Misuse(format!("Failed to convert \"{other}\" to RollingUpgradeAction"))),
+    };
+    println!("{name} rolling upgrade ...");
+    let request = hdfs::RollingUpgradeRequestProto { action: action.into() };
+    let answer: hdfs::RollingUpgradeResponseProto =
+        fs.call("rollingUpgrade", &request, Idempotence::AtMostOnce).await?;
+    let Some(info) = answer.rolling_upgrade_info.filter(|info| info.start_time > 0) else {
+        println!("There is no rolling upgrade in progress or rolling upgrade has already been finalized.");
+        return Ok(());
+    };
+    if info.finalize_time > 0 {
+        println!("Rolling upgrade is finalized.");
+    } else if info.created_rollback_images {
+        println!("Proceed with rolling upgrade:");
+    } else {
+        println!(
+            "Preparing for upgrade. Data is being saved for rollback.\n\
+             Run \"dfsadmin -rollingUpgrade query\" to check the status\n\
+             for proceeding with rolling upgrade"
+        );
+    }
+    let time = |millis: u64, none: &str| match millis {
+        0 => none.to_owned(),
+        millis => format!("{} (={millis})", date(millis)),
+    };
+    println!("  Block Pool ID: {}", info.status.block_pool_id);
+    println!("     Start Time: {}", time(info.start_time, "<NOT STARTED>"));
+    println!("  Finalize Time: {}", time(info.finalize_time, "<NOT FINALIZED>"));
+    Ok(())
+}
+
+pub(super) async fn list_open_files(fs: &FileSystem, flags: &Flags) -> Result<()> {
+    let kind = if flags.has("blockingDecommission") {
+        OpenFilesTypeProto::BlockingDecommission
+    } else {
+        OpenFilesTypeProto::AllOpenFiles
+    };
+    println!("{:<20}\t{:<20}\t{}", "Client Host", "Client Name", "Open File Path");
+    let mut id = 0;
+    loop {
+        let request = hdfs::ListOpenFilesRequestProto {
+            id,
+            types: vec![kind.into()],
+            path: Some(flags.value("path").unwrap_or("/").to_owned()),
+        };
+        let answer: hdfs::ListOpenFilesResponseProto =
+            fs.call("listOpenFiles", &request, Idempotence::Idempotent).await?;
+        for file in &answer.entries {
+            println!("{:<20}\t{:<20}\t{}", file.client_machine, file.client_name, file.path);
+        }
+        match answer.entries.last() {
+            Some(last) if answer.has_more => id = last.id,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Downloads the newest image. A half-written file never has the final name.
+pub(super) async fn fetch_image(conf: &Configuration, dir: &str) -> Result<()> {
+    let url = format!(
+        "http://{}/imagetransfer?getimage=1&txid=latest",
+        active_page(conf).await?
+    );
+    let (head, mut body) = get(&url, IMAGE_SILENCE).await?.into_parts();
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let named = header("x-image-edits-name").or(header("x-image-name"));
+    // The name of a file comes from outside, and must not lead out of the directory.
+    let name = named
+        .and_then(|name| Path::new(name).file_name())
+        .with_context(|| format!("{url}: the image has no name"))?;
+    let target = Path::new(dir);
+    let target = if target.is_dir() {
+        target.join(name)
+    } else {
+        target.to_owned()
+    };
+    let partial = target.with_extension("part");
+    let mut file = File::create(&partial).with_context(|| partial.display().to_string())?;
+    let got = async {
+        while let Some(piece) = next_piece(&url, &mut body, IMAGE_SILENCE).await? {
+            file.write_all(&piece)?;
+        }
+        file.sync_all()?;
+        let expected = header("content-length").and_then(|len| len.parse::<u64>().ok());
+        let len = file.metadata()?.len();
+        if expected.is_some_and(|expected| expected != len) {
+            bail!("{url}: {len} bytes of {}", expected.unwrap_or_default());
+        }
+        Ok(std::fs::rename(&partial, &target)?)
+    }
+    .await;
+    if got.is_err() {
+        // The earlier error is the one to report.
+        let _ = std::fs::remove_file(&partial);
+    }
+    got
+}
+
+pub(super) async fn allow_snapshot(fs: &FileSystem, word: &str) -> Result<()> {
+    let request = hdfs::AllowSnapshotRequestProto {
+        snapshot_root: full_path(word),
+    };
+    let _: hdfs::AllowSnapshotResponseProto = fs.call("allowSnapshot", &request, Idempotence::Idempotent).await?;
+    println!("Allowing snapshot on {word} succeeded");
+    Ok(())
+}
+
+pub(super) async fn disallow_snapshot(fs: &FileSystem, word: &str) -> Result<()> {
+    let request = hdfs::DisallowSnapshotRequestProto {
+        snapshot_root: full_path(word),
+    };
+    let _: hdfs::DisallowSnapshotResponseProto = fs.call("disallowSnapshot", &request, Idempotence::Idempotent).await?;
+    println!("Disallowing snapshot on {word} succeeded");
+    Ok(())
+}
+
+pub(super) async fn provision_snapshot_trash(fs: &FileSystem, words: &[String]) -> Result<()> {
+    let request = hdfs::GetSnapshottableDirListingRequestProto {};
+    let answer: hdfs::GetSnapshottableDirListingResponseProto = fs
+        .call("getSnapshottableDirListing", &request, Idempotence::Idempotent)
+        .await?;
+    let all: Vec<String> = answer
+        .snapshottable_dir_list
+        .unwrap_or_default()
+        .snapshottable_dir_listing
+        .iter()
+        .map(|directory| {
+            let parent = String::from_utf8_lossy(&directory.parent_fullpath).into_owned();
+            let name = String::from_utf8_lossy(&directory.dir_status.path).into_owned();
+            format!("{}/{name}", parent.trim_end_matches('/'))
+        })
+        .collect();
+    let wanted = if words.iter().any(|word| word == "-all") {
+        all.clone()
+    } else {
+        words.iter().map(|word| full_path(word)).collect()
+    };
+    for path in wanted {
+        if !all.contains(&path) {
+            bail!("{path} is not a snapshottable directory");
+        }
+        let trash = format!("{path}/.Trash");
+        fs.mkdirs(&trash, 0o1777, true).await?;
+        println!("Successfully provisioned snapshot trash at {trash}");
+    }
+    Ok(())
+}
