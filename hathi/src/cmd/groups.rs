@@ -38,7 +38,7 @@ async fn show(conf: &Configuration, users: Vec<String>) -> Result<()> {
         let answer: GetGroupsForUserResponseProto = proxy
             .call("getGroupsForUser", &request, Idempotence::Idempotent)
             .await?;
-        println!("{user} : {}", answer.groups.join(" "));
+        println!("{}", [vec![format!("{user} :")], answer.groups].concat().join(" "));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use super::table::{ANY, Grammar, Row, find};
 use super::waiting::{explained, say_what_is_waited_for};
 use anyhow::Result;
 use hathi_client::{ClientError, FileSystem};
+use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::{self, BlockStoragePolicyProto, StorageTypeProto, StorageTypesProto};
 use hathi_net::ipc::Idempotence;
 use std::ffi::OsString;
@@ -133,11 +134,27 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             let remote = error.downcast_ref::<ClientError>().and_then(ClientError::remote);
-            let text = remote.map_or_else(|| explained(&conf, &error), |remote| remote.message.clone());
+            let text = remote.map_or_else(|| explained(&conf, &error), prettified);
             eprintln!("{}", text.lines().next().unwrap_or_default());
             Ok(ExitCode::from(FAILED))
         }
     }
+}
+
+/// The class and the first line of an exception (`AdminHelper.prettifyException`). The client unwraps some classes.
+fn prettified(exception: &RemoteException) -> String {
+    let class = exception.class_name().rsplit(['.', '$']).next().unwrap_or_default();
+    let unwrapped = [
+        exceptions::ACCESS_CONTROL,
+        exceptions::FILE_NOT_FOUND,
+        exceptions::SAFE_MODE,
+    ];
+    let class = if unwrapped.iter().any(|known| exception.is(*known)) {
+        class
+    } else {
+        "RemoteException"
+    };
+    format!("{class}: {}", exception.message)
 }
 
 fn purpose(verb: Verb) -> &'static str {

@@ -125,8 +125,10 @@ fn under_hadoops_name_it_behaves_as_hadoops_script() -> Result<()> {
     let conf = dir.path().display().to_string();
     let key = run(&hdfs, &["--config", &conf, "getconf", "-confKey", "fs.defaultFS"])?;
     ensure!(text(&key.stdout) == "hdfs://there:9\n", "{key:?}");
-    let given = run(&hdfs, &["getconf", "--conf", &conf, "-D", "x=y", "-confKey", "x"]);
-    ensure!(given?.status.code() == Some(255), "options stand before the command");
+    let given = run(&hdfs, &["getconf", "--conf", &conf, "-D", "x=y", "-confKey", "x"])?;
+    ensure!(text(&given.stdout) == "y\n", "{given:?}");
+    let missing = run(&hdfs, &["getconf", "--conf", &conf, "-confKey", "x"])?;
+    ensure!(missing.status.code() == Some(255), "{missing:?}");
     Ok(())
 }
 

@@ -13,8 +13,10 @@ use tokio::io::AsyncWriteExt;
 
 /// Length of an MD5.
 const MD5_LEN: usize = 16;
-/// Bytes of which Hadoop takes the MD5 for a file without blocks.
-const WITHOUT_BLOCKS: [u8; 2 * MD5_LEN] = [0; 2 * MD5_LEN];
+/// Length of Hadoop's buffer of the blocks' MD5s at first (`DataOutputBuffer`). It grows by doubling.
+const BUFFER_LEN_MIN: usize = 32;
+/// That buffer for a file without blocks.
+const WITHOUT_BLOCKS: [u8; BUFFER_LEN_MIN] = [0; BUFFER_LEN_MIN];
 
 /// A file's checksum (`MD5MD5CRC32FileChecksum`). It depends on the size of blocks, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ impl FileSystem {
                 md5: md5(&[&WITHOUT_BLOCKS]),
             });
         };
+        // Hadoop takes the MD5 of its whole buffer, and the end of that is zeros.
+        sums.resize(sums.len().next_power_of_two().max(BUFFER_LEN_MIN), 0);
         Ok(FileChecksum {
             bytes_per_crc: first.bytes_per_crc,
             crc_per_block: if located.blocks.len() > 1 {

@@ -120,7 +120,9 @@ impl Shell {
     pub(super) async fn chmod(&mut self, Arguments { flags, mut words }: Arguments) -> Result<()> {
         let text = words.remove(0);
         let Some(mode) = Mode::parse(&text) else {
-            bail!(Misuse(format!("mode '{text}' does not match the expected pattern.")));
+            bail!(Misuse(format!(
+                "chmod : mode '{text}' does not match the expected pattern."
+            )));
         };
         for item in self.with_children(&words, flags.has("R")).await? {
             let old = item.status.permission.perm;
@@ -169,11 +171,13 @@ impl Shell {
 
     pub(super) async fn setrep(&mut self, Arguments { flags, mut words }: Arguments) -> Result<()> {
         let text = words.remove(0);
-        let Ok(replication @ 1..) = text.parse::<u16>() else {
-            bail!(Misuse(format!(
-                "Illegal replication, a positive integer expected: {text}"
-            )));
+        let Ok(replication) = text.parse::<u16>() else {
+            self.complain("Illegal replication, a positive integer expected");
+            bail!(Misuse(format!("For input string: \"{text}\"")));
         };
+        if replication == 0 {
+            bail!(Misuse("replication must be >= 1".to_owned()));
+        }
         let mut changed = Vec::new();
         for item in self.with_children(&words, true).await? {
             if item.is_dir() {

@@ -139,7 +139,8 @@ pub(super) async fn make(
 
 impl Shell {
     /// Target of a copy: a name in a directory, or the path itself.
-    pub(super) async fn target(&mut self, word: &str, sources: usize) -> Result<(RemotePath, bool)> {
+    /// A file that would be replaced is refused before any source is looked at, unless that is asked for.
+    pub(super) async fn target(&mut self, word: &str, sources: usize, overwrite: bool) -> Result<(RemotePath, bool)> {
         let path = self.path(word)?;
         let item = self.status(&path).await?;
         let is_dir = item.as_ref().is_some_and(Item::is_dir);
@@ -148,6 +149,9 @@ impl Shell {
                 Some(_) => bail!("`{path}': Is not a directory"),
                 None => bail!("`{path}': No such file or directory"),
             }
+        }
+        if item.is_some() && !is_dir && !overwrite {
+            bail!("`{path}': File exists");
         }
         if item.is_none() {
             let parent = path.parent();
@@ -209,7 +213,7 @@ impl Shell {
         self.threads = threads(&flags)?;
         let target = words.pop().unwrap_or_default();
         let items = self.expand(&words).await?;
-        let (target, into) = self.target(&target, items.len()).await?;
+        let (target, into) = self.target(&target, items.len(), flags.has("f")).await?;
         for item in items {
             let target = if into {
                 target.join(&item.name())
@@ -287,7 +291,7 @@ impl Shell {
         if items.is_empty() {
             return Ok(());
         }
-        let (target, into) = self.target(&target, items.len()).await?;
+        let (target, into) = self.target(&target, items.len(), false).await?;
         for item in items {
             let target = if into {
                 target.join(&item.name())

@@ -165,16 +165,19 @@ impl Shell {
 
     pub(super) async fn cat(&mut self, Arguments { flags, words }: Arguments) -> Result<()> {
         let verified = !flags.has("ignoreCrc");
-        for item in self.expand(&words).await? {
-            let result = if item.is_dir() {
-                Err(anyhow::anyhow!("`{}': Is a directory", item.path))
-            } else {
-                let fs = self.fs(&item.path)?;
-                let mut out = std::io::BufWriter::with_capacity(CHUNK_LEN, Stdout);
-                copy_to(&fs, &item.path.path, &mut out, verified, &ProgressBar::hidden()).await
-            };
-            if let Err(error) = result {
-                self.fail(&item.path, &error);
+        // Each word's complaints come in its turn.
+        for word in words.chunks(1) {
+            for item in self.expand(word).await? {
+                let result = if item.is_dir() {
+                    Err(anyhow::anyhow!("`{}': Is a directory", item.path))
+                } else {
+                    let fs = self.fs(&item.path)?;
+                    let mut out = std::io::BufWriter::with_capacity(CHUNK_LEN, Stdout);
+                    copy_to(&fs, &item.path.path, &mut out, verified, &ProgressBar::hidden()).await
+                };
+                if let Err(error) = result {
+                    self.fail(&item.path, &error);
+                }
             }
         }
         Ok(())

@@ -36,7 +36,7 @@ impl Shell {
         } else {
             words.pop().unwrap_or_default()
         };
-        let (target, into) = self.target(&target, words.len()).await?;
+        let (target, into) = self.target(&target, words.len(), flags.has("f")).await?;
         let giving = Giving {
             how: How::of(&flags),
             preserve: flags.has("p"),

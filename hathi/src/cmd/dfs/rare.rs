@@ -18,19 +18,25 @@ pub(super) enum Snapshot {
 
 impl Shell {
     pub(super) async fn concat(&mut self, Arguments { words, .. }: Arguments) -> Result<()> {
-        let mut items = self.expand(&words).await?.into_iter();
-        if self.exit_code != 0 {
-            return Ok(());
+        let mut files = Vec::new();
+        for word in &words {
+            let path = self.path(word)?;
+            match self.matches(&path).await? {
+                found if !found.is_empty() && found.iter().all(|item| !item.is_dir()) => files.extend(found),
+                _ if files.is_empty() => bail!(
+                    "Target path {} does not exist or is not file.",
+                    self.shown_qualified(&path)
+                ),
+                _ => bail!("{} does not exist or is not file.", self.shown_qualified(&path)),
+            }
         }
-        let Some(target) = items.next() else {
+        let mut files = files.into_iter();
+        let Some(target) = files.next() else {
             bail!("Target path not specified. {CONCAT_USAGE}");
         };
-        let sources: Vec<Item> = items.collect();
+        let sources: Vec<Item> = files.collect();
         if sources.len() < 2 {
             bail!("The number of source paths is less than 2. {CONCAT_USAGE}");
-        }
-        if let Some(directory) = sources.iter().chain([&target]).find(|item| item.is_dir()) {
-            bail!("{} does not exist or is not file.", directory.path);
         }
         let request = hdfs::ConcatRequestProto {
             trg: target.path.path.clone(),

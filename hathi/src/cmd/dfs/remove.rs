@@ -157,9 +157,8 @@ impl Shell {
     pub(super) async fn truncate(&mut self, Arguments { flags, mut words }: Arguments) -> Result<()> {
         let length = words.remove(0);
         let Ok(new_length) = length.parse::<u64>() else {
-            bail!(Misuse(format!(
-                "Illegal length, a non-negative integer expected: {length}"
-            )));
+            self.complain("Illegal length, a non-negative integer expected");
+            bail!(Misuse(format!("For input string: \"{length}\"")));
         };
         let mut waiting = Vec::new();
         for item in self.expand(&words).await? {

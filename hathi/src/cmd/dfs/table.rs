@@ -97,7 +97,7 @@ pub(super) const ROWS: &[Row<Verb>] = &[
          With -R everything below a directory too."),
     row("chown", Verb::Chown, "[-R] [OWNER][:[GROUP]] PATH...", (Leading, &["R"]), 2..=ANY,
         "Change owner and group, or the one that is named. With -R everything below too."),
-    row("concat", Verb::Concat, "<target path> <src path> <src path> ...", NONE, 1..=ANY,
+    row("concat", Verb::Concat, "<target path> <src path> <src path> ...", NONE, 0..=ANY,
         "Move the blocks of files to the end of another file in the same directory."),
     row("copyFromLocal", Verb::Put, PUT_ARGUMENTS, PUT, 1..=ANY, "The same as -put."),
     row("copyToLocal", Verb::Get, GET_ARGUMENTS, GET, 1..=ANY, "The same as -get."),
@@ -201,7 +201,7 @@ pub(super) const ROWS: &[Row<Verb>] = &[
         "Write files to the standard output, decompressed (gzip, zlib, bzip2). Sequence files\n\
          and Avro are refused."),
     row("touch", Verb::Touch, "[-a] [-m] [-t TIMESTAMP (yyyyMMdd:HHmmss) ] [-c] <path> ...",
-        (Anywhere, &["a", "m", "c", "t="]), 1..=ANY,
+        (Leading, &["a", "m", "c", "t="]), 1..=ANY,
         "Set access and modification time to now or to a time (-t), or only one (-a, -m).\n\
          A missing file is created, unless -c is given."),
     row("touchz", Verb::Touchz, "<path> ...", NONE, 1..=ANY,

@@ -159,9 +159,12 @@ impl Shell {
     }
 
     pub(super) async fn text(&mut self, Arguments { flags, words }: Arguments) -> Result<()> {
-        for item in self.expand(&words).await? {
-            if let Err(error) = self.show_text(&item, !flags.has("ignoreCrc")).await {
-                self.fail(&item.path, &error);
+        // Each word's complaints come in its turn.
+        for word in words.chunks(1) {
+            for item in self.expand(word).await? {
+                if let Err(error) = self.show_text(&item, !flags.has("ignoreCrc")).await {
+                    self.fail(&item.path, &error);
+                }
             }
         }
         Ok(())
@@ -195,22 +198,25 @@ impl Shell {
     }
 
     pub(super) async fn checksum(&mut self, Arguments { flags, words }: Arguments) -> Result<()> {
-        for item in self.expand(&words).await? {
-            if item.is_dir() {
-                self.complain(&is_a_directory(&item).to_string());
-                continue;
-            }
-            let fs = self.fs(&item.path)?;
-            match fs.checksum(&item.path.path).await {
-                Ok(sum) => {
-                    let hex: String = sum.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-                    let size = match flags.has("v") {
-                        true => format!("\tBlockSize={}", item.status.blocksize()),
-                        false => String::new(),
-                    };
-                    println!("{}\t{}\t{hex}{size}", item.path, sum.algorithm());
+        // Each word's complaints come in its turn.
+        for word in words.chunks(1) {
+            for item in self.expand(word).await? {
+                if item.is_dir() {
+                    self.complain(&is_a_directory(&item).to_string());
+                    continue;
                 }
-                Err(error) => self.fail(&item.path, &error.into()),
+                let fs = self.fs(&item.path)?;
+                match fs.checksum(&item.path.path).await {
+                    Ok(sum) => {
+                        let hex: String = sum.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+                        let size = match flags.has("v") {
+                            true => format!("\tBlockSize={}", item.status.blocksize()),
+                            false => String::new(),
+                        };
+                        println!("{}\t{}\t{hex}{size}", item.path, sum.algorithm());
+                    }
+                    Err(error) => self.fail(&item.path, &error.into()),
+                }
             }
         }
         Ok(())

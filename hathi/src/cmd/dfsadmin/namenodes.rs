@@ -1,6 +1,7 @@
 //! Commands that every NameNode is given.
 
 use super::safe_mode;
+use crate::cmd::haadmin::words::endpoint;
 use crate::cmd::namenodes::{connect, of_default_fs};
 use crate::cmd::table::Misuse;
 use anyhow::{Result, bail};
@@ -31,7 +32,7 @@ async fn on_each<Q: Message, R: Message + Default>(
     for namenode in namenodes {
         let address = namenode.rpc.to_string();
         let place = if several {
-            format!(" for {address}")
+            format!(" for {}", endpoint(&namenode.rpc, true))
         } else {
             String::new()
         };

@@ -5,7 +5,7 @@
 mod failover;
 mod target;
 mod usage;
-mod words;
+pub(super) mod words;
 
 use super::invocation::Invocation;
 use super::table::{Arguments, Flags, Row, find, nearest};

@@ -49,7 +49,7 @@ pub(super) fn host(address: &HostPort) -> String {
 }
 
 /// `name/ip:port`. If a host is configured by its address, Java knows its name only after it has called it.
-pub(super) fn endpoint(address: &HostPort, called: bool) -> String {
+pub(in crate::cmd) fn endpoint(address: &HostPort, called: bool) -> String {
     let literal = address.host.parse::<IpAddr>().ok();
     let name = match literal {
         Some(_) if !called => String::new(),
