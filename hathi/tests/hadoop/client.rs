@@ -351,6 +351,10 @@ dfs -help nonsense
 dfs ls
 dfsadmin -rollingUpgrade query
 dfsadmin -rollingUpgrade nonsense
+dfsadmin -safemode get
+dfsadmin -saveNamespace
+dfsadmin -refreshCallQueue
+dfsadmin -provisionSnapshotTrash R/d
 dfsadmin -listOpenFiles
 dfsadmin -upgrade query
 dfsadmin -refreshUserToGroupsMappings

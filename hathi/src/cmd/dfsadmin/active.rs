@@ -184,7 +184,7 @@ pub(super) async fn provision_snapshot_trash(fs: &FileSystem, words: &[String]) 
     };
     for path in wanted {
         if !all.contains(&path) {
-            bail!("{path} is not a snapshottable directory");
+            bail!(Misuse(format!("{path} is not a snapshottable directory.")));
         }
         let trash = format!("{path}/.Trash");
         fs.mkdirs(&trash, 0o1777, true).await?;

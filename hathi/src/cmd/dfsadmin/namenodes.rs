@@ -47,18 +47,33 @@ async fn on_each<Q: Message, R: Message + Default>(
                 println!("Skip Standby NameNode, since it cannot perform metasave operation");
             }
             Err(error) => {
-                println!("{what} failed{place}");
-                failures.push(format!("{error:#}"));
+                eprintln!("{what} failed{place}");
+                failures.push(error);
             }
         }
     }
-    if failures.is_empty() {
-        return Ok(());
+    match failures.len() {
+        0 => Ok(()),
+        1 => Err(failures.remove(0)),
+        several => {
+            let texts: Vec<String> = failures.iter().map(java_text).collect();
+            bail!("{several} exceptions [{}]", texts.join(", "))
+        }
     }
-    let first_lines = failures
-        .iter()
-        .map(|failure| failure.lines().next().unwrap_or_default());
-    bail!("{}", first_lines.collect::<Vec<_>>().join("; "))
+}
+
+/// An exception as Java shows it among others (`MultipleIOException`).
+fn java_text(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<RpcError>().and_then(RpcError::remote) {
+        Some(exception) => {
+            let line = exception.message.lines().next().unwrap_or_default();
+            format!(
+                "org.apache.hadoop.ipc.RemoteException({}): {line}",
+                exception.class_name()
+            )
+        }
+        None => format!("{error:#}"),
+    }
 }
 
 fn is_from_a_standby(error: &anyhow::Error) -> bool {

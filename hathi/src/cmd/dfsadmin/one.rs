@@ -219,31 +219,41 @@ pub(super) async fn reconfig(conf: &Configuration, fs: &FileSystem, words: &[Str
         None => vec![address.clone()],
     };
     for address in addresses {
-        let client = connect(conf, &address, protocol).await?;
-        match operation.as_str() {
-            "start" => {
-                let request = hdfs::StartReconfigurationRequestProto {};
-                let _: hdfs::StartReconfigurationResponseProto = client.call("startReconfiguration", &request).await?;
-                println!("Started reconfiguration task on node [{address}].");
-            }
-            "status" => {
-                let request = hdfs::GetReconfigurationStatusRequestProto {};
-                let answer = client.call("getReconfigurationStatus", &request).await?;
-                println!("Reconfiguring status for node [{address}]: {}", status_text(&answer));
-            }
-            "properties" => {
-                let request = hdfs::ListReconfigurablePropertiesRequestProto {};
-                let answer: hdfs::ListReconfigurablePropertiesResponseProto =
-                    client.call("listReconfigurableProperties", &request).await?;
-                println!("Node [{address}] Reconfigurable properties:");
-                for name in answer.name {
-                    println!("{name}");
-                }
-            }
-            other => bail!("Unknown operation: {other}"),
+        if let Err(error) = reconfigure(conf, protocol, &address, operation).await {
+            eprintln!("Node [{address}] {operation}: {error:#}.");
+            return Ok(FAILED);
         }
     }
     Ok(0)
+}
+
+async fn reconfigure(conf: &Configuration, protocol: &'static Protocol, address: &str, operation: &str) -> Result<()> {
+    if !["start", "status", "properties"].contains(&operation) {
+        bail!("Unknown operation: {operation}");
+    }
+    let client = connect(conf, address, protocol).await?;
+    match operation {
+        "start" => {
+            let request = hdfs::StartReconfigurationRequestProto {};
+            let _: hdfs::StartReconfigurationResponseProto = client.call("startReconfiguration", &request).await?;
+            println!("Started reconfiguration task on node [{address}].");
+        }
+        "status" => {
+            let request = hdfs::GetReconfigurationStatusRequestProto {};
+            let answer = client.call("getReconfigurationStatus", &request).await?;
+            println!("Reconfiguring status for node [{address}]: {}", status_text(&answer));
+        }
+        _ => {
+            let request = hdfs::ListReconfigurablePropertiesRequestProto {};
+            let answer: hdfs::ListReconfigurablePropertiesResponseProto =
+                client.call("listReconfigurableProperties", &request).await?;
+            println!("Node [{address}] Reconfigurable properties:");
+            for name in answer.name {
+                println!("{name}");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn status_text(status: &hdfs::GetReconfigurationStatusResponseProto) -> String {

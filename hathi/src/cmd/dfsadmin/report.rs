@@ -1,9 +1,11 @@
 //! `-report`, `-printTopology`.
 
 use super::safe_mode;
+use crate::cmd::haadmin::words::host;
 use crate::cmd::table::Flags;
 use anyhow::Result;
 use hathi_client::FileSystem;
+use hathi_formats::conf::HostPort;
 use hathi_formats::proto::hdfs::{self, DatanodeInfoProto, DatanodeReportTypeProto, SafeModeActionProto};
 use hathi_net::ipc::Idempotence;
 use serde_json::{Value, json};
@@ -40,6 +42,7 @@ const REPORTS: [(&str, &str, DatanodeReportTypeProto); 5] = [
 struct Figures {
     stats: hdfs::GetFsStatsResponseProto,
     blocks: hdfs::GetFsReplicatedBlockStatsResponseProto,
+    groups: hdfs::GetFsEcBlockGroupStatsResponseProto,
     safe_mode: bool,
 }
 
@@ -56,9 +59,17 @@ impl Figures {
             )
             .await?;
         let safe_mode = safe_mode(fs, SafeModeActionProto::SafemodeGet).await?;
+        let groups: hdfs::GetFsEcBlockGroupStatsResponseProto = fs
+            .call(
+                "getFsECBlockGroupStats",
+                &hdfs::GetFsEcBlockGroupStatsRequestProto {},
+                Idempotence::Idempotent,
+            )
+            .await?;
         Ok(Figures {
             stats,
             blocks,
+            groups,
             safe_mode,
         })
     }
@@ -112,6 +123,7 @@ pub(super) async fn report(fs: &FileSystem, flags: &Flags) -> Result<()> {
     let Figures {
         stats,
         blocks,
+        groups,
         safe_mode,
     } = Figures::of(fs).await?;
     if flags.has("-json") {
@@ -136,11 +148,22 @@ pub(super) async fn report(fs: &FileSystem, flags: &Flags) -> Result<()> {
         "\tMissing blocks (with replication factor 1): {}",
         blocks.missing_repl_one_blocks
     );
+    println!("\tBadly Distributed Blocks: {}", blocks.badly_distributed_blocks());
     println!(
         "\tLow redundancy blocks with highest priority to recover: {}",
         blocks.highest_prio_low_redundancy_blocks.unwrap_or(0)
     );
     println!("\tPending deletion blocks: {}", blocks.pending_deletion_blocks);
+    println!("Erasure Coded Block Groups: ");
+    println!("\tLow redundancy block groups: {}", groups.low_redundancy);
+    println!("\tBlock groups with corrupt internal blocks: {}", groups.corrupt_blocks);
+    println!("\tMissing block groups: {}", groups.missing_blocks);
+    println!("\tBadly Distributed Blocks: {}", groups.badly_distributed_blocks());
+    println!(
+        "\tLow redundancy blocks with highest priority to recover: {}",
+        groups.highest_prio_low_redundancy_blocks()
+    );
+    println!("\tPending deletion blocks: {}", groups.pending_deletion_blocks);
     println!("\n-------------------------------------------------");
     for (title, nodes) in lists(fs, flags).await? {
         println!("{title} datanodes ({}):\n", nodes.len());
@@ -173,6 +196,14 @@ async fn lists(fs: &FileSystem, flags: &Flags) -> Result<Vec<(&'static str, Vec<
     Ok(lists)
 }
 
+/// The name of a DataNode's address, as the machine resolves it.
+fn host_of(node: &DatanodeInfoProto) -> String {
+    host(&HostPort {
+        host: node.id.ip_addr.clone(),
+        port: 0,
+    })
+}
+
 fn admin_state(node: &DatanodeInfoProto) -> &'static str {
     match node.admin_state {
         Some(1) => "Decommission in progress",
@@ -186,7 +217,7 @@ fn admin_state(node: &DatanodeInfoProto) -> &'static str {
 fn print_datanode(node: &DatanodeInfoProto) {
     let (capacity, used) = (node.capacity(), node.dfs_used());
     let name = node.id.xfer_address();
-    println!("Name: {name} ({})", node.id.host_name);
+    println!("Name: {name} ({})", host_of(node));
     println!("Hostname: {}", node.id.host_name);
     let location = node.location();
     if !location.is_empty() && location != "/default-rack" {
@@ -197,10 +228,17 @@ fn print_datanode(node: &DatanodeInfoProto) {
     println!("DFS Used: {}", with_unit(used));
     println!("Non DFS Used: {}", with_unit(node.non_dfs_used()));
     println!("DFS Remaining: {}", with_unit(node.remaining()));
-    println!("DFS Used%: {}", percent(used, capacity));
+    println!("DFS Used%: {}", percent_used(used, capacity));
     println!("DFS Remaining%: {}", percent(node.remaining(), capacity));
     println!("Configured Cache Capacity: {}", with_unit(node.cache_capacity()));
+    let cache_left = node.cache_capacity().saturating_sub(node.cache_used());
     println!("Cache Used: {}", with_unit(node.cache_used()));
+    println!("Cache Remaining: {}", with_unit(cache_left));
+    println!(
+        "Cache Used%: {}",
+        percent_used(node.cache_used(), node.cache_capacity())
+    );
+    println!("Cache Remaining%: {}", percent(cache_left, node.cache_capacity()));
     println!("Xceivers: {}", node.xceiver_count());
     println!("Last contact: {}", date(node.last_update()));
     println!("Last Block Report: {}", date(node.last_block_report_time()));
@@ -226,9 +264,17 @@ pub(super) fn with_unit(bytes: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    let text = format!("{value:.2}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
+    let decimals = if value.fract() == 0.0 { 0 } else { 2 };
+    let text = format!("{value:.decimals$}");
     format!("{bytes} ({text} {})", UNITS[unit])
+}
+
+/// Of no room at all everything is used (`DFSUtilClient.getPercentUsed`).
+fn percent_used(part: u64, whole: u64) -> String {
+    match whole {
+        0 => "100.00%".to_owned(),
+        whole => percent(part, whole),
+    }
 }
 
 fn percent(part: u64, whole: u64) -> String {
@@ -245,13 +291,19 @@ pub(super) async fn topology(fs: &FileSystem) -> Result<()> {
     nodes.sort_by(|a, b| {
         (a.location(), &a.id.ip_addr, a.id.xfer_port).cmp(&(b.location(), &b.id.ip_addr, b.id.xfer_port))
     });
-    let mut rack = None;
-    for node in &nodes {
-        if rack != Some(node.location()) {
-            println!("Rack: {}", node.location());
-            rack = Some(node.location());
+    for rack in nodes.chunk_by(|a, b| a.location() == b.location()) {
+        println!("Rack: {}", rack.first().map_or("", |node| node.location()));
+        for node in rack {
+            let state = match node.admin_state {
+                Some(1) => "Decommission In Progress",
+                Some(2) => "Decommissioned",
+                Some(3) => "Entering Maintenance",
+                Some(4) => "In Maintenance",
+                _ => "In Service",
+            };
+            println!("   {} ({}) {state}", node.id.xfer_address(), host_of(node));
         }
-        println!("   {} ({})", node.id.xfer_address(), node.id.host_name);
+        println!();
     }
     Ok(())
 }
@@ -265,6 +317,11 @@ mod tests {
         assert_eq!(with_unit(0), "0 (0 B)");
         assert_eq!(with_unit(12_345), "12345 (12.06 KB)");
         assert_eq!(with_unit(1 << 30), "1073741824 (1 GB)");
+        assert_eq!(with_unit(1536), "1536 (1.50 KB)");
+        assert_eq!(
+            (percent_used(0, 0), percent(0, 0)),
+            ("100.00%".to_owned(), "0.00%".to_owned())
+        );
         assert_eq!(percent(1, 3), "33.33%");
         assert_eq!(percent(0, 0), "0.00%");
     }

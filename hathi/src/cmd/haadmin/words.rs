@@ -41,7 +41,7 @@ fn name_of(ip: IpAddr) -> String {
 }
 
 /// The host by its name.
-pub(super) fn host(address: &HostPort) -> String {
+pub(in crate::cmd) fn host(address: &HostPort) -> String {
     match address.host.parse() {
         Ok(ip) => name_of(ip),
         Err(_) => address.host.clone(),
