@@ -1,6 +1,5 @@
 //! `hathi completion bash|zsh|fish`: scripts that complete commands, made of the tables.
 
-use super::tree::{TOOLS, Tool};
 use anyhow::Result;
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -8,6 +7,17 @@ use std::process::ExitCode;
 
 /// Exit code for wrong arguments.
 const MISUSED: u8 = 2;
+
+/// A tool, and the names of its commands.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub purpose: &'static str,
+    /// The words that may follow it.
+    pub commands: Vec<String>,
+}
 
 /// How the command is used.
 pub fn usage() -> String {
@@ -20,12 +30,12 @@ pub fn usage() -> String {
 }
 
 /// Entry point.
-pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+pub fn run(args: &[OsString], tools: &[Entry]) -> Result<ExitCode> {
     let script = match args.first().and_then(|shell| shell.to_str()) {
-        Some("bash") => bash(),
+        Some("bash") => bash(tools),
         // It understands bash's scripts.
-        Some("zsh") => format!("autoload -U +X bashcompinit && bashcompinit\n{}", bash()),
-        Some("fish") => fish(),
+        Some("zsh") => format!("autoload -U +X bashcompinit && bashcompinit\n{}", bash(tools)),
+        Some("fish") => fish(tools),
         _ => {
             eprint!("{}", usage());
             return Ok(ExitCode::from(MISUSED));
@@ -35,26 +45,24 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn names() -> String {
-    TOOLS.iter().map(|tool| tool.name).collect::<Vec<_>>().join(" ")
+fn names(tools: &[Entry]) -> String {
+    tools.iter().map(|tool| tool.name).collect::<Vec<_>>().join(" ")
 }
 
-fn with_commands() -> impl Iterator<Item = (&'static Tool, String)> {
-    TOOLS
-        .iter()
-        .map(|tool| (tool, (tool.commands)().join(" ")))
-        .filter(|(_, commands)| !commands.is_empty())
+fn with_commands(tools: &[Entry]) -> impl Iterator<Item = (&Entry, String)> {
+    let with = tools.iter().map(|tool| (tool, tool.commands.join(" ")));
+    with.filter(|(_, commands)| !commands.is_empty())
 }
 
 /// The word after the tool is one of its commands. Elsewhere files are completed.
-fn bash() -> String {
+fn bash(tools: &[Entry]) -> String {
     let mut text = format!(
         "_hathi() {{\n  local word=${{COMP_WORDS[COMP_CWORD]}} tool=${{COMP_WORDS[1]}}\n  COMPREPLY=()\n  \
          if [ \"$COMP_CWORD\" -eq 1 ]; then\n    COMPREPLY=($(compgen -W '{} --config --daemon --loglevel --help --version' -- \"$word\"))\n    \
          return\n  fi\n  [ \"$COMP_CWORD\" -eq 2 ] || return\n  case $tool in\n",
-        names()
+        names(tools)
     );
-    for (tool, commands) in with_commands() {
+    for (tool, commands) in with_commands(tools) {
         let _ = writeln!(
             text,
             "    {}) COMPREPLY=($(compgen -W '{commands} --help' -- \"$word\")) ;;",
@@ -64,17 +72,17 @@ fn bash() -> String {
     text + "  esac\n}\ncomplete -o default -F _hathi hathi hdfs\n"
 }
 
-fn fish() -> String {
+fn fish(tools: &[Entry]) -> String {
     let mut text = String::new();
     for program in ["hathi", "hdfs"] {
-        for tool in TOOLS {
+        for tool in tools {
             let _ = writeln!(
                 text,
                 "complete -c {program} -n __fish_use_subcommand -f -a {} -d '{}'",
                 tool.name, tool.purpose
             );
         }
-        for (tool, commands) in with_commands() {
+        for (tool, commands) in with_commands(tools) {
             let _ = writeln!(
                 text,
                 "complete -c {program} -n '__fish_seen_subcommand_from {}' -a '{commands}'",
@@ -92,10 +100,20 @@ mod tests {
 
     #[test]
     fn a_shell_completes_commands_of_the_tables() {
+        let entry = |name, commands: &[&str]| Entry {
+            name,
+            purpose: "do something",
+            commands: commands.iter().map(|command| (*command).to_owned()).collect(),
+        };
+        let tools = [
+            entry("dfs", &["-ls", "-setfacl", "-setfattr"]),
+            entry("journal", &["status", "verify"]),
+            entry("journalnode", &[]),
+        ];
         let ask = |words: &str, at: usize| {
             let script = format!(
                 "{}\nCOMP_WORDS=({words}); COMP_CWORD={at}; _hathi; echo \"${{COMPREPLY[*]}}\"",
-                bash()
+                bash(&tools)
             );
             let output = Command::new("bash").args(["-c", &script]).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -103,8 +121,7 @@ mod tests {
         };
         assert_eq!(ask("hathi journaln", 1), "journalnode");
         assert_eq!(ask("hdfs dfs -setf", 2), "-setfacl -setfattr");
-        assert_eq!(ask("hathi haadmin -getAll", 2), "-getAllServiceState");
         assert_eq!(ask("hathi journal v", 2), "verify");
-        assert!(fish().contains("-n '__fish_seen_subcommand_from dfsadmin' -a '-report "));
+        assert!(fish(&tools).contains("-n '__fish_seen_subcommand_from dfs' -a '-ls -setfacl -setfattr'"));
     }
 }

@@ -224,6 +224,11 @@ pub fn find<'a, V>(rows: &'a [Row<V>], command: &str) -> Option<&'a Row<V>> {
     rows.iter().find(|row| row.name == name)
 }
 
+/// The names of a table's commands, with their dash.
+pub fn with_dash<V>(rows: &[Row<V>]) -> Vec<String> {
+    rows.iter().map(|row| format!("-{}", row.name)).collect()
+}
+
 /// The known name that is most like a wrong one, if any is like it.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.trim_start_matches('-').to_ascii_lowercase();

@@ -1,8 +1,9 @@
 //! Every command of this program, one row each. Dispatch, usage, help, completion and docs/commands.md read it.
 
+use super::table::with_dash;
 use super::{
     bench, completion, conf, datanode, debug, dfs, dfsadmin, environment, fsck, getconf, groups, haadmin, journal,
-    journalnode, namenode, oev, oiv, quickstart, secondarynamenode, snapshots, storagepolicies, table, zkfc,
+    journalnode, namenode, oev, oiv, quickstart, secondarynamenode, snapshots, storagepolicies, zkfc,
 };
 use anyhow::Result;
 use std::ffi::OsString;
@@ -88,9 +89,14 @@ fn names(list: &[&str]) -> Vec<String> {
     list.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// The names of a table's commands.
-pub fn with_dash<V>(rows: &[table::Row<V>]) -> Vec<String> {
-    rows.iter().map(|row| format!("-{}", row.name)).collect()
+/// Entry point of `completion`, which is made of this table.
+fn complete(args: Vec<OsString>) -> Result<ExitCode> {
+    let entry = |tool: &Tool| completion::Entry {
+        name: tool.name,
+        purpose: tool.purpose,
+        commands: (tool.commands)(),
+    };
+    completion::run(&args, &TOOLS.iter().map(entry).collect::<Vec<_>>())
 }
 
 #[rustfmt::skip]
@@ -116,7 +122,7 @@ pub const TOOLS: &[Tool] = &[
     tool(Kind::Daemon, "secondarynamenode", "make the checkpoints of a NameNode without HA", Help::Text(secondarynamenode::usage), || names(&["-checkpoint", "-format", "-geteditsize"]), secondarynamenode::run),
     tool(Kind::Daemon, "zkfc", "run a failover controller", Help::Text(zkfc::usage), || names(&["-formatZK"]), zkfc::run),
     tool(Kind::Ours, "bench", "measure a NameNode, memory and images", Help::Own, || names(&["namenode", "delete", "journal", "memory", "image"]), bench::run),
-    tool(Kind::Ours, "completion", "print a script that completes commands in a shell", Help::Text(completion::usage), || names(&["bash", "zsh", "fish"]), completion::run),
+    tool(Kind::Ours, "completion", "print a script that completes commands in a shell", Help::Text(completion::usage), || names(&["bash", "zsh", "fish"]), complete),
     tool(Kind::Ours, "conf", "check a configuration", Help::Text(conf::usage), || names(&["--check"]), conf::run),
     tool(Kind::Ours, "journal", "look at a journal, and change its members", Help::Own, || names(&["status", "add", "remove", "verify", "dump"]), journal::run),
     tool(Kind::Ours, "quickstart", "run a whole highly available cluster on this machine", Help::Own, none, quickstart::run),

@@ -40,5 +40,5 @@ pub fn help_of_all() -> String {
 
 /// The names of the commands, for completion.
 pub fn commands() -> Vec<String> {
-    crate::cmd::tree::with_dash(ROWS)
+    crate::cmd::table::with_dash(ROWS)
 }

@@ -98,7 +98,7 @@ pub fn help_of_all() -> String {
 
 /// The names of the commands, for completion.
 pub fn commands() -> Vec<String> {
-    super::tree::with_dash(ROWS)
+    super::table::with_dash(ROWS)
 }
 
 /// Entry point.
