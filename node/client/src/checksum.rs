@@ -2,12 +2,12 @@
 
 use crate::ClientError;
 use crate::filesystem::FileSystem;
-use crate::stream::{self, MessageReader, READ_TIMEOUT};
 use hathi_formats::datatransfer::{Op, encode_op, md5};
 use hathi_formats::proto::hdfs::{
     BaseHeaderProto, BlockOpResponseProto, ChecksumTypeProto, DatanodeInfoProto, LocatedBlockProto,
     OpBlockChecksumProto, OpBlockChecksumResponseProto, Status,
 };
+use hathi_transfer::stream::{self, MessageReader, READ_TIMEOUT};
 use std::io;
 use tokio::io::AsyncWriteExt;
 
@@ -95,7 +95,7 @@ async fn of_block(path: &str, block: &LocatedBlockProto) -> Result<OpBlockChecks
     for node in &block.locs {
         match ask(block, node).await {
             Ok(answer) if answer.block_checksum.len() == MD5_LEN => return Ok(answer),
-            Ok(_) => last = format!("{} sent no MD5", stream::address(node)),
+            Ok(_) => last = format!("{} sent no MD5", node.id.xfer_address()),
             Err(error) => last = error.to_string(),
         }
         tracing::debug!(path, last, "no checksum of a block");
@@ -108,8 +108,8 @@ async fn of_block(path: &str, block: &LocatedBlockProto) -> Result<OpBlockChecks
 }
 
 async fn ask(block: &LocatedBlockProto, node: &DatanodeInfoProto) -> Result<OpBlockChecksumResponseProto, ClientError> {
-    let failed = |source| stream::error("can't get a checksum from", node, source);
-    let mut stream = stream::connect(node).await?;
+    let failed = |source| ClientError::of_datanode("can't get a checksum from", node, source);
+    let mut stream = stream::connect(node).await.map_err(failed)?;
     let request = OpBlockChecksumProto {
         header: BaseHeaderProto {
             block: block.b.clone(),

@@ -5,7 +5,7 @@ use crate::cmd::haadmin::words::host;
 use crate::cmd::table::Flags;
 use anyhow::Result;
 use hathi_client::FileSystem;
-use hathi_formats::conf::HostPort;
+use hathi_conf::HostPort;
 use hathi_formats::proto::hdfs::{self, DatanodeInfoProto, DatanodeReportTypeProto, SafeModeActionProto};
 use hathi_net::ipc::Idempotence;
 use serde_json::{Value, json};
