@@ -21,4 +21,5 @@ pub mod proto;
 pub mod protocols;
 pub mod qjournal;
 pub mod rpc;
+pub mod webhdfs;
 pub mod wire;
