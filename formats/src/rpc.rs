@@ -35,6 +35,8 @@ pub const CALL_ID_CONNECTION_CONTEXT: i32 = -3;
 pub const CALL_ID_PING: i32 = -4;
 /// Call id of SASL messages.
 pub const CALL_ID_SASL: i32 = -33;
+/// `RpcConstants.INVALID_CALL_ID`: the call has no number.
+pub const CALL_ID_INVALID: i32 = -2;
 /// `RpcConstants.INVALID_RETRY_COUNT`.
 pub const RETRY_COUNT_NONE: i32 = -1;
 /// `RpcKindProto.RPC_PROTOCOL_BUFFER`.

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use hathi_conf::{Configuration, Environment};
 use hathi_formats::editlog::SegmentFile;
+use hathi_formats::webhdfs::{self, Op, Parameters, Verb};
 use hathi_journalnode::http::SegmentRequest;
 use hathi_namenode::audit::put_fields;
 use hathi_namenode::fsck;
@@ -15,6 +16,7 @@ use hathi_namenode::origin::{Origin, WAITING};
 use hathi_namenode::storage::{hex, parse_md5};
 use hathi_namesystem::calls::AuditRecord;
 use hathi_net::http::header::{HeaderName, HeaderValue};
+use hathi_net::http::server::percent_decode;
 use hathi_net::http::{HeaderMap, Method, Query, RequestHead, StatusCode, Uri, jmx};
 use hathi_net::ipc::{CallerContext, ClientId, RpcCall, UserInfo, protocols};
 
@@ -57,6 +59,9 @@ fn request_samples() -> Vec<Vec<u8>> {
         "PUT /imagetransfer?txid=9&File-Length=300&imageFile=IMAGE&storageInfo=-67%3A7%3A0%3ACID-7 HTTP/1.1\r\n\
          X-MD5-Digest: d41d8cd98f00b204e9800998ecf8427e\r\nContent-Length: 300",
         "GET /getJournal?jid=ns1&segmentTxId=1&storageInfo=-67%3A7%3A0%3ACID-7&inProgressOk=false HTTP/1.1",
+        "PUT /webhdfs/v1/a%20b/?op=CREATE&user.name=alice&doAs=bob&permission=1777&overwrite=true&offset=-1&noredirect=x HTTP/1.1",
+        "PUT /webhdfs/v1/a?op=setacl&aclspec=user::rwx,default:group:x:r-- HTTP/1.1",
+        "PUT /webhdfs/v1/a?op=RENAME&destination=%2Fb%C3%A9&xattr.name=user.a&xattr.name=0x00ff HTTP/1.1",
         "GET /jmx?qry=Hadoop:service=NameNode,name=* HTTP/1.1",
         "GET /jmx?get=Hadoop:service=NameNode,name=NameNodeStatus::State HTTP/1.1",
         "GET /conf?name=dfs.replication HTTP/1.1\r\nAccept: application/json",
@@ -93,6 +98,7 @@ fn request(input: &[u8]) {
     let query = &head.query;
     image(query);
     upload(&head);
+    webhdfs(&head);
     segment(query);
     let (user, _) = fsck::decode(query);
     assert!(!user.contains(','), "a list of groups is no user");
@@ -109,6 +115,59 @@ fn request(input: &[u8]) {
             );
         }
         _ => {}
+    }
+}
+
+/// Decodes the parameters of WebHDFS, each as each type.
+fn webhdfs(head: &RequestHead) {
+    let Some(path) = webhdfs::path_of(&head.path) else {
+        return;
+    };
+    assert!(
+        path.starts_with('/') && (path == "/" || !path.ends_with('/')),
+        "{path:?}"
+    );
+    assert_eq!(percent_decode(&webhdfs::encode_path(path), false), path);
+    let Ok(parameters) = Parameters::new(Query::pairs(&head.raw_query)) else {
+        return;
+    };
+    if let Some(verb) = Verb::of(head.method.as_str())
+        && let Ok(op) = Op::parse(verb, parameters.text("op"))
+    {
+        assert_eq!(op.verb(), verb);
+    }
+    if let Ok((user, _)) = parameters.users(webhdfs::STATIC_USER) {
+        assert!(webhdfs::is_user_name(&user), "{user:?}");
+    }
+    for name in [
+        "offset",
+        "permission",
+        "overwrite",
+        "destination",
+        "aclspec",
+        "xattr.name",
+    ] {
+        let Some(text) = parameters.text(name) else { continue };
+        assert_eq!(percent_decode(&webhdfs::encode_component(text), true), text);
+        let _ = (
+            parameters.unsigned(name),
+            parameters.replication(name),
+            parameters.boolean(name, true),
+        );
+        if let Ok(Some(bits)) = parameters.permission(name) {
+            assert!(bits <= 0o1777, "{bits:o}");
+        }
+        assert_eq!(parameters.path("OP", name).is_ok(), text.starts_with('/'), "{text:?}");
+        let _ = (
+            webhdfs::acl_spec(text, true),
+            webhdfs::acl_spec(text, false),
+            webhdfs::action(text),
+        );
+        let decoded = webhdfs::decode_xattr(text);
+        assert!(decoded.is_err() || decoded.is_ok_and(|value| value.len() <= text.len()));
+        if let Ok(xattr) = webhdfs::xattr(text, None) {
+            assert!(!xattr.name.is_empty(), "{text:?}");
+        }
     }
 }
 
@@ -213,6 +272,7 @@ fn origin(input: &[u8]) {
             signature: None,
         }),
         state_id: None,
+        transport: RpcCall::RPC,
     };
     let found = Origin::of(&call, &["router".to_owned()], INSTANCE);
     if !matches!(who, 1 | 2) {
@@ -255,7 +315,7 @@ fn audit(input: &[u8]) {
     };
     let (real_user, caller) = (next(), next());
     let mut line = String::new();
-    put_fields(&mut line, &record, Some(&real_user), Some(&caller));
+    put_fields(&mut line, &record, Some(&real_user), RpcCall::WEBHDFS, Some(&caller));
     assert!(line.chars().all(|c| c == '\t' || matches!(c, ' '..='~')), "{line:?}");
     let fields: Vec<&str> = line
         .split('\t')

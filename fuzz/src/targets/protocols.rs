@@ -348,5 +348,6 @@ fn run(input: &[u8]) {
         peer: SocketAddr::from(([127, 0, 0, 1], 1)),
         caller_context: None,
         state_id: None,
+        transport: RpcCall::RPC,
     });
 }

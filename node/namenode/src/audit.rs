@@ -178,7 +178,13 @@ pub fn log(audit: Option<&AuditLog>, call: &RpcCall, record: &AuditRecord) {
         .caller_context
         .and_then(|limits| caller_context(call, limits));
     let now = jiff::Zoned::now();
-    audit.write(line(&now, record, call.user.real_user.as_deref(), caller.as_deref()));
+    audit.write(line(
+        &now,
+        record,
+        call.user.real_user.as_deref(),
+        call.transport,
+        caller.as_deref(),
+    ));
 }
 
 /// Writes the line of an fsck (`FSNamesystem.logFsckEvent`).
@@ -196,7 +202,7 @@ pub fn log_fsck(audit: Option<&AuditLog>, succeeded: bool, user: &Arc<str>, ip: 
         dst: None,
         permission: None,
     };
-    audit.write(line(&jiff::Zoned::now(), &record, None, None));
+    audit.write(line(&jiff::Zoned::now(), &record, None, RpcCall::RPC, None));
 }
 
 /// The context, cut to its limit, and the signature unless it is too long.
@@ -214,7 +220,13 @@ fn caller_context(call: &RpcCall, (context_max, signature_max): (usize, usize)) 
     Some(text)
 }
 
-fn line(now: &jiff::Zoned, record: &AuditRecord, real_user: Option<&str>, caller: Option<&str>) -> String {
+fn line(
+    now: &jiff::Zoned,
+    record: &AuditRecord,
+    real_user: Option<&str>,
+    transport: &str,
+    caller: Option<&str>,
+) -> String {
     let mut line = String::with_capacity(256);
     // Writing to a string can't fail.
     let _ = write!(
@@ -223,13 +235,19 @@ fn line(now: &jiff::Zoned, record: &AuditRecord, real_user: Option<&str>, caller
         now.strftime("%Y-%m-%d %H:%M:%S"),
         now.millisecond()
     );
-    put_fields(&mut line, record, real_user, caller);
+    put_fields(&mut line, record, real_user, transport, caller);
     line.push('\n');
     line
 }
 
 /// The fields of a line behind the time. They are one line, whatever the names in them contain.
-pub fn put_fields(line: &mut String, record: &AuditRecord, real_user: Option<&str>, caller: Option<&str>) {
+pub fn put_fields(
+    line: &mut String,
+    record: &AuditRecord,
+    real_user: Option<&str>,
+    transport: &str,
+    caller: Option<&str>,
+) {
     let text = |text: &Option<String>| text.as_deref().map_or_else(|| "null".to_owned(), escaped);
     let _ = write!(
         line,
@@ -245,7 +263,7 @@ pub fn put_fields(line: &mut String, record: &AuditRecord, real_user: Option<&st
         .map_or_else(|| "null".to_owned(), |ip| format!("/{}", ip.to_canonical()));
     let _ = write!(
         line,
-        "\tip={ip}\tcmd={}\tsrc={}\tdst={}\tperm={}\tproto=rpc",
+        "\tip={ip}\tcmd={}\tsrc={}\tdst={}\tperm={}\tproto={transport}",
         record.command,
         text(&record.src),
         text(&record.dst),
@@ -305,7 +323,7 @@ mod tests {
     #[test]
     fn a_line_is_as_hadoop_writes_it() {
         assert_eq!(
-            line(&now(), &record(), None, None),
+            line(&now(), &record(), None, RpcCall::RPC, None),
             "2026-11-29 09:00:01,042 INFO FSNamesystem.audit: allowed=true\tugi=alice (auth:SIMPLE)\tip=/10.0.0.1\tcmd=mkdirs\t\
              src=/a\tdst=null\tperm=alice:staff:rwxr-xr-x\tproto=rpc\n"
         );
@@ -316,11 +334,11 @@ mod tests {
             permission: None,
             ..record()
         };
-        let text = line(&now(), &denied, Some("hive"), Some("job_1:sig"));
+        let text = line(&now(), &denied, Some("hive"), RpcCall::WEBHDFS, Some("job_1:sig"));
         assert!(
             text.ends_with(
                 "allowed=false\tugi=alice (auth:SIMPLE) via hive (auth:SIMPLE)\tip=/10.0.0.1\tcmd=rename (options=[OVERWRITE])\t\
-                 src=/a\tdst=/b\tperm=null\tproto=rpc\tcallerContext=job_1:sig\n"
+                 src=/a\tdst=/b\tperm=null\tproto=webhdfs\tcallerContext=job_1:sig\n"
             ),
             "{text}"
         );
@@ -333,7 +351,7 @@ mod tests {
             permission: Some("al\nice\tcmd=delete:staff:rwxr-xr-x".to_owned()),
             ..record()
         };
-        let text = line(&now(), &forged, None, None);
+        let text = line(&now(), &forged, None, RpcCall::RPC, None);
         assert!(
             text.contains("src=/a\\n2026 allowed=true\\tugi=root \\\"\\\\ \\u00E9\\uD83D\\uDE00\tdst="),
             "{text}"

@@ -117,6 +117,7 @@ mod tests {
                 signature: None,
             }),
             state_id: None,
+            transport: RpcCall::RPC,
         }
     }
 

@@ -206,6 +206,34 @@ impl Authorizer {
         Ok(())
     }
 
+    /// Whether a caller without a connection, such as the sender of an HTTP request, may use a protocol: the decision
+    /// that a connection gets when it names its user.
+    ///
+    /// # Errors
+    /// `AuthorizationException` if it may not, or may not act in the name of that user; `RetriableException` if the
+    /// groups of the user are not known yet.
+    pub async fn admit(
+        self: &Arc<Self>,
+        user: &Arc<UserInfo>,
+        peer: IpAddr,
+        protocol: &'static Protocol,
+    ) -> Result<(), RemoteException> {
+        check_length(&user.user)?;
+        check_length(user.real_user.as_deref().unwrap_or_default())?;
+        let decision = self.decide(Asked {
+            user: user.clone(),
+            peer,
+            // The decision about this one protocol is a refusal, and not an empty set.
+            opened_for: Some(protocol.name.to_owned()),
+            protocols: [protocol].into(),
+        });
+        match decision {
+            Decision::Made(made) => made,
+            Decision::Waits(waiting) => waiting.await,
+        }
+        .map(|_| ())
+    }
+
     pub(crate) fn decide(self: &Arc<Self>, asked: Asked) -> Decision {
         let rules = self.rules.read().clone();
         // Without lists nothing depends on groups, so they are not looked up.

@@ -10,5 +10,5 @@ pub use hyper::header;
 pub use hyper::{HeaderMap, Method, StatusCode, Uri};
 pub use server::{
     Body, BodySender, HttpHandler, HttpRequest, HttpResponse, HttpServer, Query, RequestHead, body_channel, bytes,
-    error, json, text,
+    error, json, no_answer, text,
 };

@@ -38,6 +38,9 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = MAX_CONNECTIONS / 4;
 const WRITE_STALL: Duration = Duration::from_secs(300);
 /// Pause after a failed accept (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Longest head of a request, and most bytes of an answer that are held for a slow reader beside those that its handler
+/// holds. Hyper allows no longer address than 64 KiB.
+const BUFFER_MAX_BYTES: usize = 128 << 10;
 /// Headers that Hadoop's `HttpServer2` sets.
 const SECURITY_HEADERS: [(&str, &str); 3] = [
     ("x-frame-options", "SAMEORIGIN"),
@@ -59,13 +62,18 @@ impl Query {
     #[must_use]
     pub fn parse(query: &str) -> Query {
         let mut parameters = BTreeMap::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            parameters
-                .entry(percent_decode(name, true))
-                .or_insert_with(|| percent_decode(value, true));
+        for (name, value) in Query::pairs(query) {
+            parameters.entry(name).or_insert(value);
         }
         Query(parameters)
+    }
+
+    /// The decoded names and values of a query string in their order, repeated names too.
+    pub fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
+        query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (percent_decode(name, true), percent_decode(value, true))
+        })
     }
 
     /// A parameter.
@@ -94,6 +102,8 @@ pub struct RequestHead {
     pub path: String,
     /// Decoded query.
     pub query: Query,
+    /// The query as it came, for handlers whose parameters may be repeated ([`Query::pairs`]).
+    pub raw_query: String,
     /// Headers.
     pub headers: HeaderMap,
     /// Address of the client.
@@ -108,6 +118,7 @@ impl RequestHead {
             method,
             path: percent_decode(uri.path(), false),
             query: Query::parse(uri.query().unwrap_or_default()),
+            raw_query: uri.query().unwrap_or_default().to_owned(),
             headers,
             peer,
         }
@@ -320,12 +331,19 @@ async fn accept(listener: TcpListener, handler: Arc<dyn HttpHandler>) {
         let handler = handler.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let response = respond(&*handler, request, peer);
-            async move { Ok::<_, std::convert::Infallible>(response.await) }
+            async move {
+                let response = response.await;
+                match response.extensions().get::<NoAnswer>() {
+                    None => Ok(response),
+                    Some(NoAnswer) => Err(io::Error::other("nobody knows the answer")),
+                }
+            }
         });
         tokio::spawn(async move {
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
+                .max_buf_size(BUFFER_MAX_BYTES)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
             if let Err(error) = served {
@@ -406,6 +424,19 @@ pub fn text(status: StatusCode, body: impl Into<String>) -> HttpResponse {
 #[must_use]
 pub fn json(status: StatusCode, body: impl Into<String>) -> HttpResponse {
     bytes(status, "application/json; charset=utf-8", body.into())
+}
+
+/// Marks a response that is not sent.
+#[derive(Clone, Copy, Debug)]
+struct NoAnswer;
+
+/// Stands for the answer that nobody knows: the connection is closed without one, so that the client knows that its
+/// request may or may not have been served.
+#[must_use]
+pub fn no_answer() -> HttpResponse {
+    let mut response = text(StatusCode::INTERNAL_SERVER_ERROR, "");
+    response.extensions_mut().insert(NoAnswer);
+    response
 }
 
 /// An error response as Java's servlets make it: the message is both reason and body.

@@ -24,7 +24,7 @@ use hathi_formats::amplification::{FIELDS_MAX, is_bounded};
 use prost::Message;
 
 pub use listener::RpcServer;
-pub use outbox::Responder;
+pub use outbox::{LocalReply, Responder};
 
 use super::{ClientId, Method, Protocol, RemoteException};
 use crate::auth::Authorizer;
@@ -71,9 +71,16 @@ pub struct RpcCall {
     pub caller_context: Option<CallerContext>,
     /// The highest state id that the client has seen.
     pub state_id: Option<i64>,
+    /// How the call came, in the word of the audit log: `rpc` or `webhdfs`.
+    pub transport: &'static str,
 }
 
 impl RpcCall {
+    /// [`RpcCall::transport`] of calls that came over a connection of Hadoop RPC.
+    pub const RPC: &'static str = "rpc";
+    /// [`RpcCall::transport`] of calls that an HTTP request led to.
+    pub const WEBHDFS: &'static str = "webhdfs";
+
     /// Decodes the request message.
     pub fn decode<M: Message + Default>(&self) -> Result<M, RemoteException> {
         let refused = |why: &dyn std::fmt::Display| {

@@ -609,6 +609,7 @@ impl ConnectionTask {
                     signature: signature.filter(kept).map(Bytes::copy_from_slice),
                 }),
             state_id: header.state_id,
+            transport: RpcCall::RPC,
         };
         if let Method::ProtocolMetaInfo(method) = method {
             meta::call(table, method, &call, reply);

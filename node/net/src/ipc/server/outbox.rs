@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use hathi_formats::exceptions::RemoteException;
 use parking_lot::Mutex;
 use prost::Message;
+use tokio::sync::oneshot;
 
 use super::StateIds;
 use super::listener::Shared;
@@ -117,14 +118,21 @@ impl Connection {
 #[derive(Debug)]
 pub struct Responder {
     connection: Option<Arc<Connection>>,
+    /// Set instead of a connection if the caller is in this process.
+    local: Option<oneshot::Sender<Result<Bytes, RemoteException>>>,
     ids: ResponseIds,
     held: u64,
 }
+
+/// The reply to a call that was made within this process ([`Responder::local`]): the encoded message, or the exception.
+/// An error of the channel stands for a connection that was reset: nobody knows whether the call was served.
+pub type LocalReply = oneshot::Receiver<Result<Bytes, RemoteException>>;
 
 impl Responder {
     pub(super) fn new(connection: Arc<Connection>, client_id: ClientId, call_id: i32, retry_count: i32) -> Responder {
         Responder {
             connection: Some(connection),
+            local: None,
             ids: ResponseIds {
                 call_id,
                 retry_count,
@@ -133,6 +141,26 @@ impl Responder {
             },
             held: 0,
         }
+    }
+
+    /// The way to answer a call that a part of this process makes, such as WebHDFS, and the answer to come. Such a
+    /// caller has no socket to look at, so [`Responder::is_waiting`] is false: its call is never passed on to another
+    /// NameNode, and never served late.
+    #[must_use]
+    pub fn local() -> (Responder, LocalReply) {
+        let (local, reply) = oneshot::channel();
+        let responder = Responder {
+            connection: None,
+            local: Some(local),
+            ids: ResponseIds {
+                call_id: codec::CALL_ID_INVALID,
+                retry_count: codec::RETRY_COUNT_NONE,
+                client_id: ClientId::EMPTY,
+                state_id: None,
+            },
+            held: 0,
+        };
+        (responder, reply)
     }
 
     /// Says that the reply is made, has `bytes` bytes and will be sent later. Until then they count as unsent bytes of
@@ -174,7 +202,10 @@ impl Responder {
 
     /// Sends a message.
     pub fn ok<M: Message>(mut self, message: &M) {
-        if let Some(connection) = self.take() {
+        if let Some(local) = self.local.take() {
+            // Nobody waits any more.
+            let _ = local.send(Ok(message.encode_to_vec().into()));
+        } else if let Some(connection) = self.take() {
             let ids = self.ids_at(&connection);
             connection.reply(false, |out| codec::put_success(out, &ids, message));
         }
@@ -182,7 +213,10 @@ impl Responder {
 
     /// Sends a message that is already encoded (without a length before it).
     pub fn ok_encoded(mut self, message: &[u8]) {
-        if let Some(connection) = self.take() {
+        if let Some(local) = self.local.take() {
+            // Nobody waits any more.
+            let _ = local.send(Ok(Bytes::copy_from_slice(message)));
+        } else if let Some(connection) = self.take() {
             let ids = self.ids_at(&connection);
             connection.reply(false, |out| codec::put_success_encoded(out, &ids, message));
         }
@@ -190,7 +224,10 @@ impl Responder {
 
     /// Sends an exception.
     pub fn error(mut self, exception: &RemoteException) {
-        if let Some(connection) = self.take() {
+        if let Some(local) = self.local.take() {
+            // Nobody waits any more.
+            let _ = local.send(Err(exception.clone()));
+        } else if let Some(connection) = self.take() {
             let code = ErrorCode::of(exception);
             let ids = self.ids_at(&connection);
             connection.reply(true, |out| codec::put_error(out, &ids, code, exception));
@@ -199,6 +236,7 @@ impl Responder {
 
     /// Resets the connection (RST), so that the client knows at once that the call may or may not have been served.
     pub fn reset(mut self) {
+        self.local = None;
         if let Some(connection) = self.take() {
             connection.close(Closing::Reset);
         }
@@ -230,6 +268,9 @@ impl Responder {
     /// Whether the connection is gone, so that no client waits for the reply.
     #[must_use]
     pub fn is_closed(&self) -> bool {
+        if let Some(local) = &self.local {
+            return local.is_closed();
+        }
         self.connection.as_ref().is_none_or(|connection| {
             let outbox = connection.outbox.lock();
             outbox.closed || outbox.closing.is_some()
