@@ -1,12 +1,12 @@
 //! The metadata calls, and opening files.
 
-use crate::namenodes::{connect, duration};
+use crate::namenodes::{connect_as, duration};
 use crate::{ClientError, FileReader, FileWriter};
 use hathi_conf::{ConfError, Configuration};
 use hathi_formats::datatransfer::{ChecksumType, DataChecksum};
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::protocols::CLIENT_PROTOCOL;
-use hathi_net::ipc::{HaProxy, Idempotence};
+use hathi_net::ipc::{HaProxy, Idempotence, UserInfo};
 use parking_lot::Mutex;
 use prost::Message;
 use std::collections::BTreeSet;
@@ -48,6 +48,8 @@ pub struct CreateOptions {
     pub create_parent: bool,
     /// Permission bits before the umask.
     pub permission: u16,
+    /// Permission bits after a umask that is not this client's own. `None` applies its own.
+    pub masked: Option<u16>,
     /// Replication factor. `None` takes the client's default.
     pub replication: Option<u32>,
     /// Block size in bytes. `None` takes the client's default.
@@ -62,6 +64,7 @@ impl Default for CreateOptions {
             overwrite: false,
             create_parent: true,
             permission: 0o666,
+            masked: None,
             replication: None,
             block_size: None,
             lazy_persist: false,
@@ -88,6 +91,18 @@ impl FileSystem {
     /// # Errors
     /// When the configuration names no NameNode for it.
     pub fn new(conf: &Configuration, authority: &str, user: &str) -> Result<FileSystem, ClientError> {
+        let user = UserInfo {
+            user: user.to_owned(),
+            ..UserInfo::default()
+        };
+        FileSystem::acting_as(conf, authority, user)
+    }
+
+    /// As [`FileSystem::new`], for a user in whose name a proxy user may act (`hadoop.proxyuser.*`).
+    ///
+    /// # Errors
+    /// When the configuration names no NameNode for it.
+    pub fn acting_as(conf: &Configuration, authority: &str, user: UserInfo) -> Result<FileSystem, ClientError> {
         let millis = |key: &str, default: u64| duration(conf, key, default);
         let kind = match conf.get_or("dfs.checksum.type", "CRC32C").as_str() {
             "CRC32" => ChecksumType::Crc32,
@@ -96,7 +111,7 @@ impl FileSystem {
         };
         let bytes_per_checksum = conf.get_u32("dfs.bytes-per-checksum", 512)?;
         let options = FileSystemOptions {
-            user: user.to_owned(),
+            user: user.user,
             client_name: format!("DFSClient_hathi_{}", uuid::Uuid::new_v4()),
             replication: conf.get_u32("dfs.replication", 3)?,
             block_size: u64::try_from(conf.get_bytes("dfs.blocksize", 128 << 20)?).unwrap_or(128 << 20),
@@ -115,7 +130,7 @@ impl FileSystem {
             },
         };
         Ok(FileSystem(Arc::new(Inner {
-            proxy: connect(conf, authority, user, &CLIENT_PROTOCOL)?,
+            proxy: connect_as(conf, authority, user, &CLIENT_PROTOCOL)?,
             options,
             writing: Mutex::new(BTreeSet::new()),
         })))
@@ -246,7 +261,7 @@ impl FileSystem {
         }
         let request = hdfs::CreateRequestProto {
             src: path.to_owned(),
-            masked: permission_proto(options.permission & !self.options().umask),
+            masked: permission_proto(options.masked.unwrap_or(options.permission & !self.options().umask)),
             client_name: self.options().client_name.clone(),
             create_flag: flag.cast_unsigned(),
             create_parent: options.create_parent,

@@ -2,7 +2,7 @@
 
 use crate::ClientError;
 use hathi_conf::{ConfError, Configuration, TimeUnit, host_and_port, split_host_and_port};
-use hathi_net::ipc::{HaOptions, HaProxy, Protocol};
+use hathi_net::ipc::{HaOptions, HaProxy, Protocol, UserInfo};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -20,8 +20,23 @@ pub fn connect(
     user: &str,
     protocol: &'static Protocol,
 ) -> Result<HaProxy, ClientError> {
+    let user = UserInfo {
+        user: user.to_owned(),
+        ..UserInfo::default()
+    };
+    connect_as(conf, authority, user, protocol)
+}
+
+/// As [`connect`], perhaps in the name of another user.
+pub(crate) fn connect_as(
+    conf: &Configuration,
+    authority: &str,
+    user: UserInfo,
+    protocol: &'static Protocol,
+) -> Result<HaProxy, ClientError> {
     let millis = |key: &str, default: u64| duration(conf, key, default);
-    let mut ha = HaOptions::new(user);
+    let mut ha = HaOptions::new(&user.user);
+    ha.client.user = user;
     ha.client.connect_timeout = millis("ipc.client.connect.timeout", 20_000)?;
     ha.client.call_timeout = millis("ipc.client.rpc-timeout.ms", 120_000)?;
     ha.client.ping_interval = millis("ipc.ping.interval", 60_000)?;
