@@ -26,6 +26,7 @@ pub mod save_namespace;
 pub mod standby_health;
 pub mod tailer;
 mod upgrade;
+mod webhdfs;
 
 pub use context::{CallContext, Deferred, Reply, Reported, Verb};
 pub use life::{Generation, Life};

@@ -1,4 +1,4 @@
-//! The web server: `/jmx`, `/metrics`, `/isActive`, `/conf`, `/fsck`, `/imagetransfer` and a status page.
+//! The web server: WebHDFS, `/jmx`, `/metrics`, `/isActive`, `/conf`, `/fsck`, `/imagetransfer` and a status page.
 
 use crate::background::Shared;
 use crate::checkpoint::send_file;
@@ -9,6 +9,7 @@ use crate::status;
 use crate::storage::{NameDirs, hex, read_md5};
 use hathi_conf::Configuration;
 use hathi_conf::keys::Program;
+use crate::webhdfs::WebHdfs;
 use hathi_formats::editlog::SegmentFile;
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_namesystem::Role;
@@ -19,7 +20,15 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Answers one request.
+/// Answers one request, of WebHDFS or for a page.
+pub async fn route(shared: Arc<Shared>, webhdfs: Arc<WebHdfs>, request: HttpRequest) -> HttpResponse {
+    match webhdfs.respond(&request.head).await {
+        Some(response) => response,
+        None => serve(shared, request).await,
+    }
+}
+
+/// Answers a request for a page.
 pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
     let head = &request.head;
     match (&head.method, head.path.as_str()) {

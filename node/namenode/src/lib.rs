@@ -63,6 +63,7 @@ mod testing;
 pub mod topology;
 pub mod unpublished;
 pub mod unreported;
+pub mod webhdfs;
 
 pub use format::FormatOptions;
 pub use settings::Settings;

@@ -17,6 +17,7 @@ use crate::shared_log::{DirectoryTail, SharedLog};
 use crate::state::{NameNode, Parts};
 use crate::storage::{self, NameDirs};
 use crate::tail::Tail;
+use crate::webhdfs::WebHdfs;
 use crate::{bootstrap, checkpoint, http, identity, pass_on, resources, rpc, serving};
 use anyhow::Context;
 use hathi_conf::JournalUri;
@@ -137,9 +138,10 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         let _ = nn.debug_hooks.set(DebugHooks::new(server.reactors().to_vec()));
     }
     let web = shared.clone();
+    let webhdfs = Arc::new(WebHdfs::new(nn.clone(), handler.clone()));
     let _http = HttpServer::bind(
         settings.http_bind,
-        Arc::new(move |request: HttpRequest| http::serve(web.clone(), request)),
+        Arc::new(move |request: HttpRequest| http::route(web.clone(), webhdfs.clone(), request)),
     )
     .with_context(|| format!("cannot listen on {}", settings.http_bind))?;
     tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = nn.holder(), "NameNode is up");

@@ -1,0 +1,167 @@
+//! Operations on the bytes of a file: the client is sent to a DataNode (`NamenodeWebHdfsMethods.redirectURI`).
+
+use super::{Asked, Failed, said};
+use bytes::Bytes;
+use hathi_formats::conf::host_and_port;
+use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::proto::hdfs::{DatanodeInfoProto, DatanodeReportTypeProto};
+use hathi_formats::webhdfs::{self, Op, encode_component, encode_path, is_excluded};
+use hathi_net::http::header::{CONTENT_LENGTH, HeaderValue, LOCATION};
+use hathi_net::http::{self, HttpResponse, StatusCode};
+
+/// Parameters that the DataNode needs.
+const PASSED_ON: &[&str] = &[
+    "user.name",
+    "doas",
+    "buffersize",
+    "offset",
+    "length",
+    "overwrite",
+    "blocksize",
+    "replication",
+    "permission",
+    "unmaskedpermission",
+    "createparent",
+    "createflag",
+];
+
+/// Refuses an operation that has no meaning here, by its name.
+pub(super) fn unsupported(op: Op) -> RemoteException {
+    let message = format!("op={} is not supported", op.name());
+    RemoteException::new(exceptions::UNSUPPORTED_OPERATION, message)
+}
+
+/// To a DataNode with a replica: of the block at the offset, or of the last one. To any for an empty file.
+pub(super) async fn to_replica(asked: &Asked) -> Result<HttpResponse, Failed> {
+    check_numbers(asked)?;
+    let status = asked.status_of(&asked.path).await?.ok_or_else(|| {
+        let message = format!("File {} not found.", asked.path);
+        RemoteException::new(exceptions::FILE_NOT_FOUND, message)
+    })?;
+    let length = status.length;
+    let offset = match asked.op {
+        Op::Open => asked.parameters.unsigned("offset")?.unwrap_or(0),
+        _ => length.saturating_sub(1),
+    };
+    if offset >= length && length > 0 {
+        let op = asked.op.name();
+        return Err(io(format!(
+            "Offset={offset} out of the range [0, {length}); {op}, path={}",
+            asked.path
+        ))
+        .into());
+    }
+    if length == 0 {
+        return to_any(asked, 1).await;
+    }
+    let located = asked.located_range(offset, 1).await?;
+    let excluded = excluded(asked);
+    let holders = located.blocks.first().map(|block| &block.locs[..]).unwrap_or_default();
+    match holders.iter().find(|node| !is_excluded(node, &excluded)) {
+        Some(node) => Ok(to(asked, node)),
+        // A DataNode without a replica reads from the others.
+        None => to_any(asked, 1).await,
+    }
+}
+
+/// To the DataNode that would get the first replica. Only an active sends writers anywhere.
+pub(super) async fn to_writable(asked: &Asked) -> Result<HttpResponse, Failed> {
+    check_numbers(asked)?;
+    let defaults = asked.server_defaults().await?;
+    let block_size = asked.parameters.unsigned("blocksize")?;
+    to_any(asked, block_size.unwrap_or(defaults.block_size)).await
+}
+
+/// Refuses here what the DataNode would refuse only once it has the client's data.
+fn check_numbers(asked: &Asked) -> Result<(), RemoteException> {
+    let given = &asked.parameters;
+    for name in ["offset", "length", "blocksize"] {
+        given.unsigned(name)?;
+    }
+    given.replication("replication")?;
+    given.permission("permission")?;
+    given.permission("unmaskedpermission")?;
+    given.boolean("overwrite", false)?;
+    given.boolean("createparent", true)?;
+    given.boolean("noredirect", false)?;
+    Ok(())
+}
+
+fn io(message: String) -> RemoteException {
+    RemoteException::new(exceptions::IO, message)
+}
+
+fn excluded(asked: &Asked) -> Vec<&str> {
+    let names = asked.parameters.text("excludedatanodes").unwrap_or_default();
+    names
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+async fn to_any(asked: &Asked, block_size: u64) -> Result<HttpResponse, Failed> {
+    let (nn, excluded) = (&asked.web.nn, excluded(asked));
+    let writer = asked.peer.ip().to_canonical().to_string();
+    let chosen = {
+        let mut ns = nn.ns.write();
+        let chosen = ns.datanode_for_webhdfs(&writer, &excluded, block_size, nn.clock.now());
+        // None has room for a block, but each can read.
+        chosen.or_else(|| {
+            let live = ns.blockmanager.datanode_report(DatanodeReportTypeProto::Live);
+            live.into_iter().find(|node| !is_excluded(node, &excluded))
+        })
+    };
+    match chosen {
+        Some(node) => Ok(to(asked, &node)),
+        None => Err(io(format!(
+            "Failed to find datanode, suggest to check cluster health. excludeDatanodes={}",
+            asked.parameters.text("excludedatanodes").unwrap_or("null")
+        ))
+        .into()),
+    }
+}
+
+/// The redirect, or with `noredirect` the address alone.
+fn to(asked: &Asked, node: &DatanodeInfoProto) -> HttpResponse {
+    let address = address(asked, node);
+    if asked.parameters.boolean("noredirect", false) == Ok(true) {
+        return said(&webhdfs::location(&address));
+    }
+    let mut response = http::bytes(StatusCode::TEMPORARY_REDIRECT, "application/octet-stream", Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+    // Everything in it is encoded.
+    if let Ok(address) = HeaderValue::from_str(&address) {
+        headers.insert(LOCATION, address);
+    }
+    response
+}
+
+fn address(asked: &Asked, node: &DatanodeInfoProto) -> String {
+    let settings = &asked.web.nn.settings;
+    // A nameservice finds whoever is active when the data comes.
+    let namenode = match settings.nameservice_id.as_str() {
+        "" => settings.rpc.to_string(),
+        nameservice => nameservice.to_owned(),
+    };
+    let mut query = format!(
+        "op={}&namenoderpcaddress={}",
+        asked.op.name(),
+        encode_component(&namenode)
+    );
+    for name in PASSED_ON {
+        if let Some(value) = asked.parameters.text(name) {
+            query.push_str(&format!("&{name}={}", encode_component(value)));
+        }
+    }
+    if asked.parameters.text("user.name").is_none() {
+        query.push_str(&format!("&user.name={}", encode_component(&asked.web.static_user)));
+    }
+    format!(
+        "http://{}{}{}?{query}",
+        host_and_port(&node.id.host_name, node.id.info_port),
+        webhdfs::PATH_PREFIX,
+        encode_path(&asked.path),
+    )
+}
