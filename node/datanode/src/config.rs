@@ -10,6 +10,7 @@ use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::ipc::ServerOptions;
 
 use crate::DataNodeError;
+use crate::webhdfs::WebHdfsConf;
 
 /// One NameNode to report to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +107,8 @@ pub struct DataNodeConf {
     pub administrators: Administrators,
     /// Limits of the RPC server, and the rules for its callers.
     pub rpc_server: ServerOptions,
+    /// What WebHDFS needs.
+    pub webhdfs: WebHdfsConf,
 }
 
 fn resolve(key: &str, address: &HostPort) -> Result<SocketAddr, DataNodeError> {
@@ -231,6 +234,7 @@ impl DataNodeConf {
             scan_bytes_per_second: conf
                 .get_bytes("dfs.block.scanner.volume.bytes.per.second", 1 << 20)?
                 .max(0) as u64,
+            webhdfs: WebHdfsConf::of(conf),
             superuser: superuser.to_owned(),
             administrators: Administrators::own(superuser, groups.clone()).and_listed(&format!(" {superuser_group}")),
             rpc_server: ServerOptions {

@@ -1,20 +1,23 @@
-//! `/jmx` and `/metrics`.
+//! WebHDFS, `/jmx` and `/metrics`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use hathi_formats::webhdfs::PATH_PREFIX;
 use hathi_net::http::jmx::{self, Bean};
-use hathi_net::http::{HttpResponse, RequestHead, error, text};
+use hathi_net::http::{HttpRequest, HttpResponse, error, text};
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::config::SOFTWARE_VERSION;
 use crate::node::DataNode;
+use crate::webhdfs;
 
 /// Answers a request.
-pub fn respond(node: &Arc<DataNode>, request: &RequestHead) -> HttpResponse {
-    match request.path.as_str() {
-        "/jmx" => jmx::respond(&request.query, beans(node)),
+pub async fn respond(node: &Arc<DataNode>, request: HttpRequest) -> HttpResponse {
+    match request.head.path.as_str() {
+        path if path.starts_with(PATH_PREFIX) => webhdfs::respond(node, request).await,
+        "/jmx" => jmx::respond(&request.head.query, beans(node)),
         "/metrics" | "/prom" => text(StatusCode::OK, jmx::prometheus(&beans(node))),
         _ => error(StatusCode::NOT_FOUND, "not found"),
     }

@@ -4,7 +4,7 @@
 //!   still good;
 //! * [`xceiver`]: the data transfer server, one blocking thread per connection;
 //! * [`offer`], [`actor`], [`commands`]: the NameNodes, one task for each, and the commands of the active one;
-//! * [`recovery`], [`ipc`], [`http`]: block recovery, RPC and status.
+//! * [`recovery`], [`ipc`], [`http`], [`webhdfs`]: block recovery, RPC, status, and files over HTTP.
 //!
 //! Data moves on blocking threads, because disks block. Everything else shares one small asynchronous runtime.
 
@@ -22,6 +22,7 @@ pub mod scanner;
 pub mod throttle;
 pub mod verify;
 pub mod volume;
+pub mod webhdfs;
 pub mod xceiver;
 
 use std::net::{SocketAddr, TcpListener};
@@ -96,7 +97,7 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
         http_address,
         Arc::new(move |request: HttpRequest| {
             let node = served.clone();
-            async move { http::respond(&node, &request.head) }
+            async move { http::respond(&node, request).await }
         }),
     )?;
     xceiver::serve(node.clone(), xfer)?;
