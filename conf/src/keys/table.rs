@@ -37,7 +37,8 @@ const SNAPSHOTS: &str = "there are no snapshots";
 const TAILING: &str = "a standby reads edits from the JournalNodes as soon as they are committed";
 const TOKENS: &str = "there are no tokens; keys that ask for them are refused";
 const TRASH: &str = "there is one kind of trash";
-const WEBHDFS: &str = "there is no WebHDFS; our web servers have limits of their own";
+const WEB: &str = "our web servers have limits of their own";
+const WEBHDFS: &str = "names of users and ACLs are checked by Hadoop's default pattern, and WebHDFS has no such choice";
 const ZOOKEEPER: &str = "connections to ZooKeeper are neither encrypted nor made by SASL";
 
 const AUDIT_ADVICE: &str = "there are no audit loggers besides Hathi's own; remove the key";
@@ -111,7 +112,7 @@ pub(super) const KEYS: &[Key] = &[
     read("dfs.client.retry.times.get-last-block-length", "3", &[C], ""),
     read("dfs.client.socket-timeout", "60000", &[D], ""),
     read("dfs.client.use.datanode.hostname", "false", &[H], ""),
-    unused("dfs.client.webhdfs.*", "", WEBHDFS),
+    read("dfs.client.webhdfs.*", "", &[H], ""),
     read("dfs.cluster.administrators", "", &[D, J, Z], "users and groups that may order failovers and change journals"),
     unused("dfs.content-summary.limit", "5000", LOCKS),
     unused("dfs.content-summary.sleep-microsec", "", LOCKS),
@@ -404,10 +405,13 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.storage.policy.satisfier.mode", "none", SATISFIER),
     unused("dfs.trustedchannel.resolver.class", "", ENCRYPTION),
     unused("dfs.use.dfs.network.topology", "", NETWORK),
+    read("dfs.user.home.dir.prefix", "/user", &[N], "of the answers of WebHDFS"),
     unused("dfs.web.authentication.kerberos.keytab", "", KERBEROS),
     unused("dfs.web.authentication.kerberos.principal", "", KERBEROS),
     unused("dfs.webhdfs.*", "", WEBHDFS),
-    unused("dfs.xframe.*", "", WEBHDFS),
+    read("dfs.webhdfs.enabled", "true", &[N, D], ""),
+    refused("dfs.webhdfs.rest-csrf.enabled", "false", &[N, D], True, WEB_ADVICE),
+    unused("dfs.xframe.*", "", WEB),
     read("fs.AbstractFileSystem.*", "", &[H], ""),
     unused("fs.azure.*", "", OTHER_PRODUCT),
     read("fs.defaultFS", "file:///", &[N, Z, C], ""),
@@ -442,10 +446,11 @@ pub(super) const KEYS: &[Key] = &[
     read("hadoop.caller.context.max.size", "128", &[N], ""),
     unused("hadoop.caller.context.separator", ",", CALLER),
     read("hadoop.caller.context.signature.max.size", "40", &[N], ""),
-    unused("hadoop.http.*", "", WEBHDFS),
+    unused("hadoop.http.*", "", WEB),
     unused("hadoop.http.authentication.kerberos.*", "", KERBEROS),
     refused("hadoop.http.authentication.type", "simple", &[N, D, J], NotOneOf(&["simple"]), WEB_ADVICE),
     refused("hadoop.http.filter.initializers", "org.apache.hadoop.http.lib.StaticUserWebFilter", &[N, D, J], NotOneOf(&["org.apache.hadoop.http.lib.StaticUserWebFilter"]), WEB_ADVICE),
+    read("hadoop.http.staticuser.user", "dr.who", &[N, D], "the user of a request to WebHDFS without `user.name`"),
     unused("hadoop.kerberos.*", "", KERBEROS),
     unused("hadoop.kms.*", "", OTHER_PRODUCT),
     read("hadoop.log.dir", "${env.HADOOP_LOG_DIR:-}", &[N], "where the audit log and `dfsadmin -metasave` write"),
