@@ -22,3 +22,4 @@ mod shared_directory;
 mod single;
 mod standby_calls;
 mod standby_history;
+mod webhdfs;

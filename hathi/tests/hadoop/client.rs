@@ -62,17 +62,17 @@ fn the_client_goes_on_through_failovers_and_loses_nothing() -> Result<()> {
 
 /// What a tool said and how it ended.
 #[derive(Debug, PartialEq, Eq)]
-struct Said {
-    out: Vec<String>,
-    err: Vec<String>,
+pub(crate) struct Said {
+    pub(crate) out: Vec<String>,
+    pub(crate) err: Vec<String>,
     exit: i32,
 }
 
 /// Hadoop's tools, in one JVM for all calls.
-struct Java(Child, BufReader<ChildStdout>);
+pub(crate) struct Java(Child, BufReader<ChildStdout>);
 
 impl Java {
-    fn start(hadoop: &Hadoop, conf: &Path) -> Result<Java> {
+    pub(crate) fn start(hadoop: &Hadoop, conf: &Path) -> Result<Java> {
         let mut child = hadoop
             .command(conf, "ShellCalls.java", &[])
             .stdin(Stdio::piped())
@@ -83,7 +83,7 @@ impl Java {
         Ok(Java(child, answers))
     }
 
-    fn call(&mut self, typed: &str, words: &[&str]) -> Result<Said> {
+    pub(crate) fn call(&mut self, typed: &str, words: &[&str]) -> Result<Said> {
         let stdin = self.0.stdin.as_mut().context("piped")?;
         writeln!(stdin, "{}\t{}", typed.replace('\n', "\\n"), words.join("\t"))?;
         let mut said = Said {

@@ -8,4 +8,5 @@ mod mixed;
 mod namenodes;
 mod pipelines;
 mod suites;
+mod webhdfs;
 mod zookeeper;
