@@ -74,6 +74,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-blockpool",
             "hathi-net",
             "hathi-transfer",
+            "hathi-client",
         ],
     ),
     (

@@ -1,8 +1,8 @@
 //! Values that are texts of their own: ACLs, actions, extended attributes and tokens.
 
 use super::invalid;
-use crate::host_port::host_and_port;
 use crate::exceptions::{self, RemoteException};
+use crate::host_port::host_and_port;
 use crate::limits::{self, ACL_ENTRIES_MAX};
 use crate::proto::common::TokenProto;
 use crate::proto::hdfs::acl_entry_proto::{AclEntryScopeProto, AclEntryTypeProto};

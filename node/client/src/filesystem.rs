@@ -111,7 +111,7 @@ impl FileSystem {
         };
         let bytes_per_checksum = conf.get_u32("dfs.bytes-per-checksum", 512)?;
         let options = FileSystemOptions {
-            user: user.user,
+            user: user.user.clone(),
             client_name: format!("DFSClient_hathi_{}", uuid::Uuid::new_v4()),
             replication: conf.get_u32("dfs.replication", 3)?,
             block_size: u64::try_from(conf.get_bytes("dfs.blocksize", 128 << 20)?).unwrap_or(128 << 20),

@@ -1,6 +1,6 @@
 //! What WebHDFS needs of a DataNode's configuration.
 
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::webhdfs;
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ pub use conf::WebHdfsConf;
 use crate::node::DataNode;
 use bytes::Bytes;
 use hathi_client::{ClientError, FileSystem};
-use hathi_formats::conf::Configuration;
+use hathi_conf::Configuration;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::webhdfs::{self, Op, Parameters, Verb};
 use hathi_net::http::header::{

@@ -1,5 +1,5 @@
 use super::*;
-use hathi_formats::conf::Environment;
+use hathi_conf::Environment;
 use hathi_net::http::{HeaderMap, Uri};
 
 fn conf(keys: &[(&str, &str)]) -> WebHdfsConf {

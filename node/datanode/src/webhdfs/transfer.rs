@@ -85,7 +85,7 @@ async fn send(mut reader: FileReader, mut left: u64, mut sender: BodySender) {
 pub(super) async fn checksum(asked: &Asked) -> Result<HttpResponse, RemoteException> {
     let fs = asked.file_system()?;
     let sum = fs.checksum(&asked.path).await.map_err(|error| refusal(&error))?;
-    let json = webhdfs::file_checksum(&sum.algorithm, &sum.bytes);
+    let json = webhdfs::file_checksum(&sum.algorithm(), &sum.bytes());
     Ok(http::json(StatusCode::OK, json.to_string()))
 }
 
@@ -143,6 +143,7 @@ async fn create(asked: &Asked) -> Result<(FileWriter, bool), RemoteException> {
         masked: Some(bits(masked)),
         replication: given.replication("replication")?,
         block_size: given.unsigned("blocksize")?,
+        lazy_persist: has("LAZY_PERSIST"),
     };
     let writer = fs.create(&asked.path, &options).await;
     Ok((writer.map_err(|error| refusal(&error))?, has("SYNC_BLOCK")))

@@ -2,7 +2,7 @@
 
 use super::{Asked, Failed, said};
 use bytes::Bytes;
-use hathi_formats::conf::host_and_port;
+use hathi_conf::host_and_port;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::{DatanodeInfoProto, DatanodeReportTypeProto};
 use hathi_formats::webhdfs::{self, Op, encode_component, encode_path, is_excluded};
