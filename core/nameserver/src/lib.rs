@@ -6,6 +6,7 @@
 pub mod edit_log_driver;
 pub mod following;
 pub mod membership;
+pub mod monitors;
 pub mod proving;
 pub mod reading;
 pub mod replies;

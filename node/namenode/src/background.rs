@@ -13,6 +13,7 @@ use hathi_journal::survey::{LeaseAnswer, QuorumLease, quorum_lease};
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
 use hathi_journalclient::Readers;
+use hathi_nameserver::monitors::{Monitors, TICK_MS, Work, has_namespace};
 use hathi_nameserver::standby_calls::LeaseView;
 use hathi_namesystem::{Namesystem, Role, monitor};
 use hathi_net::ipc::{ClientOptions, connect_to, protocols};
@@ -23,8 +24,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Period in which kept calls and pending deletions are looked at.
-const TICK: Duration = Duration::from_millis(50);
+/// Pause between two looks at what is due.
+const TICK: Duration = Duration::from_millis(TICK_MS);
 /// Number of inodes that are freed under one hold of the lock, in about a millisecond.
 pub(crate) const RECLAIM_INODES: usize = 500;
 /// Number of blocks that are processed under one hold of the lock, in about a millisecond.
@@ -32,14 +33,6 @@ const SLICE_BLOCKS: usize = 1000;
 /// Pause between two holds of the lock. A call takes the lock several times, so calls would only crawl if long work took it
 /// again at once.
 const SLICE_PAUSE: Duration = Duration::from_millis(1);
-/// Shortest time between two checks of heartbeats (`HeartbeatManager`).
-const HEARTBEAT_CHECK_MS: u64 = 5000;
-/// `dfs.namenode.lease-recheck-interval-ms`.
-const LEASE_CHECK_MS: u64 = 2000;
-/// Period in which the last transaction is noted, so that edits can be kept by their age.
-const EDITS_NOTED_MS: u64 = 60_000;
-/// `dfs.namenode.redundancy.interval.seconds`.
-const REDUNDANCY_MS: u64 = 3000;
 /// Longest time in ms after which a JournalNode answers a watcher.
 const WATCH_MS: u32 = 2000;
 /// Pause before a JournalNode that does not answer is asked again.
@@ -105,47 +98,42 @@ fn slice(nn: &NameNode, work: impl FnOnce(&mut Namesystem) -> bool) -> bool {
 pub async fn monitors(shared: Arc<Shared>) {
     let nn = &shared.nn;
     let mut unfinished = Unfinished::default();
-    let (mut tick_at, mut heartbeat_at, mut lease_at, mut redundancy_at) = (0, 0, 0, 0);
-    let (mut roll_at, mut noted_at) = (0, 0);
+    let mut monitors = Monitors::new(nn.settings.autoroll_check.as_millis() as u64);
     loop {
         tokio::time::sleep(if unfinished.is_any() { SLICE_PAUSE } else { TICK }).await;
-        let now = nn.clock.ms();
-        if now >= tick_at {
-            tick_at = now + TICK.as_millis() as u64;
-            nn.standby_calls.review();
-            nn.unreported.expire(now);
-        }
         let role = nn.role();
-        if matches!(role, Role::Initializing | Role::SteppingDown) {
+        for work in monitors.due(role, nn.clock.ms()) {
+            begin(work, nn, &mut unfinished);
+        }
+        if !has_namespace(role) {
             unfinished = Unfinished::default();
             continue;
         }
         // Looked at under the read lock first, because mostly there is nothing to do.
         unfinished.reclaim = unfinished.reclaim || nn.ns.read().reclaim_pending;
-        if now >= heartbeat_at {
-            heartbeat_at = now + HEARTBEAT_CHECK_MS;
-            unfinished.heartbeats = true;
-        }
-        if now >= redundancy_at && role == Role::Active {
-            redundancy_at = now + REDUNDANCY_MS;
-            unfinished.redundancy = true;
-        }
         unfinished.work(nn);
-        if now >= noted_at {
-            noted_at = now + EDITS_NOTED_MS;
+    }
+}
+
+/// Does short work at once, and begins long work.
+fn begin(work: Work, nn: &NameNode, unfinished: &mut Unfinished) {
+    let now_ms = nn.clock.ms();
+    match work {
+        Work::ReviewCalls => {
+            nn.standby_calls.review();
+            nn.unreported.expire(now_ms);
+        }
+        Work::CheckHeartbeats => unfinished.heartbeats = true,
+        Work::CheckRedundancy => unfinished.redundancy = true,
+        Work::NoteEdits => {
             let applied = nn.ns.read().edit_log.applied();
-            nn.edits_retention.lock().note(applied, now);
+            nn.edits_retention.lock().note(applied, now_ms);
         }
-        if role != Role::Active {
-            continue;
-        }
-        if now >= lease_at {
-            lease_at = now + LEASE_CHECK_MS;
+        Work::CheckLeases => {
             monitor::check_leases(&mut nn.ns.write(), nn.clock.now());
             nn.replies.wake_log();
         }
-        if now >= roll_at {
-            roll_at = now + nn.settings.autoroll_check.as_millis() as u64;
+        Work::CheckSegment => {
             let mut ns = nn.ns.write();
             if ns.edit_log.segment_txns() > nn.settings.autoroll_txns && ns.edit_log.roll(nn.clock.wall_ms()).is_ok() {
                 drop(ns);
