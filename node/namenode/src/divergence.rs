@@ -1,5 +1,5 @@
 //! Compares the namespace of this standby with the active's about once a second, and answers standbys that do. What
-//! follows is decided by [`hathi_namesystem::divergence`].
+//! follows is decided by [`hathi_namesystem::divergence`] and [`hathi_nameserver::comparing`].
 //!
 //! A NameNode of Hadoop's does not know the call, so there is nothing to compare with while one is active.
 
@@ -8,10 +8,10 @@ use crate::state::NameNode;
 use hathi_formats::exceptions::{RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_formats::proto::ext::{DigestMarkProto, GetDigestMarksRequestProto, GetDigestMarksResponseProto};
+use hathi_nameserver::comparing::{Comparing, News, counting};
 use hathi_namespace::{Attestation, MARKS_TOLD, Mark};
 use hathi_namesystem::Role;
 use hathi_namesystem::divergence::Verdict;
-use hathi_namesystem::standby_health::LOG_EVERY_MS;
 use hathi_net::ipc::{ClientOptions, RpcCall, RpcClient, RpcError, connect_to, protocols};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,7 +123,7 @@ pub async fn run(nn: Arc<NameNode>, unusable: Arc<Notify>) {
         not_before_ms: 0,
     };
     let mut others: Vec<Other> = nn.settings.peers.iter().map(other).collect();
-    let mut said = Said::default();
+    let mut comparing = Comparing::default();
     loop {
         tokio::time::sleep(COMPARE_EVERY).await;
         if nn.role() != Role::Standby {
@@ -133,17 +133,18 @@ pub async fn run(nn: Arc<NameNode>, unusable: Arc<Notify>) {
         let attestation = ask_all(&nn, &mut others).await;
         let verdict = judge(&nn, attestation.as_ref());
         nn.images.look_again();
-        said.say(&nn, verdict);
-        if matches!(verdict, Verdict::Load | Verdict::Lasts) {
+        let next = comparing.after(verdict, &mut nn.health.lock(), nn.clock.ms());
+        next.news.iter().for_each(say);
+        if next.cancels_image {
             nn.images.cancel_checkpoint();
         }
-        if verdict == Verdict::Load && nn.health.lock().may_load(nn.clock.ms()) {
+        if next.loads {
             unusable.notify_one();
         }
     }
 }
 
-/// What the active attests. If two NameNodes think that they are active, the one that is ahead.
+/// What the active attests.
 async fn ask_all(nn: &NameNode, others: &mut Vec<Other>) -> Option<Attestation> {
     let request = {
         let ns = nn.ns.read();
@@ -165,8 +166,7 @@ async fn ask_all(nn: &NameNode, others: &mut Vec<Other>) -> Option<Attestation> 
         others.push(other);
         all.extend(attestation);
     }
-    all.into_iter()
-        .max_by_key(|attestation: &Attestation| attestation.marks.last().map(|mark| mark.txid))
+    counting(all)
 }
 
 fn judge(nn: &NameNode, attestation: Option<&Attestation>) -> Verdict {
@@ -182,35 +182,16 @@ fn judge(nn: &NameNode, attestation: Option<&Attestation>) -> Verdict {
     }
 }
 
-/// What the log has said: each news once, and then once a minute.
-#[derive(Default)]
-struct Said {
-    what: Option<String>,
-    at_ms: u64,
-}
-
-impl Said {
-    fn say(&mut self, nn: &NameNode, verdict: Verdict) {
-        let known = nn.health.lock().divergence.difference().cloned();
-        let now_ms = nn.clock.ms();
-        match known {
-            Some(known) if self.what.as_ref() != Some(&known.what) || now_ms >= self.at_ms + LOG_EVERY_MS => {
-                self.at_ms = now_ms;
-                tracing::error!(
-                    problem = known.what,
-                    txid = known.txid,
-                    since_ms = known.since_ms,
-                    "this standby's namespace is not the active's"
-                );
-                self.what = Some(known.what);
-            }
-            Some(_) => {}
-            None => {
-                self.what = None;
-                if verdict == Verdict::Over {
-                    tracing::info!("this standby may become active again: its namespace was loaded anew");
-                }
-            }
+fn say(news: &News) {
+    match news {
+        News::Differs(known) => tracing::error!(
+            problem = known.what,
+            txid = known.txid,
+            since_ms = known.since_ms,
+            "this standby's namespace is not the active's"
+        ),
+        News::Over => {
+            tracing::info!("this standby may become active again: its namespace was loaded anew");
         }
     }
 }
