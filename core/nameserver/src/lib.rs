@@ -3,6 +3,7 @@
 //! Deterministic: no clock, no sockets, no threads. The shell in `node/namenode` performs what it is told to, and says how
 //! that ended.
 
+pub mod checkpoints;
 pub mod comparing;
 pub mod edit_log_driver;
 pub mod following;

@@ -16,7 +16,10 @@ use hathi_formats::proto::common::{
     GetServiceStatusRequestProto, GetServiceStatusResponseProto, MonitorHealthRequestProto, MonitorHealthResponseProto,
 };
 use hathi_formats::proto::hdfs::SaveNamespaceResponseProto;
-use hathi_namesystem::checkpoint::{Checkpointer, Earlier, keep_from};
+use hathi_nameserver::checkpoints::{
+    Event, Followers, Follows, ImageMaker, Makers, Order, SaveNamespaceRequest, Seen, edits_kept_from,
+};
+use hathi_namesystem::checkpoint::Earlier;
 use hathi_namesystem::save_namespace::{Publication, Purpose, SaveNamespaceContext};
 use hathi_namesystem::{HaState, Role};
 use hathi_net::ipc::{ClientOptions, Responder, connect_to, protocols};
@@ -32,9 +35,6 @@ const SEND_CHUNK_BYTES: usize = 256 << 10;
 
 /// How long a saved image waits until its last transactions are durable.
 const DURABLE_WAIT: Duration = Duration::from_secs(20);
-/// Number of transactions behind an image that are no change: the op that begins a segment, the op that ends it when
-/// the log was rolled, and the op that begins the next segment.
-const SEGMENT_OPS: u64 = 3;
 /// Time limit for the state of another NameNode. One that does not answer in this time makes no image either.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -123,19 +123,19 @@ pub fn note_image(nn: &NameNode, txid: TxId) {
 }
 
 /// `ClientProtocol.saveNamespace`. The handler has checked the caller and safe mode.
-pub fn save_namespace(shared: &Arc<Shared>, time_window_s: u64, tx_gap: u64, responder: Responder) {
+pub fn save_namespace(shared: &Arc<Shared>, request: SaveNamespaceRequest, responder: Responder) {
     let shared = shared.clone();
     let spawned = std::thread::Builder::new()
         .name("save-namespace".to_owned())
         .spawn(move || {
             let nn = &shared.nn;
-            let skip = {
+            let is_met = {
                 let ns = nn.ns.read();
-                let age_s = nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms) / 1000;
-                let gap = ns.edit_log.applied().0.saturating_sub(ns.most_recent_checkpoint.0);
-                time_window_s > 0 && age_s < time_window_s && gap < tx_gap.max(1)
+                let image = ns.most_recent_checkpoint;
+                let age_ms = nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms);
+                request.is_met_by(image, age_ms, ns.edit_log.applied())
             };
-            if skip {
+            if is_met {
                 return responder.ok(&SaveNamespaceResponseProto { saved: Some(false) });
             }
             let saved = save(nn, &shared.dirs, Purpose::SaveNamespace);
@@ -158,95 +158,88 @@ pub fn purge_edits(shared: &Shared) {
     let Some(by_images) = shared.dirs.purge_images(&nn.settings) else {
         return;
     };
-    if nn.role() != Role::Active {
-        return;
-    }
-    let keep_from = if nn.settings.is_single() {
-        // No other NameNode follows these edits. They are kept for looking back, as in Hadoop.
-        let images = shared.dirs.images();
-        let required = images.last().map_or(by_images, |oldest| oldest.txid.next());
-        keep_from(
-            &shared.dirs.segments(),
-            required,
-            by_images,
-            nn.settings.extra_segments_retained,
-        )
+    let kept_from = if nn.settings.is_single() {
+        let followers = Followers::None {
+            segments: &shared.dirs.segments(),
+            oldest_image: shared.dirs.images().last().map(|oldest| oldest.txid),
+            extra_segments_max: nn.settings.extra_segments_retained,
+        };
+        edits_kept_from(nn.role(), by_images, followers)
     } else {
         let applied = nn.ns.read().edit_log.applied();
-        nn.edits_retention.lock().keep_from(by_images, applied, nn.clock.ms())
-    };
-    // The receiver is gone only when the process ends.
-    let _ = shared.log.send(LogCommand::Purge(keep_from));
-}
-
-/// Checkpoints of the only NameNode, until the process ends. Hadoop's needs a SecondaryNameNode for them. An image that
-/// a SecondaryNameNode has uploaded counts as well.
-async fn run_alone(shared: Arc<Shared>) {
-    let nn = &shared.nn;
-    let mut checkpointer = Checkpointer::new(nn.settings.checkpoint.clone(), nn.clock.ms());
-    loop {
-        tokio::time::sleep(Duration::from_millis(checkpointer.check_interval_ms())).await;
-        let (applied, image) = applied_and_image(nn);
-        let is_due = checkpointer.due(applied, image, nn.clock.ms());
-        // Otherwise nothing has changed since the image.
-        if !is_due || nn.role() != Role::Active || applied.0 <= image.0 + SEGMENT_OPS {
-            continue;
-        }
-        let saving = shared.clone();
-        let saved = tokio::task::spawn_blocking(move || {
-            let saved = save(&saving.nn, &saving.dirs, Purpose::SaveNamespace)?;
-            purge_edits(&saving);
-            anyhow::Ok(saved)
-        });
-        match saved.await.context("the saving thread died").and_then(|saved| saved) {
-            Ok(txid) => checkpointer.on_saved(txid, nn.clock.ms()),
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "no checkpoint"),
-        }
-    }
-}
-
-fn applied_and_image(nn: &NameNode) -> (TxId, TxId) {
-    let ns = nn.ns.read();
-    (ns.edit_log.applied(), ns.most_recent_checkpoint)
-}
-
-/// Checkpoints, until the process ends.
-pub async fn run(shared: Arc<Shared>) {
-    if shared.nn.settings.is_single() {
-        return run_alone(shared).await;
-    }
-    let nn = &shared.nn;
-    let mut checkpointer = Checkpointer::new(nn.settings.checkpoint.clone(), nn.clock.ms());
-    let mut uploads = Uploads::default();
-    loop {
-        tokio::time::sleep(Duration::from_millis(checkpointer.check_interval_ms())).await;
-        let (applied, image) = applied_and_image(nn);
-        let is_due = checkpointer.due(applied, image, nn.clock.ms());
-        let is_maker = || {
-            let is_trusted = nn.health.lock().divergence.difference().is_none();
-            is_trusted && nn.role() == Role::Standby && nn.settings.standby_checkpoints
+        let followers = Followers::Standbys {
+            retention: &nn.edits_retention.lock(),
+            applied,
+            now_ms: nn.clock.ms(),
         };
-        if !is_due || !is_maker() {
-            continue;
-        }
-        let earlier = ask_earlier(nn).await;
-        let receiving = nn.images.is_receiving();
-        // Meanwhile another NameNode's image may have arrived, or this NameNode may have become active.
-        let (applied, image) = applied_and_image(nn);
-        if !checkpointer.due(applied, image, nn.clock.ms())
-            || !checkpointer.is_mine(&earlier, receiving, nn.clock.ms())
-            || !is_maker()
-        {
-            continue;
-        }
-        let saving = shared.clone();
-        let saved = tokio::task::spawn_blocking(move || save(&saving.nn, &saving.dirs, Purpose::Checkpoint)).await;
-        match saved.context("the saving thread died").and_then(|saved| saved) {
-            Ok(txid) => {
-                checkpointer.on_saved(txid, nn.clock.ms());
-                uploads.begin(&shared, txid);
+        edits_kept_from(nn.role(), by_images, followers)
+    };
+    if let Some(kept_from) = kept_from {
+        // The receiver is gone only when the process ends.
+        let _ = shared.log.send(LogCommand::Purge(kept_from));
+    }
+}
+
+/// Makes images, until the process ends. An image that a SecondaryNameNode has uploaded counts as well.
+pub async fn run(shared: Arc<Shared>) {
+    let nn = &shared.nn;
+    let makers = match nn.settings.is_single() {
+        true => Makers::Alone,
+        false => Makers::Standbys {
+            is_one: nn.settings.standby_checkpoints,
+        },
+    };
+    let mut maker = ImageMaker::new(makers, nn.settings.checkpoint.clone(), nn.clock.ms());
+    let mut uploads = Uploads::default();
+    let mut event = Event::Woke;
+    loop {
+        event = match maker.on(event, &seen(nn), nn.clock.ms()) {
+            Order::Pause(ms) => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                Event::Woke
             }
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "no checkpoint"),
+            Order::AskEarlier => Event::Heard(ask_earlier(nn).await),
+            Order::Save(purpose) => {
+                let saved = save_aside(&shared, purpose).await;
+                match maker.follows(saved) {
+                    Follows::Nothing => {}
+                    Follows::Offer(txid) => uploads.begin(&shared, txid),
+                    Follows::Purge => {
+                        let purging = shared.clone();
+                        if let Err(error) = tokio::task::spawn_blocking(move || purge_edits(&purging)).await {
+                            tracing::error!(%error, "old edits are not deleted");
+                        }
+                    }
+                }
+                Event::Saved(saved)
+            }
+        };
+    }
+}
+
+fn seen(nn: &NameNode) -> Seen {
+    let (applied, image) = {
+        let ns = nn.ns.read();
+        (ns.edit_log.applied(), ns.most_recent_checkpoint)
+    };
+    Seen {
+        role: nn.role(),
+        is_trusted: nn.health.lock().divergence.difference().is_none(),
+        applied,
+        image,
+        receiving: nn.images.is_receiving(),
+    }
+}
+
+/// Saves an image while others use this thread.
+async fn save_aside(shared: &Arc<Shared>, purpose: Purpose) -> Option<TxId> {
+    let saving = shared.clone();
+    let saved = tokio::task::spawn_blocking(move || save(&saving.nn, &saving.dirs, purpose)).await;
+    match saved.context("the saving thread died").and_then(|saved| saved) {
+        Ok(txid) => Some(txid),
+        Err(error) => {
+            tracing::warn!(error = format!("{error:#}"), "no checkpoint");
+            None
         }
     }
 }

@@ -4,6 +4,7 @@ use hathi_namesystem::save_namespace::{Canceler, Purpose, UnderWay};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// How long `saveNamespace` waits for another image that is under way: as long as `dfsadmin` waits for its answer.
 const OTHER_IMAGE_WAIT: Duration = Duration::from_secs(60);
@@ -13,6 +14,8 @@ const OTHER_IMAGE_WAIT: Duration = Duration::from_secs(60);
 pub struct ImagePlace {
     under_way: Mutex<UnderWay>,
     changed: Condvar,
+    /// The same events, for those who wait without a thread.
+    events: Notify,
 }
 
 impl ImagePlace {
@@ -43,6 +46,21 @@ impl ImagePlace {
         self.wait(give_up, |_| look())
     }
 
+    /// The same for who has no thread of its own to wait with. `None` when the time is over.
+    pub async fn wait_in_task<T>(&self, patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+        let found = async {
+            loop {
+                // Before the look, because otherwise an event between the look and the wait would be missed.
+                let event = self.events.notified();
+                if let Some(found) = look() {
+                    return found;
+                }
+                event.await;
+            }
+        };
+        tokio::time::timeout(patience, found).await.ok()
+    }
+
     fn wait<T>(&self, give_up: Option<Instant>, mut look: impl FnMut(&mut UnderWay) -> Option<T>) -> Option<T> {
         let mut under_way = self.under_way.lock();
         loop {
@@ -62,14 +80,19 @@ impl ImagePlace {
     pub fn look_again(&self) {
         // With the lock, because otherwise who has just looked and does not wait yet would miss it.
         let _under_way = self.under_way.lock();
-        self.changed.notify_all();
+        self.tell();
     }
 
     /// A checkpoint of the standby is given up.
     pub fn cancel_checkpoint(&self) {
         let under_way = self.under_way.lock();
         under_way.cancel_checkpoint();
+        self.tell();
+    }
+
+    fn tell(&self) {
         self.changed.notify_all();
+        self.events.notify_waiters();
     }
 
     /// Whether no image is saved or received.
@@ -104,7 +127,7 @@ impl Drop for ImageUnderWay {
     fn drop(&mut self) {
         let mut under_way = self.place.under_way.lock();
         under_way.end(&self.canceler);
-        self.place.changed.notify_all();
+        self.place.tell();
     }
 }
 
@@ -148,6 +171,29 @@ mod tests {
         // To cancel is an event, too.
         place.cancel_checkpoint();
         assert_eq!(waiter.join().unwrap(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_waits_looks_after_each_event_and_not_in_between() {
+        let place = ImagePlace::default();
+        let times = std::cell::Cell::new(0);
+        let waiter = place.wait_in_task(PATIENCE, || {
+            times.set(times.get() + 1);
+            (times.get() == 4).then(|| times.get())
+        });
+        let events = async {
+            for looks in 1..4 {
+                assert_eq!(times.get(), looks);
+                tokio::task::yield_now().await;
+                assert_eq!(times.get(), looks, "nothing has happened");
+                place.look_again();
+                tokio::task::yield_now().await;
+            }
+        };
+        let (found, ()) = tokio::join!(biased; waiter, events);
+        assert_eq!(found, Some(4));
+        assert_eq!(place.wait_in_task(Duration::ZERO, || None::<()>).await, None);
+        assert_eq!(place.wait_in_task(Duration::ZERO, || Some(1)).await, Some(1));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use hathi_formats::fsimage::Image;
 use hathi_formats::ids::{NamespaceInfo, TxId};
+use hathi_nameserver::checkpoints::is_proven;
 use hathi_namespace::image::Verified;
 use hathi_namesystem::Role;
 use hathi_namesystem::checkpoint::accepts_upload;
@@ -44,11 +45,9 @@ const GROWTH_FACTOR: u64 = 10;
 /// See [`GROWTH_FACTOR`].
 const GROWTH_BYTES: u64 = 1 << 30;
 
-/// How long a standby waits until it knows that a quorum has everything in the image, and the pause between two checks.
-/// It proves its applied edits about once a second.
+/// How long a standby waits until it knows that a quorum has everything in the image. It proves its applied edits about
+/// once a second.
 const PROVEN_WAIT: Duration = Duration::from_secs(5);
-/// See [`PROVEN_WAIT`].
-const PROVEN_PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) fn gone(message: impl Into<String>) -> HttpResponse {
     http::error(StatusCode::GONE, message)
@@ -122,24 +121,10 @@ pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpRespon
     }
 }
 
-/// Whether a quorum has everything up to this transaction, as far as this NameNode knows. A standby may have proven
-/// slightly less than its peer, and waits for the rest.
+/// Whether a quorum has everything up to this transaction, as far as this NameNode knows. A standby waits for the rest.
 async fn has_proven(nn: &NameNode, txid: TxId) -> bool {
-    let give_up = Instant::now() + PROVEN_WAIT;
-    loop {
-        let (role, proven) = {
-            let ns = nn.ns.read();
-            let proven = match ns.role {
-                Role::Active => ns.edit_log.synced(),
-                _ => ns.life().proven(),
-            };
-            (ns.role, proven)
-        };
-        if proven >= txid || role != Role::Standby || Instant::now() > give_up {
-            return proven >= txid;
-        }
-        tokio::time::sleep(PROVEN_PAUSE).await;
-    }
+    let proven = nn.images.wait_in_task(PROVEN_WAIT, || is_proven(&nn.ns.read(), txid));
+    proven.await == Some(true)
 }
 
 /// The sender's statements about the image.
@@ -346,6 +331,8 @@ mod tests {
     use hathi_net::http::{Body, HttpServer};
     use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
     use std::net::Ipv4Addr;
+    use std::pin::Pin;
+    use std::task::Poll;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -403,6 +390,14 @@ mod tests {
             let images = self.alone.shared.dirs.images();
             images.iter().map(|image| image.txid.0).collect()
         }
+    }
+
+    async fn poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+        std::future::poll_fn(|context| match Pin::new(&mut future).poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
     }
 
     fn digest(bytes: &[u8]) -> Option<[u8; 16]> {
@@ -476,6 +471,26 @@ mod tests {
         assert_eq!(nn.ns.read().most_recent_checkpoint, TxId(6));
         let again = receiver.put(&image, &receiver.query(), digest(&image)).await;
         assert!(again.unwrap_err().contains("409"));
+    }
+
+    #[tokio::test]
+    async fn a_standby_waits_for_a_proof_until_an_event_decides() {
+        let receiver = Receiver::new();
+        let nn = &receiver.alone.shared.nn;
+        {
+            let mut ns = nn.ns.write();
+            ns.role = Role::Standby;
+            nn.publish(&ns);
+        }
+        let decided = {
+            let waiting = has_proven(nn, TxId(7));
+            tokio::pin!(waiting);
+            assert!(poll_once(waiting.as_mut()).await.is_none(), "it may learn it yet");
+            nn.ns.write().role = Role::Initializing;
+            nn.images.look_again();
+            poll_once(waiting.as_mut()).await
+        };
+        assert_eq!(decided, Some(false), "it learns nothing more in this role");
     }
 
     #[tokio::test]

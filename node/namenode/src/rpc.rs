@@ -9,6 +9,7 @@ use crate::replies::not_active;
 use crate::standby_calls::{self, Refused, StandbyCall};
 use crate::state::NameNode;
 use hathi_formats::exceptions::{self, RemoteException};
+use hathi_nameserver::checkpoints::SaveNamespaceRequest;
 use hathi_nameserver::replies::Made;
 use hathi_namesystem::calls::{AuditRecord, DeleteWork, WalkWork};
 use hathi_namesystem::passed_on::PassedOn;
@@ -299,7 +300,8 @@ impl Handler {
     fn defer(&self, deferred: Deferred, call: RpcCall, responder: Responder) {
         match deferred {
             Deferred::SaveNamespace { time_window_s, tx_gap } => {
-                crate::checkpoint::save_namespace(&self.shared, time_window_s, tx_gap, responder);
+                let request = SaveNamespaceRequest { time_window_s, tx_gap };
+                crate::checkpoint::save_namespace(&self.shared, request, responder);
             }
             Deferred::RefreshNodes => self.namenode.hosts.refresh_and_answer(responder),
             Deferred::FinalizeUpgrade => {
