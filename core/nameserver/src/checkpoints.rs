@@ -1,4 +1,4 @@
-//! When a NameNode makes an image, whether `saveNamespace` makes one, which images of others wait, and which edits are
+//! When a NameNode makes an image, whether `saveNamespace` makes one, whether an image that is offered is proven, and which edits are
 //! deleted behind an image (Hadoop's `StandbyCheckpointer.doWork`, `FSImage.saveNamespace`, `ImageServlet` and
 //! `NNStorageRetentionManager`). [`hathi_namesystem::checkpoint`] has the periods and the order of the standbys.
 //!
