@@ -1,7 +1,7 @@
 //! Finds a pool's replicas on a volume at start (`BlockPoolSlice.addToReplicasMap`). It finishes transitions that a
 //! crash left half done ([`crate::steps`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,8 @@ pub struct Scan<'a, D> {
     disk: &'a D,
     dirs: &'a PoolDirs,
     volume: VolumeId,
+    /// Blocks of which `rbw`, which is looked at first, has a meta file and no block file.
+    alone_in_rbw: BTreeSet<BlockId>,
     found: FoundReplicas,
 }
 
@@ -51,6 +53,7 @@ impl<'a, D: Disk> Scan<'a, D> {
             disk,
             dirs,
             volume,
+            alone_in_rbw: BTreeSet::new(),
             found: FoundReplicas::default(),
         }
     }
@@ -69,10 +72,14 @@ impl<'a, D: Disk> Scan<'a, D> {
     pub fn one(mut self, id: BlockId) -> io::Result<FoundReplicas> {
         for folder in [Folder::Rbw, Folder::Finalized] {
             let dir = self.dirs.dir_of(folder, id);
+            if !self.disk.exists(&dir)? {
+                continue;
+            }
+            let stamps = self.list(&dir)?.metas.remove(&id).unwrap_or_default();
             if self.disk.exists(&dir.join(block_file_name(id)))? {
-                let mut listing = self.list(&dir)?;
-                let stamps = listing.metas.remove(&id).unwrap_or_default();
                 self.block(folder, &dir, id, stamps)?;
+            } else if folder == Folder::Rbw && !stamps.is_empty() {
+                self.alone_in_rbw.insert(id);
             }
         }
         Ok(self.found)
@@ -104,13 +111,19 @@ impl<'a, D: Disk> Scan<'a, D> {
             let stamps = listing.metas.remove(&id).unwrap_or_default();
             self.block(folder, dir, id, stamps)?;
         }
+        if folder == Folder::Rbw {
+            self.alone_in_rbw.extend(listing.metas.keys());
+        }
         Ok(listing.subdirs)
     }
 
     fn block(&mut self, folder: Folder, dir: &Path, id: BlockId, mut stamps: Vec<GenerationStamp>) -> io::Result<()> {
         let path = dir.join(block_file_name(id));
-        if stamps.is_empty() {
-            stamps = self.adopt_meta(folder, dir, id)?;
+        // A meta file beside the block file may be an older one, whose removal a loss of power took back: the one that
+        // belongs to the block file is then still where a move has begun.
+        if stamps.is_empty() || folder == Folder::Rbw || self.alone_in_rbw.contains(&id) {
+            let newest = stamps.iter().max().copied();
+            stamps.extend(self.adopt_meta(folder, dir, id, newest)?);
         }
         stamps.sort_unstable();
         let Some(gs) = stamps.pop() else {
@@ -165,8 +178,14 @@ impl<'a, D: Disk> Scan<'a, D> {
     }
 
     /// Brings the meta file along that a crash between the two renames of a move has left at the block file's old
-    /// place.
-    fn adopt_meta(&mut self, folder: Folder, dir: &Path, id: BlockId) -> io::Result<Vec<GenerationStamp>> {
+    /// place. It is newer than what may be there of an earlier time.
+    fn adopt_meta(
+        &mut self,
+        folder: Folder,
+        dir: &Path,
+        id: BlockId,
+        newest: Option<GenerationStamp>,
+    ) -> io::Result<Vec<GenerationStamp>> {
         let other = match folder {
             Folder::Finalized => Folder::Rbw,
             Folder::Rbw | Folder::Tmp => Folder::Finalized,
@@ -175,7 +194,8 @@ impl<'a, D: Disk> Scan<'a, D> {
         if !self.disk.exists(&other)? || self.disk.exists(&other.join(block_file_name(id)))? {
             return Ok(Vec::new());
         }
-        let stamps = self.list(&other)?.metas.remove(&id).unwrap_or_default();
+        let mut stamps = self.list(&other)?.metas.remove(&id).unwrap_or_default();
+        stamps.retain(|gs| Some(*gs) > newest);
         for gs in &stamps {
             let name = crate::files::meta_file_name(id, *gs);
             self.disk.rename(&other.join(&name), &dir.join(&name))?;

@@ -21,7 +21,7 @@
 //!
 //! A loss of power at any step leaves files that a start understands ([`crate::scan`]). A rename is atomic. An
 //! unfinished file has a name of its own. A meta file whose block file was renamed already is found in the other
-//! folder. A truncation writes a new meta file, whose name has the new stamp, before it cuts the block file. A start
+//! folder. An older one beside the block file, whose removal was not durable, does not hide it. A truncation writes a new meta file, whose name has the new stamp, before it cuts the block file. A start
 //! that finds both meta files finishes the cut.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -621,6 +621,42 @@ fn safety_d13_a_cut_truncation_and_a_move_to_another_volume_can_be_interrupted_a
 }
 
 #[test]
+fn safety_d13_a_meta_file_that_a_loss_of_power_brings_back_does_not_stand_for_the_new_one() {
+    let moves = [(Folder::Finalized, Folder::Rbw), (Folder::Rbw, Folder::Finalized)];
+    for ((from, to), all) in moves.into_iter().flat_map(|way| [(way, true), (way, false)]) {
+        let world = World::new(1);
+        let dirs = &world.dirs[&VolumeId(0)];
+        let at = |folder, stamp| {
+            dirs.files(Location {
+                volume: VolumeId(0),
+                folder,
+                block_id: ID,
+                generation_stamp: GenerationStamp(stamp),
+            })
+        };
+        let mut sums = BlockMetadataHeader::new(checksum()).encode().to_vec();
+        checksum().compute_into(&[5; 40], &mut sums);
+        // The block file has moved already, its meta file has not, and an old one is there again.
+        let (old, moved) = (at(to, 1009), at(from, 1019));
+        for (path, content) in [(&old.data, &[5; 40][..]), (&old.meta, b"old"), (&moved.meta, &sums)] {
+            world.disk.create_dir_all(path.parent().unwrap()).unwrap();
+            world.disk.write_small(path, content).unwrap();
+        }
+        let scan = Scan::new(&world.disk, dirs, VolumeId(0));
+        let found = if all { scan.all() } else { scan.one(ID) }.unwrap();
+        let found: Vec<_> = found.replicas.iter().map(Replica::block).collect();
+        let whole = Block {
+            id: ID,
+            num_bytes: 40,
+            generation_stamp: GenerationStamp(1019),
+        };
+        assert_eq!(found, [whole], "from {from:?} to {to:?}");
+        assert!(!world.disk.exists(&old.meta).unwrap());
+        assert_eq!(world.disk.read_small(&at(to, 1019).meta).unwrap(), Some(sums));
+    }
+}
+
+#[test]
 fn safety_d13_a_complete_replica_is_not_given_up_for_what_it_was_before() {
     // The replica is not synced on its first volume, and synced on its second one.
     run_all_cuts(&[Op::Create, Op::Close, Op::Relocate], 0..200);
