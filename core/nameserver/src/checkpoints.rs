@@ -1,6 +1,7 @@
-//! When a NameNode makes an image, whether `saveNamespace` makes one, whether an image that is offered is proven, and which edits are
-//! deleted behind an image (Hadoop's `StandbyCheckpointer.doWork`, `FSImage.saveNamespace`, `ImageServlet` and
-//! `NNStorageRetentionManager`). [`hathi_namesystem::checkpoint`] has the periods and the order of the standbys.
+//! When a NameNode makes an image, whether `saveNamespace` makes one, whether an image that is offered is proven, and
+//! which edits are deleted behind an image (Hadoop's `StandbyCheckpointer.doWork`, `FSImage.saveNamespace`,
+//! `ImageServlet` and `NNStorageRetentionManager`). [`hathi_namesystem::checkpoint`] has the periods and the order of
+//! the standbys.
 //!
 //! Invariants:
 //! - Only a standby that is trusted makes images beside others, and only an active one alone.
