@@ -105,8 +105,12 @@ fn zookeeper_elects_among_our_controllers_and_its_loss_moves_nobody() -> Result<
     daemons.kill(Role::NameNode, first)?;
     let second = daemons.wait_for_active(&[first]);
     load.goes_on();
+    // Its controller stands in the election again, with a session of its own.
+    let joined = "connected to ZooKeeper";
+    let before = count(&daemons, first, joined);
     daemons.start(Role::NameNode, first)?;
     daemons.wait_until_ready();
+    logs_anew(&daemons, first, joined, before);
 
     // Without ZooKeeper, for longer than a session lasts.
     let resumed = "the session will be resumed";
