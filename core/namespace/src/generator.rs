@@ -154,7 +154,7 @@ pub fn make_file(
     };
     let mut last = None;
     if shape.block_bytes > 0 {
-        let plan = ns.plan_add_block(ctx, file, CLIENT, None)?;
+        let plan = ns.plan_add_block(file, CLIENT, None)?;
         commit(ns, &plan.ops, logged)?;
         last = Some(Block {
             num_bytes: shape.block_bytes,

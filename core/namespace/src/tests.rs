@@ -164,7 +164,7 @@ impl Fixture {
         let ctx = self.ctx(ROOT);
         self.ns
             .check_add_block(&ctx, "", file, "client", previous, &self.view)?;
-        let plan = self.ns.plan_add_block(&ctx, file, "client", previous)?;
+        let plan = self.ns.plan_add_block(file, "client", previous)?;
         Ok(self.commit(plan).block)
     }
 

@@ -287,12 +287,10 @@ impl Namespace {
     /// the same lock as, or after another, [`Self::check_add_block`].
     pub fn plan_add_block(
         &self,
-        ctx: &Ctx<'_>,
         file: InodeId,
         client_name: &str,
         previous: Option<Block>,
     ) -> Result<Plan<AddedBlock>, Refused> {
-        let _ = ctx;
         let slot = self.slot(file);
         let path = slot.map_or_else(String::new, |slot| self.path_of_slot(slot));
         let slot = self.check_lease(slot, &path, file, client_name)?;
@@ -542,13 +540,7 @@ impl Namespace {
 
     /// `updateBlockForPipeline`: the block with its new stamp. The caller has made sure that the block is not committed
     /// or under recovery.
-    pub fn plan_update_block_for_pipeline(
-        &self,
-        ctx: &Ctx<'_>,
-        block: Block,
-        client_name: &str,
-    ) -> Result<Plan<Block>, Refused> {
-        let _ = ctx;
+    pub fn plan_update_block_for_pipeline(&self, block: Block, client_name: &str) -> Result<Plan<Block>, Refused> {
         self.check_open_block(&block, client_name)?;
         let generation_stamp = self.next_stamp();
         Ok(Plan::one(

@@ -260,10 +260,7 @@ fn append(fix: &mut Fixture, tree: &mut Tree, path: &str, len: u64) {
     match last {
         // The partial block grows, with a stamp the client asks for.
         Some(block) => {
-            let plan = fix
-                .ns
-                .plan_update_block_for_pipeline(&fix.ctx(ROOT), block, "client")
-                .unwrap();
+            let plan = fix.ns.plan_update_block_for_pipeline(block, "client").unwrap();
             let with_stamp = fix.commit(plan);
             let plan = fix
                 .ns
@@ -278,7 +275,7 @@ fn append(fix: &mut Fixture, tree: &mut Tree, path: &str, len: u64) {
             *blocks.last_mut().unwrap() = grown.num_bytes;
         }
         None => {
-            let plan = fix.ns.plan_add_block(&fix.ctx(ROOT), file, "client", None).unwrap();
+            let plan = fix.ns.plan_add_block(file, "client", None).unwrap();
             let block = fix.commit(plan).block;
             assert!(
                 fix.complete(

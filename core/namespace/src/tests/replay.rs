@@ -201,7 +201,7 @@ impl History {
             (13, last) => {
                 let previous = last.map(longer);
                 if ns.check_add_block(&ctx, "", file, &writer, previous, view).is_ok() {
-                    let plan = ns.plan_add_block(&ctx, file, &writer, previous);
+                    let plan = ns.plan_add_block(file, &writer, previous);
                     self.commit(plan);
                 }
             }
@@ -218,7 +218,7 @@ impl History {
                 self.commit(plan);
             }
             (16, Some(last)) => {
-                let plan = ns.plan_update_block_for_pipeline(&ctx, last, &writer);
+                let plan = ns.plan_update_block_for_pipeline(last, &writer);
                 if let Some(with_stamp) = self.commit(plan) {
                     let plan = self
                         .fix

@@ -349,7 +349,7 @@ fn safety_n15_an_append_at_a_blocks_end_goes_on_after_a_restart_from_an_image() 
         let ctx = fix.ctx(ROOT);
         let check = fix.ns.check_add_block(&ctx, "", file, "client", previous, &fix.view);
         assert!(matches!(check, Ok(AddBlockCheck::Allocate { .. })), "{check:?}");
-        let plan = fix.ns.plan_add_block(&ctx, file, "client", previous).unwrap();
+        let plan = fix.ns.plan_add_block(file, "client", previous).unwrap();
         fix.commit(plan);
         fix.ns.check();
     }

@@ -211,7 +211,7 @@ fn a_retried_add_block_gets_the_same_block() {
     assert!(matches!(again, AddBlockCheck::Retry { last, offset: 0, .. } if last == first));
     let full = Block { num_bytes: BS, ..first };
     let second = fix.add_block(file, Some(full)).unwrap();
-    let again = fix.ns.plan_add_block(&ctx, file, "client", Some(full)).unwrap();
+    let again = fix.ns.plan_add_block(file, "client", Some(full)).unwrap();
     assert!(again.ops.is_empty());
     assert_eq!((again.reply.block, again.reply.offset), (second, BS));
     let wrong = Block {
@@ -282,10 +282,7 @@ fn blocks_are_abandoned_synced_and_restamped() {
     let plan = fix.ns.plan_fsync(&fix.ctx(ROOT), "/f", file, "client", 123).unwrap();
     fix.commit(plan);
     assert_eq!(fix.stat("/f").unwrap().length, BS + 123);
-    let plan = fix
-        .ns
-        .plan_update_block_for_pipeline(&fix.ctx(ROOT), third, "client")
-        .unwrap();
+    let plan = fix.ns.plan_update_block_for_pipeline(third, "client").unwrap();
     let stamped = fix.commit(plan);
     assert!(stamped.generation_stamp > third.generation_stamp);
     let shorter = Block {
@@ -491,7 +488,7 @@ fn truncate_inside_a_block_waits_for_its_recovery() {
     assert_eq!(fix.ns.truncate_target(file), target);
     // Its holder does not write.
     let ctx = fix.ctx(ROOT);
-    assert!(fix.ns.plan_update_block_for_pipeline(&ctx, block, "other").is_err());
+    assert!(fix.ns.plan_update_block_for_pipeline(block, "other").is_err());
     assert!(fix.ns.plan_abandon_block(&ctx, block, "/f", file, "other").is_err());
     assert!(
         fix.ns

@@ -87,9 +87,7 @@ fn allocate(
                 client_machine: &client_machine,
             };
             let targets = choose_targets(ns, ctx, request, &wanted)?;
-            let plan = ns
-                .namespace
-                .plan_add_block(&context, file, &request.client_name, previous)?;
+            let plan = ns.namespace.plan_add_block(file, &request.client_name, previous)?;
             if let Some(committed) = plan.reply.committed {
                 ns.blockmanager.commit_block(committed);
             }
@@ -380,16 +378,14 @@ pub fn fsync(ns: &mut Namesystem, ctx: &CallContext, request: FsyncRequestProto)
 /// `updateBlockForPipeline`
 pub fn update_block_for_pipeline(
     ns: &mut Namesystem,
-    ctx: &CallContext,
+    _: &CallContext,
     request: UpdateBlockForPipelineRequestProto,
 ) -> Outcome<UpdateBlockForPipelineResponseProto> {
     check_under_construction(ns, &request.block)?;
-    let machine = ClientMachine::default();
     let block = local_block(&request.block);
-    let context = plan_context(ctx, &machine);
     let plan = ns
         .namespace
-        .plan_update_block_for_pipeline(&context, block, &request.client_name)?;
+        .plan_update_block_for_pipeline(block, &request.client_name)?;
     let (stamped, after) = commit(ns, plan)?;
     debug_assert!(
         ns.namespace
