@@ -82,7 +82,7 @@ pub struct ReplicaMap {
     replicas: BTreeMap<BlockId, Replica>,
 }
 
-type Result<T> = std::result::Result<T, ReplicaError>;
+type ReplicaResult<T> = Result<T, ReplicaError>;
 
 impl ReplicaMap {
     /// An empty map.
@@ -200,7 +200,7 @@ impl ReplicaMap {
         }
     }
 
-    fn known(&self, block: Block) -> Result<&Replica> {
+    fn known(&self, block: Block) -> ReplicaResult<&Replica> {
         self.get(block.id).ok_or_else(|| {
             ReplicaError::NotFound(format!(
                 "Cannot append to a non-existent replica blk_{}_{}",
@@ -218,7 +218,7 @@ impl ReplicaMap {
         volume: VolumeId,
         writer: WriterId,
         reserved_bytes: u64,
-    ) -> Result<Transition> {
+    ) -> ReplicaResult<Transition> {
         let gives_way = |_: &Replica| replaces;
         self.create(block, ReplicaState::Rbw, volume, writer, reserved_bytes, gives_way)
     }
@@ -235,7 +235,7 @@ impl ReplicaMap {
         volume: VolumeId,
         writer: WriterId,
         reserved_bytes: u64,
-    ) -> Result<Transition> {
+    ) -> ReplicaResult<Transition> {
         let gives_way = |existing: &Replica| {
             let recovery = existing.recovery.filter(|_| !is_transfer);
             recovery.is_none_or(|(id, _)| id <= block.generation_stamp)
@@ -259,7 +259,7 @@ impl ReplicaMap {
         writer: WriterId,
         reserved_bytes: u64,
         gives_way: impl FnOnce(&Replica) -> bool,
-    ) -> Result<Transition> {
+    ) -> ReplicaResult<Transition> {
         let mut actions = Vec::new();
         if let Some(existing) = self.get(block.id) {
             if existing.generation_stamp >= block.generation_stamp || !gives_way(existing) {
@@ -299,7 +299,7 @@ impl ReplicaMap {
         new_gs: GenerationStamp,
         expected_len: u64,
         writer: WriterId,
-    ) -> Result<Transition> {
+    ) -> ReplicaResult<Transition> {
         let replica = self.known(block)?;
         check_new_stamp(replica, new_gs)?;
         if replica.state != ReplicaState::Finalized {
@@ -333,7 +333,7 @@ impl ReplicaMap {
     }
 
     /// The checks that `recoverAppend` and `recoverClose` share (`recoverCheck`).
-    fn recover_check(&self, block: Block, new_gs: GenerationStamp, expected_len: u64) -> Result<&Replica> {
+    fn recover_check(&self, block: Block, new_gs: GenerationStamp, expected_len: u64) -> ReplicaResult<&Replica> {
         let replica = self.known(block)?;
         if !matches!(replica.state, ReplicaState::Finalized | ReplicaState::Rbw) {
             return Err(ReplicaError::NotFound(format!(
@@ -369,7 +369,7 @@ impl ReplicaMap {
         new_gs: GenerationStamp,
         expected_len: u64,
         writer: WriterId,
-    ) -> Result<Transition> {
+    ) -> ReplicaResult<Transition> {
         let replica = self.recover_check(block, new_gs, expected_len)?;
         if replica.state == ReplicaState::Finalized {
             check_new_stamp(replica, new_gs)?;
@@ -383,7 +383,7 @@ impl ReplicaMap {
     }
 
     /// Continues a close whose last acknowledgement was lost (`recoverClose`).
-    pub fn recover_close(&self, block: Block, new_gs: GenerationStamp, expected_len: u64) -> Result<Transition> {
+    pub fn recover_close(&self, block: Block, new_gs: GenerationStamp, expected_len: u64) -> ReplicaResult<Transition> {
         let replica = self.recover_check(block, new_gs, expected_len)?;
         let mut next = replica.clone();
         next.state = ReplicaState::Finalized;
@@ -433,7 +433,7 @@ impl ReplicaMap {
         max_bytes: u64,
         data_len: u64,
         writer: WriterId,
-    ) -> Result<Transition> {
+    ) -> ReplicaResult<Transition> {
         let replica = self.known(block)?;
         let Some(progress) = replica.progress.as_ref().filter(|_| replica.state == ReplicaState::Rbw) else {
             return Err(ReplicaError::NotFound(format!(
@@ -480,7 +480,7 @@ impl ReplicaMap {
 
     /// Completes a replica (`finalizeBlock`). `None` when it is complete already. `durable` says that its bytes were
     /// synced.
-    pub fn finalize(&self, block: Block, durable: bool) -> Result<Option<Transition>> {
+    pub fn finalize(&self, block: Block, durable: bool) -> ReplicaResult<Option<Transition>> {
         let replica = self.known(block)?;
         if replica.state == ReplicaState::Finalized {
             return Ok(None);
@@ -507,7 +507,7 @@ impl ReplicaMap {
 
     /// Makes a transferred copy part of a pipeline (`convertTemporaryToRbw`). `block.num_bytes` is the length that must
     /// be visible.
-    pub fn convert_temporary_to_rbw(&self, block: Block) -> Result<Transition> {
+    pub fn convert_temporary_to_rbw(&self, block: Block) -> ReplicaResult<Transition> {
         let replica = self.get(block.id).ok_or_else(|| {
             ReplicaError::NotFound(format!(
                 "Replica does not exist blk_{}_{}",
@@ -559,7 +559,7 @@ impl ReplicaMap {
     }
 
     /// Deletes a replica that the NameNode no longer wants (`invalidate`). A replica newer than the request stays.
-    pub fn invalidate(&self, block: Block) -> Result<Transition> {
+    pub fn invalidate(&self, block: Block) -> ReplicaResult<Transition> {
         let Some(replica) = self.get(block.id) else {
             return Err(ReplicaError::NotFound(format!(
                 "Failed to delete replica blk_{}_{}: ReplicaInfo not found.",
@@ -580,7 +580,7 @@ impl ReplicaMap {
 
     /// Moves a finalized replica to another volume (`moveBlockAcrossStorage`). The old one is deleted when the new one
     /// is durable.
-    pub fn relocate(&self, block: Block, volume: VolumeId) -> Result<Transition> {
+    pub fn relocate(&self, block: Block, volume: VolumeId) -> ReplicaResult<Transition> {
         let replica = self.known(block)?;
         if replica.state != ReplicaState::Finalized || replica.block() != block || replica.volume == volume {
             return Err(ReplicaError::Invalid(format!(
@@ -610,7 +610,7 @@ impl ReplicaMap {
         block: Block,
         recovery_id: GenerationStamp,
         data_len: Option<u64>,
-    ) -> Result<Option<Transition>> {
+    ) -> ReplicaResult<Option<Transition>> {
         let Some(replica) = self.get(block.id) else {
             return Ok(None);
         };
@@ -670,7 +670,7 @@ impl ReplicaMap {
         recovery_id: GenerationStamp,
         new_block_id: Option<BlockId>,
         new_len: u64,
-    ) -> Result<Transition> {
+    ) -> ReplicaResult<Transition> {
         let replica = self
             .get(old.id)
             .ok_or_else(|| ReplicaError::NotFound(format!("Replica not found for blk_{}", old.id)))?;
@@ -834,7 +834,7 @@ fn unexpected_stamp(replica: &Replica, block: Block, new_gs: GenerationStamp) ->
 /// Refuses a stamp below the replica's. The replica's own stamp is allowed, as in Hadoop: clients other than Java's
 /// (hdfs-native) do not ask the NameNode for a new one before they append. A replica that misses such an append is
 /// known only by its length (HDFS-17850).
-fn check_new_stamp(replica: &Replica, new_gs: GenerationStamp) -> Result<()> {
+fn check_new_stamp(replica: &Replica, new_gs: GenerationStamp) -> ReplicaResult<()> {
     if new_gs >= replica.generation_stamp {
         return Ok(());
     }
@@ -844,7 +844,7 @@ fn check_new_stamp(replica: &Replica, new_gs: GenerationStamp) -> Result<()> {
     )))
 }
 
-fn check_length(replica: &Replica, expected_len: u64) -> Result<()> {
+fn check_length(replica: &Replica, expected_len: u64) -> ReplicaResult<()> {
     if replica.num_bytes == expected_len {
         return Ok(());
     }

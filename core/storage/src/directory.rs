@@ -52,7 +52,7 @@ pub enum StorageError {
     },
 }
 
-type Result<T> = std::result::Result<T, StorageError>;
+type StorageResult<T> = Result<T, StorageError>;
 
 /// In which state a storage directory was found (`Storage.StorageState`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl VersionFile {
     }
 
     /// Layout version, namespace, cluster, ctime and (of a NameNode) block pool.
-    pub fn namespace_info(&self, path: &Path) -> Result<NamespaceInfo> {
+    pub fn namespace_info(&self, path: &Path) -> StorageResult<NamespaceInfo> {
         Ok(NamespaceInfo {
             layout_version: LayoutVersion(self.number(path, "layoutVersion")?),
             // Java's int may be negative in the file; the wire has it as uint32.
@@ -152,7 +152,7 @@ impl VersionFile {
         })
     }
 
-    fn number<T: std::str::FromStr>(&self, path: &Path, key: &str) -> Result<T> {
+    fn number<T: std::str::FromStr>(&self, path: &Path, key: &str) -> StorageResult<T> {
         self.get(key)
             .and_then(|value| value.trim().parse().ok())
             .ok_or_else(|| StorageError::Inconsistent {
@@ -314,11 +314,11 @@ impl<D: Disk> StorageDirectory<D> {
         self.root.join(format!("{what}.tmp"))
     }
 
-    fn has(&self, path: &Path) -> Result<bool> {
+    fn has(&self, path: &Path) -> StorageResult<bool> {
         self.disk.exists(path).map_err(at(path))
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+    fn rename(&self, from: &Path, to: &Path) -> StorageResult<()> {
         debug_assert!(
             from.parent() == Some(&self.root) && to.parent() == Some(&self.root),
             "a sync of the root makes both names durable"
@@ -327,7 +327,7 @@ impl<D: Disk> StorageDirectory<D> {
         self.disk.sync_dir(&self.root).map_err(at(&self.root))
     }
 
-    fn remove(&self, path: &Path) -> Result<()> {
+    fn remove(&self, path: &Path) -> StorageResult<()> {
         if self.has(path)? {
             self.disk.remove_dir_all(path).map_err(at(path))?;
             self.disk.sync_dir(&self.root).map_err(at(&self.root))?;
@@ -335,12 +335,12 @@ impl<D: Disk> StorageDirectory<D> {
         Ok(())
     }
 
-    fn make(&self, path: &Path) -> Result<()> {
+    fn make(&self, path: &Path) -> StorageResult<()> {
         make_dirs(&self.disk, path).map_err(at(path))
     }
 
     /// Takes `in_use.lock`; `holder` is `pid@host`.
-    pub fn lock(&mut self, holder: &str) -> Result<()> {
+    pub fn lock(&mut self, holder: &str) -> StorageResult<()> {
         debug_assert!(self.lock.is_none(), "who has the lock does not ask for it");
         let path = self.root.join("in_use.lock");
         match self.disk.lock(&path, holder).map_err(at(&path))? {
@@ -355,7 +355,7 @@ impl<D: Disk> StorageDirectory<D> {
     }
 
     /// Takes `in_use.lock` unless it is held by us already.
-    pub fn lock_again(&mut self, holder: &str) -> Result<()> {
+    pub fn lock_again(&mut self, holder: &str) -> StorageResult<()> {
         if self.lock.is_none() { self.lock(holder) } else { Ok(()) }
     }
 
@@ -365,7 +365,7 @@ impl<D: Disk> StorageDirectory<D> {
     }
 
     /// Finds out in which state the directory is (`StorageDirectory.analyzeStorage`); changes nothing.
-    pub fn analyze(&self) -> Result<StorageState> {
+    pub fn analyze(&self) -> StorageResult<StorageState> {
         if !self.has(&self.root)? {
             return Ok(StorageState::NonExistent);
         }
@@ -423,7 +423,7 @@ impl<D: Disk> StorageDirectory<D> {
 
     /// Completes or takes back a transition that [`StorageDirectory::analyze`] found half-done
     /// (`StorageDirectory.doRecover`).
-    pub fn recover(&self, state: StorageState) -> Result<()> {
+    pub fn recover(&self, state: StorageState) -> StorageResult<()> {
         self.complete(state)?;
         debug_assert!(
             match self.analyze() {
@@ -439,7 +439,7 @@ impl<D: Disk> StorageDirectory<D> {
         Ok(())
     }
 
-    fn complete(&self, state: StorageState) -> Result<()> {
+    fn complete(&self, state: StorageState) -> StorageResult<()> {
         match state {
             StorageState::CompleteUpgrade => self.rename(&self.tmp("previous"), &self.previous()),
             StorageState::RecoverUpgrade => {
@@ -463,12 +463,12 @@ impl<D: Disk> StorageDirectory<D> {
     }
 
     /// Reads VERSION; `None` when there is none.
-    pub fn read_version(&self) -> Result<Option<VersionFile>> {
+    pub fn read_version(&self) -> StorageResult<Option<VersionFile>> {
         self.read_version_of(&self.current())
     }
 
     /// Reads the VERSION of `current`, `previous` or another directory of this storage.
-    pub fn read_version_of(&self, dir: &Path) -> Result<Option<VersionFile>> {
+    pub fn read_version_of(&self, dir: &Path) -> StorageResult<Option<VersionFile>> {
         let path = dir.join("VERSION");
         let Some(data) = self.disk.read_small(&path).map_err(at(&path))? else {
             return Ok(None);
@@ -477,7 +477,7 @@ impl<D: Disk> StorageDirectory<D> {
     }
 
     /// Replaces VERSION, durably.
-    pub fn write_version(&self, version: &VersionFile) -> Result<()> {
+    pub fn write_version(&self, version: &VersionFile) -> StorageResult<()> {
         let path = self.version_path();
         let text = version.to_text();
         debug_assert_eq!(&VersionFile::parse(&text), version, "VERSION is read back as it is");
@@ -486,12 +486,12 @@ impl<D: Disk> StorageDirectory<D> {
 
     /// Replaces `current` by an empty one with this VERSION, at once: a crash leaves what there was, or the new one.
     /// Without `force` a `current` that holds something is refused.
-    pub fn format(&self, version: &VersionFile, force: bool) -> Result<()> {
+    pub fn format(&self, version: &VersionFile, force: bool) -> StorageResult<()> {
         self.format_with(version, force, &[])
     }
 
     /// [`StorageDirectory::format`] with small files beside VERSION.
-    pub fn format_with(&self, version: &VersionFile, force: bool, files: &[(&str, &[u8])]) -> Result<()> {
+    pub fn format_with(&self, version: &VersionFile, force: bool, files: &[(&str, &[u8])]) -> StorageResult<()> {
         debug_assert!(
             files.iter().all(|(name, _)| *name != "VERSION"),
             "a directory counts as formatted when it is whole"
@@ -510,7 +510,7 @@ impl<D: Disk> StorageDirectory<D> {
 
     /// Whether there is something that a format would destroy (`StorageDirectory.hasSomeData`). What a format was about to
     /// replace when it ended counts.
-    pub fn has_some_data(&self) -> Result<bool> {
+    pub fn has_some_data(&self) -> StorageResult<bool> {
         for path in [self.current(), self.tmp("lastcheckpoint")] {
             if self.has(&path)? && !self.disk.list(&path).map_err(at(&path))?.is_empty() {
                 return Ok(true);
@@ -526,7 +526,7 @@ impl<D: Disk> StorageDirectory<D> {
     }
 
     /// Makes `current.new`, empty. One that was left by a format that did not end is removed.
-    pub fn begin_new(&self) -> Result<PathBuf> {
+    pub fn begin_new(&self) -> StorageResult<PathBuf> {
         self.make(&self.root)?;
         // A format that ended while it put a new directory in its place is taken back.
         if self.has(&self.tmp("lastcheckpoint"))?
@@ -541,7 +541,7 @@ impl<D: Disk> StorageDirectory<D> {
     }
 
     /// Nothing more is written to `current.new`. VERSION comes last: with it the directory is whole.
-    pub fn finish_new(&self, version: &VersionFile) -> Result<()> {
+    pub fn finish_new(&self, version: &VersionFile) -> StorageResult<()> {
         let new = self.new_current();
         // Names of files that were not written by `write_small`.
         self.disk.sync_dir(&new).map_err(at(&new))?;
@@ -552,12 +552,12 @@ impl<D: Disk> StorageDirectory<D> {
     }
 
     /// The VERSION of a `current.new` that is whole.
-    pub fn finished_new(&self) -> Result<Option<VersionFile>> {
+    pub fn finished_new(&self) -> StorageResult<Option<VersionFile>> {
         self.read_version_of(&self.new_current())
     }
 
     /// Removes `current.new`, if there is one. It counts as unfinished from the first step on.
-    pub fn discard_new(&self) -> Result<()> {
+    pub fn discard_new(&self) -> StorageResult<()> {
         let new = self.new_current();
         let version = new.join("VERSION");
         if self.has(&version)? {
@@ -569,7 +569,7 @@ impl<D: Disk> StorageDirectory<D> {
 
     /// Puts a `current.new` that is whole in the place of `current`. Until the second rename a recovery, also Hadoop's, takes
     /// it back; from then on `current` is the new one.
-    pub fn place_new(&self) -> Result<()> {
+    pub fn place_new(&self) -> StorageResult<()> {
         debug_assert!(
             !matches!(self.finished_new(), Ok(None)),
             "what is not whole takes no place"
@@ -595,7 +595,7 @@ impl<D: Disk> StorageDirectory<D> {
 
     /// First half of an upgrade (`NNUpgradeUtil.doPreUpgrade`): `current` becomes `previous.tmp`, and the files whose
     /// names begin with `edits` get a second name in the new `current`.
-    pub fn pre_upgrade(&self) -> Result<()> {
+    pub fn pre_upgrade(&self) -> StorageResult<()> {
         if self.has(&self.previous())? {
             return Err(StorageError::Inconsistent {
                 path: self.root.clone(),
@@ -615,13 +615,13 @@ impl<D: Disk> StorageDirectory<D> {
     }
 
     /// Second half of an upgrade (`NNUpgradeUtil.doUpgrade`): VERSION, then `previous.tmp` becomes `previous`.
-    pub fn upgrade(&self, version: &VersionFile) -> Result<()> {
+    pub fn upgrade(&self, version: &VersionFile) -> StorageResult<()> {
         self.write_version(version)?;
         self.rename(&self.tmp("previous"), &self.previous())
     }
 
     /// Removes `previous` (`NNUpgradeUtil.doFinalize`); nothing to do without one.
-    pub fn finalize(&self) -> Result<()> {
+    pub fn finalize(&self) -> StorageResult<()> {
         if !self.has(&self.previous())? {
             return Ok(());
         }
@@ -630,7 +630,7 @@ impl<D: Disk> StorageDirectory<D> {
     }
 
     /// Whether `previous` is there and of the layout version wanted (`NNUpgradeUtil.canRollBack`).
-    pub fn can_roll_back(&self, target: LayoutVersion) -> Result<bool> {
+    pub fn can_roll_back(&self, target: LayoutVersion) -> StorageResult<bool> {
         let previous = self.previous();
         if !self.has(&previous)? {
             return Ok(false);
@@ -652,7 +652,7 @@ impl<D: Disk> StorageDirectory<D> {
     }
 
     /// Puts `previous` back in place of `current` (`NNUpgradeUtil.doRollBack`); nothing to do without one.
-    pub fn roll_back(&self) -> Result<()> {
+    pub fn roll_back(&self) -> StorageResult<()> {
         if !self.has(&self.previous())? {
             return Ok(());
         }

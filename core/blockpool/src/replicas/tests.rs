@@ -97,7 +97,7 @@ struct World {
 }
 
 impl World {
-    fn take(&mut self, planned: Result<Transition>) -> bool {
+    fn take(&mut self, planned: ReplicaResult<Transition>) -> bool {
         match planned {
             Ok(transition) => {
                 for action in transition.actions.iter().chain(&transition.then) {

@@ -39,7 +39,7 @@ impl Bench {
     }
 
     /// A later writer asks for this JournalNode's vote.
-    fn vote(&mut self, epoch: u64) -> Result<Answer> {
+    fn vote(&mut self, epoch: u64) -> JournalResult<Answer> {
         let request = self.new_epoch(epoch);
         self.call(&request)
     }

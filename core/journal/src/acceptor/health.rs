@@ -23,7 +23,7 @@ use hathi_formats::ids::{Epoch, TxId};
 use hathi_storage::durable_long::read_text_long;
 use hathi_storage::{Copies, CopyState, Disk, StorageDirectory};
 
-use super::{Acceptor, JOINING, LAST_PROMISED_EPOCH, LAST_WRITER_EPOCH, MEMBERSHIP, Result};
+use super::{Acceptor, JOINING, JournalResult, LAST_PROMISED_EPOCH, LAST_WRITER_EPOCH, MEMBERSHIP};
 use crate::errors::JournalError;
 use crate::mutant::Mutant;
 use crate::segments::SegmentName;
@@ -48,7 +48,7 @@ pub(super) struct Doubt {
 
 /// Restores VERSION when only its copy is left, and returns whether it did. Without VERSION the directory would count
 /// as empty.
-pub(super) fn restore_version<D: Disk>(storage: &StorageDirectory<D>) -> Result<bool> {
+pub(super) fn restore_version<D: Disk>(storage: &StorageDirectory<D>) -> JournalResult<bool> {
     let (disk, current) = (storage.disk(), storage.current());
     let failed = |source| JournalError::Io {
         what: format!("restoring {}", storage.version_path().display()),
@@ -85,7 +85,7 @@ pub fn damaged_small_files<D: Disk>(disk: &D, current: &Path) -> io::Result<Vec<
 impl<D: Disk> Acceptor<D> {
     /// Compares the small files with their copies before they are read, and restores those that are damaged or gone. If
     /// the promise or the writer epoch can't be known any more, a mark on disk says so.
-    pub(super) fn check_small_files(&mut self) -> Result<()> {
+    pub(super) fn check_small_files(&mut self) -> JournalResult<()> {
         let (disk, current) = (self.storage.disk().clone(), self.storage.current());
         let failed = |source| JournalError::Io {
             what: format!("checking {}", current.display()),
@@ -149,7 +149,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Marks the doubt on disk. This comes before any step that would hide its reason.
-    fn mark_doubt(&mut self, doubt: &Doubt) -> Result<()> {
+    fn mark_doubt(&mut self, doubt: &Doubt) -> JournalResult<()> {
         let (disk, current) = (self.storage.disk().clone(), self.storage.current());
         let why = format!("{}\n", doubt.why);
         let mut marked = disk.write_small(&current.join(JOINING), why.as_bytes());
@@ -160,7 +160,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Reads the marks that [`Acceptor::check_small_files`] or an earlier process has left.
-    pub(super) fn read_doubt(&self) -> Result<Option<Doubt>> {
+    pub(super) fn read_doubt(&self) -> JournalResult<Option<Doubt>> {
         let current = self.storage.current();
         let read = |name: &str| {
             let path = current.join(name);
@@ -196,7 +196,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Takes this JournalNode out of recoveries: transactions that were durable here are missing.
-    pub(super) fn begin_joining(&mut self, why: &str) -> Result<()> {
+    pub(super) fn begin_joining(&mut self, why: &str) -> JournalResult<()> {
         self.mark_doubt(&Doubt {
             promise: false,
             why: why.to_owned(),
@@ -213,7 +213,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Refuses a call that depends on the promise while the promise is not known.
-    pub(super) fn check_promise_known(&self) -> Result<()> {
+    pub(super) fn check_promise_known(&self) -> JournalResult<()> {
         match self.formatted()?.doubt.as_ref().filter(|doubt| doubt.promise) {
             None => Ok(()),
             Some(doubt) => Err(JournalError::PromiseLost {
@@ -226,7 +226,7 @@ impl<D: Disk> Acceptor<D> {
     /// Takes over the promise that the peers reported, and ends the doubt about this JournalNode's own. So many peers
     /// were asked that any epoch promised here was promised by one of them too. This JournalNode still votes only after
     /// a writer has brought it up to date.
-    pub fn recover_promise(&mut self, promise: Epoch) -> Result<()> {
+    pub fn recover_promise(&mut self, promise: Epoch) -> JournalResult<()> {
         self.check_not_failed()?;
         if self.check_promise_known().is_ok() {
             return Ok(());
@@ -275,7 +275,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// Lowers the durable transaction to `up_to`, because a shorter segment is about to be put in place rightly. The
     /// record is on disk when this returns.
-    pub(super) fn forget_durable(&mut self, up_to: TxId) -> Result<()> {
+    pub(super) fn forget_durable(&mut self, up_to: TxId) -> JournalResult<()> {
         let journal = self.formatted_mut()?;
         let durable_to = journal.durable_to.min(up_to);
         let committed = journal.committed().unwrap_or_default();
@@ -288,7 +288,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Puts aside, whole, a segment that is damaged before its durable end.
-    pub(super) fn lose_segment(&mut self, name: &SegmentName, what: &str, in_recovery: bool) -> Result<()> {
+    pub(super) fn lose_segment(&mut self, name: &SegmentName, what: &str, in_recovery: bool) -> JournalResult<()> {
         let newest = self.list()?.last().map(|name| name.start);
         if in_recovery || newest == Some(name.start) {
             self.begin_joining(&format!("{} is damaged: {what}", name.file_name()))?;
@@ -304,7 +304,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Reads a finalized segment. Returns what is wrong with it, if anything.
-    pub(super) fn damage_of(&mut self, name: &SegmentName, end: TxId) -> Result<Option<String>> {
+    pub(super) fn damage_of(&mut self, name: &SegmentName, end: TxId) -> JournalResult<Option<String>> {
         let journal = self.formatted()?;
         if journal.verified == Some(name.start) {
             return Ok(None);
@@ -320,7 +320,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// Checks once more a finalized segment that a reader of all segments found damaged, and puts it aside so that a
     /// peer's copy can take its place. Returns whether it was put aside.
-    pub fn quarantine(&mut self, start: TxId, end: TxId) -> Result<bool> {
+    pub fn quarantine(&mut self, start: TxId, end: TxId) -> JournalResult<bool> {
         self.check_not_failed()?;
         let name = SegmentName::finalized(start, end);
         if self.find(start)?.as_ref() != Some(&name) {
@@ -336,7 +336,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// Compares the highest transaction found on disk with the one that was durable. If it is lower, a file is gone or
     /// was cut, which is damage too.
-    pub(super) fn check_highest(&mut self, highest: TxId) -> Result<()> {
+    pub(super) fn check_highest(&mut self, highest: TxId) -> JournalResult<()> {
         let durable_to = self.formatted()?.durable_to;
         if highest >= durable_to || self.formatted()?.doubt.is_some() {
             return Ok(());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hathi_formats::ids::Epoch;
 use hathi_storage::Disk;
 
-use super::{Acceptor, Handled, LEASE_EPOCH, Result};
+use super::{Acceptor, Handled, JournalResult, LEASE_EPOCH};
 use crate::errors::JournalError;
 use crate::lease::{LeaseMarker, LeaseProof};
 use crate::messages::{Answer, LeaseRequest, LeaseState, Micros};
@@ -18,7 +18,7 @@ pub const MAX_WAITING_EPOCHS: usize = 8;
 
 impl<D: Disk> Acceptor<D> {
     /// Refuses a writer that has to wait for the end of another one's lease.
-    pub(super) fn check_lease(&self, request: Option<&LeaseRequest>, now: Micros) -> Result<()> {
+    pub(super) fn check_lease(&self, request: Option<&LeaseRequest>, now: Micros) -> JournalResult<()> {
         let journal = self.formatted()?;
         let remaining = journal.lease.remaining_for(request, now);
         if remaining == 0 || self.mutated(Mutant::IgnoreLease) {
@@ -39,7 +39,12 @@ impl<D: Disk> Acceptor<D> {
     /// call waits for as long as the longest lease, which is beyond the end that is known now. It is handled as soon as
     /// the lease has ended. If the holder lives and renews its lease, the call is refused in the end. Callers of ours
     /// are refused at once.
-    pub(super) fn wait_for_lease(&mut self, answer: Result<Answer>, parked: Option<Micros>, now: Micros) -> Handled {
+    pub(super) fn wait_for_lease(
+        &mut self,
+        answer: JournalResult<Answer>,
+        parked: Option<Micros>,
+        now: Micros,
+    ) -> Handled {
         let place = self.waiting_epochs.iter().position(|until| Some(*until) == parked);
         if let Some(place) = place {
             self.waiting_epochs.swap_remove(place);
@@ -64,7 +69,7 @@ impl<D: Disk> Acceptor<D> {
         epoch: Epoch,
         request: Option<&LeaseRequest>,
         now: Micros,
-    ) -> Result<Option<LeaseMarker>> {
+    ) -> JournalResult<Option<LeaseMarker>> {
         let kept = self.formatted()?.lease.marker_of_holder(epoch, request, now);
         let Some(marker) = kept else {
             return Ok(None);
@@ -79,7 +84,7 @@ impl<D: Disk> Acceptor<D> {
     /// Makes the first caller that proves its identity in an epoch and asks for a lease the owner of the epoch. Earlier
     /// callers in this epoch may have been anybody, and may have left no room for the owner's serials, so serials begin
     /// anew.
-    pub(super) fn claim_epoch(&mut self, request: Option<&LeaseRequest>) -> Result<()> {
+    pub(super) fn claim_epoch(&mut self, request: Option<&LeaseRequest>) -> JournalResult<()> {
         let journal = self.formatted_mut()?;
         if request.is_some_and(|request| journal.lease.claim(request)) {
             journal.serial = None;
@@ -94,7 +99,7 @@ impl<D: Disk> Acceptor<D> {
         epoch: Epoch,
         info_lease: Option<&LeaseRequest>,
         now: Micros,
-    ) -> Result<Option<u32>> {
+    ) -> JournalResult<Option<u32>> {
         let Some(request) = info_lease else {
             return Ok(None);
         };
@@ -125,7 +130,7 @@ impl<D: Disk> Acceptor<D> {
     ///
     /// A writer that asks for no leases counts as at work until the segment that it has opened here is finalized,
     /// however long that takes: an idle writer of Hadoop keeps its segment open.
-    pub fn lease_state(&self, now: Micros) -> Result<LeaseState> {
+    pub fn lease_state(&self, now: Micros) -> JournalResult<LeaseState> {
         let journal = self.formatted()?;
         Ok(LeaseState {
             promised_epoch: journal.promised(),
@@ -140,7 +145,7 @@ impl<D: Disk> Acceptor<D> {
         })
     }
 
-    fn is_written_without_lease(&self, now: Micros) -> Result<bool> {
+    fn is_written_without_lease(&self, now: Micros) -> JournalResult<bool> {
         let journal = self.formatted()?;
         let in_office = journal.writer_epoch() == journal.promised() && journal.promised() > Epoch(0);
         if !in_office || journal.lease.was_asked() || self.failed.is_some() {
@@ -166,7 +171,12 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Gives back the lease of exactly this holder. The caller has to prove that it is the holder.
-    pub(super) fn release_lease(&mut self, holder: &str, proof: LeaseProof, up_to: Option<Epoch>) -> Result<Answer> {
+    pub(super) fn release_lease(
+        &mut self,
+        holder: &str,
+        proof: LeaseProof,
+        up_to: Option<Epoch>,
+    ) -> JournalResult<Answer> {
         let up_to = up_to.filter(|_| !self.mutated(Mutant::ReleaseAnyEpoch));
         let proof = (!self.mutated(Mutant::ReleaseByAnybody)).then_some(proof);
         let released = self.formatted_mut()?.lease.release(holder, proof, up_to);

@@ -3,7 +3,7 @@
 use hathi_formats::ids::NamespaceInfo;
 use hathi_storage::Disk;
 
-use super::{Acceptor, MAX_EPOCH_JUMP, MEMBERSHIP, Result};
+use super::{Acceptor, JournalResult, MAX_EPOCH_JUMP, MEMBERSHIP};
 use crate::errors::JournalError;
 use crate::membership::Membership;
 use crate::messages::{Answer, Micros, RequestInfo};
@@ -17,7 +17,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// Reads the membership from disk. A damaged one is an error: without it this JournalNode could help a writer into
     /// office that only removed JournalNodes know.
-    pub(super) fn read_membership(&self) -> Result<Option<Membership>> {
+    pub(super) fn read_membership(&self) -> JournalResult<Option<Membership>> {
         let path = self.storage.current().join(MEMBERSHIP);
         let data = self.storage.disk().read_small(&path);
         let data = data.map_err(|source| JournalError::Io {
@@ -34,7 +34,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Keeps a membership, durably.
-    pub(super) fn keep_membership(&mut self, membership: &Membership) -> Result<()> {
+    pub(super) fn keep_membership(&mut self, membership: &Membership) -> JournalResult<()> {
         let path = self.storage.current().join(MEMBERSHIP);
         let written = self.storage.disk().write_small(&path, membership.to_text().as_bytes());
         self.disk_result("persisting the membership", written)?;
@@ -49,7 +49,7 @@ impl<D: Disk> Acceptor<D> {
         info: &RequestInfo,
         membership: &Membership,
         now: Micros,
-    ) -> Result<Answer> {
+    ) -> JournalResult<Answer> {
         self.check_request(info, now)?;
         if membership.epoch != info.epoch || !membership.is_valid() {
             return Err(self.illegal_argument(format!("bad membership {membership:?} in epoch {}", info.epoch)));
@@ -67,7 +67,12 @@ impl<D: Disk> Acceptor<D> {
 
     /// A writer adds this JournalNode to the journal. An empty JournalNode has promised nobody anything, so it may
     /// begin with that writer's epoch. The mark `joining` says that it has no transactions yet.
-    pub(super) fn join_journal(&mut self, info: &RequestInfo, ns_info: &NamespaceInfo, now: Micros) -> Result<Answer> {
+    pub(super) fn join_journal(
+        &mut self,
+        info: &RequestInfo,
+        ns_info: &NamespaceInfo,
+        now: Micros,
+    ) -> JournalResult<Answer> {
         if self.journal.is_none() {
             if ns_info.namespace_id == 0 {
                 return Err(self.illegal_argument("can't format with uninitialized namespace info"));

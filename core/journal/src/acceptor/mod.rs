@@ -148,7 +148,7 @@ impl AcceptorOptions {
 #[derive(Debug)]
 pub enum Handled {
     /// The answer may leave at once.
-    Now(Result<Answer>),
+    Now(JournalResult<Answer>),
     /// The answer may leave after a sync that begins after this call has succeeded. When the sync fails, its error
     /// leaves instead.
     AfterSync(Answer),
@@ -295,7 +295,7 @@ pub struct Acceptor<D: Disk> {
     counters: JournalCounters,
 }
 
-type Result<T> = std::result::Result<T, JournalError>;
+type JournalResult<T> = Result<T, JournalError>;
 
 /// Value in the file of the committed txid that says "none".
 const NO_TXID: i64 = INVALID_TXID_WIRE as i64;
@@ -336,7 +336,7 @@ impl<D: Disk> FormattedJournal<D> {
 impl<D: Disk> Acceptor<D> {
     /// Opens the journal in a directory: takes its lock, completes or undoes half-done transitions, scans the segments.
     /// A directory that is missing or not formatted is no error.
-    pub fn open(disk: D, root: PathBuf, options: AcceptorOptions, now: Micros) -> Result<Self> {
+    pub fn open(disk: D, root: PathBuf, options: AcceptorOptions, now: Micros) -> JournalResult<Self> {
         let mut storage = StorageDirectory::new(disk, root);
         let mut state = storage.analyze()?;
         if state != StorageState::NonExistent {
@@ -365,7 +365,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Reads the files in `current`.
-    fn load(&mut self, now: Micros) -> Result<()> {
+    fn load(&mut self, now: Micros) -> JournalResult<()> {
         self.check_small_files()?;
         let current = self.storage.current();
         let disk = self.storage.disk().clone();
@@ -452,7 +452,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Writes and syncs all segments in progress anew, because a sync failed earlier.
-    fn write_suspects_again(&mut self, marker: &Path) -> Result<()> {
+    fn write_suspects_again(&mut self, marker: &Path) -> JournalResult<()> {
         for name in self.list()? {
             self.last_of(&name)?;
         }
@@ -473,7 +473,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// The newest segment that has a transaction, and its last transaction. Empty segments on the way are put aside.
-    fn scan_highest(&mut self) -> Result<Option<(SegmentName, TxId)>> {
+    fn scan_highest(&mut self) -> JournalResult<Option<(SegmentName, TxId)>> {
         let names = self.list()?;
         for name in names.into_iter().rev() {
             if let Some(last) = self.last_of(&name)? {
@@ -484,7 +484,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// The last transaction of a segment that is not open. A segment without any is put aside as `.empty`.
-    fn last_of(&mut self, name: &SegmentName) -> Result<Option<TxId>> {
+    fn last_of(&mut self, name: &SegmentName) -> JournalResult<Option<TxId>> {
         if name.end.is_some() {
             return Ok(name.end);
         }
@@ -501,7 +501,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Content of an in-progress segment that is not open. All of it is durable. `None` when the segment was damaged.
-    fn settle(&mut self, start: TxId) -> Result<Option<SegmentScan>> {
+    fn settle(&mut self, start: TxId) -> JournalResult<Option<SegmentScan>> {
         let journal = self.formatted()?;
         debug_assert!(journal.open.as_ref().is_none_or(|open| open.start() != start));
         if let Some((_, known)) = journal.settled.as_ref().filter(|(known, _)| *known == start) {
@@ -524,19 +524,19 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    fn list(&mut self) -> Result<Vec<SegmentName>> {
+    fn list(&mut self) -> JournalResult<Vec<SegmentName>> {
         let listed = self.formatted()?.segments.list();
         self.disk_result("listing segments", listed)
     }
 
-    fn find(&mut self, start: TxId) -> Result<Option<SegmentName>> {
+    fn find(&mut self, start: TxId) -> JournalResult<Option<SegmentName>> {
         let found = self.formatted()?.segments.find(start);
         self.disk_result("looking for a segment", found)
     }
 
     /// Passes a result of the disk on. An error that could be a sync's fails the journal for good: bytes written since
     /// the last good sync may be lost, and a later sync would not report it.
-    fn disk_result<T>(&mut self, what: &str, result: io::Result<T>) -> Result<T> {
+    fn disk_result<T>(&mut self, what: &str, result: io::Result<T>) -> JournalResult<T> {
         result.map_err(|source| {
             let harmless = matches!(
                 source.kind(),
@@ -610,11 +610,11 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    fn formatted(&self) -> Result<&FormattedJournal<D>> {
+    fn formatted(&self) -> JournalResult<&FormattedJournal<D>> {
         self.journal.as_ref().ok_or_else(|| self.not_formatted())
     }
 
-    fn formatted_mut(&mut self) -> Result<&mut FormattedJournal<D>> {
+    fn formatted_mut(&mut self) -> JournalResult<&mut FormattedJournal<D>> {
         if self.journal.is_none() {
             return Err(self.not_formatted());
         }
@@ -624,7 +624,7 @@ impl<D: Disk> Acceptor<D> {
         })
     }
 
-    fn check_not_failed(&self) -> Result<()> {
+    fn check_not_failed(&self) -> JournalResult<()> {
         match &self.failed {
             None => Ok(()),
             Some(what) => Err(JournalError::Failed {
@@ -780,7 +780,7 @@ impl<D: Disk> Acceptor<D> {
         promise: Epoch,
         membership: Option<&Membership>,
         now: Micros,
-    ) -> Result<()> {
+    ) -> JournalResult<()> {
         if self.journal.is_some() {
             return Err(self.illegal_state("the journal is formatted"));
         }

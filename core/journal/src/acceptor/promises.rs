@@ -3,7 +3,7 @@
 use hathi_formats::ids::Epoch;
 use hathi_storage::Disk;
 
-use super::{Acceptor, Result};
+use super::{Acceptor, JournalResult};
 use crate::errors::JournalError;
 use crate::lease::LeaseMarker;
 use crate::messages::{Micros, RequestInfo};
@@ -23,7 +23,7 @@ const MAX_COUNTER_JUMP: u64 = 1 << 48;
 impl<D: Disk> Acceptor<D> {
     /// Persists a higher promise and starts its serials anew (`Journal.updateLastPromisedEpoch`). The lease ends with
     /// it, unless the promise is for the holder itself ([`Acceptor::keep_lease`]).
-    pub(super) fn promise(&mut self, epoch: Epoch, kept: Option<LeaseMarker>) -> Result<()> {
+    pub(super) fn promise(&mut self, epoch: Epoch, kept: Option<LeaseMarker>) -> JournalResult<()> {
         let durable = !self.mutated(Mutant::SkipPromiseSync);
         let journal = self.formatted_mut()?;
         debug_assert!(epoch >= journal.promised());
@@ -55,7 +55,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Checks every call of a writer, in Hadoop's order (`Journal.checkRequest`).
-    pub(super) fn check_request(&mut self, info: &RequestInfo, now: Micros) -> Result<()> {
+    pub(super) fn check_request(&mut self, info: &RequestInfo, now: Micros) -> JournalResult<()> {
         self.check_not_failed()?;
         self.check_promise_known()?;
         let promised = self.formatted()?.promised();
@@ -112,7 +112,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// Refuses a caller that was not promised its epoch here. A writer that missed this JournalNode in its election
     /// asks again by itself ([`crate::Request::NewEpoch`]). In an epoch with a lease nobody but the holder is served.
-    fn check_promised_to(&self, info: &RequestInfo) -> Result<()> {
+    fn check_promised_to(&self, info: &RequestInfo) -> JournalResult<()> {
         let journal = self.formatted()?;
         let promised = journal.promised();
         let stranger = info.epoch == promised && !journal.lease.admits(info.lease.as_ref());
@@ -127,7 +127,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Refuses numbers that would leave no room for later ones: serials and committed txids can only grow.
-    fn check_counters(&self, info: &RequestInfo) -> Result<()> {
+    fn check_counters(&self, info: &RequestInfo) -> JournalResult<()> {
         let journal = self.formatted()?;
         let serials = journal.serial.unwrap_or(0).saturating_add(MAX_COUNTER_JUMP);
         if info.serial > serials {
@@ -145,7 +145,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// Follows a writer of Hadoop that got its majority without this JournalNode. It never repeats `newEpoch`, so its
     /// next segment counts as one (in Hadoop any call would).
-    pub(super) fn follow_hadoop_writer(&mut self, info: &RequestInfo, now: Micros) -> Result<()> {
+    pub(super) fn follow_hadoop_writer(&mut self, info: &RequestInfo, now: Micros) -> JournalResult<()> {
         self.check_not_failed()?;
         self.check_promise_known()?;
         let promised = self.formatted()?.promised();

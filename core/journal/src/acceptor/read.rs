@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use hathi_formats::ids::TxId;
 use hathi_storage::Disk;
 
-use super::{Acceptor, Handled, Result};
+use super::{Acceptor, Handled, JournalResult};
 use crate::errors::JournalError;
 use crate::messages::{Answer, Manifest, ManifestSegment, Micros};
 use crate::mutant::Mutant;
@@ -31,7 +31,7 @@ impl<D: Disk> Acceptor<D> {
     /// `Journal.getEditLogManifest`. Of the segments in progress only the last one is shown: a writer left an older one
     /// behind, and it is finalized elsewhere. The last one is shown only when its content is the present writer's. A
     /// reader takes from it the committed transactions, and an earlier writer may have left different ones here.
-    pub(super) fn get_edit_log_manifest(&mut self, since: TxId, in_progress_ok: bool) -> Result<Answer> {
+    pub(super) fn get_edit_log_manifest(&mut self, since: TxId, in_progress_ok: bool) -> JournalResult<Answer> {
         let names = self.list()?;
         let newest = names.last().map(|name| name.start);
         let promised = self.formatted()?.promised();
@@ -88,7 +88,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// The last transaction that a reader may have. Whether the copy here is the right one is a separate question
     /// ([`super::FormattedJournal::trusted_to`]).
-    fn readable_to(&self, committed_only: bool) -> Result<TxId> {
+    fn readable_to(&self, committed_only: bool) -> JournalResult<TxId> {
         let journal = self.formatted()?;
         let committed = journal.committed().unwrap_or_default();
         let unsynced = if committed_only {
@@ -107,7 +107,7 @@ impl<D: Disk> Acceptor<D> {
         Ok(decided.min(journal.synced_to()))
     }
 
-    fn retrieve(&mut self, since: TxId, max_txns: u32, committed_only: bool) -> Result<Answer> {
+    fn retrieve(&mut self, since: TxId, max_txns: u32, committed_only: bool) -> JournalResult<Answer> {
         let journal = self.formatted()?;
         let Some(cache) = &journal.cache else {
             return Err(self.refused(
@@ -160,7 +160,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// The file of the segment that begins at `start`, for `/getJournal`. `None` when there is none.
-    pub fn segment_file(&mut self, start: TxId, in_progress_ok: bool) -> Result<Option<ReadableSegment>> {
+    pub fn segment_file(&mut self, start: TxId, in_progress_ok: bool) -> JournalResult<Option<ReadableSegment>> {
         let journal = self.formatted()?;
         let found = journal.segments.find(start).map_err(|source| JournalError::Io {
             what: "looking for a segment".to_owned(),
@@ -191,7 +191,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// Takes over a finalized segment that the syncer fetched from a peer into `from` (synced). It is checked, and
     /// taken only when all of it is committed (`Journal.moveTmpSegmentToCurrent`). Returns whether it was taken.
-    pub fn adopt_segment(&mut self, from: &Path, start: TxId, end: TxId) -> Result<bool> {
+    pub fn adopt_segment(&mut self, from: &Path, start: TxId, end: TxId) -> JournalResult<bool> {
         self.check_not_failed()?;
         let journal = self.formatted()?;
         let is_open = journal.open.as_ref().is_some_and(|open| open.start() == start);
@@ -231,7 +231,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// The finalized segments here, for the syncer.
-    pub fn finalized_segments(&mut self) -> Result<Vec<SegmentName>> {
+    pub fn finalized_segments(&mut self) -> JournalResult<Vec<SegmentName>> {
         let mut names = self.list()?;
         names.retain(|name| name.end.is_some());
         Ok(names)

@@ -15,7 +15,7 @@ use hathi_formats::proto::qjournal::{PersistedRecoveryPaxosData, SegmentStatePro
 use hathi_storage::Disk;
 use prost::Message;
 
-use super::{Acceptor, Download, Handled, MAX_EPOCH_JUMP, PAXOS, Result};
+use super::{Acceptor, Download, Handled, JournalResult, MAX_EPOCH_JUMP, PAXOS};
 use crate::errors::JournalError;
 use crate::messages::{Answer, LeaseRequest, Micros, PrepareRecoveryAnswer, Request, RequestInfo, SegmentState};
 use crate::mutant::Mutant;
@@ -30,7 +30,7 @@ struct PaxosRecord {
 
 impl<D: Disk> Acceptor<D> {
     /// `JournalNodeRpcServer.getJournalState`.
-    pub(super) fn get_journal_state(&mut self) -> Result<Answer> {
+    pub(super) fn get_journal_state(&mut self) -> JournalResult<Answer> {
         self.check_promise_known()?;
         let journal = self.formatted()?;
         Ok(Answer::JournalState {
@@ -41,7 +41,7 @@ impl<D: Disk> Acceptor<D> {
         })
     }
 
-    fn check_may_vote(&self) -> Result<()> {
+    fn check_may_vote(&self) -> JournalResult<()> {
         match &self.formatted()?.doubt {
             Some(doubt) if !self.mutated(Mutant::AmnesiacVotes) => Err(JournalError::Joining {
                 why: doubt.why.clone(),
@@ -51,7 +51,7 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    fn check_namespace(&self, ns_info: &NamespaceInfo) -> Result<()> {
+    fn check_namespace(&self, ns_info: &NamespaceInfo) -> JournalResult<()> {
         let journal = self.formatted()?;
         if ns_info.namespace_id != journal.info.namespace_id {
             return Err(self.refused(format!(
@@ -81,7 +81,7 @@ impl<D: Disk> Acceptor<D> {
         lease: Option<&LeaseRequest>,
         established: bool,
         now: Micros,
-    ) -> Result<Answer> {
+    ) -> JournalResult<Answer> {
         self.check_not_failed()?;
         self.check_namespace(ns_info)?;
         self.check_promise_known()?;
@@ -130,7 +130,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// `Journal.prepareRecovery`.
-    pub(super) fn prepare_recovery(&mut self, info: &RequestInfo, segment: TxId, now: Micros) -> Result<Answer> {
+    pub(super) fn prepare_recovery(&mut self, info: &RequestInfo, segment: TxId, now: Micros) -> JournalResult<Answer> {
         self.check_may_vote()?;
         self.check_request(info, now)?;
         self.close_open_segment()?;
@@ -163,7 +163,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// The segment as it is on disk (`Journal.getSegmentInfo`).
-    fn segment_state(&mut self, start: TxId) -> Result<Option<SegmentState>> {
+    fn segment_state(&mut self, start: TxId) -> JournalResult<Option<SegmentState>> {
         let Some(name) = self.find(start)? else {
             return Ok(None);
         };
@@ -181,7 +181,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Whether the copy here was written by `epoch`, or accepted in it. Only then equal length means equal content.
-    pub(super) fn vouched_for_by(&mut self, start: TxId, end: TxId, epoch: Epoch) -> Result<bool> {
+    pub(super) fn vouched_for_by(&mut self, start: TxId, end: TxId, epoch: Epoch) -> JournalResult<bool> {
         if self.formatted()?.written_by == Some((start, epoch)) {
             return Ok(true);
         }
@@ -190,7 +190,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// First half of `Journal.acceptRecovery`. If nothing must be fetched, all of it is done at once.
-    pub(super) fn accept_recovery(&mut self, request: &Request, now: Micros) -> Result<Handled> {
+    pub(super) fn accept_recovery(&mut self, request: &Request, now: Micros) -> JournalResult<Handled> {
         let Request::AcceptRecovery {
             info,
             state,
@@ -216,7 +216,12 @@ impl<D: Disk> Acceptor<D> {
         Ok(Handled::Now(Ok(Answer::Done)))
     }
 
-    fn must_fetch(&mut self, info: &RequestInfo, wanted: &SegmentState, chosen_epoch: Option<Epoch>) -> Result<bool> {
+    fn must_fetch(
+        &mut self,
+        info: &RequestInfo,
+        wanted: &SegmentState,
+        chosen_epoch: Option<Epoch>,
+    ) -> JournalResult<bool> {
         let (start, end) = (wanted.start, wanted.end);
         if end.0 == 0 || end < start {
             return Err(self.illegal_argument(format!("bad recovery state for segment {start}: {wanted:?}")));
@@ -266,9 +271,9 @@ impl<D: Disk> Acceptor<D> {
     pub fn downloaded(
         &mut self,
         download: Download,
-        fetched: std::result::Result<(), String>,
+        fetched: Result<(), String>,
         now: Micros,
-    ) -> Result<Answer> {
+    ) -> JournalResult<Answer> {
         self.tick(now);
         let Request::AcceptRecovery {
             info,
@@ -335,7 +340,7 @@ impl<D: Disk> Acceptor<D> {
         self.storage.current().join(format!("{name}.epoch={epoch}"))
     }
 
-    fn move_into_place(&mut self, temporary: &Path, start: TxId) -> Result<()> {
+    fn move_into_place(&mut self, temporary: &Path, start: TxId) -> JournalResult<()> {
         let journal = self.formatted_mut()?;
         journal.settled = None;
         let segments = journal.segments.clone();
@@ -347,7 +352,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// Completes an accept when a crash came between the record and the rename
     /// (`Journal.completeHalfDoneAcceptRecovery`).
-    fn complete_half_done_accept(&mut self, record: &PaxosRecord) -> Result<()> {
+    fn complete_half_done_accept(&mut self, record: &PaxosRecord) -> JournalResult<()> {
         let temporary = self.temporary_path(record.state.start, record.accepted_in);
         let exists = self.storage.disk().exists(&temporary);
         if self.disk_result("looking for a half-done accept", exists)? {
@@ -360,7 +365,7 @@ impl<D: Disk> Acceptor<D> {
         self.storage.current().join(PAXOS).join(start.to_string())
     }
 
-    fn read_paxos_record(&mut self, start: TxId) -> Result<Option<PaxosRecord>> {
+    fn read_paxos_record(&mut self, start: TxId) -> JournalResult<Option<PaxosRecord>> {
         let path = self.paxos_path(start);
         let read = self.storage.disk().read_small(&path);
         let Some(data) = self.disk_result("reading a recovery record", read)? else {
@@ -387,7 +392,7 @@ impl<D: Disk> Acceptor<D> {
         }))
     }
 
-    fn write_paxos_record(&mut self, epoch: Epoch, state: &SegmentState) -> Result<()> {
+    fn write_paxos_record(&mut self, epoch: Epoch, state: &SegmentState) -> JournalResult<()> {
         if self.mutated(Mutant::SkipAcceptRecord) {
             return Ok(());
         }
@@ -417,7 +422,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// `Journal.purgePaxosDecision`. It need not be durable: a record that comes back names a segment that is finalized
     /// by now, or is overruled by the writer epoch.
-    pub(super) fn remove_paxos_record(&mut self, start: TxId) -> Result<()> {
+    pub(super) fn remove_paxos_record(&mut self, start: TxId) -> JournalResult<()> {
         let path = self.paxos_path(start);
         let disk = self.storage.disk().clone();
         let exists = disk.exists(&path);

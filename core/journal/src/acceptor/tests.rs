@@ -67,7 +67,7 @@ impl Bench {
         bench
     }
 
-    pub(super) fn call(&mut self, request: &Request) -> Result<Answer> {
+    pub(super) fn call(&mut self, request: &Request) -> JournalResult<Answer> {
         let answer = match self.acceptor.handle(request, self.now) {
             Handled::Now(answer) => answer,
             Handled::AfterSync(answer) => self.acceptor.sync().map(|()| answer),
@@ -175,7 +175,7 @@ impl Bench {
         names.filter(|name| name.starts_with("edits")).collect()
     }
 
-    pub(super) fn fetch(&mut self, request: &Request, ops: &[Vec<u8>]) -> Result<Answer> {
+    pub(super) fn fetch(&mut self, request: &Request, ops: &[Vec<u8>]) -> JournalResult<Answer> {
         let Handled::Download(download) = self.acceptor.handle(request, self.now) else {
             panic!("fetches nothing");
         };

@@ -3,7 +3,7 @@
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_storage::{Disk, NodeType, StorageError, VersionFile};
 
-use super::{Acceptor, COMMITTED_TXID, LAST_PROMISED_EPOCH, LAST_WRITER_EPOCH, MEMBERSHIP, PAXOS, Result};
+use super::{Acceptor, COMMITTED_TXID, JournalResult, LAST_PROMISED_EPOCH, LAST_WRITER_EPOCH, MEMBERSHIP, PAXOS};
 use crate::errors::JournalError;
 use crate::membership::Membership;
 use crate::messages::{Answer, Micros};
@@ -11,7 +11,7 @@ use crate::messages::{Answer, Micros};
 impl<D: Disk> Acceptor<D> {
     /// `Journal.format`. A JournalNode that has already joined its peers, which the same format reached first, is
     /// formatted all the same: no writer has been in office since, so it can't have lost anything.
-    pub(super) fn format(&mut self, ns_info: &NamespaceInfo, force: bool, now: Micros) -> Result<Answer> {
+    pub(super) fn format(&mut self, ns_info: &NamespaceInfo, force: bool, now: Micros) -> JournalResult<Answer> {
         if ns_info.namespace_id == 0 {
             return Err(self.illegal_argument("can't format with uninitialized namespace info"));
         }
@@ -35,7 +35,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Makes directories and permissions of a fresh `current`, takes the lock, and loads the journal.
-    pub(super) fn after_format(&mut self, now: Micros) -> Result<()> {
+    pub(super) fn after_format(&mut self, now: Micros) -> JournalResult<()> {
         self.storage.lock_again(&self.options.lock_holder)?;
         let disk = self.storage.disk().clone();
         let current = self.storage.current();
@@ -53,7 +53,7 @@ impl<D: Disk> Acceptor<D> {
         self.load(now)
     }
 
-    fn close_for_renames(&mut self) -> Result<()> {
+    fn close_for_renames(&mut self) -> JournalResult<()> {
         self.close_open_segment()?;
         let journal = self.formatted_mut()?;
         journal.committed.close();
@@ -62,14 +62,14 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// `Journal.doPreUpgrade`.
-    pub(super) fn do_pre_upgrade(&mut self) -> Result<Answer> {
+    pub(super) fn do_pre_upgrade(&mut self) -> JournalResult<Answer> {
         self.close_for_renames()?;
         self.storage.pre_upgrade()?;
         Ok(Answer::Done)
     }
 
     /// `Journal.doUpgrade`.
-    pub(super) fn do_upgrade(&mut self, target: &NamespaceInfo) -> Result<Answer> {
+    pub(super) fn do_upgrade(&mut self, target: &NamespaceInfo) -> JournalResult<Answer> {
         let journal = self.formatted_mut()?;
         journal.info.ctime = target.ctime;
         journal.info.layout_version = target.layout_version;
@@ -98,19 +98,19 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// `Journal.doFinalize`.
-    pub(super) fn do_finalize(&mut self) -> Result<Answer> {
+    pub(super) fn do_finalize(&mut self) -> JournalResult<Answer> {
         self.formatted()?;
         self.storage.finalize()?;
         Ok(Answer::Done)
     }
 
     /// `Journal.canRollBack`.
-    pub(super) fn can_roll_back(&mut self, target: LayoutVersion) -> Result<Answer> {
+    pub(super) fn can_roll_back(&mut self, target: LayoutVersion) -> JournalResult<Answer> {
         Ok(Answer::CanRollBack(self.storage.can_roll_back(target)?))
     }
 
     /// `Journal.doRollback`.
-    pub(super) fn do_rollback(&mut self, now: Micros) -> Result<Answer> {
+    pub(super) fn do_rollback(&mut self, now: Micros) -> JournalResult<Answer> {
         self.close_for_renames()?;
         let membership = self.formatted()?.membership.clone();
         self.storage.roll_back()?;
@@ -124,7 +124,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// `Journal.discardSegments`. It is the only call that moves the committed txid back.
-    pub(super) fn discard_segments(&mut self, start: TxId) -> Result<Answer> {
+    pub(super) fn discard_segments(&mut self, start: TxId) -> JournalResult<Answer> {
         self.close_open_segment()?;
         let names = self.list()?;
         let spanning = names

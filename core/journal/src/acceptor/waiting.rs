@@ -48,7 +48,7 @@ fn waits(bench: &mut Bench, epoch: u64) -> Micros {
 }
 
 /// Tries a waiting call again. `None` when it waits on, no longer than before.
-fn again(bench: &mut Bench, epoch: u64, until: Micros) -> Option<Result<Answer>> {
+fn again(bench: &mut Bench, epoch: u64, until: Micros) -> Option<JournalResult<Answer>> {
     let request = of_hadoop(bench, epoch);
     let handled = bench.acceptor.handle_parked(&request, until, bench.now);
     bench.acceptor.check();
@@ -62,7 +62,7 @@ fn again(bench: &mut Bench, epoch: u64, until: Micros) -> Option<Result<Answer>>
     }
 }
 
-fn is_refused_for_a_lease(answer: Option<Result<Answer>>) -> bool {
+fn is_refused_for_a_lease(answer: Option<JournalResult<Answer>>) -> bool {
     let error = answer.expect("it waits").expect_err("it is promised");
     is_lease_held(&(&error).into())
 }

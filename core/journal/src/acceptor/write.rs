@@ -7,7 +7,7 @@ use hathi_formats::editlog::SegmentFile;
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_storage::Disk;
 
-use super::{Acceptor, Handled, JOINING, PAXOS, ROLL_MICROS, Result, SyncJob};
+use super::{Acceptor, Handled, JOINING, JournalResult, PAXOS, ROLL_MICROS, SyncJob};
 use crate::errors::JournalError;
 use crate::frames;
 use crate::messages::{Answer, Micros, RequestInfo};
@@ -16,7 +16,7 @@ use crate::segments::SegmentName;
 
 impl<D: Disk> Acceptor<D> {
     /// Closes the open segment, durably. It stays in progress (`Journal.abortCurSegment`).
-    pub(super) fn close_open_segment(&mut self) -> Result<()> {
+    pub(super) fn close_open_segment(&mut self) -> JournalResult<()> {
         if let Some(open) = self.formatted_mut()?.open.take() {
             let (start, next) = (open.start(), open.next());
             self.formatted_mut()?.unclosed = true;
@@ -41,7 +41,7 @@ impl<D: Disk> Acceptor<D> {
         }
     }
 
-    fn check_write_request(&mut self, info: &RequestInfo, now: Micros) -> Result<()> {
+    fn check_write_request(&mut self, info: &RequestInfo, now: Micros) -> JournalResult<()> {
         self.check_request(info, now)?;
         let writer = self.formatted()?.writer_epoch();
         if info.epoch != writer && !self.mutated(Mutant::AcceptOldEpoch) {
@@ -79,7 +79,7 @@ impl<D: Disk> Acceptor<D> {
         count: u32,
         records: &Bytes,
         now: Micros,
-    ) -> Result<Answer> {
+    ) -> JournalResult<Answer> {
         self.check_write_request(info, now)?;
         let lease_granted_ms = self.grant_if_current(info, now)?;
         if count == 0 {
@@ -131,7 +131,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Grants a lease only in the promised epoch.
-    pub(super) fn grant_if_current(&mut self, info: &RequestInfo, now: Micros) -> Result<Option<u32>> {
+    pub(super) fn grant_if_current(&mut self, info: &RequestInfo, now: Micros) -> JournalResult<Option<u32>> {
         if info.epoch == self.formatted()?.promised() {
             self.grant(info.epoch, info.lease.as_ref(), now)
         } else {
@@ -140,7 +140,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// The sync that waiting answers need before they may leave, if any.
-    pub fn begin_sync(&mut self) -> Result<Option<SyncJob<D::File>>> {
+    pub fn begin_sync(&mut self) -> JournalResult<Option<SyncJob<D::File>>> {
         self.check_not_failed()?;
         let Some(open) = self.journal.as_mut().and_then(|journal| journal.open.as_mut()) else {
             return Ok(None);
@@ -154,7 +154,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Takes the result of a sync. When the sync failed, the journal has failed for good.
-    pub fn end_sync(&mut self, job: SyncJob<D::File>, result: io::Result<()>) -> Result<()> {
+    pub fn end_sync(&mut self, job: SyncJob<D::File>, result: io::Result<()>) -> JournalResult<()> {
         self.disk_result("syncing the open segment", result)?;
         self.check_not_failed()?;
         let Some(journal) = &mut self.journal else {
@@ -171,7 +171,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Runs [`Acceptor::begin_sync`], the sync, and [`Acceptor::end_sync`].
-    pub fn sync(&mut self) -> Result<()> {
+    pub fn sync(&mut self) -> JournalResult<()> {
         match self.begin_sync()? {
             Some(job) => {
                 let result = job.run();
@@ -182,7 +182,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// Fills the open segment ahead. To be called while no answer waits.
-    pub fn maintain(&mut self) -> Result<()> {
+    pub fn maintain(&mut self) -> JournalResult<()> {
         let filled = match self.journal.as_mut().and_then(|journal| journal.open.as_mut()) {
             Some(open) => open.fill_ahead(),
             None => Ok(()),
@@ -192,7 +192,7 @@ impl<D: Disk> Acceptor<D> {
 
     /// Ends the joining state, with a vote again from now on, once a live writer has brought every committed
     /// transaction here.
-    fn end_joining_if_complete(&mut self) -> Result<()> {
+    fn end_joining_if_complete(&mut self) -> JournalResult<()> {
         let voteless =
             |journal: &&super::FormattedJournal<D>| journal.doubt.as_ref().is_some_and(|doubt| !doubt.promise);
         let Some(journal) = self.journal.as_ref().filter(voteless) else {
@@ -220,7 +220,7 @@ impl<D: Disk> Acceptor<D> {
     }
 
     /// `Journal.heartbeat`.
-    pub(super) fn heartbeat(&mut self, info: &RequestInfo, now: Micros) -> Result<Answer> {
+    pub(super) fn heartbeat(&mut self, info: &RequestInfo, now: Micros) -> JournalResult<Answer> {
         self.check_request(info, now)?;
         self.flush_committed();
         let lease_granted_ms = self.grant_if_current(info, now)?;
@@ -234,7 +234,7 @@ impl<D: Disk> Acceptor<D> {
         txid: TxId,
         layout_version: Option<LayoutVersion>,
         now: Micros,
-    ) -> Result<Answer> {
+    ) -> JournalResult<Answer> {
         self.follow_hadoop_writer(info, now)?;
         self.check_request(info, now)?;
         // The writer may have lost its connection and come back.
@@ -318,7 +318,7 @@ impl<D: Disk> Acceptor<D> {
     ///
     /// Only a segment that this very epoch started is reopened: then the file holds a beginning of what its writer
     /// wrote.
-    pub(super) fn resume_segment(&mut self, info: &RequestInfo, segment: TxId, now: Micros) -> Result<Answer> {
+    pub(super) fn resume_segment(&mut self, info: &RequestInfo, segment: TxId, now: Micros) -> JournalResult<Answer> {
         self.check_write_request(info, now)?;
         let is_open = self
             .formatted()?
@@ -363,7 +363,7 @@ impl<D: Disk> Acceptor<D> {
         start: TxId,
         end: TxId,
         now: Micros,
-    ) -> Result<Answer> {
+    ) -> JournalResult<Answer> {
         self.check_request(info, now)?;
         if end < start {
             return Err(self.illegal_argument(format!("segment {start} cannot end at {end}")));
@@ -434,7 +434,7 @@ impl<D: Disk> Acceptor<D> {
         info: &RequestInfo,
         min_to_keep: TxId,
         now: Micros,
-    ) -> Result<Answer> {
+    ) -> JournalResult<Answer> {
         self.check_request(info, now)?;
         let open = self.formatted()?.open.as_ref().map(|open| open.start());
         let straddling = self.mutated(Mutant::PurgeStraddling);

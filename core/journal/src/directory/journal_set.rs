@@ -11,7 +11,7 @@
 //! An operation that failed for want of space may be repeated as it is. A directory that has carried it out does not do
 //! so twice.
 
-use super::{DirectoryError, DirectoryJournal, PADDING, Result, SharedDirectory};
+use super::{DirectoryError, DirectoryJournal, DirectoryResult, PADDING, SharedDirectory};
 use crate::segments::{SegmentName, damage};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_storage::{Disk, DiskFile};
@@ -75,7 +75,11 @@ impl<D: Disk> JournalSet<D> {
     }
 
     /// A set of directories whose locks the caller holds.
-    pub fn own(directories: Vec<SharedDirectory<D>>, info: &NamespaceInfo, must_have: &MustHave) -> Result<Self> {
+    pub fn own(
+        directories: Vec<SharedDirectory<D>>,
+        info: &NamespaceInfo,
+        must_have: &MustHave,
+    ) -> DirectoryResult<Self> {
         let mut set = JournalSet {
             members: Vec::new(),
             minimum: must_have.minimum.max(1),
@@ -107,7 +111,7 @@ impl<D: Disk> JournalSet<D> {
         self.members.iter().filter_map(|member| member.journal.as_ref())
     }
 
-    fn drop_member(&mut self, index: usize, error: DirectoryError) -> Result<()> {
+    fn drop_member(&mut self, index: usize, error: DirectoryError) -> DirectoryResult<()> {
         let left = self.in_use().count().saturating_sub(1);
         let member = &mut self.members[index];
         if member.required || left < self.minimum {
@@ -121,7 +125,7 @@ impl<D: Disk> JournalSet<D> {
         Ok(())
     }
 
-    fn each(&mut self, mut order: impl FnMut(&mut DirectoryJournal<D>) -> Result<()>) -> Result<()> {
+    fn each(&mut self, mut order: impl FnMut(&mut DirectoryJournal<D>) -> DirectoryResult<()>) -> DirectoryResult<()> {
         for index in 0..self.members.len() {
             let member = &mut self.members[index];
             let Some(journal) = member.journal.as_mut().filter(|_| !member.done) else {
@@ -140,7 +144,7 @@ impl<D: Disk> JournalSet<D> {
 
     /// Recovers every directory ([`DirectoryJournal::recover`]), and copies the segments behind `image` to each
     /// directory that lacks them. Returns the last transaction.
-    pub fn recover(&mut self, image: TxId) -> Result<Option<TxId>> {
+    pub fn recover(&mut self, image: TxId) -> DirectoryResult<Option<TxId>> {
         let mut damaged = Vec::new();
         for index in 0..self.members.len() {
             let Some(journal) = &mut self.members[index].journal else {
@@ -167,7 +171,7 @@ impl<D: Disk> JournalSet<D> {
 
     /// Puts a damaged open segment aside and recovers the rest, if another directory has all transactions of that
     /// segment.
-    fn replace_damaged(&mut self, index: usize, mut error: DirectoryError) -> Result<()> {
+    fn replace_damaged(&mut self, index: usize, mut error: DirectoryError) -> DirectoryResult<()> {
         loop {
             let DirectoryError::Damaged { name, .. } = &error else {
                 return self.drop_member(index, error);
@@ -199,7 +203,7 @@ impl<D: Disk> JournalSet<D> {
     }
 
     /// Gives every directory the segments behind `image` that it lacks.
-    fn complete(&mut self, image: TxId) -> Result<()> {
+    fn complete(&mut self, image: TxId) -> DirectoryResult<()> {
         if self.members.len() < 2 {
             return Ok(());
         }
@@ -223,7 +227,7 @@ impl<D: Disk> JournalSet<D> {
     }
 
     /// The finalized segment that holds `txid` and goes furthest. If some directory lacks it, the copy must be whole.
-    fn longest_whole(&self, txid: TxId) -> Result<Option<(SharedDirectory<D>, SegmentName)>> {
+    fn longest_whole(&self, txid: TxId) -> DirectoryResult<Option<(SharedDirectory<D>, SegmentName)>> {
         let mut found = Vec::new();
         for journal in self.in_use() {
             let directory = &journal.directory;
@@ -255,7 +259,7 @@ impl<D: Disk> JournalSet<D> {
         layout: LayoutVersion,
         info: &NamespaceInfo,
         restore: bool,
-    ) -> Result<()> {
+    ) -> DirectoryResult<()> {
         self.each(|journal| journal.start_segment(txid, layout))?;
         if restore {
             for member in self.members.iter_mut().filter(|member| member.journal.is_none()) {
@@ -268,12 +272,12 @@ impl<D: Disk> JournalSet<D> {
     }
 
     /// Appends to the open segment ([`DirectoryJournal::append`]).
-    pub fn append(&mut self, segment: TxId, first: TxId, count: u32, records: &[u8]) -> Result<()> {
+    pub fn append(&mut self, segment: TxId, first: TxId, count: u32, records: &[u8]) -> DirectoryResult<()> {
         self.each(|journal| journal.append(segment, first, count, records))
     }
 
     /// Makes everything durable in every directory in use ([`DirectoryJournal::sync`]).
-    pub fn sync(&mut self) -> Result<()> {
+    pub fn sync(&mut self) -> DirectoryResult<()> {
         // Needed between two attempts of an operation as well, so `done` does not count here.
         for index in 0..self.members.len() {
             if let Some(journal) = &mut self.members[index].journal
@@ -286,17 +290,17 @@ impl<D: Disk> JournalSet<D> {
     }
 
     /// Gives the open segment its final name in every directory in use.
-    pub fn finalize_segment(&mut self, first: TxId, last: TxId) -> Result<()> {
+    pub fn finalize_segment(&mut self, first: TxId, last: TxId) -> DirectoryResult<()> {
         self.each(|journal| journal.finalize_segment(first, last))
     }
 
     /// Deletes segments that end before `min_to_keep`.
-    pub fn purge(&self, min_to_keep: TxId) -> Result<()> {
+    pub fn purge(&self, min_to_keep: TxId) -> DirectoryResult<()> {
         self.in_use().try_for_each(|journal| journal.purge(min_to_keep))
     }
 
     /// Tells the next writer that this one answers nothing any more.
-    pub fn release(self) -> Result<()> {
+    pub fn release(self) -> DirectoryResult<()> {
         let mut journals = self.members.into_iter().filter_map(|member| member.journal);
         journals.try_for_each(DirectoryJournal::release)
     }
@@ -308,7 +312,7 @@ fn begin_again<D: Disk>(
     txid: TxId,
     layout: LayoutVersion,
     info: &NamespaceInfo,
-) -> Result<DirectoryJournal<D>> {
+) -> DirectoryResult<DirectoryJournal<D>> {
     let mut journal = directory.own(info)?;
     let segments = &journal.directory.segments;
     for name in journal.directory.io(segments.list())? {
@@ -417,11 +421,15 @@ mod tests {
         JournalSet::own(directories.collect(), &info(), must_have).unwrap()
     }
 
-    fn start(set: &mut JournalSet<SimDisk>, txid: u64, restore: bool) -> Result<()> {
+    fn start(set: &mut JournalSet<SimDisk>, txid: u64, restore: bool) -> DirectoryResult<()> {
         set.start_segment(TxId(txid), LAYOUT, &info(), restore)
     }
 
-    fn append(set: &mut JournalSet<SimDisk>, segment: u64, txids: std::ops::RangeInclusive<u64>) -> Result<()> {
+    fn append(
+        set: &mut JournalSet<SimDisk>,
+        segment: u64,
+        txids: std::ops::RangeInclusive<u64>,
+    ) -> DirectoryResult<()> {
         for txid in txids {
             set.append(TxId(segment), TxId(txid), 1, &frame(txid, 30))?;
         }

@@ -113,7 +113,7 @@ impl DirectoryError {
     }
 }
 
-type Result<T> = std::result::Result<T, DirectoryError>;
+type DirectoryResult<T> = Result<T, DirectoryError>;
 
 /// The claim of a writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +167,7 @@ impl<D: Disk> SharedDirectory<D> {
         }
     }
 
-    fn io<T>(&self, result: io::Result<T>) -> Result<T> {
+    fn io<T>(&self, result: io::Result<T>) -> DirectoryResult<T> {
         result.map_err(|source| DirectoryError::Io {
             path: self.root.clone(),
             source,
@@ -175,21 +175,21 @@ impl<D: Disk> SharedDirectory<D> {
     }
 
     /// Whether it holds anything that a format would destroy.
-    pub fn has_some_data(&self) -> Result<bool> {
+    pub fn has_some_data(&self) -> DirectoryResult<bool> {
         let current = self.segments.dir();
         Ok(self.io(self.disk.exists(current))? && !self.io(self.disk.list(current))?.is_empty())
     }
 
     /// Empties the directory and formats it for this namespace. Without `force` it refuses a directory that holds
     /// something. Hadoop never locks a shared directory, so neither does this.
-    pub fn format(&self, info: &NamespaceInfo, force: bool) -> Result<()> {
+    pub fn format(&self, info: &NamespaceInfo, force: bool) -> DirectoryResult<()> {
         let version = VersionFile::new(NodeType::NameNode, info);
         let dir = StorageDirectory::new(self.disk.clone(), &self.root);
         Ok(dir.format_with(&version, force, &[("seen_txid", b"0\n")])?)
     }
 
     /// Refuses a directory that is not formatted, or belongs to another namespace.
-    pub fn check_namespace(&self, expected: &NamespaceInfo) -> Result<()> {
+    pub fn check_namespace(&self, expected: &NamespaceInfo) -> DirectoryResult<()> {
         let dir = StorageDirectory::new(self.disk.clone(), &self.root);
         let Some(version) = dir.read_version()? else {
             return Err(DirectoryError::NotFormatted {
@@ -214,7 +214,7 @@ impl<D: Disk> SharedDirectory<D> {
     }
 
     /// Path and last transaction of the longest finalized segment that holds `txid`.
-    pub fn finalized(&self, txid: TxId) -> Result<Option<(PathBuf, TxId)>> {
+    pub fn finalized(&self, txid: TxId) -> DirectoryResult<Option<(PathBuf, TxId)>> {
         let names = self.io(self.segments.list())?;
         let holding = names.into_iter().filter_map(|name| {
             let end = name.end.filter(|end| name.start <= txid && txid <= *end)?;
@@ -224,7 +224,7 @@ impl<D: Disk> SharedDirectory<D> {
     }
 
     /// First and last transaction of each segment. A segment in progress has no end.
-    pub fn ranges(&self) -> Result<Vec<(TxId, TxId)>> {
+    pub fn ranges(&self) -> DirectoryResult<Vec<(TxId, TxId)>> {
         let names = self.io(self.segments.list())?.into_iter();
         Ok(names
             .map(|name| (name.start, name.end.unwrap_or(TxId(u64::MAX))))
@@ -233,7 +233,7 @@ impl<D: Disk> SharedDirectory<D> {
 
     /// The last transaction of the unbroken sequence that begins with `first`. Segments in progress count as far as
     /// they are whole. `None` when `first` itself is missing.
-    pub fn last_from(&self, first: TxId) -> Result<Option<TxId>> {
+    pub fn last_from(&self, first: TxId) -> DirectoryResult<Option<TxId>> {
         let mut last = None;
         for name in self.io(self.segments.list())? {
             let next = last.map_or(first, TxId::next);
@@ -251,7 +251,7 @@ impl<D: Disk> SharedDirectory<D> {
         Ok(last)
     }
 
-    fn read_claim(&self) -> Result<Option<Claim>> {
+    fn read_claim(&self) -> DirectoryResult<Option<Claim>> {
         let path = self.segments.dir().join(CLAIM);
         let Some(data) = self.io(self.disk.read_small(&path))? else {
             return Ok(None);
@@ -262,7 +262,7 @@ impl<D: Disk> SharedDirectory<D> {
         })
     }
 
-    fn write_claim(&self, claim: &Claim) -> Result<()> {
+    fn write_claim(&self, claim: &Claim) -> DirectoryResult<()> {
         let dir = self.segments.dir();
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
         let name: String = claim.holder.chars().map(plain).collect();
@@ -280,7 +280,12 @@ impl<D: Disk> SharedDirectory<D> {
 
     /// Makes this NameNode the writer. From now on no earlier writer acknowledges anything, but it may still answer
     /// reads for the returned number of milliseconds.
-    pub fn claim(self, expected: &NamespaceInfo, holder: &str, lease_ms: u32) -> Result<(DirectoryJournal<D>, u32)> {
+    pub fn claim(
+        self,
+        expected: &NamespaceInfo,
+        holder: &str,
+        lease_ms: u32,
+    ) -> DirectoryResult<(DirectoryJournal<D>, u32)> {
         self.check_namespace(expected)?;
         let before = self.read_claim()?;
         let claim = Claim {
@@ -306,7 +311,7 @@ impl<D: Disk> SharedDirectory<D> {
     }
 
     /// Makes this NameNode the writer of its own directory, whose `in_use.lock` the caller holds.
-    pub fn own(self, expected: &NamespaceInfo) -> Result<DirectoryJournal<D>> {
+    pub fn own(self, expected: &NamespaceInfo) -> DirectoryResult<DirectoryJournal<D>> {
         self.check_namespace(expected)?;
         Ok(DirectoryJournal {
             directory: self,
@@ -340,7 +345,7 @@ impl<D: Disk> DirectoryJournal<D> {
     }
 
     /// Fails when the shared directory is no longer claimed by this writer.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self) -> DirectoryResult<()> {
         let Some(claim) = &self.claim else { return Ok(()) };
         let by = match self.directory.read_claim()? {
             Some(found) if found == *claim => return Ok(()),
@@ -353,7 +358,7 @@ impl<D: Disk> DirectoryJournal<D> {
         })
     }
 
-    fn out_of_order<T>(&self, what: String) -> Result<T> {
+    fn out_of_order<T>(&self, what: String) -> DirectoryResult<T> {
         Err(DirectoryError::OutOfOrder {
             path: self.directory.root.clone(),
             what,
@@ -362,7 +367,7 @@ impl<D: Disk> DirectoryJournal<D> {
 
     /// Finalizes the segments that earlier writers left open, as far as they are whole. Returns the last transaction of
     /// the journal (`FileJournalManager.recoverUnfinalizedSegments`).
-    pub fn recover(&mut self) -> Result<Option<TxId>> {
+    pub fn recover(&mut self) -> DirectoryResult<Option<TxId>> {
         let segments = self.directory.segments.clone();
         let mut last = None;
         for name in self.directory.io(segments.list())? {
@@ -375,7 +380,7 @@ impl<D: Disk> DirectoryJournal<D> {
         Ok(last)
     }
 
-    fn recover_segment(&self, segments: &Segments<D>, name: &SegmentName) -> Result<Option<TxId>> {
+    fn recover_segment(&self, segments: &Segments<D>, name: &SegmentName) -> DirectoryResult<Option<TxId>> {
         let path = segments.path(name);
         let found = self.directory.io(segments.scan_file(&path, name.start))?;
         if let Some(what) = &found.torn {
@@ -401,7 +406,7 @@ impl<D: Disk> DirectoryJournal<D> {
         Ok(Some(last))
     }
 
-    fn is_torn_tail(&self, path: &Path, from: u64, next: TxId) -> Result<bool> {
+    fn is_torn_tail(&self, path: &Path, from: u64, next: TxId) -> DirectoryResult<bool> {
         let read = || {
             let file = self.directory.disk.open_read(path)?;
             let len = file.len()?.saturating_sub(from).min(TAIL_BYTES_MAX);
@@ -421,7 +426,7 @@ impl<D: Disk> DirectoryJournal<D> {
     }
 
     /// Opens a segment, durably.
-    pub fn start_segment(&mut self, txid: TxId, layout_version: LayoutVersion) -> Result<()> {
+    pub fn start_segment(&mut self, txid: TxId, layout_version: LayoutVersion) -> DirectoryResult<()> {
         if let Some(open) = &self.writer {
             return self.out_of_order(format!("segment {} is open", open.start()));
         }
@@ -463,7 +468,7 @@ impl<D: Disk> DirectoryJournal<D> {
 
     /// Appends `count` encoded transactions to the open segment. They are durable after the next
     /// [`DirectoryJournal::sync`].
-    pub fn append(&mut self, segment: TxId, first: TxId, count: u32, records: &[u8]) -> Result<()> {
+    pub fn append(&mut self, segment: TxId, first: TxId, count: u32, records: &[u8]) -> DirectoryResult<()> {
         match &mut self.writer {
             Some(open) if open.start() == segment && open.next() == first => {
                 let appended = open.append(records, count);
@@ -482,7 +487,7 @@ impl<D: Disk> DirectoryJournal<D> {
     }
 
     /// Makes everything durable, and then checks that no other NameNode has claimed the directory.
-    pub fn sync(&mut self) -> Result<()> {
+    pub fn sync(&mut self) -> DirectoryResult<()> {
         if self.suspect {
             return self.out_of_order("a sync has failed".to_owned());
         }
@@ -498,7 +503,7 @@ impl<D: Disk> DirectoryJournal<D> {
     }
 
     /// Gives the open segment its final name.
-    pub fn finalize_segment(&mut self, first: TxId, last: TxId) -> Result<()> {
+    pub fn finalize_segment(&mut self, first: TxId, last: TxId) -> DirectoryResult<()> {
         self.sync()?;
         match self.writer.take() {
             Some(open) if open.start() == first && open.next() == last.next() => {
@@ -511,7 +516,7 @@ impl<D: Disk> DirectoryJournal<D> {
     }
 
     /// Deletes segments that end before `min_to_keep`, and those that were put aside.
-    pub fn purge(&self, min_to_keep: TxId) -> Result<()> {
+    pub fn purge(&self, min_to_keep: TxId) -> DirectoryResult<()> {
         self.check()?;
         let disk = &self.directory.disk;
         let dir = self.directory.segments.dir();
@@ -529,7 +534,7 @@ impl<D: Disk> DirectoryJournal<D> {
     }
 
     /// Tells the next writer that this one answers nothing any more, so that it need not wait.
-    pub fn release(self) -> Result<()> {
+    pub fn release(self) -> DirectoryResult<()> {
         self.check()?;
         let Some(mut claim) = self.claim else { return Ok(()) };
         claim.released = true;
@@ -595,7 +600,7 @@ mod tests {
         journal: &mut DirectoryJournal<SimDisk>,
         segment: u64,
         txids: std::ops::RangeInclusive<u64>,
-    ) -> Result<()> {
+    ) -> DirectoryResult<()> {
         for txid in txids {
             journal.append(TxId(segment), TxId(txid), 1, &frame(txid, 30))?;
         }

@@ -13,7 +13,7 @@ use hathi_transfer::responses;
 
 use super::receiver::{ReplicaWriter, WriteRequest};
 use super::sender::{BlockSender, MissingChecksums};
-use super::{After, READ_BUFFER_BYTES, Result, Xceiver, XceiverError, block_of};
+use super::{After, READ_BUFFER_BYTES, Xceiver, XceiverError, XceiverResult, block_of};
 
 /// A move under way. There are at most `dfs.datanode.balance.max.concurrent.moves` at a time.
 struct Move<'a>(&'a AtomicUsize);
@@ -32,7 +32,7 @@ impl Drop for Move<'_> {
 }
 
 impl Xceiver {
-    pub(super) fn copy_block(&mut self, request: &OpCopyBlockProto) -> Result<After> {
+    pub(super) fn copy_block(&mut self, request: &OpCopyBlockProto) -> XceiverResult<After> {
         let node = self.node.clone();
         let Some(_moving) = Move::start(&node.moves, node.conf.balance_moves) else {
             return self.respond_message(Status::Error, "threads quota is exceeded");
@@ -47,7 +47,7 @@ impl Xceiver {
         Ok(After::Close)
     }
 
-    pub(super) fn replace_block(&mut self, request: &OpReplaceBlockProto) -> Result<After> {
+    pub(super) fn replace_block(&mut self, request: &OpReplaceBlockProto) -> XceiverResult<After> {
         let node = self.node.clone();
         let Some(_moving) = Move::start(&node.moves, node.conf.balance_moves) else {
             return self.respond_message(Status::Error, "threads quota is exceeded");
@@ -71,7 +71,7 @@ impl Xceiver {
         result.map(|()| After::Close)
     }
 
-    fn fetch_replica(&mut self, request: &OpReplaceBlockProto) -> Result<()> {
+    fn fetch_replica(&mut self, request: &OpReplaceBlockProto) -> XceiverResult<()> {
         let node = self.node.clone();
         let source = &request.source.id;
         if source.datanode_uuid == node.dataset.datanode_uuid() {
@@ -112,7 +112,7 @@ impl Xceiver {
     }
 
     /// Moves the replica to another volume of this DataNode.
-    fn move_locally(&self, request: &OpReplaceBlockProto) -> Result<()> {
+    fn move_locally(&self, request: &OpReplaceBlockProto) -> XceiverResult<()> {
         let node = &self.node;
         let pool = node.dataset.pool(&request.header.block.pool_id)?;
         let block = block_of(&request.header.block);
@@ -125,7 +125,7 @@ impl Xceiver {
         Ok(())
     }
 
-    fn receive_copy(&mut self, writer: &mut ReplicaWriter, reader: &mut BufReader<TcpStream>) -> Result<()> {
+    fn receive_copy(&mut self, writer: &mut ReplicaWriter, reader: &mut BufReader<TcpStream>) -> XceiverResult<()> {
         let node = self.node.clone();
         let mut packet = PacketBuffer::new(node.conf.max_packet_bytes);
         let mut told = Instant::now();

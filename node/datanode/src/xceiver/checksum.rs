@@ -11,7 +11,7 @@ use hathi_formats::proto::hdfs::{
     OpBlockChecksumResponseProto, Status,
 };
 
-use super::{After, Result, Xceiver, XceiverError, block_of};
+use super::{After, Xceiver, XceiverError, XceiverResult, block_of};
 use crate::pool::{PoolError, ReadReplica};
 
 /// The checksums of the chunks of a range that begins at the block's start.
@@ -24,7 +24,7 @@ struct ChunkSums {
     partial: Option<([u8; 4], u64)>,
 }
 
-fn chunk_sums(read: &ReadReplica, length: u64) -> Result<ChunkSums> {
+fn chunk_sums(read: &ReadReplica, length: u64) -> XceiverResult<ChunkSums> {
     let invalid = |text: String| XceiverError::Pool(PoolError::Replica(ReplicaError::Invalid(text)));
     let disk = |source: io::Error| {
         XceiverError::Pool(PoolError::Disk {
@@ -91,7 +91,7 @@ impl ChunkSums {
 }
 
 impl Xceiver {
-    pub(super) fn block_checksum(&mut self, request: &OpBlockChecksumProto) -> Result<After> {
+    pub(super) fn block_checksum(&mut self, request: &OpBlockChecksumProto) -> XceiverResult<After> {
         let base = &request.header;
         let pool = self.node.dataset.pool(&base.block.pool_id)?;
         let block = block_of(&base.block);

@@ -51,7 +51,7 @@ pub enum XceiverError {
     Stopped,
 }
 
-type Result<T> = std::result::Result<T, XceiverError>;
+type XceiverResult<T> = Result<T, XceiverError>;
 
 /// Whether the connection may carry another request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +182,7 @@ impl Xceiver {
         }
     }
 
-    fn serve(&mut self, request: OpRequest) -> Result<After> {
+    fn serve(&mut self, request: OpRequest) -> XceiverResult<After> {
         let metrics = &self.node.metrics;
         match request {
             OpRequest::ReadBlock(request) => {
@@ -236,7 +236,7 @@ impl Xceiver {
         write_delimited(&mut self.stream, message)
     }
 
-    fn respond_message(&mut self, status: Status, message: &str) -> Result<After> {
+    fn respond_message(&mut self, status: Status, message: &str) -> XceiverResult<After> {
         self.reply(&responses::message(status, message.to_owned()))?;
         self.stream.flush()?;
         Ok(After::KeepAlive)

@@ -15,7 +15,7 @@ use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as 
 use hathi_storage::os::OsFile;
 use hathi_storage::{Disk, DiskFile, OsDisk};
 
-use super::{Result, XceiverError};
+use super::{XceiverError, XceiverResult};
 use crate::dataset::WriterControl;
 use crate::node::DataNode;
 use crate::pool::{Pool, PoolError};
@@ -71,7 +71,7 @@ pub struct ReplicaWriter {
 
 impl ReplicaWriter {
     /// Creates the replica or takes over an existing one, depending on the stage.
-    pub fn open(node: &Arc<DataNode>, pool: Arc<Pool>, request: &WriteRequest) -> Result<ReplicaWriter> {
+    pub fn open(node: &Arc<DataNode>, pool: Arc<Pool>, request: &WriteRequest) -> XceiverResult<ReplicaWriter> {
         let control = node.dataset.new_writer();
         let opened = Self::open_with(node, pool, request, control.clone());
         if opened.is_err() {
@@ -85,7 +85,7 @@ impl ReplicaWriter {
         pool: Arc<Pool>,
         request: &WriteRequest,
         control: Arc<WriterControl>,
-    ) -> Result<ReplicaWriter> {
+    ) -> XceiverResult<ReplicaWriter> {
         let mut block = request.block;
         let writer = control.id;
         let new_gs = GenerationStamp(request.new_gs);
@@ -106,7 +106,7 @@ impl ReplicaWriter {
             block.generation_stamp = new_gs;
         }
         let dataset = &node.dataset;
-        type Plan<'a> = Box<dyn FnMut(&ReplicaMap) -> std::result::Result<Option<Transition>, ReplicaError> + 'a>;
+        type Plan<'a> = Box<dyn FnMut(&ReplicaMap) -> Result<Option<Transition>, ReplicaError> + 'a>;
         let plan: Plan<'_> = match (&chosen, request.stage) {
             (Some(volume), _) if is_copy => {
                 let (id, transfer) = (volume.id, request.is_transfer());
@@ -177,7 +177,7 @@ impl ReplicaWriter {
         replica: &Replica,
         creates: bool,
         reserved: u64,
-    ) -> Result<ReplicaWriter> {
+    ) -> XceiverResult<ReplicaWriter> {
         let id = replica.volume;
         let disk = |source: io::Error| PoolError::Disk { volume: id, source };
         let (Some(volume), Some(files)) = (node.dataset.volume(id).cloned(), pool.files(replica)) else {
@@ -251,7 +251,7 @@ impl ReplicaWriter {
     }
 
     /// Checks a packet's offset in the block and the size of its checksums.
-    pub fn check_header(&self, packet: &PacketBuffer) -> Result<()> {
+    pub fn check_header(&self, packet: &PacketBuffer) -> XceiverResult<()> {
         let header = packet.header();
         let on_disk = self.chunks.on_disk();
         if header.offset_in_block > on_disk {
@@ -271,7 +271,7 @@ impl ReplicaWriter {
     }
 
     /// Checks a packet's data against its checksums.
-    pub fn verify(&self, packet: &PacketBuffer) -> Result<()> {
+    pub fn verify(&self, packet: &PacketBuffer) -> XceiverResult<()> {
         if packet.checksums().is_empty() {
             return Ok(());
         }
@@ -289,7 +289,7 @@ impl ReplicaWriter {
 
     /// Writes a packet's data and checksums. `acked` says that no DataNode is further down the pipeline, so that
     /// written bytes count as acknowledged.
-    pub fn write(&mut self, packet: &PacketBuffer, acked: bool) -> Result<()> {
+    pub fn write(&mut self, packet: &PacketBuffer, acked: bool) -> XceiverResult<()> {
         let header = *packet.header();
         let end = header.offset_in_block + u64::from(header.data_len);
         let fresh = end > self.chunks.on_disk();
@@ -334,7 +334,7 @@ impl ReplicaWriter {
     }
 
     /// Syncs everything written so far (`hsync`).
-    pub fn sync(&mut self) -> Result<()> {
+    pub fn sync(&mut self) -> XceiverResult<()> {
         let mut result = self.chunks.sync();
         if result.is_ok() && !self.names_synced {
             result = OsDisk.sync_dir(&self.files.dir);
@@ -352,7 +352,7 @@ impl ReplicaWriter {
 
     /// Completes the replica, after the last packet. If a sync of the replica was ever answered, the rest and the new
     /// name are synced too. `synced` says that the client asked for a sync with the last packet.
-    pub fn finalize(&mut self, synced: bool) -> Result<Block> {
+    pub fn finalize(&mut self, synced: bool) -> XceiverResult<Block> {
         let durable = synced || self.sync_on_close || self.chunks.has_promised();
         if durable && !synced {
             self.chunks.sync().map_err(|error| self.disk(error))?;
@@ -372,7 +372,7 @@ impl ReplicaWriter {
     }
 
     /// Turns the copy for a pipeline under recovery into a part of that pipeline.
-    pub fn convert_to_rbw(&mut self, visible: u64) -> Result<()> {
+    pub fn convert_to_rbw(&mut self, visible: u64) -> XceiverResult<()> {
         let block = Block {
             num_bytes: visible,
             ..self.block

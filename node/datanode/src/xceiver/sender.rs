@@ -13,7 +13,7 @@ use hathi_formats::proto::hdfs::{ClientReadStatusProto, OpReadBlockProto, Status
 use hathi_transfer::{packets, responses};
 use rustix::net::SendFlags;
 
-use super::{After, Result, Xceiver, XceiverError, block_of, is_timeout};
+use super::{After, Xceiver, XceiverError, XceiverResult, block_of, is_timeout};
 use crate::pool::{Pool, PoolError, ReadReplica};
 use crate::throttle::Throttle;
 
@@ -57,7 +57,7 @@ impl BlockSender {
         length: Option<u64>,
         send_checksums: bool,
         missing: MissingChecksums,
-    ) -> Result<BlockSender> {
+    ) -> XceiverResult<BlockSender> {
         let wanted = offset.saturating_add(length.unwrap_or(0));
         let mut read = pool.open_for_read(block.id, wanted, READ_PATIENCE)?;
         let replica = &read.replica;
@@ -127,7 +127,7 @@ impl BlockSender {
     }
 
     /// Sends all packets and the empty one that ends the block. Returns the number of data bytes sent.
-    pub fn send(&self, out: &TcpStream, throttle: Option<&Throttle>) -> Result<u64> {
+    pub fn send(&self, out: &TcpStream, throttle: Option<&Throttle>) -> XceiverResult<u64> {
         let chunk = self.checksum.bytes_per_checksum() as usize;
         let target = if self.end - self.start >= LONG_READ_BYTES {
             LONG_PACKET_DATA_BYTES
@@ -156,7 +156,7 @@ impl BlockSender {
         Ok(self.end - self.start)
     }
 
-    fn encode_head(&self, position: u64, data_len: u64, seqno: i64, head: &mut Vec<u8>) -> Result<()> {
+    fn encode_head(&self, position: u64, data_len: u64, seqno: i64, head: &mut Vec<u8>) -> XceiverResult<()> {
         head.clear();
         let sums_len = self.checksum.checksum_len(data_len as usize);
         let header = PacketHeader {
@@ -182,7 +182,7 @@ impl BlockSender {
         Ok(())
     }
 
-    fn send_data(&self, out: &TcpStream, position: u64, data_len: u64) -> Result<()> {
+    fn send_data(&self, out: &TcpStream, position: u64, data_len: u64) -> XceiverResult<()> {
         let mut offset = position;
         let end = position + data_len;
         while offset < end {
@@ -223,7 +223,7 @@ fn send_more(out: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 impl Xceiver {
-    pub(super) fn read_block(&mut self, request: &OpReadBlockProto) -> Result<After> {
+    pub(super) fn read_block(&mut self, request: &OpReadBlockProto) -> XceiverResult<After> {
         let proto = &request.header.base_header.block;
         let block = block_of(proto);
         let opened = self

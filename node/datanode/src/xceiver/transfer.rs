@@ -17,7 +17,7 @@ use hathi_transfer::stream::READ_TIMEOUT_EXTENSION;
 use hathi_transfer::{PipelineNodes, requests, responses};
 
 use super::sender::{BlockSender, MissingChecksums};
-use super::{After, Result, Xceiver, XceiverError, block_of};
+use super::{After, Xceiver, XceiverError, XceiverResult, block_of};
 use crate::node::DataNode;
 use crate::pool::Pool;
 
@@ -30,7 +30,7 @@ pub fn transfer(
     client_name: &str,
     targets: &PipelineNodes,
     token: Option<TokenProto>,
-) -> Result<()> {
+) -> XceiverResult<()> {
     let Some(first) = targets.infos.first() else {
         return Err(XceiverError::Protocol("a transfer without targets".to_owned()));
     };
@@ -85,7 +85,7 @@ impl Drop for XmitGuard<'_> {
 impl Xceiver {
     /// Copies this DataNode's replica to another DataNode, for a client in the middle of a pipeline recovery
     /// (`transferReplicaForPipelineRecovery`).
-    pub(super) fn transfer_block(&mut self, request: &OpTransferBlockProto) -> Result<After> {
+    pub(super) fn transfer_block(&mut self, request: &OpTransferBlockProto) -> XceiverResult<After> {
         let base = &request.header.base_header;
         let pool = self.node.dataset.pool(&base.block.pool_id)?;
         let asked = block_of(&base.block);

@@ -14,7 +14,7 @@ use hathi_transfer::{acks, requests, responses};
 
 use super::receiver::{ReplicaWriter, WriteRequest};
 use super::responder::{AckQueue, PacketResponder, Written};
-use super::{READ_BUFFER_BYTES, Result, STACK_BYTES, Xceiver, XceiverError, block_of};
+use super::{READ_BUFFER_BYTES, STACK_BYTES, Xceiver, XceiverError, XceiverResult, block_of};
 use crate::node::DataNode;
 use crate::pool::Pool;
 
@@ -35,7 +35,7 @@ struct Reception<'a> {
 }
 
 impl Xceiver {
-    pub(super) fn write_block(&mut self, proto: OpWriteBlockProto) -> Result<()> {
+    pub(super) fn write_block(&mut self, proto: OpWriteBlockProto) -> XceiverResult<()> {
         let header = &proto.header.base_header.block;
         let stage = Stage::try_from(proto.stage)
             .map_err(|_| XceiverError::Protocol(format!("unknown stage {}", proto.stage)))?;
@@ -78,7 +78,12 @@ impl Xceiver {
 
     /// Gives the replica its new stamp. The block is complete on every DataNode, only the last acknowledgement was
     /// lost.
-    fn close_recovery(&mut self, pool: &Arc<Pool>, request: &WriteRequest, proto: &OpWriteBlockProto) -> Result<()> {
+    fn close_recovery(
+        &mut self,
+        pool: &Arc<Pool>,
+        request: &WriteRequest,
+        proto: &OpWriteBlockProto,
+    ) -> XceiverResult<()> {
         let new_gs = GenerationStamp(request.new_gs);
         let changed = self.node.dataset.transition(pool, request.block.id, |map| {
             map.recover_close(request.block, new_gs, request.min_bytes).map(Some)
@@ -103,7 +108,7 @@ impl Xceiver {
     /// Connects to the next DataNode, if there is one, and asks it to join. If that fails, a client is told at once
     /// which DataNode failed, and a replication goes on without the DataNodes further down. The next DataNode's answer
     /// is kept for the reply upstream.
-    fn connect_mirror(&mut self, proto: &OpWriteBlockProto, is_client: bool) -> Result<Option<Mirror>> {
+    fn connect_mirror(&mut self, proto: &OpWriteBlockProto, is_client: bool) -> XceiverResult<Option<Mirror>> {
         self.mirror_answer = None;
         let Some(target) = proto.targets.first() else {
             return Ok(None);
@@ -155,7 +160,7 @@ impl Xceiver {
         mirror: Option<Mirror>,
         request: &WriteRequest,
         proto: &OpWriteBlockProto,
-    ) -> Result<()> {
+    ) -> XceiverResult<()> {
         let acks = request.is_client && !request.is_transfer();
         if acks {
             let answer = self.mirror_answer.take().unwrap_or_else(responses::success);
@@ -208,7 +213,7 @@ impl Xceiver {
         writer: &ReplicaWriter,
         mirror: &TcpStream,
         downstream: BufReader<TcpStream>,
-    ) -> Result<(Arc<AckQueue>, std::thread::JoinHandle<()>)> {
+    ) -> XceiverResult<(Arc<AckQueue>, std::thread::JoinHandle<()>)> {
         let queue = Arc::new(AckQueue::default());
         // An idle pipeline carries two heartbeats in this time.
         mirror.set_read_timeout(non_zero(self.node.conf.socket_timeout + READ_TIMEOUT_EXTENSION))?;
@@ -229,7 +234,12 @@ impl Xceiver {
 }
 
 impl Reception<'_> {
-    fn receive_all(&mut self, reader: &mut BufReader<TcpStream>, max_packet_bytes: usize, client: bool) -> Result<()> {
+    fn receive_all(
+        &mut self,
+        reader: &mut BufReader<TcpStream>,
+        max_packet_bytes: usize,
+        client: bool,
+    ) -> XceiverResult<()> {
         let mut packet = PacketBuffer::new(max_packet_bytes);
         loop {
             packet.read_ahead_from(reader)?;
@@ -243,7 +253,7 @@ impl Reception<'_> {
     }
 
     /// Handles a packet. Returns true for the last one.
-    fn receive_packet(&mut self, packet: &PacketBuffer, client: bool) -> Result<bool> {
+    fn receive_packet(&mut self, packet: &PacketBuffer, client: bool) -> XceiverResult<bool> {
         let header = *packet.header();
         let has_data = header.data_len > 0 && !header.last_packet_in_block;
         self.writer.check_header(packet)?;
@@ -288,7 +298,7 @@ impl Reception<'_> {
         Ok(header.last_packet_in_block)
     }
 
-    fn acknowledge(&mut self, written: &Written, status: Status) -> Result<()> {
+    fn acknowledge(&mut self, written: &Written, status: Status) -> XceiverResult<()> {
         if let Some(mut out) = self.acks {
             let ack = acks::last(written.seqno, status);
             out.write_all(&encode_delimited(&ack.to_proto()))?;
@@ -302,7 +312,7 @@ impl Reception<'_> {
 }
 
 /// Turns a complete copy into the replica that it was made for.
-fn finish_copy(writer: &mut ReplicaWriter, request: &WriteRequest, proto: &OpWriteBlockProto) -> Result<()> {
+fn finish_copy(writer: &mut ReplicaWriter, request: &WriteRequest, proto: &OpWriteBlockProto) -> XceiverResult<()> {
     if request.stage == Stage::TransferRbw {
         return writer.convert_to_rbw(proto.header.base_header.block.num_bytes.unwrap_or(0));
     }
