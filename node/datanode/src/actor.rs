@@ -376,7 +376,7 @@ impl Conversation {
             WireState::Standby => HaState::Standby,
             WireState::Observer => HaState::Observer,
         };
-        *self.actor.state.lock() = response.ha_status.state().as_str_name().to_ascii_lowercase();
+        *self.actor.state.lock() = Some(state);
         let claim = self
             .service
             .offer()

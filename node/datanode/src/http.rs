@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use hathi_formats::ha::HaState;
 use hathi_formats::webhdfs::PATH_PREFIX;
 use hathi_net::http::jmx::{self, Bean};
 use hathi_net::http::{HttpRequest, HttpResponse, error, text};
@@ -57,7 +58,7 @@ pub fn beans(node: &DataNode) -> Vec<Bean> {
             let ago = |at: i64| if at < 0 { -1 } else { uptime - at };
             actors.push(json!({
                 "NamenodeAddress": actor.address.to_string(),
-                "NamenodeHaState": *actor.state.lock(),
+                "NamenodeHaState": actor.state.lock().map_or("Unknown", HaState::name),
                 "BlockPoolID": pool,
                 "ActorState": if actor.client.lock().is_some() { "RUNNING" } else { "CONNECTING" },
                 "LastHeartbeat": ago(actor.last_heartbeat_s.load(Ordering::Relaxed)).to_string(),

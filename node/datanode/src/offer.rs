@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use hathi_blockpool::{ActorId, ClaimId, IncrementalReports, NoticeKind, OfferService, ReceivedDeleted};
 use hathi_conf::HostPort;
+use hathi_formats::ha::HaState;
 use hathi_formats::ids::BlockId;
 use hathi_formats::proto::datanode::DatanodeCommandProto;
 use hathi_formats::proto::hdfs::LocatedBlockProto;
@@ -59,7 +60,7 @@ pub struct Actor {
     /// Whether its last answer was that it belongs to another cluster.
     pub is_of_other_cluster: AtomicBool,
     /// `HAServiceState` as last reported, for `/jmx`.
-    pub state: Mutex<String>,
+    pub state: Mutex<Option<HaState>>,
     /// Time of the last answer to a heartbeat, in seconds since the start, for `/jmx`.
     pub last_heartbeat_s: AtomicI64,
     /// Time of the last full report, in seconds since the start.
@@ -114,7 +115,7 @@ impl Nameservice {
                     force_report: AtomicBool::new(false),
                     force_heartbeat: AtomicBool::new(false),
                     is_of_other_cluster: AtomicBool::new(false),
-                    state: Mutex::new("Unknown".to_owned()),
+                    state: Mutex::default(),
                     last_heartbeat_s: AtomicI64::new(-1),
                     last_report_s: AtomicI64::new(-1),
                 })
