@@ -119,28 +119,28 @@ pub struct Namesystem {
     /// The newest calls that clients have begun here. They may be lost in a restart: only the active answers, so calls
     /// that came to another NameNode before this one became active stay unanswered until then, and the NameNode that
     /// was active before is active no more.
-    pub latest_calls: LatestCalls,
+    pub(crate) latest_calls: LatestCalls,
     /// The role. `hathi_nameserver::role_changes` changes it through [`Role::change`].
     pub role: Role,
     /// Typed configuration.
-    pub config: NamesystemConfig,
+    pub(crate) config: NamesystemConfig,
     /// Identity of the namespace.
-    pub info: NamespaceInfo,
+    pub(crate) info: NamespaceInfo,
     /// Inodes that unsynced transactions have touched.
-    pub in_flight: InFlight,
+    pub(crate) in_flight: InFlight,
     /// Last transaction of the newest image that is known here (`getMostRecentCheckpointTxId`).
-    pub most_recent_checkpoint: TxId,
+    pub(crate) most_recent_checkpoint: TxId,
     /// Time of that image, wall clock ms.
-    pub most_recent_checkpoint_ms: u64,
+    pub(crate) most_recent_checkpoint_ms: u64,
     /// When the role last became active or standby, wall clock ms; 0 before the first time.
-    pub last_transition_ms: u64,
+    pub(crate) last_transition_ms: u64,
     /// Files whose last block must be recovered.
-    pub recoveries: Recoveries,
+    pub(crate) recoveries: Recoveries,
     /// Whether deleted subtrees wait for [`Namesystem::reclaim`].
-    pub reclaim_pending: bool,
+    pub(crate) reclaim_pending: bool,
     /// Whether a rolling upgrade was finalized since the load. This may be lost in a restart: a DataNode that has not
     /// heard of it keeps deleted replicas until it is told to finalize.
-    pub rolling_upgrade_finalized: bool,
+    pub(crate) rolling_upgrade_finalized: bool,
 }
 
 impl std::fmt::Debug for Namesystem {
@@ -157,6 +157,45 @@ impl Namesystem {
     #[must_use]
     pub fn life(&self) -> &Life {
         self.edit_log.life()
+    }
+
+    /// Identity of the namespace.
+    #[must_use]
+    pub fn info(&self) -> &NamespaceInfo {
+        &self.info
+    }
+
+    /// Last transaction of the newest image that is known here (`getMostRecentCheckpointTxId`).
+    #[must_use]
+    pub fn most_recent_checkpoint(&self) -> TxId {
+        self.most_recent_checkpoint
+    }
+
+    /// Time of that image, wall clock ms.
+    #[must_use]
+    pub fn most_recent_checkpoint_ms(&self) -> u64 {
+        self.most_recent_checkpoint_ms
+    }
+
+    /// The name directories have an image of this transaction since this time. An older one than the newest changes
+    /// nothing.
+    pub fn note_image(&mut self, txid: TxId, wall_ms: u64) {
+        if txid >= self.most_recent_checkpoint {
+            self.most_recent_checkpoint = txid;
+            self.most_recent_checkpoint_ms = wall_ms;
+        }
+    }
+
+    /// When the role last became active or standby, wall clock ms; 0 before the first time.
+    #[must_use]
+    pub fn last_transition_ms(&self) -> u64 {
+        self.last_transition_ms
+    }
+
+    /// Whether deleted subtrees wait for [`Namesystem::reclaim`].
+    #[must_use]
+    pub fn reclaim_pending(&self) -> bool {
+        self.reclaim_pending
     }
 
     /// The role and the life. A reply remembers in which it was made.

@@ -110,7 +110,7 @@ pub async fn monitors(shared: Arc<Shared>) {
             continue;
         }
         // Looked at under the read lock first, because mostly there is nothing to do.
-        unfinished.reclaim = unfinished.reclaim || nn.ns.read().reclaim_pending;
+        unfinished.reclaim = unfinished.reclaim || nn.ns.read().reclaim_pending();
         unfinished.work(nn);
     }
 }

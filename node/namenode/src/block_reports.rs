@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn registration(nn: &NameNode, number: u32) -> DatanodeRegistrationProto {
-        let info = nn.ns.read().info.clone();
+        let info = nn.ns.read().info().clone();
         DatanodeRegistrationProto {
             storage_info: StorageInfoProto {
                 namespce_id: info.namespace_id,
@@ -166,7 +166,7 @@ mod tests {
     fn report(nn: &NameNode, number: u32, replicas: u64, list: Bytes) -> BlockReportRequestProto {
         BlockReportRequestProto {
             registration: registration(nn, number),
-            block_pool_id: nn.ns.read().info.block_pool_id.clone(),
+            block_pool_id: nn.ns.read().info().block_pool_id.clone(),
             reports: vec![StorageBlockReportProto {
                 storage: DatanodeStorageProto {
                     storage_uuid: format!("DS-{number}"),

@@ -50,7 +50,7 @@ pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Re
     dirs.attempt_restore();
     let (frozen, image) = {
         let mut ns = nn.ns.write();
-        let newest = ns.most_recent_checkpoint;
+        let newest = ns.most_recent_checkpoint();
         if ns.edit_log.changes_nothing_behind(newest) && dirs.images().iter().any(|image| image.txid == newest) {
             return Ok(newest);
         }
@@ -115,11 +115,7 @@ fn wait_until_compared(nn: &NameNode, image: &SaveNamespaceContext) -> anyhow::R
 
 /// Notes that the name directories have an image of this transaction.
 pub fn note_image(nn: &NameNode, txid: TxId) {
-    let mut ns = nn.ns.write();
-    if txid >= ns.most_recent_checkpoint {
-        ns.most_recent_checkpoint = txid;
-        ns.most_recent_checkpoint_ms = nn.clock.wall_ms();
-    }
+    nn.ns.write().note_image(txid, nn.clock.wall_ms());
 }
 
 /// `ClientProtocol.saveNamespace`. The handler has checked the caller and safe mode.
@@ -131,8 +127,8 @@ pub fn save_namespace(shared: &Arc<Shared>, request: SaveNamespaceRequest, respo
             let nn = &shared.nn;
             let is_met = {
                 let ns = nn.ns.read();
-                let image = ns.most_recent_checkpoint;
-                let age_ms = nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms);
+                let image = ns.most_recent_checkpoint();
+                let age_ms = nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms());
                 request.is_met_by(image, age_ms, ns.edit_log.applied())
             };
             if is_met {
@@ -220,7 +216,7 @@ pub async fn run(shared: Arc<Shared>) {
 fn seen(nn: &NameNode) -> Seen {
     let (applied, image) = {
         let ns = nn.ns.read();
-        (ns.edit_log.applied(), ns.most_recent_checkpoint)
+        (ns.edit_log.applied(), ns.most_recent_checkpoint())
     };
     Seen {
         role: nn.role(),
@@ -446,7 +442,7 @@ mod tests {
                 let mut names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
                 assert!(!names.any(|name| name.to_string_lossy().contains("ckpt")));
             }
-            nn.ns.write().most_recent_checkpoint = TxId(5);
+            nn.ns.write().note_image(TxId(5), 0);
         }
     }
 

@@ -75,7 +75,7 @@ pub async fn tell_again(nn: Arc<NameNode>) {
 
 fn known(nn: &NameNode, after: &mut Option<BlockId>) -> Vec<LocatedBlockProto> {
     let ns = nn.ns.read();
-    let pool = &ns.info.block_pool_id;
+    let pool = &ns.info().block_pool_id;
     let corrupt = ns.blockmanager.reported_corrupt(*after, MAX_BLOCKS);
     *after = corrupt.last().map(|(block, _)| block.id);
     corrupt

@@ -167,7 +167,7 @@ impl DirectoryLog {
                 self.stop();
                 self.recovering = Some(done);
                 self.recover_until = tokio::time::Instant::now() + RECOVER_TIMEOUT;
-                let image = self.nn.ns.read().most_recent_checkpoint;
+                let image = self.nn.ns.read().most_recent_checkpoint();
                 self.order(Work::Claim(self.number, info, image));
             }
             // A writer that was lost since is told of by its own news.

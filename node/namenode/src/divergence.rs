@@ -31,7 +31,7 @@ impl NameNode {
         let request: GetDigestMarksRequestProto = call.decode()?;
         let mut ns = self.ns.write();
         // Who asks for another namespace finds out about that in other ways.
-        let is_of_this = request.block_pool_id == ns.info.block_pool_id;
+        let is_of_this = request.block_pool_id == ns.info().block_pool_id;
         let attestation = is_of_this.then(|| ns.attest(TxId(request.known_tx_id))).flatten();
         Ok(
             attestation.map_or_else(Default::default, |attestation| GetDigestMarksResponseProto {
@@ -149,7 +149,7 @@ async fn ask_all(nn: &NameNode, others: &mut Vec<Other>) -> Option<Attestation> 
     let request = {
         let ns = nn.ns.read();
         GetDigestMarksRequestProto {
-            block_pool_id: ns.info.block_pool_id.clone(),
+            block_pool_id: ns.info().block_pool_id.clone(),
             known_tx_id: ns.edit_log.applied().0,
         }
     };

@@ -225,7 +225,7 @@ impl Controller {
                 repair::fetch_newest_image(nn, self.loader.dirs(), oldest).await?;
             }
             Step::Recover => {
-                let info = nn.ns.read().info.clone();
+                let info = nn.ns.read().info().clone();
                 let (done, recovered) = oneshot::channel();
                 self.log.send(LogCommand::Recover { info, done })?;
                 let recovered = recovered.await.context("the edit log task gave up")??;

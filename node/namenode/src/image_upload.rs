@@ -80,8 +80,8 @@ pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpRespon
     let conflict = |message: String| http::error(StatusCode::CONFLICT, message);
     let (newest, age_ms) = {
         let ns = nn.ns.read();
-        let age_ms = nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms);
-        (ns.most_recent_checkpoint, age_ms)
+        let age_ms = nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms());
+        (ns.most_recent_checkpoint(), age_ms)
     };
     if !accepts_upload(&nn.settings.checkpoint, txid, newest, age_ms) {
         return conflict(format!(
@@ -468,7 +468,7 @@ mod tests {
         let image = receiver.image(7, LayoutVersion::NAMENODE_CURRENT);
         receiver.put(&image, &receiver.query(), digest(&image)).await.unwrap();
         assert_eq!(receiver.images(), [6]);
-        assert_eq!(nn.ns.read().most_recent_checkpoint, TxId(6));
+        assert_eq!(nn.ns.read().most_recent_checkpoint(), TxId(6));
         let again = receiver.put(&image, &receiver.query(), digest(&image)).await;
         assert!(again.unwrap_err().contains("409"));
     }

@@ -69,7 +69,7 @@ impl Loader {
                         image.txid,
                         life,
                     );
-                    ns.most_recent_checkpoint_ms = saved_ms;
+                    ns.note_image(image.txid, saved_ms);
                     return Ok(ns);
                 }
                 Err(error) if can_not_be_served(&error) => {

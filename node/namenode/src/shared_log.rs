@@ -107,7 +107,7 @@ impl DirectoryTail {
     async fn step(&self) -> anyhow::Result<Progress> {
         let (info, since) = {
             let ns = self.nn.ns.read();
-            (ns.info.clone(), ns.edit_log.applied().next())
+            (ns.info().clone(), ns.edit_log.applied().next())
         };
         let directories = self.directories.clone();
         let find = move || -> anyhow::Result<Vec<(PathBuf, TxId)>> {

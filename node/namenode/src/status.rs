@@ -65,7 +65,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "State": state,
                 "HostAndPort": nn.settings.rpc.to_string(),
                 "SecurityEnabled": false,
-                "LastHATransitionTime": ns.last_transition_ms,
+                "LastHATransitionTime": ns.last_transition_ms(),
             }),
         ),
         bean(
@@ -74,8 +74,8 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
             json!({
                 "Version": format!("{}, rhathi", hathi_namesystem::namenode_protocol::SOFTWARE_VERSION),
                 "SoftwareVersion": hathi_namesystem::namenode_protocol::SOFTWARE_VERSION,
-                "ClusterId": ns.info.cluster_id,
-                "BlockPoolId": ns.info.block_pool_id,
+                "ClusterId": ns.info().cluster_id,
+                "BlockPoolId": ns.info().block_pool_id,
                 "Total": counts.capacity,
                 "Used": counts.dfs_used,
                 "Free": counts.remaining,
@@ -99,7 +99,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "NameJournalStatus": journal_status(shared),
                 "JournalTransactionInfo": json!({
                     "LastAppliedOrWrittenTxId": ns.edit_log.applied().0.to_string(),
-                    "MostRecentCheckpointTxId": ns.most_recent_checkpoint.0.to_string(),
+                    "MostRecentCheckpointTxId": ns.most_recent_checkpoint().0.to_string(),
                 }).to_string(),
                 "DistinctVersionCount": fleet.versions.len(),
                 "DistinctVersions": fleet.versions_as_hadoop_lists_them(),
@@ -141,10 +141,10 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "tag.Context": "dfs",
                 "tag.HAState": state,
                 "MissingBlocks": counts.missing,
-                "TransactionsSinceLastCheckpoint": ns.edit_log.applied().0.saturating_sub(ns.most_recent_checkpoint.0),
+                "TransactionsSinceLastCheckpoint": ns.edit_log.applied().0.saturating_sub(ns.most_recent_checkpoint().0),
                 "TransactionsSinceLastLogRoll": ns.edit_log.segment_txns(),
                 "LastWrittenTransactionId": if ns.edit_log.is_open_for_write() { ns.edit_log.applied().0 } else { 0 },
-                "LastCheckpointTime": ns.most_recent_checkpoint_ms,
+                "LastCheckpointTime": ns.most_recent_checkpoint_ms(),
                 "CapacityTotal": counts.capacity,
                 "CapacityUsed": counts.dfs_used,
                 "CapacityRemaining": counts.remaining,
@@ -437,8 +437,8 @@ pub fn page(shared: &Shared) -> String {
     }
     let mut table = Table::new(&mut page, "Overview", &[]);
     table.row(&["Nameservice", &nn.settings.nameservice_id]);
-    table.row(&["Cluster", &ns.info.cluster_id]);
-    table.row(&["Block pool", &ns.info.block_pool_id]);
+    table.row(&["Cluster", &ns.info().cluster_id]);
+    table.row(&["Block pool", &ns.info().block_pool_id]);
     table.row(&["Files, directories", &ns.namespace.inode_count().to_string()]);
     table.row(&["Blocks", &counts.blocks.to_string()]);
     table.row(&[
@@ -458,7 +458,10 @@ pub fn page(shared: &Shared) -> String {
         "Last transaction applied, durable",
         &format!("{}, {}", ns.edit_log.applied(), ns.edit_log.synced()),
     ]);
-    table.row(&["Last checkpoint", &format!("transaction {}", ns.most_recent_checkpoint)]);
+    table.row(&[
+        "Last checkpoint",
+        &format!("transaction {}", ns.most_recent_checkpoint()),
+    ]);
     let failover_us = nn.observed.last_failover_us();
     let failover = match failover_us {
         0 => "none here".to_owned(),

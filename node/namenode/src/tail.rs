@@ -99,7 +99,7 @@ impl Tail {
         let nodes = &self.readers.nodes;
         let segment = &candidate.segment;
         let host = nodes.address(candidate.journalnode).map(|address| address.host);
-        let storage_info = self.nn.ns.read().info.to_colon_separated();
+        let storage_info = self.nn.ns.read().info().to_colon_separated();
         let url = format!(
             "{}/getJournal?jid={}&segmentTxId={}&storageInfo={storage_info}&inProgressOk={}",
             with_host(&candidate.base, &host.unwrap_or_default()),

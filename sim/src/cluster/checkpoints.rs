@@ -39,7 +39,7 @@ pub async fn make(shell: Shell) {
         }
         let is_due = |checkpointer: &mut Checkpointer| {
             let (applied, image) =
-                shell.look(|process| (process.ns.edit_log.applied(), process.ns.most_recent_checkpoint));
+                shell.look(|process| (process.ns.edit_log.applied(), process.ns.most_recent_checkpoint()));
             checkpointer.due(applied, image, shell.ms())
         };
         let is_maker = || shell.look(|process| process.ns.role == Role::Standby);
@@ -105,7 +105,7 @@ async fn save(shell: &Shell, purpose: Purpose) -> Option<TxId> {
 type Begun = (Canceler, hathi_namespace::image::Frozen, SaveNamespaceContext);
 
 fn begin(process: &mut Process, purpose: Purpose, shell: &Shell) -> Option<Begun> {
-    let newest = process.ns.most_recent_checkpoint;
+    let newest = process.ns.most_recent_checkpoint();
     if process.ns.edit_log.changes_nothing_behind(newest) {
         return None;
     }
@@ -176,13 +176,7 @@ pub fn keep(shell: &Shell, txid: u64, image: Vec<u8>) {
     if let Some((oldest, _)) = retention(&all, IMAGES_RETAINED, 0) {
         images.retain(|txid, _| *txid >= oldest.0);
     }
-    shell.with(|process| {
-        let newest = &mut process.ns.most_recent_checkpoint;
-        if TxId(txid) >= *newest {
-            *newest = TxId(txid);
-            process.ns.most_recent_checkpoint_ms = shell.now().wall_ms;
-        }
-    });
+    shell.with(|process| process.ns.note_image(TxId(txid), shell.now().wall_ms));
 }
 
 /// A peer offers an image. True when it is taken, and the place for images is occupied by it.
@@ -191,8 +185,11 @@ pub fn offered(shell: &Shell, txid: u64) -> Option<Canceler> {
         if !matches!(process.ns.role, Role::Active | Role::Standby) {
             return None;
         }
-        let age_ms = shell.now().wall_ms.saturating_sub(process.ns.most_recent_checkpoint_ms);
-        let newest = process.ns.most_recent_checkpoint;
+        let age_ms = shell
+            .now()
+            .wall_ms
+            .saturating_sub(process.ns.most_recent_checkpoint_ms());
+        let newest = process.ns.most_recent_checkpoint();
         if !accepts_upload(&config(shell), TxId(txid), newest, age_ms) {
             return None;
         }
@@ -210,7 +207,7 @@ pub fn received(shell: &Shell, canceler: &Canceler, txid: u64, came: Option<Uplo
     if crate::ops::hash(&image) != digest && !shell.is(ClusterMutant::TornUploadKept) {
         return shell.mark("a torn upload was refused");
     }
-    if shell.look(|process| process.ns.most_recent_checkpoint) < TxId(txid) {
+    if shell.look(|process| process.ns.most_recent_checkpoint()) < TxId(txid) {
         shell.mark("took an image of a peer");
         keep(shell, txid, image);
     }

@@ -208,7 +208,7 @@ async fn try_to(shell: &Shell, step: Step) -> Result<Event<Asker>, Problem> {
             let journal = shell.with(|process| {
                 process.recovering = Some(done);
                 JournalToRecover {
-                    info: process.ns.info.clone(),
+                    info: process.ns.info().clone(),
                     members: (0..shell.settings().journalnodes).map(address).collect(),
                     membership: None,
                 }

@@ -162,7 +162,7 @@ async fn what_can_not_be_set_anew_while_it_runs_is_refused() {
     let handler = Arc::new(Handler::new(alone.shared.clone(), held));
     tokio::spawn(serve_held(handler.clone(), held_queue));
     let server = RpcServer::bind("127.0.0.1:0".parse().unwrap(), handler, ServerOptions::default()).unwrap();
-    let superuser = alone.shared.nn.ns.read().config.superuser.clone();
+    let superuser = alone.shared.nn.settings.user.clone();
     let connect = |protocol| RpcClient::connect(server.local_addr(), protocol, ClientOptions::new(&superuser));
     let reconfiguration = connect(&protocols::RECONFIGURATION_PROTOCOL).await.unwrap();
     let started: Result<StartReconfigurationResponseProto, _> = reconfiguration
@@ -206,10 +206,10 @@ fn what_was_deleted_is_freed_in_slices_between_which_nobody_holds_the_lock() {
     }
     let mut unfinished = Unfinished::default();
     for slice in 1..=slices {
-        assert!(nn.ns.read().reclaim_pending, "slice {slice} of {slices}");
+        assert!(nn.ns.read().reclaim_pending(), "slice {slice} of {slices}");
         unfinished.reclaim = true;
         unfinished.work(nn);
         assert!(nn.ns.try_write().is_some(), "the lock is free after a slice");
     }
-    assert!(!nn.ns.read().reclaim_pending);
+    assert!(!nn.ns.read().reclaim_pending());
 }
