@@ -337,3 +337,14 @@ fn standby() -> Namesystem {
     ns.edit_log.set_applied(TxId(1));
     ns
 }
+
+#[test]
+fn an_older_image_than_the_known_one_changes_nothing() {
+    let mut ns = active();
+    ns.note_image(TxId(7), 1000);
+    ns.note_image(TxId(5), 2000);
+    let newest = |ns: &Namesystem| (ns.most_recent_checkpoint(), ns.most_recent_checkpoint_ms());
+    assert_eq!(newest(&ns), (TxId(7), 1000));
+    ns.note_image(TxId(7), 3000);
+    assert_eq!(newest(&ns), (TxId(7), 3000), "the same one was saved again");
+}
