@@ -1,8 +1,9 @@
 //! Tasks of the project. `cargo xtask ci` runs everything that must hold. `cargo xtask tidy` runs the checks of
 //! structure. `cargo xtask doc` writes the pages of all crates. `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]`
-//! runs the decoders over ever new mutations.
+//! runs the decoders over ever new mutations. `cargo xtask dist` makes the Debian package and the tarball.
 
 mod circles;
+mod dist;
 mod docs;
 mod hash_order;
 mod tests;
@@ -20,8 +21,9 @@ fn main() -> ExitCode {
         "tidy" => tidy::check(&root()),
         "doc" => doc(),
         "fuzz" => fuzz(),
+        "dist" => dist::dist(&root()),
         other => {
-            eprintln!("usage: cargo xtask ci|tidy|doc|fuzz (not {other:?})");
+            eprintln!("usage: cargo xtask ci|tidy|doc|fuzz|dist (not {other:?})");
             return ExitCode::from(2);
         }
     };

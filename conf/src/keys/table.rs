@@ -184,7 +184,7 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.ha.tail-edits.rolledits.timeout", "60", TAILING),
     refused("dfs.ha.zkfc.client.ssl.enabled", "false", &[Z], True, ZOOKEEPER_ADVICE),
     unused("dfs.ha.zkfc.nn.http.timeout.ms", "20000", CONTROLLER),
-    read("dfs.ha.zkfc.port", "8019", &[Z, C], ""),
+    read("dfs.ha.zkfc.port", "8019", &[N, Z, C], ""),
     read("dfs.heartbeat.interval", "3", &[N, D], ""),
     read("dfs.hosts", "", &[N], "the file of the DataNodes that may register"),
     read("dfs.hosts.exclude", "", &[N], "the file of the DataNodes that should leave"),

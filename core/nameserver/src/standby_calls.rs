@@ -184,6 +184,12 @@ impl<C> StandbyCalls<C> {
         matches!(&self.view, LeaseView::HeldByOther(now) if **now == *holder)
     }
 
+    /// Whether another NameNode is the active, as far as is known.
+    #[must_use]
+    pub fn another_is_active(&self) -> bool {
+        matches!(self.view, LeaseView::HeldByOther(_))
+    }
+
     /// Keeps a call in this role. The result is a question to the active if one follows. `prepare` is told of a call that
     /// is kept or asked about.
     ///

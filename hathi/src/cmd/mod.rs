@@ -17,6 +17,7 @@ pub mod haadmin;
 mod invocation;
 pub mod journal;
 pub mod journalnode;
+pub mod man;
 pub mod namenode;
 mod namenodes;
 pub mod oev;

@@ -3,7 +3,7 @@
 use super::table::with_dash;
 use super::{
     bench, completion, conf, datanode, debug, dfs, dfsadmin, environment, fsck, getconf, groups, haadmin, journal,
-    journalnode, namenode, oev, oiv, quickstart, secondarynamenode, snapshots, storagepolicies, zkfc,
+    journalnode, man, namenode, oev, oiv, quickstart, secondarynamenode, snapshots, storagepolicies, zkfc,
 };
 use anyhow::Result;
 use std::ffi::OsString;
@@ -99,6 +99,26 @@ fn complete(args: Vec<OsString>) -> Result<ExitCode> {
     completion::run(&args, &TOOLS.iter().map(entry).collect::<Vec<_>>())
 }
 
+/// Entry point of `man`, which is made of this table. A command that has a parser of its own is asked for its help.
+fn write_pages(args: Vec<OsString>) -> Result<ExitCode> {
+    let mut entries = Vec::new();
+    for tool in TOOLS {
+        let help = match tool.help {
+            Help::Text(help) => help(),
+            Help::Own => {
+                let program = std::env::current_exe()?;
+                let output = std::process::Command::new(program)
+                    .args([tool.name, "--help"])
+                    .output()?;
+                String::from_utf8_lossy(&output.stdout).into_owned()
+            }
+        };
+        let (name, purpose) = (tool.name, tool.purpose);
+        entries.push(man::Entry { name, purpose, help });
+    }
+    man::run(&args, &entries)
+}
+
 #[rustfmt::skip]
 pub const TOOLS: &[Tool] = &[
     tool(Kind::Admin, "debug", "check and mend files and leases", Help::Text(debug::usage), || names(&["verifyMeta", "computeMeta", "recoverLease"]), debug::run),
@@ -125,6 +145,7 @@ pub const TOOLS: &[Tool] = &[
     tool(Kind::Ours, "completion", "print a script that completes commands in a shell", Help::Text(completion::usage), || names(&["bash", "zsh", "fish"]), complete),
     tool(Kind::Ours, "conf", "check a configuration", Help::Text(conf::usage), || names(&["--check"]), conf::run),
     tool(Kind::Ours, "journal", "look at a journal, and change its members", Help::Own, || names(&["status", "add", "remove", "verify", "dump"]), journal::run),
+    tool(Kind::Ours, "man", "write manual pages", Help::Text(man::usage), none, write_pages),
     tool(Kind::Ours, "quickstart", "run a whole highly available cluster on this machine", Help::Own, none, quickstart::run),
 ];
 

@@ -118,6 +118,7 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
         volumes = node.dataset.volumes().len(),
         "DataNode serves"
     );
+    hathi_net::systemd::ready("serving");
     Ok(Running {
         node,
         _ipc: Some(ipc),
@@ -142,12 +143,14 @@ pub fn run(conf: DataNodeConf) -> Result<(), DataNodeError> {
         .build()?;
     runtime.block_on(async {
         let running = start(conf)?;
+        tokio::spawn(hathi_net::systemd::watchdog());
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM"),
             result = tokio::signal::ctrl_c() => result?,
             () = running.node.stopped() => {}
         }
+        hathi_net::systemd::stopping();
         running.node.shut_down();
         // This gives the tasks time to send what they have for NameNodes, above all disk errors.
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

@@ -88,6 +88,7 @@ impl JournalNode {
         journals.serve(addresses.clone(), Box::new(rpc.meter()));
         let peers = Peers::start(journals.clone(), wanted).map_err(io_error("thread for peers"))?;
         tracing::info!(rpc = %addresses.rpc, http = %addresses.http, "serving");
+        hathi_net::systemd::ready("serving");
         Ok(JournalNode {
             rpc: Some(rpc),
             http: Some(http),
@@ -159,6 +160,7 @@ pub fn run(conf: Configuration) -> Result<(), JournalNodeError> {
             use tokio::signal::unix::{SignalKind, signal};
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
+            tokio::spawn(hathi_net::systemd::watchdog());
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
@@ -166,6 +168,7 @@ pub fn run(conf: Configuration) -> Result<(), JournalNodeError> {
             io::Result::Ok(())
         })
         .map_err(io_error("signals"))?;
+    hathi_net::systemd::stopping();
     drop(node);
     Ok(())
 }

@@ -20,6 +20,7 @@ pub mod divergence;
 pub mod format;
 pub mod fsck;
 pub mod ha;
+mod hand_over;
 pub mod hosts;
 pub mod http;
 pub mod identity;

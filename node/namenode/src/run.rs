@@ -5,6 +5,7 @@ use crate::background::{self, Shared};
 use crate::debug_hooks::DebugHooks;
 use crate::directory_log::{Directories, DirectoryLog};
 use crate::ha::Controller;
+use crate::hand_over::hand_over;
 use crate::hosts::HostLists;
 use crate::journalnodes;
 use crate::load::{Loader, parts};
@@ -145,6 +146,8 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     )
     .with_context(|| format!("cannot listen on {}", settings.http_bind))?;
     tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = nn.holder(), "NameNode is up");
+    server.reactor().spawn(hathi_net::systemd::watchdog());
+    hathi_net::systemd::ready("listening");
 
     let (edits_lost, edits_are_lost) = oneshot::channel();
     let must_have = settings.edits_must_have.clone();
@@ -214,7 +217,11 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
             }
         };
         tokio::select! {
-            stopped = stopped() => stopped,
+            stopped = stopped() => {
+                hathi_net::systemd::stopping();
+                hand_over(&nn).await;
+                stopped
+            }
             reason = foreign => Err(reason),
             reason = hopeless => Err(reason),
             Ok(reason) = edits_are_lost => Err(anyhow::anyhow!(reason)),

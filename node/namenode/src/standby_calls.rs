@@ -169,6 +169,19 @@ impl StandbyCalls {
         }
     }
 
+    /// Waits until another NameNode is known to be active.
+    pub async fn until_another_is_active(&self) {
+        loop {
+            let changed = self.view_changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.queue.lock().another_is_active() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// What follows from the answer to a question.
     pub fn settle(&self, question: Question, answered: Answered<bytes::Bytes>) -> Settled<Refused, bytes::Bytes> {
         self.queue.lock().settle(question, answered)

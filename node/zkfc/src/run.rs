@@ -121,6 +121,8 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
     };
     let _server = RpcServer::bind(config.listen, Arc::new(handler), options)
         .with_context(|| format!("dfs.ha.zkfc.port: can't listen on {}", config.listen))?;
+    tokio::spawn(hathi_net::systemd::watchdog());
+    hathi_net::systemd::ready("watching");
 
     let journalnodes = Arc::new(WatchedJournalNodes::new(
         config.journalnodes.clone(),
