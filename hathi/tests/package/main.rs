@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -98,7 +99,7 @@ impl Drop for Installed {
 struct Service {
     name: String,
     child: Child,
-    told: UnixDatagram,
+    told: Receiver<String>,
 }
 
 impl Service {
@@ -108,7 +109,17 @@ impl Service {
         let _ = std::fs::remove_file(&socket);
         let told = UnixDatagram::bind(&socket)?;
         std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o777))?;
-        told.set_read_timeout(Some(PATIENCE))?;
+        // What nobody reads fills the queue of the socket, and what does not fit is not sent.
+        let (lines, read) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 512];
+            while let Ok(length) = told.recv(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                if text.lines().any(|line| lines.send(line.to_owned()).is_err()) {
+                    return;
+                }
+            }
+        });
         let line = installed.unit("ExecStart")?.replace("%i", daemon);
         let child = installed
             .command(&line)?
@@ -119,7 +130,7 @@ impl Service {
         let service = Service {
             name: format!("{daemon} of {name}"),
             child,
-            told,
+            told: read,
         };
         service.tells("READY=1")?;
         service.tells("WATCHDOG=1")?;
@@ -127,12 +138,9 @@ impl Service {
     }
 
     fn tells(&self, wanted: &str) -> Result<()> {
-        let mut buffer = [0; 512];
         loop {
-            let length = self.told.recv(&mut buffer);
-            let length = length.with_context(|| format!("{} did not tell {wanted}", self.name))?;
-            let text = String::from_utf8_lossy(&buffer[..length]);
-            if text.lines().any(|line| line == wanted) {
+            let line = self.told.recv_timeout(PATIENCE);
+            if line.with_context(|| format!("{} did not tell {wanted}", self.name))? == wanted {
                 return Ok(());
             }
         }

@@ -176,6 +176,7 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
         let tick = controller_loop.controller.needs_ticks();
         tokio::select! {
             () = &mut stop => {
+                hathi_net::systemd::stopping();
                 tracing::info!("told to stop: leaving the election");
                 controller_loop.quit().await;
                 return Ok(());
