@@ -10,7 +10,7 @@ const HEAD: &str = "# Commands
 This page is made of the tables of the program: change those, and run `UPDATE_DOCS=1 cargo test -p hathi --bin hathi docs`.
 
 `hathi COMMAND --help` shows the same, without a configuration. `hathi completion bash|zsh|fish` prints a script that completes commands.
-Under the name `hdfs` (`ln -s hathi /usr/local/bin/hdfs`) the program behaves as Hadoop's script of that name, so that scripts go on working.
+Under the name `hdfs` (`ln -s hathi /usr/bin/hdfs`) the program behaves as Hadoop's script of that name, so that scripts go on working.
 
 ## Options before the command
 

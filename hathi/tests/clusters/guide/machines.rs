@@ -8,7 +8,7 @@
 //! - nobody waits here for what comes late or seldom: [`SOON`].
 //!
 //! A block of commands names the machines that it is for behind its language, and is run there from top to bottom. `hathi` is
-//! run as it stands, `systemctl` is what starts, stops and kills here, with the command line of the page's unit file.
+//! run as it stands, `systemctl` is what starts, stops and kills here, with the command line of the unit file.
 //! What systemd does by itself is done at once: a daemon that was killed is started again.
 
 use anyhow::{Context, Result, bail, ensure};
@@ -91,7 +91,7 @@ pub struct Machines {
     page: Page,
     dir: TempDir,
     ports: PortRange,
-    /// `ExecStart` of the page's unit.
+    /// `ExecStart` of the unit.
     exec_start: String,
     running: BTreeMap<(u16, String), Child>,
 }
@@ -101,7 +101,8 @@ impl Machines {
     /// `quorum` is where ZooKeeper is.
     pub fn new(count: u16, more: &[&str], quorum: &str) -> Result<Machines> {
         let page = Page::read()?;
-        let unit = page.block("The service", "ini hathi@.service")?;
+        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/systemd/hathi@.service");
+        let unit = std::fs::read_to_string(&unit).with_context(|| unit.display().to_string())?;
         let exec_start = unit.lines().find_map(|line| line.strip_prefix("ExecStart="));
         let machines = Machines {
             exec_start: exec_start.context("no ExecStart")?.to_owned(),
@@ -288,8 +289,8 @@ impl Machines {
 
     pub fn start(&mut self, machine: u16, unit: &str) -> Result<()> {
         let daemon = daemon(unit)?;
-        let line = self.here(machine, &self.exec_start.replace("%i", daemon), "");
-        let args = line.strip_prefix("/usr/local/bin/hathi ").context("ExecStart")?;
+        let line = self.exec_start.replace("%i", daemon);
+        let args = line.strip_prefix("/usr/bin/hathi ").context("ExecStart")?;
         let log = File::options()
             .create(true)
             .append(true)
@@ -297,6 +298,7 @@ impl Machines {
         let mut child = Command::new(HATHI)
             .args(args.split_whitespace())
             .env("HATHI_DIE_WITH_PARENT", "1")
+            .env("HADOOP_CONF_DIR", self.conf(machine))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
