@@ -1,5 +1,7 @@
 //! The Debian package: built, installed on this machine, and its daemons run as systemd runs them.
 
+mod kubernetes;
+
 use anyhow::{Context, Result, ensure};
 use hathi_interop::{PortRange, send_signal, wait_for};
 use rustix::process::{Pid, Signal};
