@@ -49,7 +49,7 @@ impl Example {
             .split_once(&format!("{begin} |\n"))
             .with_context(|| format!("no {begin}"))?;
         let indent = rest.len() - rest.trim_start_matches(' ').len();
-        let lines = rest.lines().map_while(|line| Some(line.split_at_checked(indent)?));
+        let lines = rest.lines().map_while(|line| line.split_at_checked(indent));
         let lines = lines.take_while(|(before, _)| before.trim().is_empty());
         Ok(lines.map(|(_, line)| format!("{line}\n")).collect())
     }
