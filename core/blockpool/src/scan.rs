@@ -24,15 +24,22 @@ pub struct FoundReplicas {
     pub oddities: Vec<(PathBuf, String)>,
 }
 
-/// A scan of one pool on one volume.
+/// A scan of one pool on one volume. It lists each directory once, because a directory may hold many blocks.
 #[derive(Debug)]
 pub struct Scan<'a, D> {
     disk: &'a D,
     dirs: &'a PoolDirs,
     volume: VolumeId,
-    /// Blocks of which `rbw`, which is looked at first, has a meta file and no block file.
-    alone_in_rbw: BTreeSet<BlockId>,
     found: FoundReplicas,
+}
+
+/// Content of `rbw`.
+#[derive(Debug, Default)]
+struct InRbw {
+    /// Blocks, with the stamps of their meta files, by the directory of `finalized` that they belong to.
+    blocks: BTreeMap<PathBuf, BTreeMap<BlockId, Vec<GenerationStamp>>>,
+    /// Meta files without a block file.
+    metas_alone: BTreeMap<BlockId, Vec<GenerationStamp>>,
 }
 
 /// Content of one directory.
@@ -53,36 +60,52 @@ impl<'a, D: Disk> Scan<'a, D> {
             disk,
             dirs,
             volume,
-            alone_in_rbw: BTreeSet::new(),
             found: FoundReplicas::default(),
         }
     }
 
     /// All replicas.
     pub fn all(mut self) -> io::Result<FoundReplicas> {
-        self.dir(Folder::Rbw, &self.dirs.folder(Folder::Rbw))?;
+        let listing = self.list(&self.dirs.folder(Folder::Rbw))?;
+        self.remove_unfinished(&listing)?;
+        let mut rbw = self.in_rbw(listing);
         let mut pending = vec![self.dirs.folder(Folder::Finalized)];
         while let Some(dir) = pending.pop() {
-            pending.extend(self.dir(Folder::Finalized, &dir)?);
+            let mut listing = self.list(&dir)?;
+            self.remove_unfinished(&listing)?;
+            pending.append(&mut listing.subdirs);
+            self.dir(&dir, listing, &mut rbw)?;
+        }
+        // Nothing of these blocks was ever in `finalized`.
+        for dir in rbw.blocks.keys().cloned().collect::<Vec<_>>() {
+            self.dir(&dir, Listing::default(), &mut rbw)?;
         }
         Ok(self.found)
     }
 
     /// The replica of one block, whose place is unknown after a failed transition.
     pub fn one(mut self, id: BlockId) -> io::Result<FoundReplicas> {
-        for folder in [Folder::Rbw, Folder::Finalized] {
-            let dir = self.dirs.dir_of(folder, id);
-            if !self.disk.exists(&dir)? {
-                continue;
-            }
-            let stamps = self.list(&dir)?.metas.remove(&id).unwrap_or_default();
-            if self.disk.exists(&dir.join(block_file_name(id)))? {
-                self.block(folder, &dir, id, stamps)?;
-            } else if folder == Folder::Rbw && !stamps.is_empty() {
-                self.alone_in_rbw.insert(id);
-            }
-        }
+        let listing = self.list_of(id, Folder::Rbw)?;
+        let mut rbw = self.in_rbw(listing);
+        let listing = self.list_of(id, Folder::Finalized)?;
+        self.dir(&self.dirs.dir_of(Folder::Finalized, id), listing, &mut rbw)?;
         Ok(self.found)
+    }
+
+    /// What a folder has of one block.
+    fn list_of(&self, id: BlockId, folder: Folder) -> io::Result<Listing> {
+        let dir = self.dirs.dir_of(folder, id);
+        if !self.disk.exists(&dir)? {
+            return Ok(Listing::default());
+        }
+        let mut all = self.list(&dir)?;
+        all.blocks.retain(|block| *block == id);
+        all.metas.retain(|block, _| *block == id);
+        Ok(Listing {
+            blocks: all.blocks,
+            metas: all.metas,
+            ..Listing::default()
+        })
     }
 
     fn list(&self, dir: &Path) -> io::Result<Listing> {
@@ -101,30 +124,52 @@ impl<'a, D: Disk> Scan<'a, D> {
         Ok(listing)
     }
 
-    /// Scans one directory. Returns its subdirectories.
-    fn dir(&mut self, folder: Folder, dir: &Path) -> io::Result<Vec<PathBuf>> {
-        let mut listing = self.list(dir)?;
-        for path in listing.unfinished {
-            missing_is_fine(self.disk.remove_file(&path))?;
+    fn remove_unfinished(&self, listing: &Listing) -> io::Result<()> {
+        for path in &listing.unfinished {
+            missing_is_fine(self.disk.remove_file(path))?;
         }
+        Ok(())
+    }
+
+    fn in_rbw(&self, listing: Listing) -> InRbw {
+        let mut rbw = InRbw::default();
+        let mut metas = listing.metas;
         for id in listing.blocks {
-            let stamps = listing.metas.remove(&id).unwrap_or_default();
-            self.block(folder, dir, id, stamps)?;
+            let stamps = metas.remove(&id).unwrap_or_default();
+            let dir = self.dirs.dir_of(Folder::Finalized, id);
+            rbw.blocks.entry(dir).or_default().insert(id, stamps);
         }
-        if folder == Folder::Rbw {
-            self.alone_in_rbw.extend(listing.metas.keys());
+        rbw.metas_alone = metas;
+        rbw
+    }
+
+    /// The blocks of one directory of `finalized`, and those of `rbw` that will once be there.
+    ///
+    /// A crash between the two renames of a move has left the meta file at the block file's old place. It joins its
+    /// block file if it is newer than the meta file beside the block file. That one may be older: a loss of power may
+    /// have taken its removal back.
+    fn dir(&mut self, dir: &Path, listing: Listing, rbw: &mut InRbw) -> io::Result<()> {
+        let Listing { blocks, mut metas, .. } = listing;
+        let finalized: BTreeSet<BlockId> = blocks.iter().copied().collect();
+        let from_rbw = self.dirs.folder(Folder::Rbw);
+        for (id, mut stamps) in rbw.blocks.remove(dir).unwrap_or_default() {
+            if !finalized.contains(&id) {
+                let elsewhere = metas.remove(&id).unwrap_or_default();
+                self.adopt_metas(id, &mut stamps, elsewhere, (dir, &from_rbw))?;
+            }
+            self.block(Folder::Rbw, &from_rbw, id, stamps)?;
         }
-        Ok(listing.subdirs)
+        for id in blocks {
+            let mut stamps = metas.remove(&id).unwrap_or_default();
+            let elsewhere = rbw.metas_alone.remove(&id).unwrap_or_default();
+            self.adopt_metas(id, &mut stamps, elsewhere, (&from_rbw, dir))?;
+            self.block(Folder::Finalized, dir, id, stamps)?;
+        }
+        Ok(())
     }
 
     fn block(&mut self, folder: Folder, dir: &Path, id: BlockId, mut stamps: Vec<GenerationStamp>) -> io::Result<()> {
         let path = dir.join(block_file_name(id));
-        // A meta file beside the block file may be an older one, whose removal a loss of power took back: the one that
-        // belongs to the block file is then still where a move has begun.
-        if stamps.is_empty() || folder == Folder::Rbw || self.alone_in_rbw.contains(&id) {
-            let newest = stamps.iter().max().copied();
-            stamps.extend(self.adopt_meta(folder, dir, id, newest)?);
-        }
         stamps.sort_unstable();
         let Some(gs) = stamps.pop() else {
             self.odd(path, "block file without meta file is ignored");
@@ -177,30 +222,24 @@ impl<'a, D: Disk> Scan<'a, D> {
         })
     }
 
-    /// Brings the meta file along that a crash between the two renames of a move has left at the block file's old
-    /// place. It is newer than what may be there of an earlier time.
-    fn adopt_meta(
+    /// Moves those of the meta files `elsewhere` to the block file that are newer than `stamps`.
+    fn adopt_metas(
         &mut self,
-        folder: Folder,
-        dir: &Path,
         id: BlockId,
-        newest: Option<GenerationStamp>,
-    ) -> io::Result<Vec<GenerationStamp>> {
-        let other = match folder {
-            Folder::Finalized => Folder::Rbw,
-            Folder::Rbw | Folder::Tmp => Folder::Finalized,
-        };
-        let other = self.dirs.dir_of(other, id);
-        if !self.disk.exists(&other)? || self.disk.exists(&other.join(block_file_name(id)))? {
-            return Ok(Vec::new());
+        stamps: &mut Vec<GenerationStamp>,
+        elsewhere: Vec<GenerationStamp>,
+        (from, to): (&Path, &Path),
+    ) -> io::Result<()> {
+        let newest = stamps.iter().max().copied();
+        for gs in elsewhere.into_iter().filter(|gs| Some(*gs) > newest) {
+            let name = crate::files::meta_file_name(id, gs);
+            self.disk.rename(&from.join(&name), &to.join(&name))?;
+            self.odd(to.join(&name), "meta file joins its block file");
+            stamps.push(gs);
         }
-        let mut stamps = self.list(&other)?.metas.remove(&id).unwrap_or_default();
-        stamps.retain(|gs| Some(*gs) > newest);
-        for gs in &stamps {
-            let name = crate::files::meta_file_name(id, *gs);
-            self.disk.rename(&other.join(&name), &dir.join(&name))?;
-            self.odd(dir.join(&name), "meta file joins its block file");
-        }
-        Ok(stamps)
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,6 +90,7 @@ struct State {
     space: Option<u64>,
     full: bool,
     syncs: u64,
+    lists: u64,
     /// Number of pending writes that power failures took, and number of those of which a part is left.
     lost: u64,
     torn: u64,
@@ -486,6 +487,12 @@ impl SimDisk {
     pub fn syncs(&self) -> u64 {
         self.state().syncs
     }
+
+    /// Number of directories that were listed so far. A directory that was listed twice counts twice.
+    #[must_use]
+    pub fn lists(&self) -> u64 {
+        self.state().lists
+    }
 }
 
 impl Disk for SimDisk {
@@ -624,7 +631,8 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        let state = self.state();
+        let mut state = self.state();
+        state.lists = state.lists.saturating_add(1);
         if state.live.get(dir) != Some(&Node::Directory) {
             return Err(error(io::ErrorKind::NotFound, dir));
         }
