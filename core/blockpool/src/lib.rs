@@ -4,7 +4,7 @@
 //!   between them as a plan: what must happen to the files, and the replica that results.
 //! * [`files`], [`steps`], [`scan`], [`chunks`], [`chunk_writer`]: what transitions and packets do to files, step by
 //!   step, and what a start finds afterwards. They work on any [`Disk`](hathi_storage::Disk).
-//! * [`recovery`]: what the primary DataNode of a block recovery decides from the answers of the others.
+//! * [`recovery`]: block recovery, of the primary DataNode and of those that take part.
 //! * [`offer_service`]: which NameNode of a nameservice is obeyed.
 //! * [`incremental`], [`report`], [`schedule`]: what NameNodes are told, and when.
 //!
@@ -38,7 +38,8 @@ pub use chunks::Mismatch;
 pub use files::{PoolDirs, ReplicaFiles};
 pub use incremental::{IncrementalReports, NoticeKind, ReceivedDeleted};
 pub use offer_service::{ActorId, Claim, ClaimId, HaState, OfferService};
-pub use recovery::{RecoveryAnswer, RecoveryPlan, plan_recovery};
+pub use recovery::plan::{RecoveryAnswer, RecoveryPlan, plan_recovery};
+pub use recovery::primary::{BlockRecovery, RecoveredBlock, RecoveryAction, RecoveryError, RecoveryEvent};
 pub use replica::{FileAction, Folder, Location, Replica, ReplicaError, ReplicaState, VolumeId, WriterId};
 pub use replicas::{Durable, ReplicaMap, Transition};
 pub use report::BlockReportBuilder;

@@ -2,7 +2,11 @@
 
 use crate::datanode::{DataNode, VOLUME, described};
 use crate::namenode::{NameNode, POOL, identity, name_of, registration, storage};
-use hathi_blockpool::{NoticeKind, RecoveryAnswer, RecoveryPlan, Replica, ReplicaState, plan_recovery};
+use hathi_blockpool::recovery::participant::{block_of, init_response};
+use hathi_blockpool::{
+    BlockRecovery, NoticeKind, RecoveryAction, RecoveryError, RecoveryEvent, RecoveryPlan, Replica, ReplicaError,
+    ReplicaState,
+};
 use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::datanode::received_deleted_block_info_proto::BlockStatus;
@@ -16,29 +20,6 @@ const HEARTBEAT_MS: u64 = 3_000;
 const WRITER: &str = "DFSClient_writer";
 const SOMEBODY: &str = "DFSClient_somebody";
 
-/// A block recovery at its primary DataNode.
-struct Recovery {
-    order: RecoveringBlockProto,
-    answers: Vec<RecoveryAnswer>,
-    plan: Option<RecoveryPlan>,
-    /// The DataNodes that have taken the length.
-    done: Vec<char>,
-}
-
-impl Recovery {
-    fn block(&self) -> Block {
-        block_of(&self.order.block.b)
-    }
-
-    fn id(&self) -> GenerationStamp {
-        GenerationStamp(self.order.new_gen_stamp)
-    }
-
-    fn asked(&self) -> Vec<char> {
-        self.order.block.locs.iter().map(|node| name_of(&node.id)).collect()
-    }
-}
-
 pub(crate) struct Story {
     namenode: NameNode,
     datanodes: BTreeMap<char, DataNode>,
@@ -49,16 +30,8 @@ pub(crate) struct Story {
     /// The stamp that the DataNodes of a new pipeline have and the NameNode does not know yet.
     new_stamp: Option<u64>,
     /// By primary.
-    recoveries: BTreeMap<char, Recovery>,
+    recoveries: BTreeMap<char, BlockRecovery>,
     follows: Vec<String>,
-}
-
-fn block_of(block: &ExtendedBlockProto) -> Block {
-    Block {
-        id: BlockId(block.block_id.cast_signed()),
-        num_bytes: block.num_bytes(),
-        generation_stamp: GenerationStamp(block.generation_stamp),
-    }
 }
 
 fn number(word: &str) -> u64 {
@@ -485,19 +458,14 @@ impl Story {
     // --- block recovery ---
 
     fn take_order(&mut self, primary: char, order: RecoveringBlockProto) {
-        let recovery = Recovery {
-            answers: Vec::new(),
-            plan: None,
-            done: Vec::new(),
-            order,
-        };
+        let recovery = BlockRecovery::new(order);
         let mut text = format!(
             "the NameNode lets {primary} recover it: recovery {}, of stamp {} on {}",
             recovery.id().0,
             recovery.block().generation_stamp.0,
-            spaced(&recovery.asked())
+            spaced(&asked(&recovery))
         );
-        if let Some(truncated) = &recovery.order.truncate_block {
+        if let Some(truncated) = &recovery.order().truncate_block {
             text += &format!(", to {} bytes", truncated.num_bytes());
         }
         self.recoveries.insert(primary, recovery);
@@ -518,52 +486,51 @@ impl Story {
         let Some(mut recovery) = self.recoveries.remove(&primary) else {
             return self.say(format!("{primary} has nothing to recover"));
         };
-        for name in recovery.asked() {
-            let Some(answer) = self.ask(name, &recovery) else {
-                return self.say(format!("{primary} gives recovery {} up", recovery.id().0));
-            };
-            recovery.answers.push(answer);
+        while let RecoveryAction::Init { datanode } = *recovery.action() {
+            let answer = self.ask(asked(&recovery)[datanode], &recovery);
+            recovery.on(answer);
+        }
+        if let RecoveryAction::End(Err(RecoveryError::Newer(_))) = recovery.action() {
+            return self.say(format!("{primary} gives recovery {} up", recovery.id().0));
         }
         self.recoveries.insert(primary, recovery);
     }
 
-    /// `None` when a newer recovery is under way.
-    fn ask(&mut self, name: char, recovery: &Recovery) -> Option<RecoveryAnswer> {
-        let (block, id) = (recovery.block(), recovery.id());
+    fn ask(&mut self, name: char, recovery: &BlockRecovery) -> RecoveryEvent {
         let node = self.node(name);
         if !node.up {
-            self.say(format!("{name} does not answer"));
-            return Some(RecoveryAnswer::Failed);
+            return self.unanswered(name);
         }
-        match node.change(block.id, |map| map.init_recovery(block, id, None)) {
-            Ok(None) => {
-                self.say(format!("{name}: no replica"));
-                Some(RecoveryAnswer::NoReplica)
+        let order = recovery.order();
+        match node.change(recovery.block().id, |map| map.init_replica_recovery(order, None)) {
+            Ok(replica) => {
+                self.say(match &replica {
+                    None => format!("{name}: no replica"),
+                    Some(replica) => format!("{name}: {}", described(replica)),
+                });
+                RecoveryEvent::Initialized(init_response(replica.as_ref()))
             }
-            Ok(Some(replica)) => {
-                self.say(format!("{name}: {}", described(&replica)));
-                Some(RecoveryAnswer::Replica {
-                    generation_stamp: replica.generation_stamp,
-                    num_bytes: replica.bytes_on_disk(),
-                    original_state: replica.original_state(),
-                })
-            }
-            Err(error) => {
-                let refusal = RemoteException::new(error.class(), error.to_string());
-                self.refused(&name.to_string(), &refusal);
-                RecoveryAnswer::of_refusal(&refusal)
-            }
+            Err(error) => self.refusal(name, &error),
         }
     }
 
+    fn unanswered(&mut self, name: char) -> RecoveryEvent {
+        let text = format!("{name} does not answer");
+        self.say(text.clone());
+        RecoveryEvent::NoAnswer(text)
+    }
+
+    fn refusal(&mut self, name: char, error: &ReplicaError) -> RecoveryEvent {
+        let refusal = RemoteException::new(error.class(), error.to_string());
+        self.refused(&name.to_string(), &refusal);
+        RecoveryEvent::Refused(refusal)
+    }
+
     fn decide(&mut self, primary: char) {
-        let Some(recovery) = self.recoveries.get_mut(&primary) else {
+        let Some(recovery) = self.recoveries.get(&primary) else {
             return;
         };
-        let truncate_to = recovery.order.truncate_block.as_ref().map(BlockProto::num_bytes);
-        let plan = plan_recovery(recovery.block(), &recovery.answers, truncate_to);
-        recovery.plan = Some(plan.clone());
-        let text = match plan {
+        let text = match recovery.plan().expect("all have answered") {
             RecoveryPlan::Delete => format!("{primary} decides: no replica has anything, the block goes"),
             RecoveryPlan::Synchronize { new_len, .. } => {
                 format!("{primary} decides: {new_len} bytes for {}", spaced(&chosen(recovery)))
@@ -573,56 +540,38 @@ impl Story {
         self.say(text);
     }
 
-    /// `updateReplicaUnderRecovery` at these DataNodes.
+    /// `updateReplicaUnderRecovery` at these DataNodes, which are the next ones.
     fn update(&mut self, primary: char, nodes: &[char]) {
-        let Some(recovery) = self.recoveries.remove(&primary) else {
+        let Some(mut recovery) = self.recoveries.remove(&primary) else {
             return;
         };
-        let mut done = recovery.done.clone();
         for name in nodes {
-            if self.update_one(*name, &recovery) {
-                done.push(*name);
-            }
+            let RecoveryAction::Update { datanode, request } = recovery.action().clone() else {
+                panic!("{primary} does not update {name}: {:?}", recovery.action());
+            };
+            assert_eq!(asked(&recovery)[datanode], *name, "{primary} updates another one");
+            recovery.on(self.update_one(*name, &request));
         }
-        self.recoveries.insert(primary, Recovery { done, ..recovery });
+        self.recoveries.insert(primary, recovery);
     }
 
-    fn update_one(&mut self, name: char, recovery: &Recovery) -> bool {
-        let index = recovery.asked().iter().position(|asked| *asked == name);
-        let answer = index.and_then(|index| recovery.answers.get(index));
-        let (Some(RecoveryAnswer::Replica { num_bytes, .. }), Some(RecoveryPlan::Synchronize { new_len, .. })) =
-            (answer, &recovery.plan)
-        else {
-            self.say(format!("{name} takes no part in recovery {}", recovery.id().0));
-            return false;
-        };
-        let (new_len, id) = (*new_len, recovery.id());
-        let old = Block {
-            num_bytes: *num_bytes,
-            ..recovery.block()
-        };
+    fn update_one(&mut self, name: char, request: &UpdateReplicaUnderRecoveryRequestProto) -> RecoveryEvent {
         let node = self.node(name);
         if !node.up {
-            self.say(format!("{name} does not answer"));
-            return false;
+            return self.unanswered(name);
         }
-        match node.change(old.id, |map| {
-            map.update_under_recovery(old, id, None, new_len).map(Some)
-        }) {
+        let id = block_of(&request.block).id;
+        match node.change(id, |map| map.update_replica_under_recovery(request).map(Some)) {
             Ok(replica) => {
                 let replica = replica.expect("a recovered replica");
                 assert_eq!(replica.state, ReplicaState::Finalized);
                 self.notify(name, replica.block(), NoticeKind::Received);
                 self.say(format!("{name}: {}", described(&replica)));
-                true
+                RecoveryEvent::Updated {
+                    storage_id: storage(name).storage_uuid,
+                }
             }
-            Err(error) => {
-                self.refused(
-                    &name.to_string(),
-                    &RemoteException::new(error.class(), error.to_string()),
-                );
-                false
-            }
+            Err(error) => self.refusal(name, &error),
         }
     }
 
@@ -631,22 +580,11 @@ impl Story {
         let Some(recovery) = self.recoveries.remove(&primary) else {
             return;
         };
-        let new_length = match recovery.plan {
-            Some(RecoveryPlan::Synchronize { new_len, .. }) if !recovery.done.is_empty() => new_len,
-            Some(RecoveryPlan::Delete) => 0,
-            _ => return self.say(format!("{primary} has no result")),
-        };
-        let request = CommitBlockSynchronizationRequestProto {
-            block: recovery.order.block.b.clone(),
-            new_gen_stamp: recovery.order.new_gen_stamp,
-            new_length,
-            close_file: true,
-            delete_block: recovery.plan == Some(RecoveryPlan::Delete),
-            new_taragets: recovery.done.iter().map(|name| identity(*name)).collect(),
-            new_target_storages: recovery.done.iter().map(|name| storage(*name).storage_uuid).collect(),
+        let RecoveryAction::Commit(request) = recovery.action() else {
+            return self.say(format!("{primary} has no result"));
         };
         let taken: Result<CommitBlockSynchronizationResponseProto, _> =
-            self.namenode.call_from_datanode("commitBlockSynchronization", &request);
+            self.namenode.call_from_datanode("commitBlockSynchronization", request);
         match taken {
             Ok(_) => self.tell_file(),
             Err(refusal) => self.refused("the NameNode", &refusal),
@@ -705,12 +643,18 @@ impl Story {
     }
 }
 
+/// The DataNodes that the order names.
+fn asked(recovery: &BlockRecovery) -> Vec<char> {
+    let locations = recovery.order().block.locs.iter();
+    locations.map(|node| name_of(&node.id)).collect()
+}
+
 /// The DataNodes that take part in the plan.
-fn chosen(recovery: &Recovery) -> Vec<char> {
-    let Some(RecoveryPlan::Synchronize { participants, .. }) = &recovery.plan else {
+fn chosen(recovery: &BlockRecovery) -> Vec<char> {
+    let Some(RecoveryPlan::Synchronize { participants, .. }) = recovery.plan() else {
         return Vec::new();
     };
-    let asked = recovery.asked();
+    let asked = asked(recovery);
     participants
         .iter()
         .filter_map(|index| asked.get(*index).copied())
