@@ -11,17 +11,17 @@ const MUTANT_SEEDS: u64 = 2000;
 
 fn hint(mutant: WritingMutant) -> u64 {
     match mutant {
-        WritingMutant::CloseUnsynced => 170,
-        WritingMutant::UnreachableIsAbsent => 506,
-        WritingMutant::ResultsUnjudged => 163,
+        WritingMutant::CloseUnsynced => 43,
+        WritingMutant::UnreachableIsAbsent => 236,
+        WritingMutant::ResultsUnjudged => 105,
         WritingMutant::ReportsNotAwaited => 341,
-        WritingMutant::TruncateForgotten => 8,
+        WritingMutant::TruncateForgotten => 5,
         WritingMutant::OpenBlocksMayGo => 6,
-        WritingMutant::NamesNotSynced => 2,
+        WritingMutant::NamesNotSynced => 5,
         WritingMutant::ChecksumBeforeData => 1,
-        WritingMutant::UnverifiedReports => 16,
+        WritingMutant::UnverifiedReports => 26,
         WritingMutant::FirstAnswerCounts => 14,
-        WritingMutant::SyncAnsweredUnsynced => 2,
+        WritingMutant::SyncAnsweredUnsynced => 3,
         WritingMutant::SentLengthLogged => 0,
     }
 }

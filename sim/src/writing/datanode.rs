@@ -2,16 +2,15 @@
 
 use super::namenodes::NameNodes;
 use super::pipeline::Receiver;
-use super::recovery::Recovering;
 use super::talk::{Conversation, Deletions};
 use super::{CHUNK, POOL, World, WritingMutant};
 use hathi_blockpool::chunks::{read_exact_at, read_header};
 use hathi_blockpool::{
-    ChunkWriter, Folder, NoticeKind, OfferService, PacketData, PoolDirs, Replica, ReplicaError, ReplicaMap,
-    ReplicaState, Scan, StepError, Steps, Transition, VolumeId, WriterId,
+    BlockRecovery, ChunkWriter, Folder, NoticeKind, OfferService, PacketData, PoolDirs, Replica, ReplicaError,
+    ReplicaMap, ReplicaState, Scan, StepError, Steps, Transition, VolumeId, WriterId,
 };
 use hathi_formats::datatransfer::{BlockMetadataHeader, ChecksumType, DataChecksum};
-use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_storage::sim_disk::SimFile;
 use hathi_storage::{Disk, DiskFile, SimDisk};
@@ -39,7 +38,7 @@ pub(super) struct DataNode {
     pub(super) offer: OfferService,
     pub(super) deletions: VecDeque<Deletions>,
     pub(super) transfers: Vec<(Block, usize)>,
-    pub(super) recoveries: Vec<Recovering>,
+    pub(super) recoveries: Vec<BlockRecovery>,
     /// Stamps that it has answered, and that must be found on its disk.
     pub(super) answered: BTreeMap<BlockId, GenerationStamp>,
     mutant: Option<WritingMutant>,
@@ -53,16 +52,6 @@ pub(super) enum Failure {
     Corrupt(String),
     /// The machine stopped in the middle.
     Stopped,
-}
-
-impl Failure {
-    pub(super) fn to_exception(&self) -> RemoteException {
-        match self {
-            Failure::Refused(exception) => exception.clone(),
-            Failure::Corrupt(text) => RemoteException::new(exceptions::IO, text.clone()),
-            Failure::Stopped => RemoteException::new(exceptions::IO, "no answer"),
-        }
-    }
 }
 
 impl DataNode {

@@ -2,72 +2,23 @@
 
 use super::datanode::Failure;
 use super::namenodes::NameNodes;
-use super::talk::{identity, node_of, storage_id};
+use super::talk::{node_of, storage_id};
 use super::{World, WritingMutant};
-use hathi_blockpool::{Mismatch, NoticeKind, RecoveryAnswer, RecoveryPlan, plan_recovery};
-use hathi_formats::exceptions::RemoteException;
-use hathi_formats::ids::{Block, BlockId, GenerationStamp};
+use hathi_blockpool::recovery::participant::{block_of, init_response};
+use hathi_blockpool::{BlockRecovery, NoticeKind, RecoveryAction, RecoveryEvent};
+use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::datanode::{CommitBlockSynchronizationRequestProto, CommitBlockSynchronizationResponseProto};
-use hathi_formats::proto::hdfs::RecoveringBlockProto;
+use hathi_formats::proto::hdfs::{RecoveringBlockProto, UpdateReplicaUnderRecoveryRequestProto};
 use hathi_storage::Disk;
-use std::collections::VecDeque;
-
-/// A recovery under way.
-pub(super) struct Recovering {
-    order: RecoveringBlockProto,
-    answers: Vec<RecoveryAnswer>,
-    /// Who is still to take the length, by the index of its answer.
-    chosen: Option<VecDeque<usize>>,
-    /// All who are to take it.
-    participants: Vec<usize>,
-    /// No replica matches its checksum, and the NameNode has said that they are to be cut nevertheless.
-    over_rot: bool,
-    result: CommitBlockSynchronizationRequestProto,
-}
-
-impl Recovering {
-    pub(super) fn new(order: RecoveringBlockProto) -> Recovering {
-        Recovering {
-            result: CommitBlockSynchronizationRequestProto {
-                block: order.block.b.clone(),
-                new_gen_stamp: order.new_gen_stamp,
-                close_file: true,
-                ..CommitBlockSynchronizationRequestProto::default()
-            },
-            order,
-            answers: Vec::new(),
-            chosen: None,
-            participants: Vec::new(),
-            over_rot: false,
-        }
-    }
-
-    fn block(&self) -> Block {
-        let block = &self.order.block.b;
-        Block {
-            id: BlockId(block.block_id as i64),
-            num_bytes: block.num_bytes(),
-            generation_stamp: GenerationStamp(block.generation_stamp),
-        }
-    }
-
-    /// Everybody has refused to cut a chunk that does not match its checksum: they are told to do it nevertheless, if the
-    /// NameNode knows of no good replica.
-    fn cuts_over_rot(&mut self) -> bool {
-        let begins = !self.over_rot && self.order.block.corrupt && self.result.new_taragets.is_empty();
-        if begins && !self.result.delete_block {
-            self.over_rot = true;
-            self.chosen = Some(self.participants.iter().copied().collect());
-        }
-        begins && self.over_rot
-    }
-
-    fn id(&self) -> GenerationStamp {
-        GenerationStamp(self.order.new_gen_stamp)
-    }
-}
 
 impl<N: NameNodes> World<N> {
+    pub(super) fn begin_recovery(&mut self, node: usize, mut order: RecoveringBlockProto) {
+        if self.is(WritingMutant::TruncateForgotten) {
+            order.truncate_block = None;
+        }
+        self.datanodes[node].recoveries.push(BlockRecovery::new(order));
+    }
+
     /// One step of one recovery of this primary.
     pub(super) fn recovery_step(&mut self, node: usize) {
         let count = self.datanodes[node].recoveries.len();
@@ -75,27 +26,28 @@ impl<N: NameNodes> World<N> {
             return;
         }
         let at = self.rng.usize(..count);
-        let mut task = self.datanodes[node].recoveries.swap_remove(at);
-        let goes_on = if let Some(location) = task.order.block.locs.get(task.answers.len()) {
-            let other = node_of(&location.id);
-            self.ask(node, other, &mut task)
-        } else if let Some(chosen) = &mut task.chosen {
-            match chosen.pop_front() {
-                Some(index) => {
-                    self.update(node, index, &mut task);
-                    true
-                }
-                None if task.cuts_over_rot() => true,
-                None => {
-                    self.report_result(node, &task);
-                    false
+        let mut recovery = self.datanodes[node].recoveries.swap_remove(at);
+        let event = match recovery.action().clone() {
+            RecoveryAction::Init { datanode } => self.ask(node, datanode, &recovery),
+            RecoveryAction::Update { datanode, request } => self.update(node, datanode, &recovery, &request),
+            RecoveryAction::Commit(result) => self.report_result(node, &recovery, &result),
+            RecoveryAction::End(_) => return,
+        };
+        let before = recovery.plan().is_some();
+        recovery.on(event);
+        if !before && let Some(plan) = recovery.plan() {
+            self.say(|| format!("{node} decides on {:?}: {plan:?}", recovery.block()));
+        }
+        match recovery.action() {
+            RecoveryAction::End(Ok(recovered)) => {
+                for id in &recovered.bad_on {
+                    self.datanodes[node_of(id)].report_bad(recovered.block);
                 }
             }
-        } else {
-            self.decide(node, &mut task)
-        };
-        if goes_on && self.datanodes[node].up {
-            self.datanodes[node].recoveries.push(task);
+            RecoveryAction::End(Err(_)) => {}
+            // Its primary may have lost its power with the last step.
+            _ if !self.datanodes[node].up => {}
+            _ => self.datanodes[node].recoveries.push(recovery),
         }
     }
 
@@ -109,130 +61,112 @@ impl<N: NameNodes> World<N> {
         from == to || (self.datanodes[to].up && !self.unlucky(odds))
     }
 
-    /// `initReplicaRecovery`. False when the recovery ends here.
-    fn ask(&mut self, node: usize, other: usize, task: &mut Recovering) -> bool {
-        let (block, id) = (task.block(), task.id());
-        let answer = if self.can_reach(node, other) {
-            self.set_aside(other, block, id)
+    /// `initReplicaRecovery`
+    fn ask(&mut self, node: usize, datanode: usize, recovery: &BlockRecovery) -> RecoveryEvent {
+        let other = node_of(&recovery.order().block.locs[datanode].id);
+        let event = if self.can_reach(node, other) {
+            self.set_aside(other, recovery)
+        } else if self.is(WritingMutant::UnreachableIsAbsent) {
+            RecoveryEvent::Initialized(init_response(None))
         } else {
-            Some(RecoveryAnswer::Failed)
+            no_answer()
         };
-        self.say(|| format!("{other} answers to the recovery {id} of {block:?}: {answer:?}"));
-        let Some(mut answer) = answer else { return false };
-        if answer == RecoveryAnswer::Failed && self.is(WritingMutant::UnreachableIsAbsent) {
-            answer = RecoveryAnswer::NoReplica;
-        }
-        task.answers.push(answer);
-        true
+        let (id, block) = (recovery.id(), recovery.block());
+        self.say(|| format!("{other} answers to the recovery {id} of {block:?}: {event:?}"));
+        event
     }
 
-    fn set_aside(&mut self, other: usize, block: Block, id: GenerationStamp) -> Option<RecoveryAnswer> {
+    fn set_aside(&mut self, other: usize, recovery: &BlockRecovery) -> RecoveryEvent {
+        let (order, block) = (recovery.order(), recovery.block());
         let disk = self.datanodes[other].disk.clone();
         let replica = self.datanodes[other].map.get(block.id).cloned();
         let data = replica.map(|replica| self.datanodes[other].files(&replica).data);
         let data_len = data.and_then(|data| disk.file_len(&data).ok());
-        match self.change(other, block.id, |map| map.init_recovery(block, id, data_len)) {
-            Ok(None) => Some(RecoveryAnswer::NoReplica),
-            Ok(Some(replica)) => Some(RecoveryAnswer::Replica {
-                generation_stamp: replica.generation_stamp,
-                num_bytes: replica.bytes_on_disk(),
-                original_state: replica.original_state(),
-            }),
-            Err(failure) => RecoveryAnswer::of_refusal(&failure.to_exception()),
+        match self.change(other, block.id, |map| map.init_replica_recovery(order, data_len)) {
+            Ok(replica) => RecoveryEvent::Initialized(init_response(replica.as_ref())),
+            Err(Failure::Stopped) if self.is(WritingMutant::UnreachableIsAbsent) => {
+                RecoveryEvent::Initialized(init_response(None))
+            }
+            Err(failure) => unchanged(failure),
         }
     }
 
-    fn decide(&mut self, node: usize, task: &mut Recovering) -> bool {
-        let block = task.block();
-        let truncate = task.order.truncate_block.as_ref().and_then(|block| block.num_bytes);
-        let truncate = truncate.filter(|_| !self.is(WritingMutant::TruncateForgotten));
-        let plan = plan_recovery(block, &task.answers, truncate);
-        self.say(|| format!("{node} decides on {block:?}: {plan:?}"));
-        match plan {
-            RecoveryPlan::GiveUp(_) => return false,
-            RecoveryPlan::Delete => {
-                task.result.delete_block = true;
-                task.chosen = Some(VecDeque::new());
-            }
-            RecoveryPlan::Synchronize { participants, new_len } => {
-                task.result.new_length = new_len;
-                task.chosen = Some(participants.iter().copied().collect());
-                task.participants = participants;
-            }
-        }
-        true
-    }
-
-    /// `updateReplicaUnderRecovery`.
-    fn update(&mut self, node: usize, index: usize, task: &mut Recovering) {
-        let other = node_of(&task.order.block.locs[index].id);
-        let RecoveryAnswer::Replica {
-            generation_stamp,
-            num_bytes,
-            ..
-        } = task.answers[index]
-        else {
-            return;
-        };
-        let old = Block {
-            num_bytes,
-            generation_stamp,
-            ..task.block()
-        };
-        let (id, length) = (task.id(), task.result.new_length);
+    /// `updateReplicaUnderRecovery`
+    fn update(
+        &mut self,
+        node: usize,
+        datanode: usize,
+        recovery: &BlockRecovery,
+        request: &UpdateReplicaUnderRecoveryRequestProto,
+    ) -> RecoveryEvent {
+        let other = node_of(&recovery.order().block.locs[datanode].id);
         if !self.can_reach(node, other) {
-            return;
+            return no_answer();
         }
-        let mismatch = if task.over_rot {
-            Mismatch::Kept
-        } else {
-            Mismatch::Refused
-        };
-        let changed = self.change(other, old.id, |map| {
-            let planned = map.update_under_recovery(old, id, None, length);
-            planned.map(|transition| Some(transition.over(mismatch)))
-        });
-        match changed {
+        let old = block_of(&request.block);
+        match self.change(other, old.id, |map| {
+            map.update_replica_under_recovery(request).map(Some)
+        }) {
             Ok(Some(replica)) => {
                 self.say(|| format!("{other} has recovered {}", replica.describe()));
                 self.answer_stamp(other, &replica);
                 self.datanodes[other].notify(other, replica.block(), NoticeKind::Received);
-                // The answer may be lost.
-                if !self.unlucky(12) {
-                    task.result.new_taragets.push(identity(other));
-                    task.result.new_target_storages.push(storage_id(other));
+                if self.unlucky(12) {
+                    return no_answer();
+                }
+                RecoveryEvent::Updated {
+                    storage_id: storage_id(other),
                 }
             }
-            Err(Failure::Corrupt(_)) => self.datanodes[other].report_bad(old),
-            Ok(None) | Err(_) => {}
+            Ok(None) => no_answer(),
+            Err(failure) => {
+                if let Failure::Corrupt(_) = failure {
+                    self.datanodes[other].report_bad(old);
+                }
+                unchanged(failure)
+            }
         }
     }
 
-    fn report_result(&mut self, node: usize, task: &Recovering) {
-        if !task.result.delete_block && task.result.new_taragets.is_empty() {
-            return;
-        }
+    fn report_result(
+        &mut self,
+        node: usize,
+        recovery: &BlockRecovery,
+        result: &CommitBlockSynchronizationRequestProto,
+    ) -> RecoveryEvent {
         let Some(to) = self.datanodes[node].offer.active().map(|actor| actor.0) else {
-            return;
+            return no_answer();
         };
         if !self.namenodes.reaches(node, to) || self.unlucky(12) {
-            return;
+            return no_answer();
         }
-        let length = (!task.result.delete_block).then_some(task.result.new_length);
-        let targets: Vec<usize> = task.result.new_taragets.iter().map(node_of).collect();
-        let recovered = self.before_result(task.block().id, length, to, &targets, task.over_rot);
+        let (block, id) = (recovery.block().id, recovery.id());
+        let length = (!result.delete_block).then_some(result.new_length);
+        let targets: Vec<usize> = result.new_taragets.iter().map(node_of).collect();
+        let recovered = self.before_result(block, length, to, &targets, recovery.is_over_rot());
         let taken: Result<CommitBlockSynchronizationResponseProto, RemoteException> =
-            self.call_from_datanode((node, to), "commitBlockSynchronization", &task.result);
-        self.say(|| {
-            format!(
-                "{node} reports the result {length:?} of recovery {}: {taken:?}",
-                task.id()
-            )
-        });
-        if taken.is_ok() {
-            self.count("recoveries");
-            self.results.insert((task.block().id, task.id()), recovered);
-            self.see_results(task.block().id);
+            self.call_from_datanode((node, to), "commitBlockSynchronization", result);
+        self.say(|| format!("{node} reports the result {length:?} of recovery {id}: {taken:?}"));
+        match taken {
+            Ok(_) => {
+                self.count("recoveries");
+                self.results.insert((block, id), recovered);
+                self.see_results(block);
+                RecoveryEvent::Committed
+            }
+            Err(refusal) => RecoveryEvent::Refused(refusal),
         }
+    }
+}
+
+fn no_answer() -> RecoveryEvent {
+    RecoveryEvent::NoAnswer("no answer".to_owned())
+}
+
+fn unchanged(failure: Failure) -> RecoveryEvent {
+    match failure {
+        Failure::Refused(exception) => RecoveryEvent::Refused(exception),
+        Failure::Corrupt(text) => RecoveryEvent::Refused(RemoteException::new(exceptions::IO, text)),
+        Failure::Stopped => no_answer(),
     }
 }

@@ -2,7 +2,6 @@
 
 use super::datanode::DataNode;
 use super::namenodes::{Answer, NameNodes};
-use super::recovery::Recovering;
 use super::{POOL, World, WritingMutant};
 use crate::namenode::namespace_info;
 use bytes::Bytes;
@@ -292,15 +291,14 @@ impl<N: NameNodes> World<N> {
     }
 
     fn take_command(&mut self, node: usize, actor: ActorId, command: DatanodeCommandProto) {
-        let datanode = &mut self.datanodes[node];
-        let Some(claim) = datanode.offer.claim_of(actor) else {
+        let Some(claim) = self.datanodes[node].offer.claim_of(actor) else {
             return;
         };
-        if let Some(recoveries) = command.recovery_cmd {
-            let tasks = recoveries.blocks.into_iter().map(Recovering::new);
-            datanode.recoveries.extend(tasks);
+        for order in command.recovery_cmd.into_iter().flat_map(|command| command.blocks) {
+            self.begin_recovery(node, order);
         }
         let Some(command) = command.blk_cmd else { return };
+        let datanode = &mut self.datanodes[node];
         let blocks = command.blocks.iter().map(block_of);
         match command.action() {
             Action::Invalidate => datanode.deletions.push_back(Deletions {
