@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hathi_blockpool::ReplicaError;
+use hathi_blockpool::recovery::participant::init_response;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{BlockId, GenerationStamp};
 use hathi_formats::proto::hdfs::{
@@ -181,7 +182,7 @@ fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
         Method::InterDatanode(InterDatanodeMethod::InitReplicaRecovery) => reply.send(
             call.decode::<InitReplicaRecoveryRequestProto>()
                 .and_then(|request| recovery::init_replica(node, &request.block))
-                .map(|replica| recovery::init_response(replica.as_ref())),
+                .map(|replica| init_response(replica.as_ref())),
         ),
         Method::InterDatanode(InterDatanodeMethod::UpdateReplicaUnderRecovery) => reply.send(
             call.decode::<UpdateReplicaUnderRecoveryRequestProto>()

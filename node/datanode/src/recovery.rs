@@ -1,18 +1,18 @@
 //! Block recovery. The primary brings the replicas of a block to one length (`BlockRecoveryWorker`). The other
 //! DataNodes take part.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hathi_blockpool::{Mismatch, NoticeKind, RecoveryAnswer, RecoveryPlan, Replica, ReplicaState, plan_recovery};
+use hathi_blockpool::recovery::participant::{block_of, init_response, recovered_id};
+use hathi_blockpool::{BlockRecovery, NoticeKind, RecoveredBlock, RecoveryAction, RecoveryEvent, Replica};
 use hathi_conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::datanode::{CommitBlockSynchronizationRequestProto, CommitBlockSynchronizationResponseProto};
 use hathi_formats::proto::hdfs::{
-    BlockProto, DatanodeIdProto, DatanodeInfoProto, ExtendedBlockProto, InitReplicaRecoveryRequestProto,
-    InitReplicaRecoveryResponseProto, RecoveringBlockProto, ReplicaStateProto, UpdateReplicaUnderRecoveryRequestProto,
-    UpdateReplicaUnderRecoveryResponseProto,
+    DatanodeIdProto, DatanodeInfoProto, InitReplicaRecoveryRequestProto, InitReplicaRecoveryResponseProto,
+    RecoveringBlockProto, UpdateReplicaUnderRecoveryRequestProto, UpdateReplicaUnderRecoveryResponseProto,
 };
 use hathi_net::ipc::protocols::INTER_DATANODE_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
@@ -25,20 +25,11 @@ fn remote(error: &PoolError) -> RemoteException {
     RemoteException::new(error.class(), error.to_string())
 }
 
-fn block_of(block: &ExtendedBlockProto) -> Block {
-    Block {
-        id: BlockId(block.block_id as i64),
-        num_bytes: block.num_bytes.unwrap_or(0),
-        generation_stamp: GenerationStamp(block.generation_stamp),
-    }
-}
-
 /// Sets a replica aside (`initReplicaRecovery`). `None` when there is no replica. Blocks while a writer stops.
 pub fn init_replica(node: &DataNode, request: &RecoveringBlockProto) -> Result<Option<Replica>, RemoteException> {
     let proto = &request.block.b;
     let pool = node.dataset.pool(&proto.pool_id).map_err(|error| remote(&error))?;
     let block = block_of(proto);
-    let recovery_id = GenerationStamp(request.new_gen_stamp);
     let changed = node
         .dataset
         .transition(&pool, block.id, |map| {
@@ -47,7 +38,7 @@ pub fn init_replica(node: &DataNode, request: &RecoveringBlockProto) -> Result<O
                 .and_then(|replica| pool.files(replica))
                 .and_then(|files| std::fs::metadata(files.data).ok())
                 .map(|metadata| metadata.len());
-            map.init_recovery(block, recovery_id, data_len)
+            map.init_replica_recovery(request, data_len)
         })
         .map_err(|error| {
             tracing::info!(block = %block.id, %error, "recovery refused");
@@ -65,21 +56,11 @@ pub fn update_replica(
         .dataset
         .pool(&request.block.pool_id)
         .map_err(|error| remote(&error))?;
-    let old = block_of(&request.block);
-    let new_id = request
-        .new_block_id
-        .map(|id| BlockId(id as i64))
-        .filter(|id| id.0 > 0 && *id != old.id);
-    let mismatch = match request.mismatch_stays() {
-        true => Mismatch::Kept,
-        false => Mismatch::Refused,
-    };
+    let (old, recovered) = (block_of(&request.block), recovered_id(request));
     let changed = node
         .dataset
         .transition(&pool, old.id, |map| {
-            let id = GenerationStamp(request.recovery_id);
-            let planned = map.update_under_recovery(old, id, new_id, request.new_length);
-            planned.map(|transition| Some(transition.over(mismatch)))
+            map.update_replica_under_recovery(request).map(Some)
         })
         .map_err(|error| {
             // The check was made under the replica's lock: the last chunk has rotted, and gets no new checksum.
@@ -89,8 +70,10 @@ pub fn update_replica(
             }
             remote(&error)
         })?;
-    let result = new_id.map_or_else(|| changed.and_then(|(_, after)| after), |id| pool.get(id));
-    let replica = result.ok_or_else(|| RemoteException::new(exceptions::IO, "the replica is gone"))?;
+    let replica = changed
+        .and_then(|(_, after)| after.filter(|replica| replica.block_id == recovered))
+        .or_else(|| pool.get(recovered))
+        .ok_or_else(|| RemoteException::new(exceptions::IO, "the replica is gone"))?;
     let storage = node
         .dataset
         .volume(replica.volume)
@@ -101,316 +84,146 @@ pub fn update_replica(
     Ok(storage)
 }
 
-/// A DataNode that takes part: this one or another.
-enum Participant {
-    Local,
-    Remote(RpcClient),
-    Unreachable,
-}
-
-impl Participant {
-    async fn connect(node: &DataNode, id: &DatanodeIdProto) -> Participant {
-        if id.datanode_uuid == node.dataset.datanode_uuid() {
-            return Participant::Local;
-        }
-        let host = if node.conf.connect_via_hostname {
-            id.host_name.clone()
-        } else {
-            id.ip_addr.clone()
-        };
-        let Ok(port) = u16::try_from(id.ipc_port) else {
-            return Participant::Unreachable;
-        };
-        let address = HostPort { host, port }.to_string();
-        let mut options = ClientOptions::new(&node.conf.superuser);
-        options.connect_timeout = node.conf.connect_timeout;
-        options.call_timeout = node.conf.socket_timeout;
-        match connect_to(&address, &INTER_DATANODE_PROTOCOL, &options).await {
-            Ok(client) => Participant::Remote(client),
-            Err(error) => {
-                tracing::info!(datanode = address, %error, "participant of a recovery cannot be reached");
-                Participant::Unreachable
-            }
-        }
-    }
-
-    async fn init(
-        &self,
-        node: &Arc<DataNode>,
-        block: &RecoveringBlockProto,
-    ) -> Result<RecoveryAnswer, RemoteException> {
-        match self {
-            Participant::Unreachable => Ok(RecoveryAnswer::Failed),
-            Participant::Local => {
-                let (node, block) = (node.clone(), block.clone());
-                let replica = tokio::task::spawn_blocking(move || init_replica(&node, &block))
-                    .await
-                    .map_err(|error| RemoteException::new(exceptions::IO, error.to_string()))??;
-                Ok(
-                    replica.map_or(RecoveryAnswer::NoReplica, |replica| RecoveryAnswer::Replica {
-                        generation_stamp: replica.generation_stamp,
-                        num_bytes: replica.bytes_on_disk(),
-                        original_state: replica.original_state(),
-                    }),
-                )
-            }
-            Participant::Remote(client) => {
-                let request = InitReplicaRecoveryRequestProto { block: block.clone() };
-                let response: InitReplicaRecoveryResponseProto =
-                    client.call("initReplicaRecovery", &request).await.map_err(to_remote)?;
-                let state = response.state();
-                match response.block.filter(|_| response.replica_found) {
-                    None => Ok(RecoveryAnswer::NoReplica),
-                    Some(block) => Ok(RecoveryAnswer::Replica {
-                        generation_stamp: GenerationStamp(block.gen_stamp),
-                        num_bytes: block.num_bytes.unwrap_or(0),
-                        original_state: state_from(state),
-                    }),
-                }
-            }
-        }
-    }
-
-    async fn update(
-        &self,
-        node: &Arc<DataNode>,
-        request: UpdateReplicaUnderRecoveryRequestProto,
-    ) -> Result<String, RemoteException> {
-        match self {
-            Participant::Unreachable => Err(RemoteException::new(exceptions::IO, "unreachable")),
-            Participant::Local => {
-                let node = node.clone();
-                tokio::task::spawn_blocking(move || update_replica(&node, &request))
-                    .await
-                    .map_err(|error| RemoteException::new(exceptions::IO, error.to_string()))?
-            }
-            Participant::Remote(client) => {
-                let response: UpdateReplicaUnderRecoveryResponseProto = client
-                    .call("updateReplicaUnderRecovery", &request)
-                    .await
-                    .map_err(to_remote)?;
-                Ok(response.storage_uuid.unwrap_or_default())
-            }
-        }
-    }
-}
-
-fn to_remote(error: RpcError) -> RemoteException {
-    match error {
-        RpcError::Remote(exception) => exception,
-        other => RemoteException::new(exceptions::IO, other.to_string()),
-    }
-}
-
-/// The protobuf enum.
-#[must_use]
-pub fn state_proto(state: ReplicaState) -> ReplicaStateProto {
-    match state {
-        ReplicaState::Finalized => ReplicaStateProto::Finalized,
-        ReplicaState::Rbw => ReplicaStateProto::Rbw,
-        ReplicaState::Rwr => ReplicaStateProto::Rwr,
-        ReplicaState::Rur => ReplicaStateProto::Rur,
-        ReplicaState::Temporary => ReplicaStateProto::Temporary,
-    }
-}
-
-fn state_from(state: ReplicaStateProto) -> ReplicaState {
-    match state {
-        ReplicaStateProto::Finalized => ReplicaState::Finalized,
-        ReplicaStateProto::Rbw => ReplicaState::Rbw,
-        ReplicaStateProto::Rwr => ReplicaState::Rwr,
-        ReplicaStateProto::Rur => ReplicaState::Rur,
-        ReplicaStateProto::Temporary => ReplicaState::Temporary,
-    }
-}
-
-/// Recovers a block as its primary.
-pub async fn recover(node: &Arc<DataNode>, service: &Arc<Nameservice>, block: RecoveringBlockProto) {
-    let id = block.block.b.block_id as i64;
-    tracing::info!(block = id, recovery_id = block.new_gen_stamp, "recovering a block");
-    match try_recover(node, service, &block).await {
-        Ok(length) => {
-            node.metrics.blocks_recovered.fetch_add(1, Ordering::Relaxed);
-            tracing::info!(block = id, length, "block recovered");
-        }
-        Err(error) => tracing::warn!(block = id, %error, "block recovery failed"),
-    }
-}
-
-async fn try_recover(
-    node: &Arc<DataNode>,
-    service: &Arc<Nameservice>,
-    recovering: &RecoveringBlockProto,
-) -> Result<u64, RemoteException> {
-    let block = &recovering.block.b;
-    if recovering.ec_policy.is_some() {
-        return Err(RemoteException::new(
-            exceptions::UNSUPPORTED_OPERATION,
-            "striped blocks are not supported",
-        ));
-    }
-    let mut participants = Vec::new();
-    let mut answers = Vec::new();
-    for location in &recovering.block.locs {
-        let participant = Participant::connect(node, &location.id).await;
-        let answer = match participant.init(node, recovering).await {
-            Ok(answer) => answer,
-            Err(exception) => {
-                let Some(answer) = RecoveryAnswer::of_refusal(&exception) else {
-                    // A newer recovery is under way, and will do the work.
-                    return Err(exception);
-                };
-                tracing::warn!(datanode = %location.id.ip_addr, port = location.id.xfer_port, %exception, "cannot take part in the recovery");
-                answer
-            }
-        };
-        participants.push(participant);
-        answers.push(answer);
-    }
-    let truncate = recovering.truncate_block.as_ref();
-    let plan = plan_recovery(block_of(block), &answers, truncate.and_then(|block| block.num_bytes));
-    let mut commit = CommitBlockSynchronizationRequestProto {
-        block: block.clone(),
-        new_gen_stamp: recovering.new_gen_stamp,
-        new_length: 0,
-        close_file: true,
-        delete_block: false,
-        new_taragets: vec![],
-        new_target_storages: vec![],
+/// Recovers a block as its primary: does what the recovery asks for, until it has ended.
+pub async fn recover(node: &Arc<DataNode>, service: &Nameservice, order: RecoveringBlockProto) {
+    let mut recovery = BlockRecovery::new(order);
+    let block = recovery.block().id;
+    tracing::info!(%block, recovery_id = %recovery.id(), "recovering a block");
+    let mut primary = Primary {
+        node,
+        others: BTreeMap::new(),
     };
-    let mut over_rot = false;
-    match plan {
-        RecoveryPlan::GiveUp(reason) => return Err(RemoteException::new(exceptions::IO, reason)),
-        RecoveryPlan::Delete => commit.delete_block = true,
-        RecoveryPlan::Synchronize {
-            participants: chosen,
-            new_len,
-        } => {
-            commit.new_length = new_len;
-            let chosen: Vec<_> = chosen
-                .into_iter()
-                .filter_map(|index| {
-                    Some((
-                        participants.get(index)?,
-                        recovering.block.locs.get(index)?,
-                        answers.get(index)?,
-                    ))
-                })
-                .collect();
-            synchronize(node, recovering, &chosen, false, &mut commit).await;
-            // The NameNode knows of no good replica any more.
-            over_rot = commit.new_taragets.is_empty() && recovering.block.corrupt;
-            if over_rot {
-                synchronize(node, recovering, &chosen, true, &mut commit).await;
-            }
-            if commit.new_taragets.is_empty() {
-                return Err(RemoteException::new(
-                    exceptions::IO,
-                    format!("Cannot recover blk_{}, all datanodes failed", block.block_id),
-                ));
-            }
-        }
-    }
-    let active = service
-        .active()
-        .and_then(|actor| actor.client.lock().clone())
-        .ok_or_else(|| RemoteException::new(exceptions::IO, "no active NameNode is known"))?;
-    let _: CommitBlockSynchronizationResponseProto = active
-        .call("commitBlockSynchronization", &commit)
-        .await
-        .map_err(to_remote)?;
-    if over_rot {
-        report_targets(node, recovering, &commit);
-    }
-    Ok(commit.new_length)
-}
-
-/// Gives the replicas the agreed length and stamp. Those that succeeded are added to `commit`.
-async fn synchronize(
-    node: &Arc<DataNode>,
-    recovering: &RecoveringBlockProto,
-    chosen: &[(&Participant, &DatanodeInfoProto, &RecoveryAnswer)],
-    mismatch_stays: bool,
-    commit: &mut CommitBlockSynchronizationRequestProto,
-) {
-    let block = &recovering.block.b;
-    let new_block_id = recovering.truncate_block.as_ref().map(|block| block.block_id);
-    for (participant, location, answer) in chosen {
-        let RecoveryAnswer::Replica {
-            num_bytes,
-            generation_stamp,
-            ..
-        } = answer
-        else {
-            continue;
+    let end = loop {
+        let event = match recovery.action().clone() {
+            RecoveryAction::Init { datanode } => primary.init(recovery.order(), datanode).await,
+            RecoveryAction::Update { datanode, request } => primary.update(datanode, request).await,
+            RecoveryAction::Commit(result) => commit(service, &result).await,
+            RecoveryAction::End(end) => break end,
         };
-        let request = UpdateReplicaUnderRecoveryRequestProto {
-            block: ExtendedBlockProto {
-                pool_id: block.pool_id.clone(),
-                block_id: block.block_id,
-                generation_stamp: generation_stamp.0,
-                num_bytes: Some(*num_bytes),
-            },
-            recovery_id: recovering.new_gen_stamp,
-            new_length: commit.new_length,
-            new_block_id: Some(new_block_id.unwrap_or(block.block_id)),
-            mismatch_stays: mismatch_stays.then_some(true),
-        };
-        match participant.update(node, request).await {
-            Ok(storage) => {
-                commit.new_taragets.push(location.id.clone());
-                commit.new_target_storages.push(storage);
-            }
-            Err(exception) => {
-                tracing::warn!(datanode = %location.id.ip_addr, port = location.id.xfer_port, %exception, "replica could not be updated");
-            }
+        log_failure(&recovery, &event);
+        recovery.on(event);
+    };
+    match end {
+        Ok(recovered) => {
+            node.metrics.blocks_recovered.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(%block, length = recovered.block.num_bytes, "block recovered");
+            report_bad(node, &recovery.order().block.b.pool_id, &recovered);
         }
+        Err(error) => tracing::warn!(%block, %error, "block recovery failed"),
     }
 }
 
-/// Reports the replicas that were cut over rot. Now that the block is complete, the NameNode remembers that they are
-/// bad.
-fn report_targets(node: &DataNode, recovering: &RecoveringBlockProto, commit: &CommitBlockSynchronizationRequestProto) {
-    let old = &recovering.block.b;
-    let Ok(pool) = node.dataset.pool(&old.pool_id) else {
+fn log_failure(recovery: &BlockRecovery, event: &RecoveryEvent) {
+    let (RecoveryAction::Init { datanode } | RecoveryAction::Update { datanode, .. }) = recovery.action() else {
         return;
     };
-    let id = recovering
-        .truncate_block
-        .as_ref()
-        .map_or(old.block_id, |block| block.block_id);
-    let block = Block {
-        id: BlockId(id as i64),
-        num_bytes: commit.new_length,
-        generation_stamp: GenerationStamp(commit.new_gen_stamp),
+    let error = match event {
+        RecoveryEvent::Refused(exception) => exception.to_string(),
+        RecoveryEvent::NoAnswer(why) => why.clone(),
+        RecoveryEvent::Initialized(_) | RecoveryEvent::Updated { .. } | RecoveryEvent::Committed => return,
     };
-    tracing::warn!(block = %block.id, length = block.num_bytes, "a truncate was carried out although no replica matches its checksum");
-    for target in &commit.new_taragets {
-        let target = DatanodeInfoProto {
-            id: target.clone(),
-            ..DatanodeInfoProto::default()
-        };
-        node.report_remote_bad_block(&pool, block, &target);
+    if let Some(location) = recovery.order().block.locs.get(*datanode) {
+        let (host, port) = (&location.id.ip_addr, location.id.xfer_port);
+        tracing::warn!(block = %recovery.block().id, datanode = %host, port, %error, "cannot take part in the recovery");
     }
 }
 
-/// The answer to `initReplicaRecovery`.
-#[must_use]
-pub fn init_response(replica: Option<&Replica>) -> InitReplicaRecoveryResponseProto {
-    match replica {
-        None => InitReplicaRecoveryResponseProto {
-            replica_found: false,
-            state: None,
-            block: None,
-        },
-        Some(replica) => InitReplicaRecoveryResponseProto {
-            replica_found: true,
-            state: Some(state_proto(replica.original_state()) as i32),
-            block: Some(BlockProto {
-                block_id: replica.block_id.0 as u64,
-                gen_stamp: replica.generation_stamp.0,
-                num_bytes: Some(replica.bytes_on_disk()),
-            }),
-        },
+/// The primary's connections.
+struct Primary<'a> {
+    node: &'a Arc<DataNode>,
+    /// To the other DataNodes, by their index in the order. The primary itself is not among them.
+    others: BTreeMap<usize, RpcClient>,
+}
+
+impl Primary<'_> {
+    async fn init(&mut self, order: &RecoveringBlockProto, datanode: usize) -> RecoveryEvent {
+        let Some(location) = order.block.locs.get(datanode) else {
+            return RecoveryEvent::NoAnswer("the order does not name it".to_owned());
+        };
+        if location.id.datanode_uuid == self.node.dataset.datanode_uuid() {
+            let (node, order) = (self.node.clone(), order.clone());
+            let init = move || init_replica(&node, &order);
+            return here(init, |replica| {
+                RecoveryEvent::Initialized(init_response(replica.as_ref()))
+            })
+            .await;
+        }
+        let client = match connect(self.node, &location.id).await {
+            Ok(client) => client,
+            Err(error) => return RecoveryEvent::NoAnswer(error),
+        };
+        let request = InitReplicaRecoveryRequestProto { block: order.clone() };
+        let answer: Result<InitReplicaRecoveryResponseProto, _> = client.call("initReplicaRecovery", &request).await;
+        self.others.insert(datanode, client);
+        answer.map_or_else(failure, RecoveryEvent::Initialized)
+    }
+
+    async fn update(&self, datanode: usize, request: UpdateReplicaUnderRecoveryRequestProto) -> RecoveryEvent {
+        let updated = |storage_id| RecoveryEvent::Updated { storage_id };
+        let Some(client) = self.others.get(&datanode) else {
+            let node = self.node.clone();
+            return here(move || update_replica(&node, &request), updated).await;
+        };
+        let answer: Result<UpdateReplicaUnderRecoveryResponseProto, _> =
+            client.call("updateReplicaUnderRecovery", &request).await;
+        answer.map_or_else(failure, |answer| updated(answer.storage_uuid.unwrap_or_default()))
+    }
+}
+
+/// Does something with a replica of this DataNode.
+async fn here<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RemoteException> + Send + 'static,
+    event: impl FnOnce(T) -> RecoveryEvent,
+) -> RecoveryEvent {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(done)) => event(done),
+        Ok(Err(exception)) => RecoveryEvent::Refused(exception),
+        Err(error) => RecoveryEvent::NoAnswer(error.to_string()),
+    }
+}
+
+fn failure(error: RpcError) -> RecoveryEvent {
+    match error {
+        RpcError::Remote(exception) => RecoveryEvent::Refused(exception),
+        other => RecoveryEvent::NoAnswer(other.to_string()),
+    }
+}
+
+async fn connect(node: &DataNode, id: &DatanodeIdProto) -> Result<RpcClient, String> {
+    let host = if node.conf.connect_via_hostname {
+        id.host_name.clone()
+    } else {
+        id.ip_addr.clone()
+    };
+    let port = u16::try_from(id.ipc_port).map_err(|_| format!("{} is no port", id.ipc_port))?;
+    let address = HostPort { host, port }.to_string();
+    let mut options = ClientOptions::new(&node.conf.superuser);
+    options.connect_timeout = node.conf.connect_timeout;
+    options.call_timeout = node.conf.socket_timeout;
+    let connected = connect_to(&address, &INTER_DATANODE_PROTOCOL, &options).await;
+    connected.map_err(|error| error.to_string())
+}
+
+async fn commit(service: &Nameservice, result: &CommitBlockSynchronizationRequestProto) -> RecoveryEvent {
+    let Some(active) = service.active().and_then(|actor| actor.client.lock().clone()) else {
+        return RecoveryEvent::NoAnswer("no active NameNode is known".to_owned());
+    };
+    let answer: Result<CommitBlockSynchronizationResponseProto, _> =
+        active.call("commitBlockSynchronization", result).await;
+    answer.map_or_else(failure, |_| RecoveryEvent::Committed)
+}
+
+fn report_bad(node: &DataNode, pool_id: &str, recovered: &RecoveredBlock) {
+    let Ok(pool) = node.dataset.pool(pool_id) else {
+        return;
+    };
+    let block = recovered.block;
+    for id in &recovered.bad_on {
+        tracing::warn!(block = %block.id, length = block.num_bytes, "a truncate was carried out although no replica matches its checksum");
+        let location = DatanodeInfoProto {
+            id: id.clone(),
+            ..DatanodeInfoProto::default()
+        };
+        node.report_remote_bad_block(&pool, block, &location);
     }
 }

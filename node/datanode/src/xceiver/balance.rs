@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use hathi_blockpool::NoticeKind;
+use hathi_blockpool::recovery::participant::block_of;
 use hathi_formats::datatransfer::{Op, PacketBuffer, read_delimited, write_delimited, write_op};
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{BlockOpResponseProto, OpCopyBlockProto, OpReplaceBlockProto, Status};
@@ -13,7 +14,7 @@ use hathi_transfer::responses;
 
 use super::receiver::{ReplicaWriter, WriteRequest};
 use super::sender::{BlockSender, MissingChecksums};
-use super::{After, READ_BUFFER_BYTES, Xceiver, XceiverError, XceiverResult, block_of};
+use super::{After, READ_BUFFER_BYTES, Xceiver, XceiverError, XceiverResult};
 
 /// A move under way. There are at most `dfs.datanode.balance.max.concurrent.moves` at a time.
 struct Move<'a>(&'a AtomicUsize);

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use hathi_blockpool::ReplicaError;
 use hathi_blockpool::chunks::read_exact_at;
+use hathi_blockpool::recovery::participant::block_of;
 use hathi_formats::datatransfer::{ChecksumType, CrcComposer, META_HEADER_BYTES, md5};
 use hathi_formats::proto::hdfs::{
     BlockChecksumOptionsProto, BlockChecksumTypeProto, BlockOpResponseProto, OpBlockChecksumProto,
     OpBlockChecksumResponseProto, Status,
 };
 
-use super::{After, Xceiver, XceiverError, XceiverResult, block_of};
+use super::{After, Xceiver, XceiverError, XceiverResult};
 use crate::pool::{PoolError, ReadReplica};
 
 /// The checksums of the chunks of a range that begins at the block's start.

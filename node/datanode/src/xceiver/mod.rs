@@ -15,10 +15,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hathi_formats::datatransfer::{OpRequest, read_request, write_delimited};
-use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::hdfs::{
-    BlockOpResponseProto, ExtendedBlockProto, ReleaseShortCircuitAccessResponseProto, ShortCircuitShmResponseProto,
-    Status,
+    BlockOpResponseProto, ReleaseShortCircuitAccessResponseProto, ShortCircuitShmResponseProto, Status,
 };
 use hathi_transfer::responses;
 use hathi_transfer::stream::non_zero;
@@ -68,16 +66,6 @@ struct Xceiver {
     peer: SocketAddr,
     // Answer of the next DataNode of a pipeline, to be passed upstream.
     mirror_answer: Option<BlockOpResponseProto>,
-}
-
-/// The block of a request.
-#[must_use]
-pub(crate) fn block_of(block: &ExtendedBlockProto) -> Block {
-    Block {
-        id: BlockId(block.block_id as i64),
-        num_bytes: block.num_bytes.unwrap_or(0),
-        generation_stamp: GenerationStamp(block.generation_stamp),
-    }
 }
 
 fn is_timeout(error: &io::Error) -> bool {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hathi_blockpool::chunks::read_exact_at;
+use hathi_blockpool::recovery::participant::block_of;
 use hathi_blockpool::{Replica, ReplicaError, VolumeId};
 use hathi_formats::datatransfer::{ChecksumType, DataChecksum, PacketHeader, read_delimited};
 use hathi_formats::ids::Block;
@@ -13,7 +14,7 @@ use hathi_formats::proto::hdfs::{ClientReadStatusProto, OpReadBlockProto, Status
 use hathi_transfer::{packets, responses};
 use rustix::net::SendFlags;
 
-use super::{After, Xceiver, XceiverError, XceiverResult, block_of, is_timeout};
+use super::{After, Xceiver, XceiverError, XceiverResult, is_timeout};
 use crate::pool::{Pool, PoolError, ReadReplica};
 use crate::throttle::Throttle;
 

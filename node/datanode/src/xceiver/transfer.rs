@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use hathi_blockpool::recovery::participant::block_of;
 use hathi_blockpool::{ReplicaError, ReplicaState};
 use hathi_formats::datatransfer::{Op, read_delimited, write_op};
 use hathi_formats::ids::Block;
@@ -17,7 +18,7 @@ use hathi_transfer::stream::READ_TIMEOUT_EXTENSION;
 use hathi_transfer::{PipelineNodes, requests, responses};
 
 use super::sender::{BlockSender, MissingChecksums};
-use super::{After, Xceiver, XceiverError, XceiverResult, block_of};
+use super::{After, Xceiver, XceiverError, XceiverResult};
 use crate::node::DataNode;
 use crate::pool::Pool;
 

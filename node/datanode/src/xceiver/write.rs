@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
 use hathi_blockpool::Replica;
+use hathi_blockpool::recovery::participant::block_of;
 use hathi_formats::datatransfer::{Op, PacketBuffer, encode_delimited, read_delimited, write_op};
 use hathi_formats::ids::{Block, GenerationStamp};
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
@@ -14,7 +15,7 @@ use hathi_transfer::{acks, requests, responses};
 
 use super::receiver::{ReplicaWriter, WriteRequest};
 use super::responder::{AckQueue, PacketResponder, Written};
-use super::{READ_BUFFER_BYTES, STACK_BYTES, Xceiver, XceiverError, XceiverResult, block_of};
+use super::{READ_BUFFER_BYTES, STACK_BYTES, Xceiver, XceiverError, XceiverResult};
 use crate::node::DataNode;
 use crate::pool::Pool;
 
