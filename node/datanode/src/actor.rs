@@ -72,7 +72,6 @@ struct Conversation {
     registration: Option<DatanodeRegistrationProto>,
     buffers: bool,
     report_id: i64,
-    first_report: bool,
     /// The NameNode refused reports of bad replicas. They are sent again with the next heartbeat.
     bad_waits: bool,
 }
@@ -91,7 +90,6 @@ pub async fn run(node: Arc<DataNode>, service: Arc<Nameservice>, actor: Arc<Acto
         registration: None,
         buffers: true,
         report_id: fastrand::i64(..),
-        first_report: true,
         bad_waits: false,
         node,
         service,
@@ -382,17 +380,10 @@ impl Conversation {
             .offer()
             .on_heartbeat(self.actor.id, state, response.ha_status.txid as i64);
         self.log_claim(claim);
-        if !matches!(claim, Claim::Refused { .. }) {
-            // A refused NameNode gets no report, so its lease would not be used.
-            self.schedule.on_lease(response.full_block_report_lease_id.unwrap_or(0));
-        }
-        if let Claim::Accepted { .. } = claim {
-            // The delay grows with the size, so that large DataNodes do not all report in the first moments after a
-            // failover.
-            let spread_ms = fastrand::u64(0..=pool.len() as u64 * REPORT_SPREAD_MS_PER_REPLICA);
-            let now = self.now_ms();
-            self.schedule.report_within(now, spread_ms);
-        }
+        // The delay grows with the size, so that large DataNodes do not all report in the first moments after a failover.
+        let delay_ms = fastrand::u64(0..=pool.len() as u64 * REPORT_SPREAD_MS_PER_REPLICA);
+        let (now, lease) = (self.now_ms(), response.full_block_report_lease_id());
+        self.schedule.on_heartbeat_answered(now, claim, lease, delay_ms);
         if state == HaState::Active
             && let Some(status) = response
                 .rolling_upgrade_status_v2
@@ -570,8 +561,7 @@ impl Conversation {
             "sent a full block report"
         );
         let now = self.now_ms();
-        self.schedule.on_report_sent(now, self.first_report, fastrand::f64());
-        self.first_report = false;
+        self.schedule.on_report_sent(now, fastrand::f64());
         Ok(())
     }
 
