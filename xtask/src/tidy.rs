@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "hathi-nameserver",
         &[
             "hathi-formats",
+            "hathi-storage",
             "hathi-namespace",
             "hathi-blockmanager",
             "hathi-journal",

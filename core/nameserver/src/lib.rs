@@ -1,14 +1,16 @@
 //! The NameNode as a state machine around its namesystem: events come in, steps and actions go out.
 //!
-//! Deterministic: no clock, no sockets, no threads. The shell in `node/namenode` performs what it is told to, and says how
+//! Deterministic: no clock, no sockets, no threads, and disks only behind their trait. The shell in `node/namenode` performs what it is told to, and says how
 //! that ended.
 
 pub mod checkpoints;
 pub mod comparing;
 pub mod edit_log_driver;
 pub mod following;
+pub mod image_files;
 pub mod membership;
 pub mod monitors;
+pub mod name_dirs;
 pub mod proving;
 pub mod reading;
 pub mod replies;

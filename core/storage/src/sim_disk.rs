@@ -608,6 +608,8 @@ impl Disk for SimDisk {
         if !state.live.contains_key(path) {
             return Err(error(io::ErrorKind::NotFound, path));
         }
+        // Who makes a lock file of the same name anew has another file, which nobody has locked.
+        state.locks.retain(|lock, _| !lock.starts_with(path));
         state.change(path.parent(), NameChange::Remove(path.to_owned()));
         Ok(())
     }

@@ -2,10 +2,10 @@
 
 use crate::format::{FormatOptions, check_allow_format, confirm, tell};
 use crate::image_upload::check_image;
+use crate::load::log_given_up;
 use crate::settings::{Peer, Settings};
 use crate::shared_edits::{SharedEdits, storage_directory};
 use crate::storage::{self, Birth, NameDirs, NewNameDirs};
-use crate::synced_file::SyncedFile;
 use crate::unpublished::Unpublished;
 use anyhow::{Context, bail};
 use hathi_conf::HostPort;
@@ -16,7 +16,9 @@ use hathi_formats::proto::namenode::{
     GetMostRecentCheckpointTxIdRequestProto, GetMostRecentCheckpointTxIdResponseProto, GetTransactionIdRequestProto,
     GetTransactionIdResponseProto,
 };
+use hathi_nameserver::image_files::ImageWriter;
 use hathi_net::ipc::{ClientOptions, connect_to, protocols};
+use hathi_storage::OsDisk;
 use std::io::Write;
 use std::time::Duration;
 
@@ -212,11 +214,8 @@ pub(crate) async fn download_image(
         .context("the answer has no Content-Length")?;
     let advertised = header("x-md5-digest").and_then(|digest| storage::parse_md5(&digest));
     let unpublished = Unpublished::of(dirs.images_dirs(), txid);
-    let paths = unpublished.paths();
-    let mut files = paths
-        .iter()
-        .map(|path| SyncedFile::create(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    // A directory that takes nothing keeps no image from the others.
+    let mut files = ImageWriter::create(&OsDisk, unpublished.paths());
     let mut body = response.into_body();
     let mut received = 0;
     while let Some(data) = hathi_net::http::next_piece(&url, &mut body, patience).await? {
@@ -224,22 +223,20 @@ pub(crate) async fn download_image(
         if received > len {
             bail!("{} sends more than the {len} bytes it announced", from);
         }
-        for file in &mut files {
-            file.write_all(&data)?;
-        }
+        files.write_all(&data)?;
     }
     if received != len {
         bail!("got {received} bytes of an image of {len}");
     }
-    for file in files {
-        file.sync_all()?;
-    }
-    let first = paths.first().context("no name directory")?;
+    let finished = files.finish();
+    log_given_up(&files);
+    finished?;
+    let first = files.paths().next().context("no name directory")?;
     let md5 = crate::load::digest_of(first)?;
     if advertised.is_none_or(|advertised| advertised != md5) {
         bail!("the image is not what {} announced", from);
     }
-    let (path, info) = (first.clone(), dirs.info.clone());
+    let (path, info) = (first.to_owned(), dirs.info.clone());
     tokio::task::spawn_blocking(move || check_image(config, &path, &info, txid).map(drop))
         .await?
         .with_context(|| format!("the image of {} is not taken", from))?;

@@ -8,7 +8,6 @@
 use crate::bootstrap::{download_image, namespace_info};
 use crate::checkpoint::upload;
 use crate::http::get_image;
-use crate::identity;
 use crate::load::Loader;
 use crate::offline::{clear, replay, save};
 use crate::settings::{Settings, resolve};
@@ -22,6 +21,7 @@ use hathi_formats::proto::namenode::{
     GetTransactionIdResponseProto, RollEditLogRequestProto, RollEditLogResponseProto,
 };
 use hathi_journal::segments::{SegmentName, Segments, damage};
+use hathi_nameserver::name_dirs::difference;
 use hathi_namesystem::{Life, Namesystem};
 use hathi_net::http::jmx::{self, Bean};
 use hathi_net::http::{self, HttpRequest, HttpResponse, HttpServer, RequestHead};
@@ -260,7 +260,7 @@ impl Secondary {
     }
 
     async fn get_newer_image(&mut self, dirs: &NameDirs, info: &NamespaceInfo, image: TxId) -> anyhow::Result<()> {
-        if let Some(differs) = identity::difference(&dirs.info, info) {
+        if let Some(differs) = difference(&dirs.info, info) {
             bail!(
                 "Inconsistent checkpoint fields: of {} {differs}, as in {}. To take the checkpoints of this NameNode, start \
                  with -format",
