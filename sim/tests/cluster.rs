@@ -53,7 +53,14 @@ fn seeds_hold_and_everything_that_may_go_wrong_does() {
         "dropped its namespace",
         "fetched a segment",
         "fetched an image",
+        "found an unfinished image at a start",
         "gave a reply up",
+        "a name directory is used no more",
+        "a name directory was replaced",
+        "a name directory was restored",
+        "loaded an older image",
+        "no name directory took an image",
+        "passed over a damaged image",
         "killed by its controller",
         "lease given back for a dead process",
         "lease held",
@@ -116,32 +123,32 @@ fn a_run_that_fails_is_made_smaller_and_fails_still() {
 /// change: then the search takes longer, and a new one is to be noted here.
 fn hint(mutant: ClusterMutant) -> u64 {
     match mutant {
-        ClusterMutant::ResultsUnjudged => 836,
-        ClusterMutant::OrdersInFlight => 818,
-        ClusterMutant::ReportsNotAwaited => 471,
-        ClusterMutant::ReleaseOfSilent => 84,
-        ClusterMutant::TornUploadKept => 70,
-        ClusterMutant::ImageUnproven => 48,
-        ClusterMutant::SyncAnsweredUnsynced
-        | ClusterMutant::ChecksumBeforeData
-        | ClusterMutant::SentLengthLogged
-        | ClusterMutant::TruncateForgotten => 41,
-        ClusterMutant::PurgeNotNoticed => 37,
-        ClusterMutant::FirstAnswerCounts => 33,
-        ClusterMutant::NamesNotSynced => 27,
-        ClusterMutant::NamespaceKept => 18,
-        ClusterMutant::LeaseGivenBackFirst => 13,
-        ClusterMutant::LeaseNotChecked | ClusterMutant::LeaseNotCheckedAtRelease => 11,
-        ClusterMutant::ReadInFlight | ClusterMutant::RefusalInFlight | ClusterMutant::TailUncommitted => 7,
-        ClusterMutant::RetryCacheNotReplayed | ClusterMutant::PurgeBeyondImages => 5,
-        ClusterMutant::ActiveBeforeLastEdits
-        | ClusterMutant::LostAnswersRemembered
-        | ClusterMutant::ReplyOfEarlierLife => 4,
-        ClusterMutant::LeaseClockStands
+        ClusterMutant::ResultsUnjudged => 1242,
+        ClusterMutant::ReportsNotAwaited => 544,
+        ClusterMutant::OrdersInFlight => 287,
+        ClusterMutant::Md5NotChecked => 106,
+        ClusterMutant::ReleaseOfSilent => 95,
+        ClusterMutant::NamespaceKept => 80,
+        ClusterMutant::OlderImageNotTried => 42,
+        ClusterMutant::SyncAnsweredUnsynced | ClusterMutant::SentLengthLogged => 41,
+        ClusterMutant::TornUploadKept => 36,
+        ClusterMutant::NamesNotSynced | ClusterMutant::FirstAnswerCounts => 33,
+        ClusterMutant::ReplyOfEarlierLife => 28,
+        ClusterMutant::RefusalInFlight | ClusterMutant::PurgeNotNoticed => 22,
+        ClusterMutant::ImageUnproven => 19,
+        ClusterMutant::TailUncommitted => 15,
+        ClusterMutant::LeaseGivenBackFirst => 9,
+        ClusterMutant::ChecksumBeforeData | ClusterMutant::TruncateForgotten => 7,
+        ClusterMutant::ReadInFlight | ClusterMutant::RetryCacheNotReplayed | ClusterMutant::PurgeBeyondImages => 5,
+        ClusterMutant::ActiveBeforeLastEdits | ClusterMutant::LostAnswersRemembered | ClusterMutant::NotRecovered => 4,
+        ClusterMutant::LeaseNotChecked
+        | ClusterMutant::LeaseClockStands
+        | ClusterMutant::LeaseNotCheckedAtRelease
         | ClusterMutant::StandbyAnswers
         | ClusterMutant::GateSendsAtEnd
         | ClusterMutant::ImageNamedLate
-        | ClusterMutant::TailsOn => 2,
+        | ClusterMutant::TailsOn
+        | ClusterMutant::ResignForgotten => 2,
         _ => 0,
     }
 }

@@ -3,6 +3,7 @@
 pub mod acknowledged;
 pub mod answers;
 pub mod epochs;
+pub mod images;
 pub mod leases;
 pub mod replicas;
 pub mod segments;

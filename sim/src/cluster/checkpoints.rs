@@ -1,12 +1,22 @@
-//! Images that one of the standbys makes in each period, or an active for its administrator, and edits that the active purges: what `node/namenode/src/checkpoint.rs` does.
+//! Images that one of the standbys makes in each period, or an active for its administrator, how they are kept and loaded,
+//! and edits that the active purges: what `node/namenode/src/checkpoint.rs`, `load.rs` and `image_upload.rs` do.
 
 use super::mutants::ClusterMutant;
-use super::shell::{Out, Process, Shell};
+use super::shell::{Out, Process, Shell, namespace_config};
 use super::tasks::oneshot;
+use hathi_formats::fsimage::Image;
 use hathi_formats::ids::{LayoutVersion, TxId};
+use hathi_nameserver::checkpoints::{Event, Followers, Follows, ImageMaker, Makers, Order, Seen, edits_kept_from};
+use hathi_nameserver::image_files::{
+    ImageFile, ImageReader, ImageWriter, LoadError, Unpublished, digest_of, load_newest, md5_of, read_md5,
+};
+use hathi_namespace::Namespace;
+use hathi_namespace::image::{Frozen, verify};
 use hathi_namesystem::Role;
-use hathi_namesystem::checkpoint::{CheckpointConfig, Checkpointer, Earlier, accepts_upload, retention};
+use hathi_namesystem::checkpoint::{CheckpointConfig, Earlier, accepts_upload};
 use hathi_namesystem::save_namespace::{Canceler, Publication, Purpose, SaveNamespaceContext};
+use hathi_storage::{Disk, SimDisk};
+use std::io::Write;
 
 /// How long a saved image waits until its last transactions are proven.
 const PROVEN_WAIT_MS: u64 = 20_000;
@@ -14,6 +24,32 @@ const PROVEN_WAIT_MS: u64 = 20_000;
 const ASK_TIMEOUT: u64 = 300_000;
 /// Images that stay.
 const IMAGES_RETAINED: usize = 2;
+
+/// An image as it is sent to another NameNode.
+#[derive(Clone, Debug)]
+pub struct SentImage {
+    /// Last transaction.
+    pub txid: u64,
+    /// The bytes that come.
+    pub bytes: Vec<u8>,
+    /// The digest of what was sent.
+    pub md5: [u8; 16],
+}
+
+/// What the world hears of images, to judge it.
+#[derive(Debug)]
+pub enum ImageNews {
+    /// Bytes with this digest were made of a namespace.
+    Made(u64, [u8; 16]),
+    /// A file has the name of an image of this transaction.
+    Published(u64),
+    /// A file with this digest was loaded.
+    Loaded(u64, [u8; 16]),
+    /// None was loaded.
+    NoneWhole(String),
+    /// The edits before this transaction are deleted.
+    Purged(u64),
+}
 
 /// When images are due, in this run.
 fn config(shell: &Shell) -> CheckpointConfig {
@@ -27,45 +63,57 @@ fn config(shell: &Shell) -> CheckpointConfig {
     }
 }
 
-/// Makes checkpoints, until the process ends.
+/// Makes images, until the process ends.
 pub async fn make(shell: Shell) {
-    let mut checkpointer = Checkpointer::new(config(&shell), shell.ms());
-    let mut tend_at = 0;
+    let mut maker = ImageMaker::new(Makers::Standbys { is_one: true }, config(&shell), shell.ms());
+    let mut event = Event::Woke;
     loop {
-        shell.sleep(checkpointer.check_interval_ms() * 1_000).await;
-        if shell.look(|process| process.ns.role) == Role::Active && shell.us() >= tend_at {
-            tend_at = shell.us() + shell.random(2 * shell.settings().knobs.checkpoint_every);
-            tend_as_active(&shell).await;
-        }
-        let is_due = |checkpointer: &mut Checkpointer| {
-            let (applied, image) =
-                shell.look(|process| (process.ns.edit_log.applied(), process.ns.most_recent_checkpoint()));
-            checkpointer.due(applied, image, shell.ms())
+        let has_asked = matches!(event, Event::Heard(_));
+        event = match maker.on(event, &seen(&shell), shell.ms()) {
+            Order::Pause(ms) => {
+                if has_asked {
+                    shell.mark("left an image to another standby");
+                }
+                shell.sleep(ms * 1_000).await;
+                Event::Woke
+            }
+            Order::AskEarlier => Event::Heard(ask_earlier(&shell).await),
+            Order::Save(purpose) => {
+                let saved = save(&shell, purpose).await;
+                match maker.follows(saved) {
+                    Follows::Nothing => {}
+                    Follows::Offer(txid) => offer(&shell, txid),
+                    Follows::Purge => purge_edits(&shell),
+                }
+                Event::Saved(saved)
+            }
         };
-        let is_maker = || shell.look(|process| process.ns.role == Role::Standby);
-        if !is_due(&mut checkpointer) || !is_maker() {
-            continue;
-        }
-        let earlier = ask_earlier(&shell).await;
-        let receiving = shell.look(|process| process.image.is_receiving());
-        // Meanwhile another NameNode's image may have arrived, or this NameNode may have become active.
-        if !is_due(&mut checkpointer) || !checkpointer.is_mine(&earlier, receiving, shell.ms()) || !is_maker() {
-            shell.mark("left an image to another standby");
-            continue;
-        }
-        if let Some(txid) = save(&shell, Purpose::Checkpoint).await {
-            checkpointer.on_saved(txid, shell.ms());
-        }
     }
 }
 
-/// An administrator may want an image; edits are purged.
-async fn tend_as_active(shell: &Shell) {
-    match shell.one_in(3) {
-        true => {
-            save(shell, Purpose::SaveNamespace).await;
+fn seen(shell: &Shell) -> Seen {
+    shell.look(|process| Seen {
+        role: process.ns.role,
+        is_trusted: true,
+        applied: process.ns.edit_log.applied(),
+        image: process.ns.most_recent_checkpoint(),
+        receiving: process.image.is_receiving(),
+    })
+}
+
+/// At an active an administrator may want an image, and edits are purged.
+pub async fn tend(shell: Shell) {
+    loop {
+        shell.sleep_up_to(2 * shell.settings().knobs.checkpoint_every).await;
+        if shell.look(|process| process.ns.role) != Role::Active {
+            continue;
         }
-        false => purge_edits(shell),
+        match shell.one_in(3) {
+            true => {
+                save(&shell, Purpose::SaveNamespace).await;
+            }
+            false => purge_edits(&shell),
+        }
     }
 }
 
@@ -92,53 +140,94 @@ pub fn state(shell: &Shell) -> Earlier {
     })
 }
 
+// ---- making
+
 /// Saves an image if there is anything new.
 async fn save(shell: &Shell, purpose: Purpose) -> Option<TxId> {
-    let (canceler, frozen, context) = shell.with(|process| begin(process, purpose, shell))?;
-    // A segment may have ended.
-    shell.with_log(|_, _, _| {});
-    let saved = publish(shell, frozen, &context, purpose).await;
+    let canceler = shell.with(|process| process.image.begin(purpose))?;
+    let saved = save_image(shell, purpose, &canceler).await;
     shell.with(|process| process.image.end(&canceler));
     saved
 }
 
-type Begun = (Canceler, hathi_namespace::image::Frozen, SaveNamespaceContext);
-
-fn begin(process: &mut Process, purpose: Purpose, shell: &Shell) -> Option<Begun> {
-    let newest = process.ns.most_recent_checkpoint();
-    if process.ns.edit_log.changes_nothing_behind(newest) {
-        return None;
-    }
-    let canceler = process.image.begin(purpose)?;
-    let begun = process.ns.begin_image(purpose, canceler.clone(), shell.now().wall_ms);
-    match begun {
-        Ok((frozen, context)) => Some((canceler, frozen, context)),
-        Err(_) => {
-            process.image.end(&canceler);
-            None
+async fn save_image(shell: &Shell, purpose: Purpose, canceler: &Canceler) -> Option<TxId> {
+    let dirs = shell.dirs();
+    for (_, restored) in dirs.attempt_restore(&shell.settings().holder) {
+        if restored.is_ok() {
+            shell.mark("a name directory was restored");
         }
     }
+    let newest = shell.look(|process| process.ns.most_recent_checkpoint());
+    let is_new = shell.look(|process| !process.ns.edit_log.changes_nothing_behind(newest));
+    if !is_new && dirs.images().iter().any(|image| image.txid == newest) {
+        return Some(newest);
+    }
+    let (frozen, context) = shell.with(|process| begin(process, purpose, canceler, shell))?;
+    // A segment may have ended.
+    shell.with_log(|_, _, _| {});
+    shell.sleep_up_to(shell.settings().knobs.save_time / 2).await;
+    let txid = match shell.is(ClusterMutant::ImageNamedLate) {
+        true => shell.look(|process| process.ns.edit_log.applied()),
+        false => context.txid(),
+    };
+    let unpublished = Unpublished::of(dirs.disk().clone(), &dirs.images_dirs(), txid);
+    let md5 = write(shell, frozen, &context, &unpublished).await?;
+    if purpose == Purpose::SaveNamespace && shell.is(ClusterMutant::PurgeBeforeImage) {
+        delete_edits(shell, txid.next());
+    }
+    wait_until_durable(shell, &context).await?;
+    publish(shell, &unpublished, &md5)?;
+    shell.mark(match purpose {
+        Purpose::SaveNamespace => "the active saved an image",
+        _ => "made an image",
+    });
+    dirs.purge_images(IMAGES_RETAINED, 0);
+    Some(txid)
 }
 
-async fn publish(
-    shell: &Shell,
-    frozen: hathi_namespace::image::Frozen,
-    context: &SaveNamespaceContext,
+fn begin(
+    process: &mut Process,
     purpose: Purpose,
-) -> Option<TxId> {
-    shell.sleep_up_to(shell.settings().knobs.save_time).await;
-    let saved = frozen.save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| context.is_over());
-    let Ok((image, _)) = saved else {
+    canceler: &Canceler,
+    shell: &Shell,
+) -> Option<(Frozen, SaveNamespaceContext)> {
+    let begun = process.ns.begin_image(purpose, canceler.clone(), shell.now().wall_ms);
+    begun.ok()
+}
+
+/// Writes an image to its files, and makes it durable. Answers its digest.
+async fn write(
+    shell: &Shell,
+    frozen: Frozen,
+    context: &SaveNamespaceContext,
+    unpublished: &Unpublished<SimDisk>,
+) -> Option<[u8; 16]> {
+    let disk = shell.dirs().disk();
+    let writer = ImageWriter::create(disk, unpublished.paths());
+    let Ok((mut writer, summary)) = frozen.save(writer, LayoutVersion::NAMENODE_CURRENT, &|| context.is_over()) else {
         shell.mark("an image was given up");
         return None;
     };
     drop(frozen);
+    shell.ask_world(Out::Image(ImageNews::Made(context.txid().0, summary.md5)));
+    shell.sleep_up_to(shell.settings().knobs.save_time / 2).await;
+    disk.lie_about_syncs(shell.is(ClusterMutant::ImageNotSynced));
+    let finished = writer.finish();
+    disk.lie_about_syncs(false);
+    if finished.is_err() {
+        shell.mark("no name directory took an image");
+    }
+    finished.ok().map(|()| summary.md5)
+}
+
+/// Waits until a quorum has everything in the image.
+async fn wait_until_durable(shell: &Shell, context: &SaveNamespaceContext) -> Option<()> {
     let give_up = shell.ms() + PROVEN_WAIT_MS;
     let unchecked = shell.is(ClusterMutant::ImageUnproven);
     loop {
         match context.publication() {
-            Publication::Now => break,
-            _ if unchecked => break,
+            Publication::Now => return Some(()),
+            _ if unchecked => return Some(()),
             Publication::Wait if shell.ms() <= give_up => shell.sleep(2_000).await,
             Publication::Never(_) | Publication::Wait => {
                 shell.mark("an image was given up");
@@ -146,43 +235,57 @@ async fn publish(
             }
         }
     }
-    shell.mark(match purpose {
-        Purpose::SaveNamespace => "the active saved an image",
-        _ => "made an image",
-    });
-    let txid = match shell.is(ClusterMutant::ImageNamedLate) {
-        true => shell.look(|process| process.ns.edit_log.applied()),
-        false => context.txid(),
+}
+
+/// Gives an image that is whole its name.
+fn publish(shell: &Shell, unpublished: &Unpublished<SimDisk>, md5: &[u8; 16]) -> Option<()> {
+    let (dirs, txid) = (shell.dirs(), unpublished.txid());
+    let Ok(failures) = dirs.publish_image(unpublished, md5) else {
+        shell.mark("no name directory took an image");
+        return None;
     };
-    keep(shell, txid.0, image.clone());
-    if purpose != Purpose::SaveNamespace {
+    if !failures.is_empty() {
+        shell.mark("a name directory is used no more");
+    }
+    dirs.write_seen_txid(txid);
+    shell.ask_world(Out::Image(ImageNews::Published(txid.0)));
+    shell.with(|process| process.ns.note_image(txid, shell.now().wall_ms));
+    Some(())
+}
+
+// ---- sending and receiving
+
+/// Offers an image to all other NameNodes.
+fn offer(shell: &Shell, txid: TxId) {
+    if let Some(image) = image_to_send(shell, txid) {
         for to in (0..shell.settings().namenodes).filter(|to| *to != shell.settings().index) {
             let image = image.clone();
-            shell.ask_world(Out::SendImage {
-                to,
-                txid: txid.0,
-                image,
-            });
+            shell.ask_world(Out::SendImage { to, image });
         }
     }
-    Some(txid)
 }
 
-/// Keeps an image, and removes those that it makes superfluous.
-pub fn keep(shell: &Shell, txid: u64, image: Vec<u8>) {
-    let mut images = shell.images().borrow_mut();
-    images.insert(txid, image);
-    let all: Vec<TxId> = images.keys().map(|txid| TxId(*txid)).collect();
-    if let Some((oldest, _)) = retention(&all, IMAGES_RETAINED, 0) {
-        images.retain(|txid, _| *txid >= oldest.0);
-    }
-    shell.with(|process| process.ns.note_image(TxId(txid), shell.now().wall_ms));
+/// The newest image, for a peer that lacks edits.
+pub fn newest_to_send(shell: &Shell) -> Option<SentImage> {
+    image_to_send(shell, shell.look(|process| process.ns.most_recent_checkpoint()))
 }
 
-/// A peer offers an image. True when it is taken, and the place for images is occupied by it.
+/// The image of this transaction, unless it is gone.
+fn image_to_send(shell: &Shell, txid: TxId) -> Option<SentImage> {
+    let dirs = shell.dirs();
+    let image = dirs.images().into_iter().find(|image| image.txid == txid)?;
+    Some(SentImage {
+        txid: txid.0,
+        bytes: dirs.disk().read_small(&image.path).ok()??,
+        md5: read_md5(dirs.disk(), &image.path).ok()?,
+    })
+}
+
+/// A peer offers an image. Answers the place for images, which is occupied by it, when it is taken.
 pub fn offered(shell: &Shell, txid: u64) -> Option<Canceler> {
+    let is_here = shell.dirs().images().iter().any(|image| image.txid.0 == txid);
     shell.with(|process| {
-        if !matches!(process.ns.role, Role::Active | Role::Standby) {
+        if is_here || !matches!(process.ns.role, Role::Active | Role::Standby) {
             return None;
         }
         let age_ms = shell
@@ -197,45 +300,144 @@ pub fn offered(shell: &Shell, txid: u64) -> Option<Canceler> {
     })
 }
 
-/// The end of an upload: the bytes that came, as many as they should be, with the digest of them all; none when the sender is
-/// gone.
-pub fn received(shell: &Shell, canceler: &Canceler, txid: u64, came: Option<Upload>) {
+/// The end of an upload: what came of it, or nothing when the sender is gone.
+pub fn received(shell: &Shell, canceler: &Canceler, came: Option<SentImage>) {
+    match came {
+        None => shell.mark("an upload was interrupted"),
+        Some(image) => {
+            let dirs = shell.dirs();
+            let files = Unpublished::uploaded(dirs.disk().clone(), &dirs.images_dirs(), TxId(image.txid));
+            match keep(shell, &files, &image, || canceler.begin_publishing()) {
+                Ok(()) => {
+                    shell.mark("took an image of a peer");
+                    purge_edits(shell);
+                }
+                Err(why) => shell.mark(why),
+            }
+        }
+    }
     shell.with(|process| process.image.end(canceler));
-    let Some(Upload { image, digest }) = came else {
-        return shell.mark("an upload was interrupted");
+}
+
+/// An image came that this NameNode had asked for.
+pub fn fetched(shell: &Shell, image: &SentImage) -> Result<(), String> {
+    let dirs = shell.dirs();
+    let files = Unpublished::of(dirs.disk().clone(), &dirs.images_dirs(), TxId(image.txid));
+    keep(shell, &files, image, || true)?;
+    shell.mark("fetched an image");
+    Ok(())
+}
+
+/// Keeps an image that came from a peer, when it is whole.
+fn keep(
+    shell: &Shell,
+    files: &Unpublished<SimDisk>,
+    image: &SentImage,
+    may_publish: impl FnOnce() -> bool,
+) -> Result<(), &'static str> {
+    const FAILED: &str = "an upload could not be written";
+    let unchecked = shell.is(ClusterMutant::TornUploadKept);
+    let mut writer = ImageWriter::create(shell.dirs().disk(), files.paths());
+    writer.write_all(&image.bytes).map_err(|_| FAILED)?;
+    if md5_of(&image.bytes) != image.md5 && !unchecked {
+        return Err("a torn upload was refused");
+    }
+    writer.finish().map_err(|_| FAILED)?;
+    let config = namespace_config(shell.settings().knobs.datanodes);
+    let found = Image::open(&image.bytes[..]).and_then(|image| verify(config, &image));
+    if found.map(|found| found.txid).ok() != Some(image.txid) && !unchecked {
+        return Err("an upload that is no image was refused");
+    }
+    if !may_publish() {
+        return Err("an upload gave way");
+    }
+    publish(shell, files, &image.md5).ok_or(FAILED)
+}
+
+// ---- loading
+
+/// Loads the newest image that is whole.
+pub fn load(shell: &Shell) -> Result<(TxId, Namespace), String> {
+    let dirs = shell.dirs();
+    let newest = dirs.images().first().map(|image| image.txid);
+    let loaded = load_newest(
+        dirs,
+        |image| {
+            if shell.is(ClusterMutant::OlderImageNotTried) && Some(image.txid) != newest {
+                let source = std::io::Error::other("not tried");
+                let image = image.path.clone();
+                return Err(LoadError::Unreadable { image, source });
+            }
+            load_image(shell, image)
+        },
+        |_, _| shell.mark("passed over a damaged image"),
+    );
+    match loaded {
+        Ok((image, (namespace, md5))) => {
+            if Some(image.txid) != newest {
+                shell.mark("loaded an older image");
+            }
+            shell.ask_world(Out::Image(ImageNews::Loaded(image.txid.0, md5)));
+            Ok((image.txid, namespace))
+        }
+        Err(error) => {
+            shell.ask_world(Out::Image(ImageNews::NoneWhole(error.to_string())));
+            Err(error.to_string())
+        }
+    }
+}
+
+fn load_image(shell: &Shell, image: &ImageFile) -> Result<(Namespace, [u8; 16]), LoadError> {
+    let disk = shell.dirs().disk();
+    let unreadable = |source| LoadError::Unreadable {
+        image: image.path.clone(),
+        source,
     };
-    if crate::ops::hash(&image) != digest && !shell.is(ClusterMutant::TornUploadKept) {
-        return shell.mark("a torn upload was refused");
-    }
-    if shell.look(|process| process.ns.most_recent_checkpoint()) < TxId(txid) {
-        shell.mark("took an image of a peer");
-        keep(shell, txid, image);
-    }
+    let expected = read_md5(disk, &image.path)?;
+    let found = digest_of(disk, &image.path).map_err(unreadable)?;
+    let file = disk.open_read(&image.path).map_err(unreadable)?;
+    let reader = ImageReader(&file);
+    let config = namespace_config(shell.settings().knobs.datanodes);
+    let loaded = Image::open(&reader).and_then(|image| hathi_namespace::image::load(config, &image));
+    let compared = match shell.is(ClusterMutant::Md5NotChecked) {
+        true => expected,
+        false => found,
+    };
+    let namespace = image.check(expected, compared, loaded)?;
+    Ok((namespace, found))
 }
 
-/// What comes of an image that was sent.
-#[derive(Clone, Debug)]
-pub struct Upload {
-    /// The bytes that came.
-    pub image: Vec<u8>,
-    /// The digest of what was sent.
-    pub digest: u64,
-}
+// ---- purging
 
-/// Deletes edits that no image needs.
+/// Deletes images that are superfluous, and edits that no image needs.
 fn purge_edits(shell: &Shell) {
-    let all: Vec<TxId> = shell.images().borrow().keys().map(|txid| TxId(*txid)).collect();
-    let Some((_, by_images)) = retention(&all, IMAGES_RETAINED, 0) else {
+    let dirs = shell.dirs();
+    let Some(purged) = dirs.purge_images(IMAGES_RETAINED, 0) else {
         return;
     };
-    let applied = shell.look(|process| process.ns.edit_log.applied());
-    let keep_from = match shell.is(ClusterMutant::PurgeBeyondImages) {
-        true => applied,
-        false => by_images,
+    let (role, applied) = shell.look(|process| (process.ns.role, process.ns.edit_log.applied()));
+    // Standbys that were down for a while fetch an image here.
+    let followers = Followers::None {
+        segments: &[],
+        oldest_image: dirs.images().last().map(|oldest| oldest.txid),
+        extra_segments_max: 0,
     };
+    if let Some(kept_from) = edits_kept_from(role, purged.edits_from, followers) {
+        delete_edits(
+            shell,
+            match shell.is(ClusterMutant::PurgeBeyondImages) {
+                true => applied,
+                false => kept_from,
+            },
+        );
+    }
+}
+
+fn delete_edits(shell: &Shell, keep_from: TxId) {
     let known = shell.with(|process| std::mem::replace(&mut process.purged_to, keep_from.0));
     if known < keep_from.0 {
         shell.mark("purged edits");
+        shell.ask_world(Out::Image(ImageNews::Purged(keep_from.0)));
         shell.with_log(|log, now, actions| log.purge(keep_from, now, actions));
     }
 }

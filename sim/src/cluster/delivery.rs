@@ -2,6 +2,7 @@
 //!
 //! A writer has a connection to each JournalNode, which keeps the order. All other calls stand for themselves.
 
+use super::checkpoints::{self, SentImage};
 use super::{Event, World};
 use crate::knobs::Micros;
 use crate::network::{Message, Node};
@@ -18,8 +19,8 @@ use super::tasks::Sender;
 
 /// The connection of calls that go over none.
 const NONE: u64 = u64::MAX;
-/// Nobody waits for a file for longer.
-const LONGEST_FETCH: Micros = 3_000_000;
+/// Nobody waits for a file, an image or a state for longer.
+pub(super) const LONGEST_FETCH: Micros = 3_000_000;
 /// The JournalNode of calls to none.
 const NOBODY: usize = usize::MAX;
 /// Bits of a call's number that are the writer's.
@@ -29,38 +30,48 @@ const CALL_BITS: u32 = 40;
 #[derive(Debug)]
 pub(super) enum Single {
     /// A task of a NameNode, in one of its lives.
-    Asked(usize, u64, Sender<Result<Answer, CallError>>),
-    /// The same, which wants a segment.
-    Segment(usize, u64, Sender<Option<Bytes>>),
-    /// The same, which wants to know whether a NameNode makes images.
-    State(usize, u64, Sender<Option<Earlier>>),
-    /// The same, which wants an image.
-    Image(usize, u64, Sender<(u64, Vec<u8>)>),
+    Task(usize, u64, Waiter),
     /// A failover controller, in one of its lives, which watches the lease.
     Watch(usize, u64, usize),
     /// The same, which gives back the lease of this holder.
     Release(usize, u64, String),
 }
 
+/// What a task does with the end of its call.
+pub(super) struct Waiter(Box<dyn FnOnce(Ended)>);
+
+impl std::fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waiter")
+    }
+}
+
 impl Single {
+    /// A task that waits for what `take` finds in the end of its call. It hears nothing when it finds nothing.
+    pub(super) fn task<T: 'static>(
+        (nn, life): (usize, u64),
+        done: Sender<T>,
+        take: impl FnOnce(Ended) -> Option<T> + 'static,
+    ) -> Self {
+        let tell = move |ended| {
+            if let Some(found) = take(ended) {
+                done.send(found);
+            }
+        };
+        Single::Task(nn, life, Waiter(Box::new(tell)))
+    }
+
     /// The NameNode whose process waits.
     pub(super) fn process(&self) -> Option<usize> {
         match self {
-            Single::Asked(nn, ..) | Single::Segment(nn, ..) | Single::State(nn, ..) | Single::Image(nn, ..) => {
-                Some(*nn)
-            }
+            Single::Task(nn, ..) => Some(*nn),
             Single::Watch(..) | Single::Release(..) => None,
         }
     }
 
     fn machine(&self) -> usize {
         match self {
-            Single::Asked(nn, ..)
-            | Single::Segment(nn, ..)
-            | Single::State(nn, ..)
-            | Single::Image(nn, ..)
-            | Single::Watch(nn, ..)
-            | Single::Release(nn, ..) => *nn,
+            Single::Task(nn, ..) | Single::Watch(nn, ..) | Single::Release(nn, ..) => *nn,
         }
     }
 }
@@ -74,8 +85,38 @@ pub(super) enum Ended {
     File(Option<Bytes>),
     /// Whether a NameNode makes images, or that it is not there.
     State(Option<Earlier>),
-    /// An image.
-    Image(u64, Vec<u8>),
+    /// An image, or none.
+    Image(Option<SentImage>),
+}
+
+impl Ended {
+    pub(super) fn answer(self) -> Option<Result<Answer, CallError>> {
+        match self {
+            Ended::Answer(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
+    pub(super) fn file(self) -> Option<Option<Bytes>> {
+        match self {
+            Ended::File(file) => Some(file),
+            _ => None,
+        }
+    }
+
+    pub(super) fn state(self) -> Option<Option<Earlier>> {
+        match self {
+            Ended::State(state) => Some(state),
+            _ => None,
+        }
+    }
+
+    pub(super) fn image(self) -> Option<SentImage> {
+        match self {
+            Ended::Image(image) => image,
+            _ => None,
+        }
+    }
 }
 
 fn broken(why: &str) -> CallError {
@@ -88,24 +129,47 @@ impl World {
     /// Sends a request to a JournalNode.
     pub(super) fn ask(&mut self, who: Single, jn: usize, request: Request, timeout: Micros) {
         let nn = who.machine();
-        let number = self.number();
-        self.singles.insert(number, (jn, who));
-        self.give_up_at(number, timeout);
-        if !self.passes(Node::NameNode(nn), Node::JournalNode(jn)) {
+        let jn_life = self.jns[jn].life;
+        self.ask_machine(who, Node::JournalNode(jn), timeout, |call| {
+            Event::Request(Box::new(Message {
+                nn,
+                nn_life: 0,
+                jn,
+                jn_life,
+                connection: NONE,
+                call: CallId(call),
+                request,
+                duplicate: false,
+            }))
+        });
+    }
+
+    /// Sends something to a machine, where it is this event.
+    pub(super) fn ask_machine(&mut self, who: Single, to: Node, timeout: Micros, event: impl FnOnce(u64) -> Event) {
+        let from = Node::NameNode(who.machine());
+        let jn = match to {
+            Node::JournalNode(jn) => jn,
+            _ => NOBODY,
+        };
+        let call = self.number();
+        self.singles.insert(call, (jn, who));
+        self.give_up_at(call, timeout);
+        if !self.passes(from, to) {
             return;
         }
-        let message = Message {
-            nn,
-            nn_life: 0,
-            jn,
-            jn_life: self.jns[jn].life,
-            connection: NONE,
-            call: CallId(number),
-            request,
-            duplicate: false,
-        };
         if let Some(arrival) = self.way() {
-            self.after(arrival, Event::Request(Box::new(message)));
+            self.after(arrival, event(call));
+        }
+    }
+
+    /// Sends the answer from a machine to who waits for it.
+    fn answer_single(&mut self, call: u64, from: Node, ended: Ended) {
+        let Some(to) = self.singles.get(&call).map(|(_, single)| single.machine()) else {
+            return;
+        };
+        let passes = self.passes(from, Node::NameNode(to));
+        if let Some(arrival) = self.way().filter(|_| passes) {
+            self.after(arrival, Event::Single(call, Box::new(ended)));
         }
     }
 
@@ -134,44 +198,13 @@ impl World {
             return;
         };
         match (single, ended) {
-            (Single::Asked(nn, life, done), Ended::Answer(result)) => {
-                self.in_process(nn, life, |_| done.send(result));
-            }
-            (Single::Segment(nn, life, done), Ended::File(file)) => {
-                self.in_process(nn, life, |_| done.send(file));
-            }
-            (Single::State(nn, life, done), Ended::State(state)) => {
-                self.in_process(nn, life, |_| done.send(state));
-            }
-            (Single::Image(nn, life, done), Ended::Image(txid, image)) => {
-                self.in_process(nn, life, |_| done.send((txid, image)));
-            }
+            (Single::Task(nn, life, waiter), ended) => self.in_process(nn, life, |_| waiter.0(ended)),
             (Single::Watch(nn, life, jn), Ended::Answer(result)) => self.lease_watched(nn, life, jn, result),
             (Single::Release(nn, life, holder), Ended::Answer(result)) => {
                 self.lease_released(nn, life, holder, result.is_ok());
             }
-            // Whoever waits notices that by its own clock.
-            _ => {}
-        }
-    }
-
-    /// Sends a request for the file of a segment.
-    pub(super) fn ask_for_segment(&mut self, who: Single, jn: usize, start: TxId, in_progress: bool) {
-        let nn = who.machine();
-        let call = self.number();
-        self.singles.insert(call, (jn, who));
-        self.give_up_at(call, LONGEST_FETCH);
-        let passes = self.passes(Node::NameNode(nn), Node::JournalNode(jn));
-        let arrival = self.way().filter(|_| passes);
-        if let Some(arrival) = arrival {
-            let start = start.0;
-            let download = Event::Download {
-                call,
-                jn,
-                start,
-                in_progress,
-            };
-            self.after(arrival, download);
+            // Controllers ask for nothing else.
+            (Single::Watch(..) | Single::Release(..), _) => {}
         }
     }
 
@@ -185,52 +218,17 @@ impl World {
             }
             Some(Bytes::from(bytes))
         });
-        let Some(nn) = self.singles.get(&call).map(|(_, single)| single.machine()) else {
-            return;
-        };
-        let passes = self.passes(Node::JournalNode(jn), Node::NameNode(nn));
-        if let Some(arrival) = self.way().filter(|_| passes) {
-            self.after(arrival, Event::Single(call, Box::new(Ended::File(bytes))));
-        }
-    }
-
-    pub(super) fn ask_for_state(&mut self, who: Single, nn: usize) {
-        let from = who.machine();
-        let call = self.number();
-        self.singles.insert(call, (NOBODY, who));
-        self.give_up_at(call, LONGEST_FETCH);
-        let passes = self.passes(Node::NameNode(from), Node::NameNode(nn));
-        if let Some(arrival) = self.way().filter(|_| passes) {
-            self.after(arrival, Event::WantState { call, nn });
-        }
+        self.answer_single(call, Node::JournalNode(jn), Ended::File(bytes));
     }
 
     pub(super) fn want_state(&mut self, call: u64, nn: usize) {
-        let state = self.nns[nn].shell.as_ref().map(super::checkpoints::state);
-        if let Some(arrival) = self.way() {
-            self.after(arrival, Event::Single(call, Box::new(Ended::State(state))));
-        }
-    }
-
-    pub(super) fn ask_for_image(&mut self, who: Single, from: usize) {
-        let call = self.number();
-        self.singles.insert(call, (NOBODY, who));
-        self.give_up_at(call, LONGEST_FETCH);
-        if let Some(arrival) = self.way() {
-            self.after(arrival, Event::WantImage { call, nn: from });
-        }
+        let state = self.nns[nn].shell.as_ref().map(checkpoints::state);
+        self.answer_single(call, Node::NameNode(nn), Ended::State(state));
     }
 
     pub(super) fn want_image(&mut self, call: u64, nn: usize) {
-        if self.nns[nn].shell.is_none() {
-            return;
-        }
-        let images = self.nns[nn].images.borrow();
-        let newest = images.last_key_value().map(|(txid, image)| (*txid, image.clone()));
-        drop(images);
-        if let (Some((txid, image)), Some(arrival)) = (newest, self.way()) {
-            self.after(arrival, Event::Single(call, Box::new(Ended::Image(txid, image))));
-        }
+        let newest = self.nns[nn].shell.as_ref().and_then(checkpoints::newest_to_send);
+        self.answer_single(call, Node::NameNode(nn), Ended::Image(newest));
     }
 
     // ---- the writer's connections
@@ -340,14 +338,10 @@ impl World {
         if message.duplicate {
             return;
         }
-        let passes = self.passes(Node::JournalNode(jn), Node::NameNode(nn));
         if message.connection == NONE {
-            if let Some(arrival) = self.way().filter(|_| passes) {
-                let answer = Ended::Answer(result);
-                self.after(arrival, Event::Single(message.call.0, Box::new(answer)));
-            }
-            return;
+            return self.answer_single(message.call.0, Node::JournalNode(jn), Ended::Answer(result));
         }
+        let passes = self.passes(Node::JournalNode(jn), Node::NameNode(nn));
         if !passes {
             return self.doom(nn, message.nn_life, jn, message.connection);
         }

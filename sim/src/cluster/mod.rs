@@ -5,7 +5,8 @@
 //! Faults: anything is killed and started again, at any moment and between any two steps of a change of role; processes
 //! stand still for longer than leases, also between the look at the lease and the reply; messages are lost, late by seconds,
 //! doubled, or blocked in one direction; clocks differ as far as leases allow; disks are slow and lose what was not synced;
-//! one JournalNode loses all; administrators move the active role, politely and rudely; uploads of images are slow, torn or
+//! one JournalNode loses all; NameNodes lose their power, also in the middle of a change of their disk, syncs of theirs fail,
+//! their disks are full, and one of them loses a name directory, or bits of its images flip; administrators move the active role, politely and rudely; uploads of images are slow, torn or
 //! interrupted; DataNodes are killed, or lose their power in the middle of a change, and come back with what is on disk.
 //!
 //! Rules, watched as it goes:
@@ -14,6 +15,8 @@
 //! - **service** ([`crate::checkers::service`]): nobody answers beside a newer active;
 //! - **replicas** ([`crate::checkers::replicas`]): all namespaces are what the journal makes of them;
 //! - the rules about bytes and replicas of [`crate::writing`], which look at the namespace of the edits that stay;
+//! - **images** ([`crate::checkers::images`]): what is published and loaded is an image that was made whole, every start finds
+//!   one, and edits are deleted only when an image that is durable holds them;
 //! - the journal's rules ([`crate::checkers::acknowledged`], [`crate::checkers::epochs`]);
 //! - the cores' own `check()`, and nothing grows without bound;
 //! - when faults end every call is answered, one NameNode is active, and the others have caught up; files whose clients are
@@ -22,7 +25,7 @@
 //! * [`shell`], [`roles`], [`tail`], [`serve`], [`checkpoints`]: a NameNode's process, which does what
 //!   `node/namenode` does; its tasks are futures ([`tasks`]).
 //! * [`monitors`]: what a NameNode does by itself. `datanodes`: how the actors of [`crate::writing`] live in this world.
-//! * `namenodes`, `journalnodes`, `controllers`, `clients`: the machines. `delivery`: messages on their way. `nemesis`: the
+//! * `namenodes`, `name_dirs`, `journalnodes`, `controllers`, `clients`: the machines. `delivery`: messages on their way. `nemesis`: the
 //!   faults. `watch`: the rules.
 //! * [`mutants`]: planted bugs.
 
@@ -41,6 +44,7 @@ mod controllers;
 mod datanodes;
 mod delivery;
 mod journalnodes;
+mod name_dirs;
 mod namenodes;
 mod nemesis;
 mod watch;
@@ -137,15 +141,14 @@ enum Event {
         nn: usize,
         txid: u64,
         takes: Micros,
-        came: Option<checkpoints::Upload>,
+        came: Option<checkpoints::SentImage>,
     },
     /// An image arrives, or its sender is gone.
     Image {
         nn: usize,
         nn_life: u64,
-        txid: u64,
         place: Canceler,
-        came: Option<checkpoints::Upload>,
+        came: Option<checkpoints::SentImage>,
     },
     /// A NameNode's timer.
     Wake { nn: usize, nn_life: u64 },
@@ -203,6 +206,9 @@ struct World {
     nns: Vec<NameNode>,
     controllers: Vec<Controlled>,
     clients: Vec<Client>,
+    /// The NameNode whose images may be lost or damaged, and whether that has happened to all copies of its newest one.
+    weak_namenode: usize,
+    newest_was_damaged: bool,
     /// DataNodes, and the clients that write to them.
     datanodes: Option<Box<DataNodes>>,
     partitions: Partitions,
@@ -269,9 +275,13 @@ impl World {
         let jns: Vec<_> = (0..knobs.journalnodes)
             .map(|i| JournalNode::new(i, clock(i, &mut rng), false, None))
             .collect();
+        let (disk, empty) = name_dirs::format(knobs.datanodes);
         let nns = (0..knobs.namenodes)
-            .map(|i| NameNode::new(i, clock(knobs.journalnodes + i, &mut rng), &knobs))
+            .map(|i| NameNode::new(i, clock(knobs.journalnodes + i, &mut rng), &knobs, disk.fork()))
             .collect();
+        let mut truth = Truth::new(knobs.datanodes);
+        truth.images.made(0, empty);
+        let weak_namenode = rng.usize(0..knobs.namenodes);
         let files = if knobs.datanodes { crate::writing::FILES } else { 0 };
         World {
             controllers: (0..knobs.namenodes).map(|i| Controlled::new(i, &knobs)).collect(),
@@ -293,7 +303,9 @@ impl World {
             queue: BTreeMap::new(),
             sequence: 0,
             trace: Trace(plan.seed),
-            truth: Truth::new(knobs.datanodes),
+            truth,
+            weak_namenode,
+            newest_was_damaged: false,
             violation: None,
             knobs,
         }
@@ -459,10 +471,9 @@ impl World {
             Event::Image {
                 nn,
                 nn_life,
-                txid,
                 place,
                 came,
-            } => self.image_arrives((nn, nn_life), &place, txid, came),
+            } => self.image_arrives((nn, nn_life), &place, came),
             Event::Wake { nn, nn_life } => self.wake(nn, nn_life),
             Event::Log { nn, nn_life } => self.look_at_log(nn, nn_life),
             Event::Call { nn, call } => self.call_arrives(nn, &call),

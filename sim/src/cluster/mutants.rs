@@ -72,10 +72,18 @@ pub enum ClusterMutant {
     OrdersInFlight,
     /// An image of which only a part came from a peer is kept.
     TornUploadKept,
+    /// An image gets its name before its bytes are synced.
+    ImageNotSynced,
+    /// Edits are deleted for an image that is not published yet.
+    PurgeBeforeImage,
+    /// A NameNode does not compare an image with its digest.
+    Md5NotChecked,
+    /// When the newest image is damaged, no older one is tried.
+    OlderImageNotTried,
 }
 
 /// Every one of them.
-pub const ALL_CLUSTER_MUTANTS: [ClusterMutant; 33] = [
+pub const ALL_CLUSTER_MUTANTS: [ClusterMutant; 37] = [
     ClusterMutant::ReplyBeforeSynced,
     ClusterMutant::ReadInFlight,
     ClusterMutant::RefusalInFlight,
@@ -109,6 +117,10 @@ pub const ALL_CLUSTER_MUTANTS: [ClusterMutant; 33] = [
     ClusterMutant::ReportsNotAwaited,
     ClusterMutant::OrdersInFlight,
     ClusterMutant::TornUploadKept,
+    ClusterMutant::ImageNotSynced,
+    ClusterMutant::PurgeBeforeImage,
+    ClusterMutant::Md5NotChecked,
+    ClusterMutant::OlderImageNotTried,
 ];
 
 /// The bug that is planted, if any.

@@ -1,28 +1,26 @@
-//! The NameNodes' machines: their processes, what these ask of the world, and the images that survive them.
+//! The NameNodes' machines: their processes, and what these ask of the world.
 
-use super::checkpoints::Upload;
-use super::delivery::Single;
+use super::checkpoints::SentImage;
+use super::delivery::{Ended, LONGEST_FETCH, Single};
 use super::knobs::Knobs;
 use super::mutants::{ClusterMutant, Planted};
 use super::serve::{self, Call};
-use super::shell::{Asker, Caller, Images, Out, Parked, Settings, Shell, namespace_config};
+use super::shell::{Asker, Caller, Out, Parked, Settings, Shell};
 use super::tasks::Tasks;
 use super::{Event, Heard, World, checkpoints, monitors, roles};
 use crate::journalnode::Clock;
 use crate::knobs::Micros;
 use crate::network::{Connection, Node};
 use fastrand::Rng;
-use hathi_formats::ids::LayoutVersion;
+use hathi_formats::ids::TxId;
 use hathi_journal::lease::LeaseProof;
 use hathi_journal::mutant::{Mutant, Mutation};
 use hathi_journal::writer::WriterTimeouts;
 use hathi_nameserver::edit_log_driver::{QuorumLog, QuorumLogConfig};
 use hathi_nameserver::replies::Made;
-use hathi_namespace::Namespace;
 use hathi_namesystem::save_namespace::Canceler;
-use std::cell::RefCell;
+use hathi_storage::SimDisk;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// The machine of a NameNode.
@@ -37,7 +35,8 @@ pub(super) struct NameNode {
     /// It stands still until then.
     pub(super) paused_until: Micros,
     pub(super) clock: Clock,
-    pub(super) images: Images,
+    /// Its name directories are on it.
+    pub(super) disk: SimDisk,
     pub(super) connections: Vec<Connection>,
     wake_at: Option<Micros>,
     log_is_due: bool,
@@ -48,12 +47,8 @@ pub(super) struct NameNode {
 }
 
 impl NameNode {
-    pub(super) fn new(index: usize, clock: Clock, knobs: &Knobs) -> Self {
-        let namespace = Namespace::new(namespace_config(knobs.datanodes));
-        let image = namespace
-            .freeze()
-            .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false);
-        let (image, _) = image.expect("an empty namespace can be saved");
+    /// A machine with formatted directories.
+    pub(super) fn new(index: usize, clock: Clock, knobs: &Knobs, disk: SimDisk) -> Self {
         NameNode {
             index,
             life: 0,
@@ -61,7 +56,7 @@ impl NameNode {
             tasks: Tasks::default(),
             paused_until: 0,
             clock,
-            images: Rc::new(RefCell::new(BTreeMap::from([(0, image)]))),
+            disk,
             connections: vec![Connection::default(); knobs.journalnodes],
             wake_at: None,
             log_is_due: false,
@@ -93,8 +88,11 @@ impl World {
         if self.nns[nn].shell.is_some() {
             return;
         }
+        self.nns[nn].life += 1;
+        let Some(dirs) = self.open_name_dirs(nn) else {
+            return;
+        };
         let here = &mut self.nns[nn];
-        here.life += 1;
         let settings = Settings {
             index: nn,
             namenodes: self.knobs.namenodes,
@@ -116,11 +114,12 @@ impl World {
                 Planted(_) => Mutation::default(),
             },
         });
-        let shell = Shell::new(settings, here.images.clone(), log, Rng::with_seed(self.rng.u64(..)));
+        let shell = Shell::new(settings, dirs, log, Rng::with_seed(self.rng.u64(..)));
         here.tasks = Tasks::default();
         here.tasks.spawn(roles::change_roles(shell.clone()));
         here.tasks.spawn(roles::follow(shell.clone()));
         here.tasks.spawn(checkpoints::make(shell.clone()));
+        here.tasks.spawn(checkpoints::tend(shell.clone()));
         here.tasks.spawn(roll(shell.clone()));
         if self.knobs.datanodes {
             here.tasks.spawn(monitors::run(shell.clone()));
@@ -147,9 +146,13 @@ impl World {
             return;
         };
         self.say(format_args!("NameNode {nn} dies"));
-        drop(shell);
         let here = &mut self.nns[nn];
+        // What the process would do when its values are dropped, it does not do when it is killed.
+        here.disk.stop_after(Some(0));
+        drop(shell);
         here.tasks = Tasks::default();
+        here.disk.stop_after(None);
+        here.disk.crash_process();
         here.paused_until = 0;
         for connection in &mut here.connections {
             connection.id += 1;
@@ -176,7 +179,11 @@ impl World {
         while shell.take_changed() {
             here.tasks.poll();
         }
-        for out in shell.take_out() {
+        let out = shell.take_out();
+        if self.has_stopped(nn) {
+            return;
+        }
+        for out in out {
             if self.nns[nn].life == life && self.nns[nn].shell.is_some() {
                 self.comes_out(nn, out);
             }
@@ -246,14 +253,12 @@ impl World {
         });
     }
 
-    fn send_image(&mut self, from: usize, to: usize, txid: u64, image: Vec<u8>) {
+    fn send_image(&mut self, from: usize, to: usize, image: SentImage) {
         let passes = self.passes(Node::NameNode(from), Node::NameNode(to));
         let offered = self.around(self.knobs.delay);
         let mut takes = self.around(10 * self.knobs.delay);
-        let mut came = Some(Upload {
-            digest: crate::ops::hash(&image),
-            image,
-        });
+        let txid = image.txid;
+        let mut came = Some(image);
         if !self.healed && self.one_in(8) && self.fault("slow upload") {
             takes += self.rng.u64(0..1_500_000);
         }
@@ -263,10 +268,10 @@ impl World {
                     came = None;
                 }
             } else if self.fault("torn upload")
-                && let Some(upload) = &mut came
+                && let Some(image) = &mut came
             {
-                let length = self.rng.usize(0..upload.image.len());
-                upload.image.truncate(length);
+                let length = self.rng.usize(0..image.bytes.len());
+                image.bytes.truncate(length);
             }
         }
         if passes {
@@ -280,7 +285,7 @@ impl World {
         }
     }
 
-    pub(super) fn image_offered(&mut self, nn: usize, txid: u64, takes: Micros, came: Option<Upload>) {
+    pub(super) fn image_offered(&mut self, nn: usize, txid: u64, takes: Micros, came: Option<SentImage>) {
         let nn_life = self.nns[nn].life;
         let mut place = None;
         self.in_process(nn, nn_life, |shell| place = checkpoints::offered(shell, txid));
@@ -288,7 +293,6 @@ impl World {
             let image = Event::Image {
                 nn,
                 nn_life,
-                txid,
                 place,
                 came,
             };
@@ -296,34 +300,46 @@ impl World {
         }
     }
 
-    pub(super) fn image_arrives(
-        &mut self,
-        (nn, life): (usize, u64),
-        place: &Canceler,
-        txid: u64,
-        came: Option<Upload>,
-    ) {
-        self.in_process(nn, life, |shell| checkpoints::received(shell, place, txid, came));
+    pub(super) fn image_arrives(&mut self, (nn, life): (usize, u64), place: &Canceler, came: Option<SentImage>) {
+        self.in_process(nn, life, |shell| checkpoints::received(shell, place, came));
     }
 
     fn comes_out(&mut self, nn: usize, out: Out) {
         let life = self.nns[nn].life;
+        let waits = (nn, life);
         match out {
             Out::Ask {
                 jn,
                 request,
                 timeout,
                 done,
-            } => self.ask(Single::Asked(nn, life, done), jn, request, timeout),
+            } => self.ask(Single::task(waits, done, Ended::answer), jn, request, timeout),
             Out::Download {
                 jn,
-                start,
+                start: TxId(start),
                 in_progress,
                 done,
-            } => self.ask_for_segment(Single::Segment(nn, life, done), jn, start, in_progress),
-            Out::FetchImage { from, done } => self.ask_for_image(Single::Image(nn, life, done), from),
-            Out::AskState { to, done } => self.ask_for_state(Single::State(nn, life, done), to),
-            Out::SendImage { to, txid, image } => self.send_image(nn, to, txid, image),
+            } => {
+                let event = |call| Event::Download {
+                    call,
+                    jn,
+                    start,
+                    in_progress,
+                };
+                let single = Single::task(waits, done, Ended::file);
+                self.ask_machine(single, Node::JournalNode(jn), LONGEST_FETCH, event);
+            }
+            Out::FetchImage { from, done } => {
+                let event = |call| Event::WantImage { call, nn: from };
+                let single = Single::task(waits, done, Ended::image);
+                self.ask_machine(single, Node::NameNode(from), LONGEST_FETCH, event);
+            }
+            Out::AskState { to, done } => {
+                let event = |call| Event::WantState { call, nn: to };
+                let single = Single::task(waits, done, Ended::state);
+                self.ask_machine(single, Node::NameNode(to), LONGEST_FETCH, event);
+            }
+            Out::SendImage { to, image } => self.send_image(nn, to, image),
             Out::Send {
                 attempt,
                 jn,
@@ -350,6 +366,7 @@ impl World {
             Out::Recovered(epoch, last) => self.recovered(nn, epoch.0, last.map(|last| last.0)),
             Out::Reelected(epoch) => self.reelected(nn, epoch.0),
             Out::Active => self.becomes_active(nn),
+            Out::Image(news) => self.image_news(nn, news),
             Out::End(_) => {
                 self.mark("a process ended itself");
                 self.kill_namenode(nn);

@@ -1,5 +1,5 @@
 //! What goes wrong. The budget of faults, beyond which the loss of data is no bug, is that of [`crate::nemesis`]; here one
-//! JournalNode may lose its disk, and no bits flip.
+//! JournalNode may lose its disk, and bits flip only in images ([`super::name_dirs`]).
 
 use super::shell::Asker;
 use super::{Event, World};
@@ -8,18 +8,22 @@ use crate::writing::DATANODES;
 use hathi_namesystem::Role;
 
 /// Every kind of fault, as [`crate::Outcome::marks`] counts it and [`super::ClusterPlan::without`] leaves it out.
-pub const CLUSTER_FAULTS: [&str; 33] = [
+pub const CLUSTER_FAULTS: [&str; 40] = [
     "DataNode killed",
     "DataNode lost its power",
     "DataNode lost its power in the middle",
     "NameNode and JournalNode die",
     "NameNode killed",
+    "NameNode lost its power",
+    "NameNode lost its power in the middle",
+    "NameNode's disk full",
     "all JournalNodes die",
     "all NameNodes killed",
     "asked for active",
     "asked for standby",
     "clock drift",
     "controller killed",
+    "copy of an image damaged",
     "disk lost",
     "duplicate",
     "graceful failover",
@@ -31,6 +35,8 @@ pub const CLUSTER_FAULTS: [&str; 33] = [
     "lost call",
     "lost message",
     "lost write",
+    "name directory lost",
+    "newest image damaged",
     "one-way partition",
     "partition",
     "paused",
@@ -39,6 +45,7 @@ pub const CLUSTER_FAULTS: [&str; 33] = [
     "process crashed",
     "slow disk",
     "slow upload",
+    "sync at a NameNode failed",
     "torn upload",
     "torn write",
     "upload interrupted",
@@ -51,12 +58,16 @@ pub(super) enum Repair {
     Open(Node, Node),
     /// A disk is fast again.
     Fast(usize),
+    /// A NameNode's disk has room again.
+    Room(usize),
+    /// A NameNode gets a disk in the place of one that is lost.
+    NameDir(usize),
 }
 
 impl World {
     /// Does one bad thing.
     pub(super) fn nemesis(&mut self) {
-        match self.rng.u8(0..24) {
+        match self.rng.u8(0..27) {
             0..=2 => {
                 let jn = self.rng.usize(0..self.jns.len());
                 self.crash_and_restart(jn);
@@ -137,6 +148,7 @@ impl World {
                     self.after(back, Event::StartJournalNode(jn));
                 }
             }
+            22..=24 => self.harm_name_dirs(),
             _ => {
                 // The active dies while everything is under way, and its machine takes a JournalNode along.
                 if self.fault("NameNode and JournalNode die") {
@@ -155,7 +167,7 @@ impl World {
     }
 
     /// The active most of the time.
-    fn any_namenode(&mut self) -> usize {
+    pub(super) fn any_namenode(&mut self) -> usize {
         let active = (0..self.nns.len()).find(|nn| self.role(*nn) == Some(Role::Active));
         match active {
             Some(active) if self.rng.u8(0..4) > 0 => active,
@@ -220,6 +232,8 @@ impl World {
         match repair {
             Repair::Open(from, to) => self.partitions.open(from, to),
             Repair::Fast(jn) => self.jns[jn].slowness = 1,
+            Repair::Room(nn) => self.room_again(nn),
+            Repair::NameDir(nn) => self.name_dir_replaced(nn),
         }
     }
 

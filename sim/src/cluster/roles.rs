@@ -1,11 +1,11 @@
 //! Performs the steps and actions of changes of role, and follows the journal: what `node/namenode/src/ha.rs` does.
 
+use super::checkpoints::{self, SentImage};
 use super::mutants::ClusterMutant;
-use super::shell::{Asker, Out, Parked, Shell, namespace_config, parts};
+use super::shell::{Asker, Out, Parked, Shell, parts};
 use super::tail;
 use super::tasks::oneshot;
 use crate::journalnode::address;
-use hathi_formats::fsimage::Image;
 use hathi_formats::ids::TxId;
 use hathi_journal::Request;
 use hathi_nameserver::edit_log_driver::{JournalToRecover, LogError};
@@ -271,19 +271,11 @@ fn give_back(shell: &Shell) {
 
 /// Loads the newest image.
 fn load(shell: &Shell, life: Life) -> Result<Namesystem, String> {
-    let images = shell.images().borrow();
-    let (txid, bytes) = images.last_key_value().ok_or("there is no image")?;
-    let image = Image::open(&bytes[..]).map_err(|error| error.to_string())?;
-    let namespace = hathi_namespace::image::load(namespace_config(shell.settings().knobs.datanodes), &image)
-        .map_err(|error| error.to_string())?;
-    if namespace.last_applied_txid() != *txid {
-        let holds = namespace.last_applied_txid();
-        return Err(format!("image {txid} holds everything up to {holds}"));
-    }
+    let (txid, namespace) = checkpoints::load(shell)?;
     shell.with(|process| {
         // Images hold no answers. Those of the life before are taken over as far as it knew that their edits stay.
-        if process.loads == 0 || *txid > process.ns.life().proven().0 {
-            process.remembers_from = process.remembers_from.max(*txid + 1);
+        if process.loads == 0 || txid > process.ns.life().proven() {
+            process.remembers_from = process.remembers_from.max(txid.0 + 1);
         }
     });
     let seed = if shell.settings().knobs.datanodes {
@@ -291,29 +283,28 @@ fn load(shell: &Shell, life: Life) -> Result<Namesystem, String> {
     } else {
         0
     };
-    let mut ns = assemble(parts(shell.settings(), seed), namespace, TxId(*txid), life);
+    let mut ns = assemble(parts(shell.settings(), seed), namespace, txid, life);
     ns.blockmanager.plant(shell.settings().planted.of_blockmanager());
     Ok(ns)
 }
 
 async fn fetch_image(shell: &Shell, oldest: TxId) -> Result<(), String> {
-    let mut best: Option<(u64, Vec<u8>)> = None;
+    let mut best: Option<SentImage> = None;
     for from in (0..shell.settings().namenodes).filter(|peer| *peer != shell.settings().index) {
         let (done, image) = oneshot();
         shell.ask_world(Out::FetchImage { from, done });
-        if let Some(Some((txid, image))) = shell.within(1_000_000, image).await
-            && best.as_ref().is_none_or(|(known, _)| *known < txid)
+        if let Some(Some(image)) = shell.within(1_000_000, image).await
+            && best.as_ref().is_none_or(|known| known.txid < image.txid)
         {
-            best = Some((txid, image));
+            best = Some(image);
         }
     }
-    let (txid, image) = best.ok_or("no peer answers")?;
-    if txid + 1 < oldest.0 {
+    let image = best.ok_or("no peer answers")?;
+    if image.txid + 1 < oldest.0 {
+        let txid = image.txid;
         return Err(format!("the newest image of the peers, of {txid}, is too old as well"));
     }
-    shell.mark("fetched an image");
-    shell.images().borrow_mut().insert(txid, image);
-    Ok(())
+    checkpoints::fetched(shell, &image)
 }
 
 /// Proves what can be proven now; fails only if this namespace has to go.

@@ -3,6 +3,7 @@
 //! [`Shell`] does for the cores what `node/namenode` does. What is to be done outside of the process, it asks of the world
 //! ([`Out`]).
 
+use super::checkpoints::{ImageNews, SentImage};
 use super::mutants::{ClusterMutant, Planted};
 use super::tasks::{Receiver, Sender, oneshot};
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use hathi_journal::lease::LeaseProof;
 use hathi_journal::writer::{CallError, CallId};
 use hathi_journal::{Answer, Micros, Request};
 use hathi_nameserver::edit_log_driver::{LogAction, LogError, LogNews, QuorumLog, Recovered};
+use hathi_nameserver::name_dirs::NameDirs;
 use hathi_nameserver::reading::Sources;
 use hathi_nameserver::role_changes::RoleChanges;
 use hathi_namesystem::checkpoint::Earlier;
@@ -24,6 +26,7 @@ use hathi_namesystem::retry_cache::RetryCacheOptions;
 use hathi_namesystem::save_namespace::UnderWay;
 use hathi_namesystem::standby_health::StandbyHealth;
 use hathi_namesystem::{Generation, Life, Namesystem, NamesystemConfig, Role};
+use hathi_storage::SimDisk;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
@@ -40,9 +43,6 @@ const LEASE_HARD_LIMIT_MS: u64 = 1_200;
 
 /// The user of all processes.
 pub const USER: &str = "hdfs";
-
-/// Images of a NameNode by their last transaction. They survive the process.
-pub type Images = Rc<RefCell<BTreeMap<u64, Vec<u8>>>>;
 
 /// Whoever asked for a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +114,8 @@ pub enum Out {
     FetchImage {
         /// The peer.
         from: usize,
-        /// Gets its last transaction and content.
-        done: Sender<(u64, Vec<u8>)>,
+        /// Gets the image.
+        done: Sender<SentImage>,
     },
     /// Ask a peer whether it makes images.
     AskState {
@@ -128,10 +128,8 @@ pub enum Out {
     SendImage {
         /// The peer.
         to: usize,
-        /// Last transaction.
-        txid: u64,
-        /// Content.
-        image: Vec<u8>,
+        /// The image.
+        image: SentImage,
     },
     /// Send a request of a writer over its connection.
     Send {
@@ -168,6 +166,8 @@ pub enum Out {
     Reelected(Epoch),
     /// This NameNode is about to serve.
     Active,
+    /// Something happened to an image.
+    Image(ImageNews),
     /// The process ends.
     End(String),
     /// Something rare happened.
@@ -238,7 +238,7 @@ pub struct Shell(Rc<Inner>);
 struct Inner {
     settings: Settings,
     process: RefCell<Process>,
-    images: Images,
+    dirs: NameDirs<SimDisk>,
     now: Cell<Micros>,
     true_now: Cell<Micros>,
     rng: RefCell<Rng>,
@@ -316,7 +316,7 @@ pub fn parts(settings: &Settings, seed: u64) -> Parts {
 
 impl Shell {
     /// A process that has just begun.
-    pub fn new(settings: Settings, images: Images, log: QuorumLog<Sender<()>>, rng: Rng) -> Self {
+    pub fn new(settings: Settings, dirs: NameDirs<SimDisk>, log: QuorumLog<Sender<()>>, rng: Rng) -> Self {
         let namespace = hathi_namespace::Namespace::new(namespace_config(settings.knobs.datanodes));
         let ns = assemble(parts(&settings, 0), namespace, TxId(0), Life::first());
         let roles = RoleChanges::new(hathi_nameserver::role_changes::RoleChangesConfig {
@@ -344,7 +344,7 @@ impl Shell {
                 remembers_from: 0,
                 purged_to: 0,
             }),
-            images,
+            dirs,
             now: Cell::new(0),
             true_now: Cell::new(0),
             rng: RefCell::new(rng),
@@ -382,9 +382,9 @@ impl Shell {
         look(&self.0.process.borrow())
     }
 
-    /// Its images.
-    pub fn images(&self) -> &Images {
-        &self.0.images
+    /// Its name directories.
+    pub fn dirs(&self) -> &NameDirs<SimDisk> {
+        &self.0.dirs
     }
 
     // ---- time

@@ -3,6 +3,7 @@
 use super::{Event, World};
 use crate::checkers::acknowledged::Acknowledged;
 use crate::checkers::epochs::Epochs;
+use crate::checkers::images::Images;
 use crate::checkers::replicas::Replicas;
 use crate::checkers::service::Service;
 use crate::checkers::tree::Tree;
@@ -28,6 +29,7 @@ pub(super) struct Truth {
     pub(super) epochs: Epochs,
     pub(super) service: Service,
     acknowledged: Acknowledged,
+    pub(super) images: Images,
     replicas: Replicas,
     /// A namespace that is made of these transactions alone, and follows behind.
     reference: Option<Namespace>,
@@ -258,6 +260,7 @@ impl World {
         self.healed = true;
         self.say(format_args!("the faults end"));
         self.partitions.heal();
+        self.heal_name_dirs();
         for jn in 0..self.jns.len() {
             self.jns[jn].slowness = 1;
             self.start_journalnode(jn);
