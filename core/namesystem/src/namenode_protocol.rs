@@ -1,6 +1,6 @@
 //! `NamenodeProtocol`: what NameNodes and checkpointers ask each other (Hadoop's `NameNodeRpcServer`).
 
-use crate::calls::border::{self, Answer, Anything, Never, OrDeferred, Outcome};
+use crate::calls::border::{self, Answer, Anything, Never, OrDeferred, Outcome, Served};
 use crate::calls::decode;
 use crate::context::{CallContext, Deferred, Verb};
 use crate::role::OperationCategory;
@@ -31,18 +31,16 @@ pub(crate) fn verb(method: NamenodeMethod) -> Verb {
     use NamenodeMethod as M;
     macro_rules! read {
         ($request:ty => $handler:path) => {
-            Verb::Read(|ns, ctx, body| border::any_role_read(ns, ctx, &body, decode::<$request>, $handler))
+            border::read!(Served::InEveryRole, decode::<$request> => $handler)
         };
     }
     macro_rules! write {
         ($request:ty => $handler:path) => {
-            Verb::Write(|ns, ctx, body| border::any_role(ns, ctx, &body, decode::<$request>, $handler))
+            border::write!(Served::InEveryRole, decode::<$request> => $handler)
         };
     }
     match method {
-        M::VersionRequest => Verb::Read(|ns, ctx, body| {
-            border::unconditional(ns, ctx, &body, decode::<VersionRequestProto>, version_request)
-        }),
+        M::VersionRequest => border::read!(Served::Always, decode::<VersionRequestProto> => version_request),
         M::GetTransactionId => read!(GetTransactionIdRequestProto => get_transaction_id),
         M::GetMostRecentCheckpointTxId => {
             read!(GetMostRecentCheckpointTxIdRequestProto => get_most_recent_checkpoint_tx_id)

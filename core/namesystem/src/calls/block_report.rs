@@ -1,6 +1,6 @@
 //! A full block report, processed in slices so that nobody waits for a million blocks.
 
-use super::border::{self, Answer};
+use super::border::{Answer, Served};
 use super::datanode::refusal;
 use crate::context::Reply;
 use crate::{Generation, Namesystem, Role};
@@ -59,8 +59,9 @@ impl BlockReportWork {
 
     /// Processes at most `max` replicas. Returns the reply when all are done.
     pub fn step(&mut self, ns: &mut Namesystem, max: usize, now: Now) -> Option<Reply> {
+        let before = ns.edit_log.applied();
         let outcome = self.go_on(ns, max, now).transpose()?;
-        Some(border::at_once(ns, outcome))
+        Some(Served::InEveryRole.reply(ns, before, outcome))
     }
 
     /// [`BlockReportWork::step`], typed.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use prost::Message;
+use std::ops::Deref;
 
 /// What a handler answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,116 +99,96 @@ impl Response for Never {
     }
 }
 
-/// The reply to a call whose handler has run.
-fn reply<R: Response>(ns: &Namesystem, before: TxId, outcome: Outcome<R>) -> Reply {
-    let reply = match outcome {
-        Ok(Answer { response, after }) => response.reply(ns).after(after),
-        Err(refused) if refused.is(exceptions::STANDBY) => Reply::refuse(refused),
-        Err(refused) => Reply::refuse(refused).after(ns.shown_everything()),
-    };
-    check_reply(ns, before, &reply);
-    reply
+/// Which NameNodes serve a call, and what a refusal by its handler shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// A client's call, in the HA states of this category. Its refusals show the state of the namespace.
+    In(OperationCategory),
+    /// Another daemon's call, in every role. Its refusals show nothing. A broken namesystem does not serve it: DataNodes
+    /// must take no command and no claim from it, and report again once another one is loaded.
+    InEveryRole,
+    /// A question that also a broken namesystem answers.
+    Always,
 }
 
-/// In a debug build, asserts rules of every reply: it waits for an existing transaction, and for the last one of its
-/// own call. `before` is the last transaction before the call.
-fn check_reply(ns: &Namesystem, before: TxId, reply: &Reply) {
-    let applied = ns.edit_log.applied();
-    debug_assert!(
-        reply.after.is_none_or(|after| after <= applied),
-        "a reply would wait for a transaction that does not exist"
-    );
-    debug_assert!(
-        applied == before || ns.is_broken() || reply.deferred.is_some() || reply.after == Some(applied),
-        "the caller would be told of a change that no quorum has"
-    );
-}
-
-/// Runs a read.
-pub(crate) fn read<'a, M, R: Response>(
-    ns: &'a Namesystem,
-    ctx: &'a CallContext,
-    body: &'a [u8],
-    category: OperationCategory,
-    decode: impl FnOnce(&'a [u8]) -> Result<M, RemoteException>,
-    handler: impl FnOnce(&'a Namesystem, &'a CallContext, M) -> Outcome<R>,
-) -> Reply {
-    if let Err(refused) = ns.check_operation(category) {
-        return Reply::refuse(refused);
+impl Served {
+    /// Refuses a call that this NameNode does not serve now.
+    fn check(self, ns: &Namesystem) -> Result<(), RemoteException> {
+        match self {
+            Served::In(category) => ns.check_operation(category),
+            Served::InEveryRole => ns.check_not_broken(),
+            Served::Always => Ok(()),
+        }
     }
-    let outcome = decode(body).and_then(|request| handler(ns, ctx, request));
-    reply(ns, ns.edit_log.applied(), outcome)
-}
 
-/// Runs the reading part of a read that may have to write. `None` when it has to.
-pub(crate) fn read_first<'a, M, R: Response>(
-    ns: &'a Namesystem,
-    ctx: &'a CallContext,
-    body: &'a [u8],
-    category: OperationCategory,
-    decode: impl FnOnce(&'a [u8]) -> Result<M, RemoteException>,
-    handler: impl FnOnce(&'a Namesystem, &'a CallContext, M) -> Result<Option<Answer<R>>, RemoteException>,
-) -> Option<Reply> {
-    if let Err(refused) = ns.check_operation(category) {
-        return Some(Reply::refuse(refused));
+    /// The reply to a call whose handler has run. `before` is the last transaction before the call.
+    pub(super) fn reply<R: Response>(self, ns: &Namesystem, before: TxId, outcome: Outcome<R>) -> Reply {
+        let reply = match outcome {
+            Ok(Answer { response, after }) => response.reply(ns).after(after),
+            Err(refused) if !matches!(self, Served::In(_)) || refused.is(exceptions::STANDBY) => Reply::refuse(refused),
+            Err(refused) => Reply::refuse(refused).after(ns.shown_everything()),
+        };
+        self.check_reply(ns, before, &reply);
+        reply
     }
-    let outcome = decode(body).and_then(|request| handler(ns, ctx, request)).transpose()?;
-    Some(reply(ns, ns.edit_log.applied(), outcome))
-}
 
-/// Runs the other part of such a read under the write lock. Its answer does not show what it writes, such as an access
-/// time, and does not wait for it.
-pub(crate) fn read_and_note<'a, M, R: Response>(
-    ns: &mut Namesystem,
-    ctx: &'a CallContext,
-    body: &'a [u8],
-    category: OperationCategory,
-    decode: impl FnOnce(&'a [u8]) -> Result<M, RemoteException>,
-    handler: impl FnOnce(&mut Namesystem, &'a CallContext, M) -> Outcome<R>,
-) -> Reply {
-    if let Err(refused) = ns.check_operation(category) {
-        return Reply::refuse(refused);
+    /// In a debug build, asserts rules of every reply to a client: it waits for an existing transaction, and for the last
+    /// one of its own call. The answer to a read does not show what the read writes, such as an access time.
+    fn check_reply(self, ns: &Namesystem, before: TxId, reply: &Reply) {
+        let Served::In(category) = self else { return };
+        let applied = ns.edit_log.applied();
+        debug_assert!(
+            reply.after.is_none_or(|after| after <= applied),
+            "a reply would wait for a transaction that does not exist"
+        );
+        debug_assert!(
+            applied == before
+                || category == OperationCategory::Read
+                || ns.is_broken()
+                || reply.deferred.is_some()
+                || reply.after == Some(applied),
+            "the caller would be told of a change that no quorum has"
+        );
     }
-    let outcome = decode(body).and_then(|request| handler(ns, ctx, request));
-    reply(ns, ns.edit_log.applied(), outcome)
 }
 
-/// Runs a write that a client may repeat without harm.
-pub(crate) fn write<'a, M, R: Response>(
-    ns: &mut Namesystem,
-    ctx: &'a CallContext,
-    body: &'a [u8],
-    category: OperationCategory,
-    decode: impl FnOnce(&'a [u8]) -> Result<M, RemoteException>,
-    handler: impl FnOnce(&mut Namesystem, &'a CallContext, M) -> Outcome<R>,
+/// Runs a call: one that reads with a shared namesystem as `N`, any other with an exclusive one. `run` decodes the
+/// request and runs the handler.
+pub(crate) fn call<N: Deref<Target = Namesystem>, R: Response>(
+    mut ns: N,
+    served: Served,
+    run: impl FnOnce(&mut N) -> Outcome<R>,
 ) -> Reply {
-    if let Err(refused) = ns.check_operation(category) {
+    if let Err(refused) = served.check(&ns) {
         return Reply::refuse(refused);
     }
     let before = ns.edit_log.applied();
-    let outcome = decode(body).and_then(|request| handler(ns, ctx, request));
-    reply(ns, before, outcome)
+    let outcome = run(&mut ns);
+    served.reply(&ns, before, outcome)
 }
 
-/// Runs a write whose repetitions get the first answer.
-pub(crate) fn once<'a, M, R: Response>(
-    ns: &mut Namesystem,
-    ctx: &'a CallContext,
-    body: &'a [u8],
-    decode: impl FnOnce(&'a [u8]) -> Result<M, RemoteException>,
-    handler: impl FnOnce(&mut Namesystem, &'a CallContext, M) -> Result<Once<R>, RemoteException>,
-) -> Reply {
-    once_with(ns, ctx, |ns| handler(ns, ctx, decode(body)?))
+/// Runs the reading part of a read that may have to write. `None` when it has to.
+pub(crate) fn read_first<R: Response>(
+    ns: &Namesystem,
+    served: Served,
+    run: impl FnOnce() -> Result<Option<Answer<R>>, RemoteException>,
+) -> Option<Reply> {
+    if let Err(refused) = served.check(ns) {
+        return Some(Reply::refuse(refused));
+    }
+    let outcome = run().transpose()?;
+    Some(served.reply(ns, ns.edit_log.applied(), outcome))
 }
 
-/// [`once`] for a decoded request (`RetryCache.waitForCompletion`). A repetition that comes while the first answer still
-/// waits for its transaction waits for the same transaction.
-pub(crate) fn once_with<R: Response>(
+/// Runs a write whose repetitions get the first answer (`RetryCache.waitForCompletion`). A repetition that comes while the
+/// first answer still waits for its transaction waits for the same transaction.
+pub(crate) fn once<R: Response>(
     ns: &mut Namesystem,
     ctx: &CallContext,
-    handler: impl FnOnce(&mut Namesystem) -> Result<Once<R>, RemoteException>,
+    run: impl FnOnce(&mut Namesystem) -> Result<Once<R>, RemoteException>,
 ) -> Reply {
-    if let Err(refused) = ns.check_operation(OperationCategory::Write) {
+    let served = Served::In(OperationCategory::Write);
+    if let Err(refused) = served.check(ns) {
         return Reply::refuse(refused);
     }
     let key = CallKey::new(&ctx.client_id, ctx.call_id);
@@ -222,11 +203,11 @@ pub(crate) fn once_with<R: Response>(
         return reply;
     }
     let before = ns.edit_log.applied();
-    let (outcome, keep) = match handler(ns) {
+    let (outcome, keep) = match run(ns) {
         Ok(Once { answer, keep }) => (Ok(answer), keep),
         Err(refused) => (Err(refused), false),
     };
-    let reply = reply(ns, before, outcome);
+    let reply = served.reply(ns, before, outcome);
     if let (true, Some(key), Ok(payload)) = (keep, key, &reply.result) {
         let txid = reply.after.unwrap_or_else(|| ns.edit_log.applied());
         ns.retry_cache.insert(key, txid, payload, ctx.mono_ms);
@@ -234,89 +215,24 @@ pub(crate) fn once_with<R: Response>(
     reply
 }
 
-/// Runs a handler that every role serves. A broken namesystem does not run it: DataNodes must take no command and no
-/// claim from it, and report again once another one is loaded.
-pub(crate) fn any_role<'a, M, R: Response>(
-    ns: &mut Namesystem,
-    ctx: &'a CallContext,
-    body: &'a [u8],
-    decode: impl FnOnce(&'a [u8]) -> Result<M, RemoteException>,
-    handler: impl FnOnce(&mut Namesystem, &'a CallContext, M) -> Outcome<R>,
-) -> Reply {
-    let outcome = ns
-        .check_not_broken()
-        .and_then(|()| decode(body))
-        .and_then(|request| handler(ns, ctx, request));
-    at_once(ns, outcome)
-}
-
-/// [`any_role`] for a handler that only reads.
-pub(crate) fn any_role_read<'a, M, R: Response>(
-    ns: &'a Namesystem,
-    ctx: &'a CallContext,
-    body: &'a [u8],
-    decode: impl FnOnce(&'a [u8]) -> Result<M, RemoteException>,
-    handler: impl FnOnce(&'a Namesystem, &'a CallContext, M) -> Outcome<R>,
-) -> Reply {
-    let outcome = ns
-        .check_not_broken()
-        .and_then(|()| decode(body))
-        .and_then(|request| handler(ns, ctx, request));
-    at_once(ns, outcome)
-}
-
-/// Answers a question that also a broken namesystem answers.
-pub(crate) fn unconditional<'a, M, R: Response>(
-    ns: &'a Namesystem,
-    ctx: &'a CallContext,
-    body: &'a [u8],
-    decode: impl FnOnce(&'a [u8]) -> Result<M, RemoteException>,
-    handler: impl FnOnce(&'a Namesystem, &'a CallContext, M) -> Outcome<R>,
-) -> Reply {
-    at_once(ns, decode(body).and_then(|request| handler(ns, ctx, request)))
-}
-
-/// A reply to another daemon. A refusal shows nothing of the namespace.
-pub(super) fn at_once<R: Response>(ns: &Namesystem, outcome: Outcome<R>) -> Reply {
-    match outcome {
-        Ok(Answer { response, after }) => response.reply(ns).after(after),
-        Err(refused) => Reply::refuse(refused),
-    }
-}
-
 /// A row of a table of methods: under which lock the handler runs, in which HA states, its request, and the handler.
 /// Requests of hot calls are views of the bytes, with a decoder of their own. `by_handler` says that the handler itself
 /// checks the HA state.
 macro_rules! row {
     (read $category:ident, $request:ty => $handler:path) => {
-        row!(read $category with wire::decode::<$request> => $handler)
-    };
-    (read $category:ident with $decode:expr => $handler:path) => {
-        (
-            $category,
-            Verb::Read(|ns, ctx, body| border::read(ns, ctx, &body, $category, $decode, $handler)),
-        )
+        ($category, border::read!(Served::In($category), wire::decode::<$request> => $handler))
     };
     (read $category:ident by_handler, $request:ty => $handler:path) => {
-        (
-            $category,
-            Verb::Read(|ns, ctx, body| border::read(ns, ctx, &body, Unchecked, wire::decode::<$request>, $handler)),
-        )
+        ($category, border::read!(Served::In(Unchecked), wire::decode::<$request> => $handler))
     };
     (write $category:ident, $request:ty => $handler:path) => {
         row!(write $category with wire::decode::<$request> => $handler)
     };
     (write $category:ident with $decode:expr => $handler:path) => {
-        (
-            $category,
-            Verb::Write(|ns, ctx, body| border::write(ns, ctx, &body, $category, $decode, $handler)),
-        )
+        ($category, border::write!(Served::In($category), $decode => $handler))
     };
     (write $category:ident by_handler, $request:ty => $handler:path) => {
-        (
-            $category,
-            Verb::Write(|ns, ctx, body| border::write(ns, ctx, &body, Unchecked, wire::decode::<$request>, $handler)),
-        )
+        ($category, border::write!(Served::In(Unchecked), wire::decode::<$request> => $handler))
     };
     (once $request:ty => $handler:path) => {
         row!(once with wire::decode::<$request> => $handler)
@@ -324,8 +240,27 @@ macro_rules! row {
     (once with $decode:expr => $handler:path) => {
         (
             Write,
-            Verb::Write(|ns, ctx, body| border::once(ns, ctx, &body, $decode, $handler)),
+            Verb::Write(|ns, ctx, body| border::once(ns, ctx, |ns| $handler(ns, ctx, $decode(&body)?))),
         )
+    };
+    (read $category:ident with $decode:expr => $handler:path) => {
+        ($category, border::read!(Served::In($category), $decode => $handler))
     };
 }
 pub(crate) use row;
+
+/// A handler that reads, with the decoder of its request.
+macro_rules! read {
+    ($served:expr, $decode:expr => $handler:path) => {
+        Verb::Read(|ns, ctx, body| border::call(ns, $served, |ns| $handler(*ns, ctx, $decode(&body)?)))
+    };
+}
+pub(crate) use read;
+
+/// A handler that writes, with the decoder of its request.
+macro_rules! write {
+    ($served:expr, $decode:expr => $handler:path) => {
+        Verb::Write(|ns, ctx, body| border::call(ns, $served, |ns| $handler(ns, ctx, $decode(&body)?)))
+    };
+}
+pub(crate) use write;

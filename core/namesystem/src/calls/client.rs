@@ -1,6 +1,6 @@
 //! The methods of `ClientProtocol`: the handler of each, and the HA states in which it is served.
 
-use super::border::{self, row};
+use super::border::{self, Served, row};
 use super::{admin, attributes, blocks, carried, delete, locations, policies, read, summary, unsupported, wire, write};
 use crate::OperationCategory::{self, Journal, Read, Unchecked, Write};
 use crate::context::Verb;
@@ -50,24 +50,16 @@ fn row(method: ClientMethod) -> (OperationCategory, Verb) {
             Read,
             Verb::ReadThenWrite(
                 |ns, ctx, body| {
-                    border::read_first(
-                        ns,
-                        ctx,
-                        body,
-                        Read,
-                        wire::GetBlockLocationsView::decode,
-                        locations::get_block_locations_read,
-                    )
+                    border::read_first(ns, Served::In(Read), || {
+                        let request = wire::GetBlockLocationsView::decode(body)?;
+                        locations::get_block_locations_read(ns, ctx, request)
+                    })
                 },
                 |ns, ctx, body| {
-                    border::read_and_note(
-                        ns,
-                        ctx,
-                        &body,
-                        Read,
-                        wire::GetBlockLocationsView::decode,
-                        locations::get_block_locations_write,
-                    )
+                    border::call(ns, Served::In(Read), |ns| {
+                        let request = wire::GetBlockLocationsView::decode(&body)?;
+                        locations::get_block_locations_write(ns, ctx, request)
+                    })
                 },
             ),
         ),

@@ -8,7 +8,7 @@
 //! - so the transaction id in the claim is one that the next active will exceed, as DataNodes demand.
 
 use super::block_report::BlockReportWork;
-use super::border::{self, Answer, OrDeferred, Outcome, Response};
+use super::border::{self, Answer, OrDeferred, Outcome, Response, Served};
 use super::{commit_void, io, wire};
 use crate::context::{CallContext, Deferred, Reply, Reported, Verb};
 use crate::namenode_protocol::SOFTWARE_VERSION;
@@ -43,7 +43,7 @@ macro_rules! report {
         report!(with wire::decode::<$request> => $handler)
     };
     (with $decode:expr => $handler:path) => {
-        Verb::Write(|ns, ctx, body| border::any_role(ns, ctx, &body, $decode, $handler))
+        border::write!(Served::InEveryRole, $decode => $handler)
     };
 }
 
@@ -66,20 +66,15 @@ pub(super) fn verb(method: DatanodeMethod) -> Verb {
     match method {
         M::BlockReceivedAndDeleted => report!(BlockReceivedAndDeletedRequestProto => block_received_and_deleted),
         M::BlockReport => report!(with decode_block_report => block_report),
-        M::CacheReport => Verb::Read(|ns, ctx, body| {
-            border::any_role_read(ns, ctx, &body, wire::decode::<CacheReportRequestProto>, cache_report)
-        }),
-        M::CommitBlockSynchronization => Verb::Write(|ns, ctx, body| {
-            let decode = wire::decode::<CommitBlockSynchronizationRequestProto>;
-            border::write(
-                ns,
-                ctx,
-                &body,
-                OperationCategory::Write,
-                decode,
-                commit_block_synchronization,
+        M::CacheReport => {
+            border::read!(Served::InEveryRole, wire::decode::<CacheReportRequestProto> => cache_report)
+        }
+        M::CommitBlockSynchronization => {
+            border::write!(
+                Served::In(OperationCategory::Write),
+                wire::decode::<CommitBlockSynchronizationRequestProto> => commit_block_synchronization
             )
-        }),
+        }
         M::ErrorReport => report!(ErrorReportRequestProto => error_report),
         M::RegisterDatanode => report!(RegisterDatanodeRequestProto => register_datanode),
         M::ReportBadBlocks => report!(ReportBadBlocksRequestProto => report_bad_blocks),

@@ -3,7 +3,7 @@
 //! Everything below a directory is checked before it is deleted. When that is too much for one hold of the lock, the
 //! caller of the handler goes on with a [`DeleteWork`] in slices, and releases the lock between them. Hadoop holds it.
 
-use super::border::{Answer, Once, OrDeferred, once_with};
+use super::border::{self, Answer, Once, OrDeferred};
 use super::{ClientMachine, caller, commit, no_safe_mode, plan_context};
 use crate::context::{CallContext, Deferred, Reply};
 use crate::{Generation, Namesystem, OperationCategory};
@@ -76,7 +76,7 @@ impl DeleteWork {
         }
         let mut is_whole = true;
         let ctx = self.ctx.clone();
-        let reply = once_with(ns, &ctx, |ns| match self.delete(ns, &ctx)? {
+        let reply = border::once(ns, &ctx, |ns| match self.delete(ns, &ctx)? {
             Some(once) => Ok(once),
             None => {
                 is_whole = false;
