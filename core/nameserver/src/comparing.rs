@@ -4,9 +4,11 @@
 //! Invariants: a difference is said when it is found or changes, and then once in [`LOG_EVERY_MS`]; a standby that
 //! differs gives up the image that it makes, and does not load again and again.
 
+use hathi_formats::exceptions::{RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RemoteException};
 use hathi_namespace::Attestation;
-use hathi_namesystem::divergence::{Difference, Verdict};
+use hathi_namesystem::divergence::{Difference, Divergence, Verdict};
 use hathi_namesystem::standby_health::{LOG_EVERY_MS, StandbyHealth};
+use hathi_namesystem::{Namesystem, Role};
 
 /// The attestation that counts: if two NameNodes think that they are active, that of the one that is ahead. Of equal ones
 /// the first counts.
@@ -16,6 +18,49 @@ pub fn counting(attestations: Vec<Attestation>) -> Option<Attestation> {
     attestations
         .into_iter()
         .reduce(|best, other| if last(&other) > last(&best) { other } else { best })
+}
+
+/// Pause in ms between two comparisons.
+pub const PAUSE_MS: u64 = 1000;
+/// Pause in ms before a NameNode of Hadoop's is asked again. It does not know the call, but may be replaced.
+const HADOOP_RETRY_MS: u64 = 30_000;
+
+/// When another NameNode is asked what it attests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rhythm {
+    not_before_ms: u64,
+}
+
+impl Rhythm {
+    /// Whether it is asked now.
+    #[must_use]
+    pub fn asks(&self, now_ms: u64) -> bool {
+        now_ms >= self.not_before_ms
+    }
+
+    /// It has refused.
+    pub fn refused(&mut self, exception: &RemoteException, now_ms: u64) {
+        if exception.is(RPC_NO_SUCH_PROTOCOL) || exception.is(RPC_NO_SUCH_METHOD) {
+            self.not_before_ms = now_ms.saturating_add(HADOOP_RETRY_MS);
+        }
+    }
+}
+
+/// What this attestation, or that nobody gave one, says of a standby's namespace. An active is not compared with anybody.
+pub fn judge(
+    ns: &mut Namesystem,
+    divergence: &mut Divergence,
+    attestation: Option<&Attestation>,
+    now_ms: u64,
+    wall_ms: u64,
+) -> Verdict {
+    if ns.role != Role::Standby {
+        return Verdict::Nothing;
+    }
+    match attestation.map(|attestation| ns.compare(attestation)) {
+        Some(comparison) => divergence.on_compared(comparison, now_ms, wall_ms),
+        None => divergence.on_nobody_to_compare_with(),
+    }
 }
 
 /// What the log says.
@@ -73,7 +118,11 @@ impl Comparing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::namesystem;
+    use hathi_formats::exceptions;
+    use hathi_formats::ids::TxId;
     use hathi_namespace::{Comparison, Mark};
+    use hathi_namesystem::Life;
 
     const DIFFERS: Comparison = Comparison::Differs { txid: 7 };
     const EQUAL: Comparison = Comparison::Equal { txid: 9 };
@@ -99,6 +148,38 @@ mod tests {
             "it says nothing yet"
         );
         assert_eq!(version(vec![ahead, attestation(4, &[6])]), Some(2));
+    }
+
+    #[test]
+    fn a_namenode_of_hadoops_is_asked_again_once_in_a_while() {
+        let mut rhythm = Rhythm::default();
+        assert!(rhythm.asks(0));
+        rhythm.refused(&RemoteException::new(exceptions::STANDBY, ""), 5);
+        assert!(rhythm.asks(5), "it knows the call");
+        rhythm.refused(&RemoteException::new(RPC_NO_SUCH_METHOD, ""), 5);
+        assert!(!rhythm.asks(4 + HADOOP_RETRY_MS));
+        assert!(rhythm.asks(5 + HADOOP_RETRY_MS));
+    }
+
+    #[test]
+    fn a_standby_is_compared_and_an_active_is_not() {
+        let mut ns = namesystem(6, Life::first());
+        let mut health = StandbyHealth::default();
+        let mut judges = |ns: &mut Namesystem, attestation: Option<&Attestation>| {
+            let verdict = judge(ns, &mut health.divergence, attestation, 0, 0);
+            (verdict, health.problem().is_some())
+        };
+        ns.role = Role::Active;
+        let mut attestation = ns.attest(TxId(6)).expect("it is active");
+        assert_eq!(attestation.marks.last().map(|mark| mark.txid), Some(6));
+        attestation.marks[0].digest ^= 1;
+        assert_eq!(judges(&mut ns, Some(&attestation)), (Verdict::Nothing, false));
+        ns.role = Role::Standby;
+        assert_eq!(ns.attest(TxId(6)), None);
+        assert_eq!(judges(&mut ns, Some(&attestation)), (Verdict::Load, true));
+        attestation.marks[0].digest ^= 1;
+        assert_eq!(judges(&mut ns, Some(&attestation)), (Verdict::Over, false));
+        assert_eq!(judges(&mut ns, None), (Verdict::Nothing, false), "nobody says anything");
     }
 
     struct Standby {

@@ -1,6 +1,7 @@
 //! In what rhythm a standby follows the journal, and what follows when it can't (Hadoop's `EditLogTailer.doWork`).
 
 use crate::reading::Progress;
+use hathi_namesystem::Role;
 use hathi_namesystem::standby_health::Aspect;
 
 /// Pause in ms after a step that brought something. Under load each batch is news, and a call for each would cost the
@@ -43,6 +44,14 @@ pub struct Next {
     pub unwell: Option<Aspect>,
     /// Whether the namespace has to be loaded anew, as soon as that may be tried.
     pub loads: bool,
+}
+
+/// Whether a NameNode regularly asks the active to end its segment (`EditLogTailer.triggerActiveLogRoll`): a standby that
+/// sees only finalized segments, or can prove only those. That is the case with Java JournalNodes without in-progress
+/// tailing, and with a shared directory. `knows_epochs`: the journal tells what proves a history while a segment is open.
+#[must_use]
+pub fn needs_rolls(role: Role, knows_epochs: bool) -> bool {
+    role == Role::Standby && !knows_epochs
 }
 
 /// See the module.
@@ -126,6 +135,13 @@ mod tests {
             waits: false,
         };
         assert_eq!(eager.after(nothing).pause_ms, PAUSE_MS, "it does not spin");
+    }
+
+    #[test]
+    fn only_a_standby_that_can_not_prove_an_open_segment_has_it_ended() {
+        assert!(needs_rolls(Role::Standby, false));
+        assert!(!needs_rolls(Role::Standby, true));
+        assert!(!needs_rolls(Role::Active, false) && !needs_rolls(Role::Initializing, false));
     }
 
     #[test]

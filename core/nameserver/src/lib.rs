@@ -5,12 +5,15 @@
 
 pub mod checkpoints;
 pub mod comparing;
+pub mod directory_claim;
 pub mod edit_log_driver;
 pub mod following;
 pub mod image_files;
+pub mod lease_watch;
 pub mod membership;
 pub mod monitors;
 pub mod name_dirs;
+pub mod offered_images;
 pub mod proving;
 pub mod reading;
 pub mod replies;

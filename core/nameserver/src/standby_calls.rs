@@ -94,6 +94,34 @@ pub struct Question<C> {
     pub holder: Arc<str>,
 }
 
+/// What a NameNode says while it has no namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhileLoading {
+    /// The call is kept, and its client sent away with this exception when it can't be.
+    Keep(RemoteException),
+    /// It is refused.
+    Refuse(RemoteException),
+}
+
+/// What becomes of a call that comes while the namespace is loaded. Clients go to another NameNode meanwhile, if there is
+/// one. `has_served`: a namespace was loaded before.
+#[must_use]
+pub fn while_loading(is_clients: bool, is_single: bool, has_peers: bool, has_served: bool) -> WhileLoading {
+    let not_started = || RemoteException::new(exceptions::RETRIABLE, "NameNode still not started");
+    match (is_clients, is_single) {
+        (true, true) => WhileLoading::Keep(not_started()),
+        (true, false) if has_peers => WhileLoading::Keep(not_active()),
+        (_, false) if has_served => WhileLoading::Refuse(not_active()),
+        _ => WhileLoading::Refuse(not_started()),
+    }
+}
+
+/// The exception that sends a client to the other NameNode.
+#[must_use]
+pub fn not_active() -> RemoteException {
+    RemoteException::new(exceptions::STANDBY, "This NameNode is not active any more")
+}
+
 /// What is done with a call.
 #[derive(Debug)]
 enum Fate {

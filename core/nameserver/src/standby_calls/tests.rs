@@ -46,6 +46,21 @@ fn again(calls: &mut StandbyCalls<u32>, question: Question<u32>, answered: Answe
 }
 
 #[test]
+fn while_the_namespace_is_loaded_clients_wait_or_go_elsewhere_and_daemons_ask_again() {
+    let said = |answer: WhileLoading| match answer {
+        WhileLoading::Keep(refused) => (true, refused.is(exceptions::STANDBY)),
+        WhileLoading::Refuse(refused) => (false, refused.is(exceptions::STANDBY)),
+    };
+    for has_served in [false, true] {
+        assert_eq!(said(while_loading(true, true, false, has_served)), (true, false));
+        assert_eq!(said(while_loading(true, false, true, has_served)), (true, true));
+        assert_eq!(said(while_loading(false, true, false, has_served)), (false, false));
+        assert_eq!(said(while_loading(false, false, true, has_served)), (false, has_served));
+        assert_eq!(said(while_loading(true, false, false, has_served)), (false, has_served));
+    }
+}
+
+#[test]
 fn an_active_that_is_asked_in_vain_is_not_asked_about_the_same_call_again() {
     for answered in [Answered::Failed, error(exceptions::STANDBY)] {
         let mut calls = calls(held(FIRST));
