@@ -128,6 +128,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-blockmanager",
             "hathi-journal",
             "hathi-namesystem",
+            "hathi-nameserver",
             "hathi-blockpool",
             "hathi-net",
             "hathi-namenode",

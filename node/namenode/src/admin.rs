@@ -1,8 +1,15 @@
 //! The protocols of administration, health and supervision. Their calls are about the process and not about the
 //! namesystem.
 
-use crate::callers::not_known_yet;
-use crate::state::{NameNode, Transition};
+use crate::callers::{Callers, not_known_yet};
+use crate::clock::Clock;
+use crate::debug_hooks::DebugHooks;
+use crate::divergence::tell_digest_marks;
+use crate::health::Health;
+use crate::replies::Replies;
+use crate::serving::Serving;
+use crate::settings::Settings;
+use crate::split::SplitReport;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::common::{
     GenericRefreshRequestProto, GetGroupsForUserRequestProto, GetGroupsForUserResponseProto,
@@ -16,14 +23,16 @@ use hathi_formats::proto::ext::{
     RequestPassRequestProto,
 };
 use hathi_formats::proto::hdfs::{GetReconfigurationStatusResponseProto, ListReconfigurablePropertiesResponseProto};
-use hathi_namesystem::{HaState, Role};
+use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::ipc::protocols::{
     ClientMethod, GenericRefreshMethod, GetUserMappingsMethod, HaServiceMethod, ReconfigurationMethod,
     RefreshAuthorizationPolicyMethod, RefreshCallQueueMethod, RefreshUserMappingsMethod, SupervisorMethod,
 };
 use hathi_net::ipc::{Method, Responder, RpcCall};
 use hathi_net::process::ProcessIdentity;
+use parking_lot::RwLock;
 use std::sync::{Arc, OnceLock};
+use tokio::sync::mpsc;
 
 /// Identity of this process, which does not change.
 static PROCESS: OnceLock<Option<ProcessIdentity>> = OnceLock::new();
@@ -34,27 +43,49 @@ pub fn served_while_initializing(call: &RpcCall) -> bool {
     call.method == Method::Client(ClientMethod::GetHaServiceState)
 }
 
-/// Serves a call of a protocol of this module. Returns false when the method does not exist here, which the caller was
-/// told.
-pub fn call(nn: &Arc<NameNode>, call: &RpcCall, responder: Responder) -> bool {
-    match call.method {
-        Method::HaService(method) => ha_service(nn, method, call, responder),
-        Method::Supervisor(method) => supervisor(nn, method, call, responder),
-        Method::RefreshUserMappings(_)
-        | Method::RefreshAuthorizationPolicy(_)
-        | Method::RefreshCallQueue(_)
-        | Method::GenericRefresh(_)
-        | Method::Reconfiguration(_) => match nn.check_superuser(call) {
-            // Hadoop leaves all of them but the reconfiguration to `hadoop-policy.xml`, which allows everything to
-            // everybody unless it is filled in.
-            Ok(()) => administer(nn, call, responder),
-            Err(refused) => {
-                responder.error(&refused);
-                true
+/// A requested change of role.
+pub struct Transition {
+    /// Whether to become active, or else standby.
+    pub to_active: bool,
+    /// Whether to wait until another NameNode's read lease has ended. An administrator wants that; an elector asks
+    /// again by itself.
+    pub patient: bool,
+    /// Called with the result.
+    pub done: Box<dyn FnOnce(Result<(), RemoteException>) + Send>,
+}
+
+/// Serves these protocols.
+pub struct Admin {
+    pub(crate) callers: Arc<Callers>,
+    pub(crate) ha: HaService,
+    pub(crate) supervisor: Supervisor,
+}
+
+impl Admin {
+    /// Serves a call of a protocol of this module. Returns false when the method does not exist here, which the caller was
+    /// told.
+    pub fn call(&self, call: &RpcCall, responder: Responder) -> bool {
+        match call.method {
+            Method::HaService(method) => self.ha.serve(method, call, responder),
+            Method::Supervisor(method) => self.supervisor.serve(method, call, responder),
+            Method::RefreshUserMappings(_)
+            | Method::RefreshAuthorizationPolicy(_)
+            | Method::RefreshCallQueue(_)
+            | Method::GenericRefresh(_)
+            | Method::Reconfiguration(_) => match self.callers.check_superuser(call) {
+                // Hadoop leaves all of them but the reconfiguration to `hadoop-policy.xml`, which allows everything to
+                // everybody unless it is filled in.
+                Ok(()) => administer(&self.callers, call, responder),
+                Err(refused) => {
+                    responder.error(&refused);
+                    true
+                }
+            },
+            Method::GetUserMappings(GetUserMappingsMethod::GetGroupsForUser) => {
+                groups_of(&self.callers, call, responder)
             }
-        },
-        Method::GetUserMappings(GetUserMappingsMethod::GetGroupsForUser) => groups_of(nn, call, responder),
-        _ => no_such_method(call, responder),
+            _ => no_such_method(call, responder),
+        }
     }
 }
 
@@ -67,65 +98,81 @@ fn no_such_method(call: &RpcCall, responder: Responder) -> bool {
     false
 }
 
-fn supervisor(nn: &Arc<NameNode>, method: SupervisorMethod, call: &RpcCall, responder: Responder) -> bool {
-    match method {
-        SupervisorMethod::RequestPass => match call.decode::<RequestPassRequestProto>() {
-            Ok(request) => {
-                let nn = nn.clone();
-                tokio::spawn(async move { responder.send(nn.callers.passes().give(&request).await) });
-            }
-            Err(error) => responder.error(&error),
-        },
-        SupervisorMethod::ConfirmPassRequest => {
-            responder.send(call.decode::<ConfirmPassRequestRequestProto>().map(|request| {
-                ConfirmPassRequestResponseProto {
-                    asked: nn.callers.passes().has_asked(&request.nonce),
-                }
-            }));
-        }
-        SupervisorMethod::GetDigestMarks => responder.send(nn.tell_digest_marks(call)),
-        SupervisorMethod::GetInstance => responder.ok(&instance(nn, call)),
-        SupervisorMethod::ChangeJournalNodes => return no_such_method(call, responder),
-    }
-    true
+/// The supervisor's protocol: what NameNodes and failover controllers ask each other.
+pub struct Supervisor {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) ns: Arc<RwLock<Namesystem>>,
+    pub(crate) clock: Clock,
+    pub(crate) callers: Arc<Callers>,
+    /// The NameNode that goes on although it was fenced, as the failover controller beside this NameNode says.
+    pub(crate) split: Arc<SplitReport>,
+    /// Name of this process, until it ends.
+    pub(crate) instance: Arc<str>,
 }
 
-fn instance(nn: &NameNode, call: &RpcCall) -> GetInstanceResponseProto {
-    if let Ok(GetInstanceRequestProto { split: Some(split) }) = call.decode()
-        && nn.check_superuser(call).is_ok()
-    {
-        nn.split.take(&split, nn.clock.ms());
+impl Supervisor {
+    fn serve(&self, method: SupervisorMethod, call: &RpcCall, responder: Responder) -> bool {
+        match method {
+            SupervisorMethod::RequestPass => match call.decode::<RequestPassRequestProto>() {
+                Ok(request) => {
+                    let callers = self.callers.clone();
+                    tokio::spawn(async move { responder.send(callers.passes().give(&request).await) });
+                }
+                Err(error) => responder.error(&error),
+            },
+            SupervisorMethod::ConfirmPassRequest => {
+                responder.send(call.decode::<ConfirmPassRequestRequestProto>().map(|request| {
+                    ConfirmPassRequestResponseProto {
+                        asked: self.callers.passes().has_asked(&request.nonce),
+                    }
+                }));
+            }
+            SupervisorMethod::GetDigestMarks => {
+                responder.send(tell_digest_marks(&self.callers, &self.ns, call));
+            }
+            SupervisorMethod::GetInstance => responder.ok(&self.instance(call)),
+            SupervisorMethod::ChangeJournalNodes => return no_such_method(call, responder),
+        }
+        true
     }
-    let process = PROCESS.get_or_init(ProcessIdentity::own).as_ref();
-    let ns = nn.ns.read();
-    GetInstanceResponseProto {
-        process_start_ticks: process.map(|process| process.start_ticks),
-        boot_id: process.map(|process| process.boot_id.clone()),
-        pid_namespace: process.map(|process| process.pid_namespace),
-        pid: std::process::id(),
-        instance_id: nn.instance().to_owned(),
-        nameservice_id: nn.settings.nameservice_id.clone(),
-        namenode_id: nn.settings.namenode_id.clone(),
-        state: ns.role.ha_state().to_wire() as u32,
-        last_applied_tx_id: ns.edit_log.applied().0,
-        safe_mode: Some(ns.blockmanager.would_be_in_safe_mode()),
-        clock_ms: Some(nn.clock.ms()),
+
+    fn instance(&self, call: &RpcCall) -> GetInstanceResponseProto {
+        if let Ok(GetInstanceRequestProto { split: Some(split) }) = call.decode()
+            && self.callers.check_superuser(call).is_ok()
+        {
+            self.split.take(&split, self.clock.ms());
+        }
+        let process = PROCESS.get_or_init(ProcessIdentity::own).as_ref();
+        let ns = self.ns.read();
+        GetInstanceResponseProto {
+            process_start_ticks: process.map(|process| process.start_ticks),
+            boot_id: process.map(|process| process.boot_id.clone()),
+            pid_namespace: process.map(|process| process.pid_namespace),
+            pid: std::process::id(),
+            instance_id: self.instance.to_string(),
+            nameservice_id: self.settings.nameservice_id.clone(),
+            namenode_id: self.settings.namenode_id.clone(),
+            state: ns.role.ha_state().to_wire() as u32,
+            last_applied_tx_id: ns.edit_log.applied().0,
+            safe_mode: Some(ns.blockmanager.would_be_in_safe_mode()),
+            clock_ms: Some(self.clock.ms()),
+        }
     }
 }
 
 /// Serves a superuser's call that changes how this process serves, or shows it.
-fn administer(nn: &NameNode, call: &RpcCall, responder: Responder) -> bool {
+fn administer(callers: &Callers, call: &RpcCall, responder: Responder) -> bool {
     match call.method {
         Method::RefreshUserMappings(RefreshUserMappingsMethod::RefreshUserToGroupsMappings) => {
-            nn.callers.groups().refresh();
+            callers.groups().refresh();
             responder.ok(&RefreshUserToGroupsMappingsResponseProto {});
         }
         Method::RefreshUserMappings(RefreshUserMappingsMethod::RefreshSuperUserGroupsConfiguration) => {
-            let refreshed = nn.callers.authorizer().refresh_proxy_users();
+            let refreshed = callers.authorizer().refresh_proxy_users();
             responder.send(refreshed.map(|()| RefreshSuperUserGroupsConfigurationResponseProto {}));
         }
         Method::RefreshAuthorizationPolicy(RefreshAuthorizationPolicyMethod::RefreshServiceAcl) => {
-            let refreshed = nn.callers.authorizer().refresh_service_acls();
+            let refreshed = callers.authorizer().refresh_service_acls();
             responder.send(refreshed.map(|()| RefreshServiceAclResponseProto {}));
         }
         Method::RefreshCallQueue(RefreshCallQueueMethod::RefreshCallQueue) => {
@@ -156,10 +203,10 @@ fn administer(nn: &NameNode, call: &RpcCall, responder: Responder) -> bool {
     true
 }
 
-fn groups_of(nn: &NameNode, call: &RpcCall, responder: Responder) -> bool {
+fn groups_of(callers: &Callers, call: &RpcCall, responder: Responder) -> bool {
     match call.decode::<GetGroupsForUserRequestProto>() {
         Ok(request) => {
-            let groups = nn.callers.groups().clone();
+            let groups = callers.groups().clone();
             tokio::spawn(async move {
                 responder.send(match groups.resolve(&request.user).await {
                     Some(identity) => Ok(GetGroupsForUserResponseProto {
@@ -179,118 +226,183 @@ fn not_served(why: &str) -> RemoteException {
     RemoteException::new(exceptions::UNSUPPORTED_OPERATION, why)
 }
 
-fn ha_service(nn: &Arc<NameNode>, method: HaServiceMethod, call: &RpcCall, responder: Responder) -> bool {
-    match method {
-        HaServiceMethod::GetServiceStatus if nn.settings.is_single() => responder.error(&no_ha()),
-        HaServiceMethod::GetServiceStatus => responder.ok(&service_status(nn)),
-        HaServiceMethod::MonitorHealth if nn.settings.is_single() => {
-            responder.send(nn.check_superuser(call).map(|()| MonitorHealthResponseProto {}));
-        }
-        HaServiceMethod::MonitorHealth => match monitor_health(nn, call) {
-            Ok(()) => responder.ok(&MonitorHealthResponseProto {}),
-            Err(error) => responder.error(&error),
-        },
-        HaServiceMethod::TransitionToActive => {
-            let asked = call.decode::<TransitionToActiveRequestProto>().and_then(|request| {
-                check(nn, call, &request.req_info)?;
-                // A controller asks again by itself: no NameNode becomes the writer before the lease has ended. Any
-                // other caller has a reason to wait for the end of the lease.
-                let by_controller = request.req_info.req_source == HaRequestSource::RequestByZkfc as i32;
-                Ok(!by_controller || nn.settings.zookeeper_elects)
-            });
-            match asked {
-                Ok(patient) => transition(nn, true, patient, move |result| {
-                    responder.send(result.map(|()| TransitionToActiveResponseProto {}))
-                }),
-                Err(error) => responder.error(&error),
-            }
-        }
-        HaServiceMethod::TransitionToStandby => {
-            let asked = call
-                .decode::<TransitionToStandbyRequestProto>()
-                .and_then(|request| check(nn, call, &request.req_info));
-            match asked {
-                Ok(()) => transition(nn, false, false, move |result| {
-                    responder.send(result.map(|()| TransitionToStandbyResponseProto {}))
-                }),
-                Err(error) => responder.error(&error),
-            }
-        }
-        HaServiceMethod::TransitionToObserver => {
-            let asked = call
-                .decode::<TransitionToObserverRequestProto>()
-                .and_then(|request| check(nn, call, &request.req_info));
-            responder.error(&asked.err().unwrap_or_else(|| no_observer(nn)));
-        }
-        HaServiceMethod::GetProtocolSignature | HaServiceMethod::GetProtocolVersion => {
-            return no_such_method(call, responder);
-        }
-    }
-    true
+/// `HAServiceProtocol`.
+pub struct HaService {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) ns: Arc<RwLock<Namesystem>>,
+    pub(crate) clock: Clock,
+    pub(crate) replies: Arc<Replies>,
+    pub(crate) callers: Arc<Callers>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) serving: Arc<Serving>,
+    /// Faults on demand, if they are allowed.
+    pub(crate) debug_hooks: Arc<OnceLock<DebugHooks>>,
+    /// One task carries the requested changes of role out, one after the other.
+    pub(crate) transitions: mpsc::UnboundedSender<Transition>,
 }
 
-fn service_status(nn: &NameNode) -> GetServiceStatusResponseProto {
-    let role = nn.role();
-    let mut response = GetServiceStatusResponseProto {
-        state: role.ha_state().to_wire(),
-        ready_to_become_active: None,
-        not_ready_reason: None,
-    };
-    if role.ha_state() == HaState::Standby {
-        let tip = {
-            let ns = nn.ns.read();
-            ns.blockmanager.in_safe_mode().then(|| ns.blockmanager.safe_mode_tip())
+impl HaService {
+    fn serve(&self, method: HaServiceMethod, call: &RpcCall, responder: Responder) -> bool {
+        match method {
+            HaServiceMethod::GetServiceStatus if self.settings.is_single() => responder.error(&no_ha()),
+            HaServiceMethod::GetServiceStatus => responder.ok(&self.service_status()),
+            HaServiceMethod::MonitorHealth if self.settings.is_single() => {
+                responder.send(
+                    self.callers
+                        .check_superuser(call)
+                        .map(|()| MonitorHealthResponseProto {}),
+                );
+            }
+            HaServiceMethod::MonitorHealth => match self.monitor_health(call) {
+                Ok(()) => responder.ok(&MonitorHealthResponseProto {}),
+                Err(error) => responder.error(&error),
+            },
+            HaServiceMethod::TransitionToActive => {
+                let asked = call.decode::<TransitionToActiveRequestProto>().and_then(|request| {
+                    self.check(call, &request.req_info)?;
+                    // A controller asks again by itself: no NameNode becomes the writer before the lease has ended. Any
+                    // other caller has a reason to wait for the end of the lease.
+                    let by_controller = request.req_info.req_source == HaRequestSource::RequestByZkfc as i32;
+                    Ok(!by_controller || self.settings.zookeeper_elects)
+                });
+                match asked {
+                    Ok(patient) => self.transition(true, patient, move |result| {
+                        responder.send(result.map(|()| TransitionToActiveResponseProto {}))
+                    }),
+                    Err(error) => responder.error(&error),
+                }
+            }
+            HaServiceMethod::TransitionToStandby => {
+                let asked = call
+                    .decode::<TransitionToStandbyRequestProto>()
+                    .and_then(|request| self.check(call, &request.req_info));
+                match asked {
+                    Ok(()) => self.transition(false, false, move |result| {
+                        responder.send(result.map(|()| TransitionToStandbyResponseProto {}))
+                    }),
+                    Err(error) => responder.error(&error),
+                }
+            }
+            HaServiceMethod::TransitionToObserver => {
+                let asked = call
+                    .decode::<TransitionToObserverRequestProto>()
+                    .and_then(|request| self.check(call, &request.req_info));
+                responder.error(&asked.err().unwrap_or_else(|| no_observer(self.replies.role())));
+            }
+            HaServiceMethod::GetProtocolSignature | HaServiceMethod::GetProtocolVersion => {
+                return no_such_method(call, responder);
+            }
+        }
+        true
+    }
+
+    fn service_status(&self) -> GetServiceStatusResponseProto {
+        let role = self.replies.role();
+        let mut response = GetServiceStatusResponseProto {
+            state: role.ha_state().to_wire(),
+            ready_to_become_active: None,
+            not_ready_reason: None,
         };
-        let difference = nn.health.lock().divergence.difference().map(|known| known.what.clone());
-        match difference.or(tip.map(|tip| format!("The NameNode is in safemode. {tip}"))) {
-            Some(reason) => {
-                response.ready_to_become_active = Some(false);
-                response.not_ready_reason = Some(reason);
+        if role.ha_state() == HaState::Standby {
+            let tip = {
+                let ns = self.ns.read();
+                ns.blockmanager.in_safe_mode().then(|| ns.blockmanager.safe_mode_tip())
+            };
+            let difference = self
+                .health
+                .lock()
+                .divergence
+                .difference()
+                .map(|known| known.what.clone());
+            match difference.or(tip.map(|tip| format!("The NameNode is in safemode. {tip}"))) {
+                Some(reason) => {
+                    response.ready_to_become_active = Some(false);
+                    response.not_ready_reason = Some(reason);
+                }
+                None => response.ready_to_become_active = Some(true),
             }
-            None => response.ready_to_become_active = Some(true),
+        } else if role == Role::Active {
+            response.ready_to_become_active = Some(true);
         }
-    } else if role == Role::Active {
-        response.ready_to_become_active = Some(true);
+        response
     }
-    response
-}
 
-fn monitor_health(nn: &NameNode, call: &RpcCall) -> Result<(), RemoteException> {
-    nn.check_superuser(call)?;
-    let unhealthy = |message: String| RemoteException::new(exceptions::HEALTH_CHECK_FAILED, message);
-    // Also while it loads, because the load may fail for this very reason.
-    if let Some(problem) = nn.health.lock().problem() {
-        return Err(unhealthy(problem.to_owned()));
+    fn monitor_health(&self, call: &RpcCall) -> Result<(), RemoteException> {
+        self.callers.check_superuser(call)?;
+        let unhealthy = |message: String| RemoteException::new(exceptions::HEALTH_CHECK_FAILED, message);
+        // Also while it loads, because the load may fail for this very reason.
+        if let Some(problem) = self.health.lock().problem() {
+            return Err(unhealthy(problem.to_owned()));
+        }
+        if self.replies.role() == Role::Initializing {
+            return Ok(());
+        }
+        if self
+            .debug_hooks
+            .get()
+            .is_some_and(|hooks| hooks.unhealthy(self.clock.ms()))
+        {
+            return Err(unhealthy("A debug hook wants this NameNode to be unhealthy".to_owned()));
+        }
+        if !self.serving.is_proven(self.clock.ms()) {
+            // It must not be elected either, because it would lose its lease at once.
+            return Err(unhealthy("A thread that serves calls stands still".to_owned()));
+        }
+        if self.ns.read().is_broken() {
+            return Err(unhealthy(
+                "An edit failed to apply; the namespace is loaded anew".to_owned(),
+            ));
+        }
+        let low = self.settings.resources.shortage();
+        if !low.is_empty() {
+            let low: Vec<String> = low.iter().map(ToString::to_string).collect();
+            return Err(unhealthy(format!(
+                "The NameNode has no resources available: {}",
+                low.join("; ")
+            )));
+        }
+        if self.settings.not_active_in_safe_mode && self.ns.read().blockmanager.in_safe_mode() {
+            return Err(unhealthy(
+                "The NameNode is configured to report UNHEALTHY to ZKFC in Safemode.".to_owned(),
+            ));
+        }
+        Ok(())
     }
-    if nn.role() == Role::Initializing {
-        return Ok(());
+
+    /// The checks of Hadoop's `NameNode` before a change of state: whether it has started, whether this caller may change
+    /// it (`checkHaStateChange`), the superuser's privilege, and whether there is high availability.
+    fn check(&self, call: &RpcCall, info: &HaStateChangeRequestInfoProto) -> Result<(), RemoteException> {
+        if self.replies.role() == Role::Initializing {
+            return Err(RemoteException::new(
+                exceptions::RETRIABLE,
+                "NameNode still not started",
+            ));
+        }
+        check_source(&self.settings, call, info)?;
+        self.callers.check_superuser(call)?;
+        match self.settings.is_single() {
+            true => Err(no_ha()),
+            false => Ok(()),
+        }
     }
-    if nn.debug_hooks.get().is_some_and(|hooks| hooks.unhealthy(nn.clock.ms())) {
-        return Err(unhealthy("A debug hook wants this NameNode to be unhealthy".to_owned()));
+
+    fn transition(
+        &self,
+        to_active: bool,
+        patient: bool,
+        done: impl FnOnce(Result<(), RemoteException>) + Send + 'static,
+    ) {
+        if let Err(error) = self.transitions.send(Transition {
+            to_active,
+            patient,
+            done: Box::new(done),
+        }) {
+            (error.0.done)(Err(RemoteException::new(
+                exceptions::SERVICE_FAILED,
+                "the NameNode is stopping",
+            )));
+        }
     }
-    if !nn.serving.is_proven(nn.clock.ms()) {
-        // It must not be elected either, because it would lose its lease at once.
-        return Err(unhealthy("A thread that serves calls stands still".to_owned()));
-    }
-    if nn.ns.read().is_broken() {
-        return Err(unhealthy(
-            "An edit failed to apply; the namespace is loaded anew".to_owned(),
-        ));
-    }
-    let low = nn.settings.resources.shortage();
-    if !low.is_empty() {
-        let low: Vec<String> = low.iter().map(ToString::to_string).collect();
-        return Err(unhealthy(format!(
-            "The NameNode has no resources available: {}",
-            low.join("; ")
-        )));
-    }
-    if nn.settings.not_active_in_safe_mode && nn.ns.read().blockmanager.in_safe_mode() {
-        return Err(unhealthy(
-            "The NameNode is configured to report UNHEALTHY to ZKFC in Safemode.".to_owned(),
-        ));
-    }
-    Ok(())
 }
 
 fn no_ha() -> RemoteException {
@@ -298,8 +410,8 @@ fn no_ha() -> RemoteException {
 }
 
 /// The answer to `NameNode.transitionToObserver`, because no standby serves reads here.
-fn no_observer(nn: &NameNode) -> RemoteException {
-    let from = nn.role().ha_state();
+fn no_observer(role: Role) -> RemoteException {
+    let from = role.ha_state();
     let mut text = format!("Cannot transition from '{}' to 'observer'", from.name());
     if from != HaState::Active {
         text.push_str(": this NameNode cannot be an observer, its standbys serve no reads");
@@ -307,26 +419,13 @@ fn no_observer(nn: &NameNode) -> RemoteException {
     RemoteException::new(exceptions::SERVICE_FAILED, text)
 }
 
-/// The checks of Hadoop's `NameNode` before a change of state: whether it has started, whether this caller may change
-/// it (`checkHaStateChange`), the superuser's privilege, and whether there is high availability.
-fn check(nn: &NameNode, call: &RpcCall, info: &HaStateChangeRequestInfoProto) -> Result<(), RemoteException> {
-    if nn.role() == Role::Initializing {
-        return Err(RemoteException::new(
-            exceptions::RETRIABLE,
-            "NameNode still not started",
-        ));
-    }
-    check_source(nn, call, info)?;
-    nn.check_superuser(call)?;
-    match nn.settings.is_single() {
-        true => Err(no_ha()),
-        false => Ok(()),
-    }
-}
-
-fn check_source(nn: &NameNode, call: &RpcCall, info: &HaStateChangeRequestInfoProto) -> Result<(), RemoteException> {
+fn check_source(
+    settings: &Settings,
+    call: &RpcCall,
+    info: &HaStateChangeRequestInfoProto,
+) -> Result<(), RemoteException> {
     let refused = |message: &str| Err(RemoteException::new(exceptions::ACCESS_CONTROL, message));
-    let auto = nn.settings.automatic_failover;
+    let auto = settings.automatic_failover;
     match HaRequestSource::try_from(info.req_source) {
         Ok(HaRequestSource::RequestByUser) if auto => {
             refused("Manual HA control for this NameNode is disallowed, because automatic HA is enabled.")
@@ -341,23 +440,5 @@ fn check_source(nn: &NameNode, call: &RpcCall, info: &HaStateChangeRequestInfoPr
         }
         Ok(_) => Ok(()),
         Err(_) => refused("unknown source of the request"),
-    }
-}
-
-fn transition(
-    nn: &NameNode,
-    to_active: bool,
-    patient: bool,
-    done: impl FnOnce(Result<(), RemoteException>) + Send + 'static,
-) {
-    if let Err(error) = nn.transitions.send(Transition {
-        to_active,
-        patient,
-        done: Box::new(done),
-    }) {
-        (error.0.done)(Err(RemoteException::new(
-            exceptions::SERVICE_FAILED,
-            "the NameNode is stopping",
-        )));
     }
 }

@@ -1,11 +1,13 @@
 //! Large block reports, processed one after the other on a thread of their own (`BlockReportProcessingThread`).
 
-use crate::state::NameNode;
+use crate::clock::Clock;
+use crate::replies::Replies;
 use hathi_formats::exceptions::{RETRIABLE, RemoteException};
 use hathi_nameserver::replies::Made;
 use hathi_namesystem::calls::BlockReportWork;
-use hathi_namesystem::{Reply, Standing};
+use hathi_namesystem::{Namesystem, Reply, Standing};
 use hathi_net::ipc::Responder;
+use parking_lot::{RwLock, RwLockWriteGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -20,6 +22,14 @@ const REPORTS_MAX: usize = 1024;
 /// send six reports at a time (`dfs.namenode.max.full.block.report.leases`). The limit keeps senders without a lease
 /// from filling the memory.
 const REPORT_BYTES_MAX: usize = 512 << 20;
+
+/// What a report changes, and what its answer leaves through.
+#[derive(Clone)]
+pub struct ReportParts {
+    pub(crate) ns: Arc<RwLock<Namesystem>>,
+    pub(crate) clock: Clock,
+    pub(crate) replies: Arc<Replies>,
+}
 
 /// The queue of reports. All work on them needs the same lock, so more threads would gain nothing.
 #[derive(Debug)]
@@ -39,13 +49,13 @@ struct Report {
 impl BlockReports {
     /// Starts the thread, which ends when this is dropped.
     #[must_use]
-    pub fn start(nn: Arc<NameNode>) -> BlockReports {
+    pub fn start(parts: ReportParts) -> BlockReports {
         let (reports, waiting) = sync_channel(REPORTS_MAX);
         let bytes = Arc::new(AtomicUsize::new(0));
         let held = bytes.clone();
         let spawned = std::thread::Builder::new()
             .name("block-report".to_owned())
-            .spawn(move || work_off(&nn, &waiting, &held));
+            .spawn(move || work_off(&parts, &waiting, &held));
         if let Err(error) = spawned {
             // Then each report is refused, and DataNodes send it again.
             tracing::error!(%error, "cannot start the thread for block reports");
@@ -77,7 +87,7 @@ fn too_many() -> RemoteException {
     RemoteException::new(RETRIABLE, "too many block reports wait")
 }
 
-fn work_off(nn: &NameNode, waiting: &Receiver<Report>, bytes_held: &AtomicUsize) {
+fn work_off(parts: &ReportParts, waiting: &Receiver<Report>, bytes_held: &AtomicUsize) {
     while let Ok(report) = waiting.recv() {
         let Report {
             mut work,
@@ -85,37 +95,38 @@ fn work_off(nn: &NameNode, waiting: &Receiver<Report>, bytes_held: &AtomicUsize)
             responder,
         } = report;
         let (reply, standing) = loop {
-            if let Some(done) = slice(nn, &mut work) {
+            if let Some(done) = slice(parts, &mut work) {
                 break done;
             }
         };
         drop(work);
         bytes_held.fetch_sub(bytes, Ordering::AcqRel);
         if reply.after.is_some() {
-            nn.replies.wake_log();
+            parts.replies.wake_log();
         }
         let made = Made {
             standing,
             after: reply.after,
             changed: false,
         };
-        nn.answer(responder, reply.result, made);
+        parts.replies.answer(responder, reply.result, made);
     }
 }
 
 /// Processes a part of a report under one hold of the lock. Others that wait for the lock get it before the next part.
 /// At the end of the report this returns its answer, and the role and life in which the answer was made.
-fn slice(nn: &NameNode, work: &mut BlockReportWork) -> Option<(Reply, Standing)> {
-    let mut ns = nn.ns.write();
-    let done = work.step(&mut ns, BLOCKS_PER_SLICE, nn.clock.now());
+fn slice(parts: &ReportParts, work: &mut BlockReportWork) -> Option<(Reply, Standing)> {
+    let mut ns = parts.ns.write();
+    let done = work.step(&mut ns, BLOCKS_PER_SLICE, parts.clock.now());
     let standing = ns.standing();
-    parking_lot::RwLockWriteGuard::unlock_fair(ns);
+    RwLockWriteGuard::unlock_fair(ns);
     Some((done?, standing))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::NameNode;
     use crate::testing::{self, Alone};
     use hathi_formats::exceptions::RETRIABLE;
     use hathi_formats::proto::datanode::{
@@ -196,7 +207,7 @@ mod tests {
         let (mut work, _responder) = asking.report(&alone, &report(nn, 0, REPLICAS, list.into())).await;
         let mut slices = 1;
         let reply = loop {
-            if let Some((reply, _)) = slice(nn, &mut work) {
+            if let Some((reply, _)) = slice(&nn.report_parts(), &mut work) {
                 break reply;
             }
             assert!(nn.ns.try_write().is_some(), "nobody holds the lock between two slices");
@@ -221,7 +232,7 @@ mod tests {
 
     fn run(alone: &Alone, call: &RpcCall, request: &impl Message) -> Reply {
         let nn = &alone.shared.nn;
-        let context = nn.context(call).unwrap();
+        let context = nn.callers.context(call).unwrap();
         let Some(Verb::Write(write)) = calls::verb(call.method) else {
             panic!("{} changes nothing", call.method);
         };
@@ -300,7 +311,7 @@ mod tests {
         let (work, responder) = asking.report(&alone, &report(&nn, 0, 20_000, list)).await;
         let fit = REPORT_BYTES_MAX / work.bytes();
         assert!(fit < 10, "and not more than memory");
-        let reports = BlockReports::start(nn.clone());
+        let reports = BlockReports::start(nn.report_parts());
         {
             // The first report is being processed and waits for the lock. The others wait for the first one.
             let _others = nn.ns.write();

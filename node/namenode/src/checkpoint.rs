@@ -1,11 +1,13 @@
 //! Checkpoints. A standby saves images and sends them to the other NameNodes; an administrator may ask any NameNode to
 //! save one.
 
-use crate::background::Shared;
+use crate::clock::Clock;
+use crate::health::Health;
+use crate::image_place::ImagePlace;
 use crate::load::save_checkpoint;
 use crate::log::LogCommand;
-use crate::settings::Peer;
-use crate::state::NameNode;
+use crate::replies::Replies;
+use crate::settings::{Peer, Settings};
 use crate::storage::{NameDirs, hex};
 use crate::unpublished::Unpublished;
 use anyhow::{Context, bail};
@@ -19,15 +21,17 @@ use hathi_formats::proto::hdfs::SaveNamespaceResponseProto;
 use hathi_nameserver::checkpoints::{
     Event, Followers, Follows, ImageMaker, Makers, Order, SaveNamespaceRequest, Seen, edits_kept_from,
 };
-use hathi_namesystem::checkpoint::Earlier;
+use hathi_namesystem::checkpoint::{Earlier, EditsRetention};
 use hathi_namesystem::save_namespace::{Publication, Purpose, SaveNamespaceContext};
-use hathi_namesystem::{HaState, Role};
+use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::ipc::{ClientOptions, Responder, connect_to, protocols};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use parking_lot::{Mutex, RwLock};
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// Size of a read while an image is sent.
@@ -38,214 +42,232 @@ const DURABLE_WAIT: Duration = Duration::from_secs(20);
 /// Time limit for the state of another NameNode. One that does not answer in this time makes no image either.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Saves an image of the present state. It runs on a thread of its own, and nobody waits for it.
-pub fn save(nn: &Arc<NameNode>, dirs: &NameDirs, purpose: Purpose) -> anyhow::Result<TxId> {
-    let under_way = nn
-        .images
-        .begin_when_free(purpose)
-        .context("a checkpoint is under way already")?;
-    let started = nn.clock.ms();
-    refuse_of_another_state(nn)?;
-    // Done before a segment begins, so that a restored directory gets all of it.
-    dirs.attempt_restore();
-    let (frozen, image) = {
-        let mut ns = nn.ns.write();
-        let newest = ns.most_recent_checkpoint();
-        if ns.edit_log.changes_nothing_behind(newest) && dirs.images().iter().any(|image| image.txid == newest) {
-            return Ok(newest);
-        }
-        ns.begin_image(purpose, under_way.canceler().clone(), nn.clock.wall_ms())?
-    };
-    // A segment may have ended.
-    nn.replies.wake_log();
-    let txid = image.txid();
-    tracing::info!(%txid, "saving an image");
-    let unpublished = Unpublished::of(dirs.images_dirs(), txid);
-    let md5 = save_checkpoint(&frozen, unpublished.paths(), &|| image.is_over())?;
-    drop(frozen);
-    wait_until_durable(nn, &image)?;
-    wait_until_compared(nn, &image)?;
-    dirs.publish_image(&unpublished, &md5)?;
-    note_image(nn, txid);
-    dirs.purge_images(&nn.settings);
-    tracing::info!(%txid, took_ms = nn.clock.ms() - started, "saved an image");
-    Ok(txid)
+/// Saves images, and deletes the edits that none of them needs.
+pub struct Checkpoints {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) ns: Arc<RwLock<Namesystem>>,
+    pub(crate) clock: Clock,
+    pub(crate) replies: Arc<Replies>,
+    pub(crate) images: Arc<ImagePlace>,
+    pub(crate) health: Arc<Health>,
+    /// The last transaction at several times, which decides what edits are kept.
+    pub(crate) retention: Arc<Mutex<EditsRetention>>,
+    pub(crate) dirs: Arc<NameDirs>,
+    pub(crate) log: mpsc::UnboundedSender<LogCommand>,
 }
 
-/// Waits until a quorum has everything in the image. Before that, an active may still lose edits that it has saved, and
-/// a standby may have read edits that are lost.
-fn wait_until_durable(nn: &NameNode, image: &SaveNamespaceContext) -> anyhow::Result<()> {
-    // When the JournalNodes tell no epochs, a standby's history is proven at the end of a segment, and the standby asks
-    // the active to end it.
-    let segment = nn.settings.log_roll_period.unwrap_or_default() * 2;
-    let give_up = Instant::now() + DURABLE_WAIT + segment;
-    let publication = nn.images.wait_until(Some(give_up), || match image.publication() {
-        Publication::Now => Some(Ok(())),
-        Publication::Never(why) => Some(Err(why)),
-        Publication::Wait => None,
-    });
-    match publication {
-        Some(publication) => Ok(publication?),
-        None => bail!("transaction {} is not known to be durable", image.txid()),
-    }
-}
-
-/// A standby that knows that its namespace is not the active's makes no image of it.
-fn refuse_of_another_state(nn: &NameNode) -> anyhow::Result<()> {
-    let health = nn.health.lock();
-    match health.divergence.difference() {
-        Some(known) if nn.role() != Role::Active => bail!("{}", known.what),
-        _ => Ok(()),
-    }
-}
-
-/// Waits until the standby's namespace was compared with the active's at the image or behind it, if it is compared at
-/// all. An image that differs would come back with the next load, here and elsewhere.
-fn wait_until_compared(nn: &NameNode, image: &SaveNamespaceContext) -> anyhow::Result<()> {
-    // The comparisons, of which there is one each second, also notice that they are not made any more.
-    let is_awaited = || nn.health.lock().divergence.is_awaited(image.txid(), nn.clock.ms());
-    let waits = || nn.role() == Role::Standby && is_awaited() && !image.is_over();
-    nn.images.wait_until(None, || (!waits()).then_some(()));
-    refuse_of_another_state(nn)?;
-    match image.publication() {
-        Publication::Never(why) => Err(why.into()),
-        Publication::Now | Publication::Wait => Ok(()),
-    }
-}
-
-/// Notes that the name directories have an image of this transaction.
-pub fn note_image(nn: &NameNode, txid: TxId) {
-    nn.ns.write().note_image(txid, nn.clock.wall_ms());
-}
-
-/// `ClientProtocol.saveNamespace`. The handler has checked the caller and safe mode.
-pub fn save_namespace(shared: &Arc<Shared>, request: SaveNamespaceRequest, responder: Responder) {
-    let shared = shared.clone();
-    let spawned = std::thread::Builder::new()
-        .name("save-namespace".to_owned())
-        .spawn(move || {
-            let nn = &shared.nn;
-            let is_met = {
-                let ns = nn.ns.read();
-                let image = ns.most_recent_checkpoint();
-                let age_ms = nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms());
-                request.is_met_by(image, age_ms, ns.edit_log.applied())
-            };
-            if is_met {
-                return responder.ok(&SaveNamespaceResponseProto { saved: Some(false) });
+impl Checkpoints {
+    /// Saves an image of the present state. It runs on a thread of its own, and nobody waits for it.
+    pub fn save(&self, purpose: Purpose) -> anyhow::Result<TxId> {
+        let under_way = self
+            .images
+            .begin_when_free(purpose)
+            .context("a checkpoint is under way already")?;
+        let started = self.clock.ms();
+        self.refuse_of_another_state()?;
+        // Done before a segment begins, so that a restored directory gets all of it.
+        self.dirs.attempt_restore();
+        let (frozen, image) = {
+            let mut ns = self.ns.write();
+            let newest = ns.most_recent_checkpoint();
+            if ns.edit_log.changes_nothing_behind(newest) && self.dirs.images().iter().any(|image| image.txid == newest)
+            {
+                return Ok(newest);
             }
-            let saved = save(nn, &shared.dirs, Purpose::SaveNamespace);
-            if nn.settings.is_single() {
-                purge_edits(&shared);
-            }
-            match saved {
-                Ok(_) => responder.ok(&SaveNamespaceResponseProto { saved: Some(true) }),
-                Err(error) => responder.error(&RemoteException::new(exceptions::IO, format!("{error:#}"))),
-            }
+            ns.begin_image(purpose, under_way.canceler().clone(), self.clock.wall_ms())?
+        };
+        // A segment may have ended.
+        self.replies.wake_log();
+        let txid = image.txid();
+        tracing::info!(%txid, "saving an image");
+        let unpublished = Unpublished::of(self.dirs.images_dirs(), txid);
+        let md5 = save_checkpoint(&frozen, unpublished.paths(), &|| image.is_over())?;
+        drop(frozen);
+        self.wait_until_durable(&image)?;
+        self.wait_until_compared(&image)?;
+        self.dirs.publish_image(&unpublished, &md5)?;
+        self.note_image(txid);
+        self.dirs.purge_images(&self.settings);
+        tracing::info!(%txid, took_ms = self.clock.ms() - started, "saved an image");
+        Ok(txid)
+    }
+
+    /// Waits until a quorum has everything in the image. Before that, an active may still lose edits that it has saved,
+    /// and a standby may have read edits that are lost.
+    fn wait_until_durable(&self, image: &SaveNamespaceContext) -> anyhow::Result<()> {
+        // When the JournalNodes tell no epochs, a standby's history is proven at the end of a segment, and the standby
+        // asks the active to end it.
+        let segment = self.settings.log_roll_period.unwrap_or_default() * 2;
+        let give_up = Instant::now() + DURABLE_WAIT + segment;
+        let publication = self.images.wait_until(Some(give_up), || match image.publication() {
+            Publication::Now => Some(Ok(())),
+            Publication::Never(why) => Some(Err(why)),
+            Publication::Wait => None,
         });
-    if let Err(error) = spawned {
-        tracing::error!(%error, "cannot start a thread to save the namespace");
+        match publication {
+            Some(publication) => Ok(publication?),
+            None => bail!("transaction {} is not known to be durable", image.txid()),
+        }
     }
-}
 
-/// Deletes edits that no image needs any more, except those that the configuration keeps (`NNStorageRetentionManager`).
-pub fn purge_edits(shared: &Shared) {
-    let nn = &shared.nn;
-    let Some(by_images) = shared.dirs.purge_images(&nn.settings) else {
-        return;
-    };
-    let kept_from = if nn.settings.is_single() {
-        let followers = Followers::None {
-            segments: &shared.dirs.segments(),
-            oldest_image: shared.dirs.images().last().map(|oldest| oldest.txid),
-            extra_segments_max: nn.settings.extra_segments_retained,
-        };
-        edits_kept_from(nn.role(), by_images, followers)
-    } else {
-        let applied = nn.ns.read().edit_log.applied();
-        let followers = Followers::Standbys {
-            retention: &nn.edits_retention.lock(),
-            applied,
-            now_ms: nn.clock.ms(),
-        };
-        edits_kept_from(nn.role(), by_images, followers)
-    };
-    if let Some(kept_from) = kept_from {
-        // The receiver is gone only when the process ends.
-        let _ = shared.log.send(LogCommand::Purge(kept_from));
+    /// A standby that knows that its namespace is not the active's makes no image of it.
+    fn refuse_of_another_state(&self) -> anyhow::Result<()> {
+        let health = self.health.lock();
+        match health.divergence.difference() {
+            Some(known) if self.replies.role() != Role::Active => bail!("{}", known.what),
+            _ => Ok(()),
+        }
     }
-}
 
-/// Makes images, until the process ends. An image that a SecondaryNameNode has uploaded counts as well.
-pub async fn run(shared: Arc<Shared>) {
-    let nn = &shared.nn;
-    let makers = match nn.settings.is_single() {
-        true => Makers::Alone,
-        false => Makers::Standbys {
-            is_one: nn.settings.standby_checkpoints,
-        },
-    };
-    let mut maker = ImageMaker::new(makers, nn.settings.checkpoint.clone(), nn.clock.ms());
-    let mut uploads = Uploads::default();
-    let mut event = Event::Woke;
-    loop {
-        event = match maker.on(event, &seen(nn), nn.clock.ms()) {
-            Order::Pause(ms) => {
-                tokio::time::sleep(Duration::from_millis(ms)).await;
-                Event::Woke
-            }
-            Order::AskEarlier => Event::Heard(ask_earlier(nn).await),
-            Order::Save(purpose) => {
-                let saved = save_aside(&shared, purpose).await;
-                match maker.follows(saved) {
-                    Follows::Nothing => {}
-                    Follows::Offer(txid) => uploads.begin(&shared, txid),
-                    Follows::Purge => {
-                        let purging = shared.clone();
-                        if let Err(error) = tokio::task::spawn_blocking(move || purge_edits(&purging)).await {
-                            tracing::error!(%error, "old edits are not deleted");
+    /// Waits until the standby's namespace was compared with the active's at the image or behind it, if it is compared
+    /// at all. An image that differs would come back with the next load, here and elsewhere.
+    fn wait_until_compared(&self, image: &SaveNamespaceContext) -> anyhow::Result<()> {
+        // The comparisons, of which there is one each second, also notice that they are not made any more.
+        let is_awaited = || self.health.lock().divergence.is_awaited(image.txid(), self.clock.ms());
+        let waits = || self.replies.role() == Role::Standby && is_awaited() && !image.is_over();
+        self.images.wait_until(None, || (!waits()).then_some(()));
+        self.refuse_of_another_state()?;
+        match image.publication() {
+            Publication::Never(why) => Err(why.into()),
+            Publication::Now | Publication::Wait => Ok(()),
+        }
+    }
+
+    /// Notes that the name directories have an image of this transaction.
+    pub fn note_image(&self, txid: TxId) {
+        self.ns.write().note_image(txid, self.clock.wall_ms());
+    }
+
+    /// `ClientProtocol.saveNamespace`. The handler has checked the caller and safe mode.
+    pub fn save_namespace(self: &Arc<Self>, request: SaveNamespaceRequest, responder: Responder) {
+        let checkpoints = self.clone();
+        let spawned = std::thread::Builder::new()
+            .name("save-namespace".to_owned())
+            .spawn(move || responder.send(checkpoints.save_when_asked(&request)));
+        if let Err(error) = spawned {
+            tracing::error!(%error, "cannot start a thread to save the namespace");
+        }
+    }
+
+    fn save_when_asked(&self, request: &SaveNamespaceRequest) -> Result<SaveNamespaceResponseProto, RemoteException> {
+        let is_met = {
+            let ns = self.ns.read();
+            let image = ns.most_recent_checkpoint();
+            let age_ms = self.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms());
+            request.is_met_by(image, age_ms, ns.edit_log.applied())
+        };
+        if is_met {
+            return Ok(SaveNamespaceResponseProto { saved: Some(false) });
+        }
+        let saved = self.save(Purpose::SaveNamespace);
+        if self.settings.is_single() {
+            self.purge_edits();
+        }
+        match saved {
+            Ok(_) => Ok(SaveNamespaceResponseProto { saved: Some(true) }),
+            Err(error) => Err(RemoteException::new(exceptions::IO, format!("{error:#}"))),
+        }
+    }
+
+    /// Deletes edits that no image needs any more, except those that the configuration keeps
+    /// (`NNStorageRetentionManager`).
+    pub fn purge_edits(&self) {
+        let Some(by_images) = self.dirs.purge_images(&self.settings) else {
+            return;
+        };
+        let role = self.replies.role();
+        let kept_from = if self.settings.is_single() {
+            let followers = Followers::None {
+                segments: &self.dirs.segments(),
+                oldest_image: self.dirs.images().last().map(|oldest| oldest.txid),
+                extra_segments_max: self.settings.extra_segments_retained,
+            };
+            edits_kept_from(role, by_images, followers)
+        } else {
+            let applied = self.ns.read().edit_log.applied();
+            let followers = Followers::Standbys {
+                retention: &self.retention.lock(),
+                applied,
+                now_ms: self.clock.ms(),
+            };
+            edits_kept_from(role, by_images, followers)
+        };
+        if let Some(kept_from) = kept_from {
+            // The receiver is gone only when the process ends.
+            let _ = self.log.send(LogCommand::Purge(kept_from));
+        }
+    }
+
+    /// Makes images, until the process ends. An image that a SecondaryNameNode has uploaded counts as well.
+    pub async fn run(self: Arc<Self>) {
+        let makers = match self.settings.is_single() {
+            true => Makers::Alone,
+            false => Makers::Standbys {
+                is_one: self.settings.standby_checkpoints,
+            },
+        };
+        let mut maker = ImageMaker::new(makers, self.settings.checkpoint.clone(), self.clock.ms());
+        let mut uploads = Uploads::default();
+        let mut event = Event::Woke;
+        loop {
+            event = match maker.on(event, &self.seen(), self.clock.ms()) {
+                Order::Pause(ms) => {
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                    Event::Woke
+                }
+                Order::AskEarlier => Event::Heard(ask_earlier(&self.settings).await),
+                Order::Save(purpose) => {
+                    let saved = self.save_aside(purpose).await;
+                    match maker.follows(saved) {
+                        Follows::Nothing => {}
+                        Follows::Offer(txid) => uploads.begin(&self.settings, &self.dirs, txid),
+                        Follows::Purge => {
+                            let purging = self.clone();
+                            if let Err(error) = tokio::task::spawn_blocking(move || purging.purge_edits()).await {
+                                tracing::error!(%error, "old edits are not deleted");
+                            }
                         }
                     }
+                    Event::Saved(saved)
                 }
-                Event::Saved(saved)
-            }
+            };
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        let (applied, image) = {
+            let ns = self.ns.read();
+            (ns.edit_log.applied(), ns.most_recent_checkpoint())
         };
+        Seen {
+            role: self.replies.role(),
+            is_trusted: self.health.lock().divergence.difference().is_none(),
+            applied,
+            image,
+            receiving: self.images.is_receiving(),
+        }
     }
-}
 
-fn seen(nn: &NameNode) -> Seen {
-    let (applied, image) = {
-        let ns = nn.ns.read();
-        (ns.edit_log.applied(), ns.most_recent_checkpoint())
-    };
-    Seen {
-        role: nn.role(),
-        is_trusted: nn.health.lock().divergence.difference().is_none(),
-        applied,
-        image,
-        receiving: nn.images.is_receiving(),
-    }
-}
-
-/// Saves an image while others use this thread.
-async fn save_aside(shared: &Arc<Shared>, purpose: Purpose) -> Option<TxId> {
-    let saving = shared.clone();
-    let saved = tokio::task::spawn_blocking(move || save(&saving.nn, &saving.dirs, purpose)).await;
-    match saved.context("the saving thread died").and_then(|saved| saved) {
-        Ok(txid) => Some(txid),
-        Err(error) => {
-            tracing::warn!(error = format!("{error:#}"), "no checkpoint");
-            None
+    /// Saves an image while others use this thread.
+    async fn save_aside(self: &Arc<Self>, purpose: Purpose) -> Option<TxId> {
+        let saving = self.clone();
+        let saved = tokio::task::spawn_blocking(move || saving.save(purpose)).await;
+        match saved.context("the saving thread died").and_then(|saved| saved) {
+            Ok(txid) => Some(txid),
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "no checkpoint");
+                None
+            }
         }
     }
 }
 
 /// Asks the NameNodes that stand before this one in the order of ids.
-async fn ask_earlier(nn: &Arc<NameNode>) -> Vec<Earlier> {
+async fn ask_earlier(settings: &Settings) -> Vec<Earlier> {
     let mut questions = JoinSet::new();
-    for peer in &nn.settings.peers {
-        if peer.namenode_id < nn.settings.namenode_id {
-            let (user, peer) = (nn.settings.user.clone(), peer.clone());
+    for peer in &settings.peers {
+        if peer.namenode_id < settings.namenode_id {
+            let (user, peer) = (settings.user.clone(), peer.clone());
             questions.spawn(async move {
                 let asked = tokio::time::timeout(ASK_TIMEOUT, ask_one(&user, &peer)).await;
                 asked.ok().and_then(Result::ok).unwrap_or(Earlier::Silent)
@@ -280,7 +302,7 @@ struct Uploads {
 
 impl Uploads {
     /// Offers an image to all other NameNodes, except those that still receive the one before.
-    fn begin(&mut self, shared: &Arc<Shared>, txid: TxId) {
+    fn begin(&mut self, settings: &Settings, dirs: &Arc<NameDirs>, txid: TxId) {
         while let Some(ended) = self.under_way.try_join_next_with_id() {
             let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
             self.busy
@@ -288,13 +310,13 @@ impl Uploads {
                 .filter(|busy| **busy == Some(id))
                 .for_each(|busy| *busy = None);
         }
-        let peers = &shared.nn.settings.peers;
+        let peers = &settings.peers;
         self.busy.resize(peers.len(), None);
         for (peer, busy) in peers.iter().zip(&mut self.busy).filter(|(_, busy)| busy.is_none()) {
-            let (shared, peer) = (shared.clone(), peer.clone());
+            let (dirs, peer, timeout) = (dirs.clone(), peer.clone(), settings.image_timeout);
             let upload = self.under_way.spawn(async move {
                 let peer_id = peer.namenode_id;
-                match upload(&peer.http, &shared.dirs, txid, shared.nn.settings.image_timeout).await {
+                match upload(&peer.http, &dirs, txid, timeout).await {
                     Ok(result) => tracing::info!(%txid, peer = peer_id, ?result, "uploaded an image"),
                     Err(error) => {
                         tracing::warn!(peer = peer_id, error = format!("{error:#}"), "cannot upload an image");
@@ -404,6 +426,7 @@ fn ahead_of(bandwidth: u64, sent: u64, elapsed: Duration) -> Duration {
 mod tests {
     use super::*;
     use crate::load::digest_of;
+    use crate::state::NameNode;
     use crate::storage::read_md5;
     use crate::testing;
     use hathi_namespace::Comparison;
@@ -411,7 +434,9 @@ mod tests {
     fn becomes_standby(nn: &NameNode) {
         let mut ns = nn.ns.write();
         ns.role = Role::Standby;
-        nn.publish(&ns);
+        nn.replies.publish(&ns);
+        drop(ns);
+        nn.images.look_again();
     }
 
     /// Hadoop drops a directory when its checkpoint is interrupted at the wrong moment (HDFS-17886).
@@ -421,11 +446,11 @@ mod tests {
         let [a, b] = ["a", "b"].map(|name| root.path().join(name));
         let both = format!("{},{}", a.display(), b.display());
         let alone = testing::active_with(&[("dfs.namenode.name.dir", both)]);
-        let (nn, dirs) = (&alone.shared.nn, &alone.shared.dirs);
+        let (nn, dirs, checkpoints) = (&alone.shared.nn, &alone.shared.dirs, alone.shared.checkpoints.clone());
         becomes_standby(nn);
         for later in 0..100 {
-            let (saving, into) = (nn.clone(), dirs.clone());
-            let saved = std::thread::spawn(move || save(&saving, &into, Purpose::Checkpoint));
+            let saving = checkpoints.clone();
+            let saved = std::thread::spawn(move || saving.save(Purpose::Checkpoint));
             for _ in 0..later * 1000 {
                 std::hint::spin_loop();
             }
@@ -449,7 +474,7 @@ mod tests {
     #[test]
     fn a_standby_that_differs_from_the_active_makes_no_image() {
         let alone = testing::active();
-        let (nn, dirs) = (&alone.shared.nn, &alone.shared.dirs);
+        let (nn, dirs, checkpoints) = (&alone.shared.nn, &alone.shared.dirs, alone.shared.checkpoints.clone());
         becomes_standby(nn);
         let compared = |comparison| {
             let now_ms = nn.clock.ms();
@@ -457,12 +482,12 @@ mod tests {
             nn.images.look_again();
         };
         compared(Comparison::Differs { txid: 6 });
-        let refused = save(nn, dirs, Purpose::Checkpoint).unwrap_err();
+        let refused = checkpoints.save(Purpose::Checkpoint).unwrap_err();
         assert!(refused.to_string().contains("differs from the active's"), "{refused}");
         // It was equal before the image, and nobody knows yet whether it is at the image.
         compared(Comparison::Equal { txid: 5 });
-        let (saving, into) = (nn.clone(), dirs.clone());
-        let saved = std::thread::spawn(move || save(&saving, &into, Purpose::Checkpoint));
+        let saving = checkpoints.clone();
+        let saved = std::thread::spawn(move || saving.save(Purpose::Checkpoint));
         while nn.images.is_free() {
             std::thread::yield_now();
         }
@@ -470,7 +495,7 @@ mod tests {
         saved.join().unwrap().unwrap_err();
         assert!(dirs.images().is_empty());
         compared(Comparison::Equal { txid: 6 });
-        save(nn, dirs, Purpose::Checkpoint).unwrap();
+        checkpoints.save(Purpose::Checkpoint).unwrap();
         assert_eq!(dirs.images().len(), 1);
     }
 

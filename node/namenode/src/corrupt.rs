@@ -5,13 +5,15 @@
 //! DataNode's report. It also repeats all of them regularly, for a NameNode that was away or was restarted. Hadoop's
 //! standbys refuse such reports.
 
-use crate::state::NameNode;
+use crate::replies::Replies;
+use crate::settings::Settings;
 use hathi_conf::HostPort;
 use hathi_formats::ids::BlockId;
 use hathi_formats::proto::datanode::{ReportBadBlocksRequestProto, ReportBadBlocksResponseProto};
 use hathi_formats::proto::hdfs::{LocatedBlockProto, ReportBadBlocksResponseProto as ClientResponse};
-use hathi_namesystem::Role;
+use hathi_namesystem::{Namesystem, Role};
 use hathi_net::ipc::{ClientOptions, Responder, RpcError, connect_to, protocols};
+use parking_lot::RwLock;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -35,51 +37,60 @@ async fn tell(user: &str, address: &HostPort, blocks: Vec<LocatedBlockProto>) ->
     Ok(())
 }
 
-async fn tell_all(nn: &NameNode, blocks: &[LocatedBlockProto]) {
-    let mut peers = JoinSet::new();
-    for peer in &nn.settings.peers {
-        let (user, address, blocks) = (nn.settings.user.clone(), peer.rpc.clone(), blocks.to_vec());
-        peers.spawn(async move {
-            if let Err(error) = tell(&user, &address, blocks).await {
-                // The marks are sent again later.
-                tracing::debug!(peer = %address, %error, "cannot tell of corrupt replicas");
-            }
+/// The marks of this NameNode, and to whom they are told.
+pub struct CorruptMarks {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) ns: Arc<RwLock<Namesystem>>,
+    pub(crate) replies: Arc<Replies>,
+}
+
+impl CorruptMarks {
+    async fn tell_all(&self, blocks: &[LocatedBlockProto]) {
+        let mut peers = JoinSet::new();
+        for peer in &self.settings.peers {
+            let (user, address, blocks) = (self.settings.user.clone(), peer.rpc.clone(), blocks.to_vec());
+            peers.spawn(async move {
+                if let Err(error) = tell(&user, &address, blocks).await {
+                    // The marks are sent again later.
+                    tracing::debug!(peer = %address, %error, "cannot tell of corrupt replicas");
+                }
+            });
+        }
+        while peers.join_next().await.is_some() {}
+    }
+
+    /// Passes a client's report on to the other NameNodes, then answers the client.
+    pub fn tell_and_answer(self: &Arc<Self>, blocks: Vec<LocatedBlockProto>, responder: Responder) {
+        let marks = self.clone();
+        tokio::spawn(async move {
+            marks.tell_all(&blocks).await;
+            responder.ok(&ClientResponse {});
         });
     }
-    while peers.join_next().await.is_some() {}
-}
 
-/// Passes a client's report on to the other NameNodes, then answers the client.
-pub fn tell_and_answer(nn: &Arc<NameNode>, blocks: Vec<LocatedBlockProto>, responder: Responder) {
-    let nn = nn.clone();
-    tokio::spawn(async move {
-        tell_all(&nn, &blocks).await;
-        responder.ok(&ClientResponse {});
-    });
-}
-
-/// While active, repeats all known marks regularly.
-pub async fn tell_again(nn: Arc<NameNode>) {
-    loop {
-        tokio::time::sleep(TELL_AGAIN).await;
-        let mut after = None;
-        while nn.role() == Role::Active {
-            let blocks = known(&nn, &mut after);
-            if blocks.is_empty() {
-                break;
+    /// While active, repeats all known marks regularly.
+    pub async fn tell_again(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(TELL_AGAIN).await;
+            let mut after = None;
+            while self.replies.role() == Role::Active {
+                let blocks = self.known(&mut after);
+                if blocks.is_empty() {
+                    break;
+                }
+                self.tell_all(&blocks).await;
             }
-            tell_all(&nn, &blocks).await;
         }
     }
-}
 
-fn known(nn: &NameNode, after: &mut Option<BlockId>) -> Vec<LocatedBlockProto> {
-    let ns = nn.ns.read();
-    let pool = &ns.info().block_pool_id;
-    let corrupt = ns.blockmanager.reported_corrupt(*after, MAX_BLOCKS);
-    *after = corrupt.last().map(|(block, _)| block.id);
-    corrupt
-        .into_iter()
-        .map(|(block, on)| ns.blockmanager.located_block_on(pool, block, 0, &on))
-        .collect()
+    fn known(&self, after: &mut Option<BlockId>) -> Vec<LocatedBlockProto> {
+        let ns = self.ns.read();
+        let pool = &ns.info().block_pool_id;
+        let corrupt = ns.blockmanager.reported_corrupt(*after, MAX_BLOCKS);
+        *after = corrupt.last().map(|(block, _)| block.id);
+        corrupt
+            .into_iter()
+            .map(|(block, on)| ns.blockmanager.located_block_on(pool, block, 0, &on))
+            .collect()
+    }
 }

@@ -9,11 +9,11 @@
 
 use crate::clock::Clock;
 use crate::local_edits::LocalEdits;
-use crate::log::{LogCommand, LostWriter};
-use crate::state::NameNode;
+use crate::log::{LogCommand, LogParts, LostWriter};
 use crate::storage::NameDirs;
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::directory::{DirectoryError, JournalSet, MustHave, SharedDirectory};
+use hathi_nameserver::directory_claim::DirectoryClaim;
 use hathi_nameserver::edit_log_driver::{Broken, LogError, Recovered, Shipping};
 use hathi_namesystem::edit_log::LogItem;
 use hathi_storage::OsDisk;
@@ -28,10 +28,6 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Before a full disk is tried again.
 const FULL_RETRY: Duration = Duration::from_millis(250);
-/// How often the claim is looked at when there are no leases.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// Parts of a lease after which it is renewed.
-const RENEWALS_PER_LEASE: u32 = 4;
 /// A directory that does not answer for so long is given up by who wants to become active.
 const RECOVER_TIMEOUT: Duration = Duration::from_secs(55);
 /// How long a change to standby waits for the directory.
@@ -63,7 +59,7 @@ enum News {
 
 /// See the module.
 pub struct DirectoryLog {
-    nn: Arc<NameNode>,
+    parts: LogParts,
     work: blocking::Sender<Work>,
     news: mpsc::UnboundedReceiver<(u64, News)>,
     /// Counts the times this NameNode became the writer or ceased to be; the thread drops what belongs to another.
@@ -82,7 +78,7 @@ pub struct DirectoryLog {
 impl DirectoryLog {
     /// Starts the thread; not a writer yet.
     pub fn start(
-        nn: Arc<NameNode>,
+        parts: LogParts,
         directories: Directories,
         commands: mpsc::UnboundedReceiver<LogCommand>,
         lost: mpsc::UnboundedSender<LostWriter>,
@@ -94,15 +90,17 @@ impl DirectoryLog {
         // bound: as above.
         let (sender, news) = mpsc::unbounded_channel();
         let wanted = Arc::new(AtomicU64::new(0));
+        let lease_ms = match &directories {
+            Directories::Shared(_) => parts.settings.lease_ms,
+            Directories::Own(..) => 0,
+        };
         let thread = Thread {
-            holder: nn.holder().to_owned(),
-            lease_ms: match &directories {
-                Directories::Shared(_) => nn.settings.lease_ms,
-                Directories::Own(..) => 0,
-            },
+            holder: parts.holder.clone(),
+            claim: DirectoryClaim::new(lease_ms),
+            lease_ms,
             directories,
             info: NamespaceInfo::default(),
-            clock: nn.clock.clone(),
+            clock: parts.clock.clone(),
             orders,
             news: sender,
             wanted: wanted.clone(),
@@ -110,13 +108,12 @@ impl DirectoryLog {
             queue: VecDeque::new(),
             unsynced: None,
             full: false,
-            looked_us: 0,
         };
         std::thread::Builder::new()
             .name("edit-log".to_owned())
             .spawn(move || thread.run())?;
         Ok(DirectoryLog {
-            nn,
+            parts,
             work,
             news,
             number: 0,
@@ -133,7 +130,7 @@ impl DirectoryLog {
 
     /// Runs until the process ends.
     pub async fn run(mut self) {
-        let nn = self.nn.clone();
+        let replies = self.parts.replies.clone();
         loop {
             tokio::select! {
                 biased;
@@ -142,7 +139,7 @@ impl DirectoryLog {
                     Some(_) => {}
                     None => return,
                 },
-                () = nn.replies.log_woken() => {}
+                () = replies.log_woken() => {}
                 command = self.commands.recv() => match command {
                     Some(command) => self.on_command(command),
                     None => return,
@@ -152,7 +149,7 @@ impl DirectoryLog {
                 }
             }
             self.ship();
-            nn.replies.release();
+            replies.release();
         }
     }
 
@@ -167,7 +164,7 @@ impl DirectoryLog {
                 self.stop();
                 self.recovering = Some(done);
                 self.recover_until = tokio::time::Instant::now() + RECOVER_TIMEOUT;
-                let image = self.nn.ns.read().most_recent_checkpoint();
+                let image = self.parts.ns.read().most_recent_checkpoint();
                 self.order(Work::Claim(self.number, info, image));
             }
             // A writer that was lost since is told of by its own news.
@@ -201,7 +198,7 @@ impl DirectoryLog {
         self.writes = false;
         self.shipping = Shipping::default();
         self.recovering = None;
-        self.nn.replies.set_lease(0);
+        self.parts.replies.set_lease(0);
         self.local.abandon();
         let (done, stopped) = oneshot::channel();
         self.order(Work::Stop(done));
@@ -209,9 +206,9 @@ impl DirectoryLog {
     }
 
     fn ship(&mut self) {
-        let now = self.nn.clock.us();
+        let now = self.parts.clock.us();
         if self.shipping.may_take() {
-            let taken = self.shipping.take(&mut *self.nn.ns.write(), now);
+            let taken = self.shipping.take(&mut *self.parts.ns.write(), now);
             if let Err(Broken) = taken {
                 return self.on_lost(LogError::Broken);
             }
@@ -245,17 +242,17 @@ impl DirectoryLog {
             }
             News::Synced(txid) => self.on_synced(txid),
             News::Finalized(end) => self.tell(|shipping, told| shipping.on_finalized(end, told)),
-            News::LeaseUntil(until) => self.nn.replies.set_lease(until),
+            News::LeaseUntil(until) => self.parts.replies.set_lease(until),
             News::Lost(reason) => self.on_lost(LogError::Lost(reason)),
         }
     }
 
     fn on_synced(&mut self, txid: TxId) {
-        let now = self.nn.clock.us();
+        let now = self.parts.clock.us();
         match self.tell(|shipping, told| shipping.on_synced(txid, now, told)) {
             Ok(synced) => {
-                self.nn.observed.synced(&synced);
-                self.nn.images.look_again();
+                self.parts.observed.synced(&synced);
+                self.parts.images.look_again();
             }
             Err(error) => self.on_lost(LogError::Lost(error.to_string())),
         }
@@ -282,7 +279,7 @@ struct Thread {
     directories: Directories,
     /// Of the last claim.
     info: NamespaceInfo,
-    holder: String,
+    holder: Arc<str>,
     lease_ms: u32,
     clock: Clock,
     orders: blocking::Receiver<Work>,
@@ -293,8 +290,7 @@ struct Thread {
     /// The last transaction appended, if it is not synced.
     unsynced: Option<TxId>,
     full: bool,
-    /// When the claim was last seen to be ours.
-    looked_us: u64,
+    claim: DirectoryClaim,
 }
 
 impl Thread {
@@ -328,8 +324,7 @@ impl Thread {
                     let _ = done.send(());
                 }
             }
-            let renewal = self.renewal().as_micros() as u64;
-            if (self.unsynced.is_some() || self.clock.us() >= self.looked_us + renewal)
+            if (self.unsynced.is_some() || self.claim.is_due(self.clock.us()))
                 && let Err(error) = self.sync()
             {
                 self.lose(&error);
@@ -348,10 +343,7 @@ impl Thread {
     }
 
     fn renewal(&self) -> Duration {
-        match self.lease_ms {
-            0 => CHECK_EVERY,
-            lease_ms => Duration::from_millis(u64::from(lease_ms)) / RENEWALS_PER_LEASE,
-        }
+        Duration::from_micros(self.claim.renewal_us())
     }
 
     fn is_wanted(&self, number: u64) -> bool {
@@ -476,12 +468,7 @@ impl Thread {
         };
         let before_us = self.clock.us();
         journal.sync()?;
-        self.looked_us = before_us;
-        let until = match self.lease_ms {
-            0 => u64::MAX,
-            // Two machines' clocks may differ in speed by a percent.
-            lease_ms => before_us + 990 * u64::from(lease_ms),
-        };
+        let until = self.claim.seen(before_us);
         self.tell(News::LeaseUntil(until));
         if let Some(last) = self.unsynced.take() {
             self.tell(News::Synced(last));

@@ -3,44 +3,49 @@
 //!
 //! A NameNode of Hadoop's does not know the call, so there is nothing to compare with while one is active.
 
-use crate::settings::Peer;
-use crate::state::NameNode;
-use hathi_formats::exceptions::{RPC_NO_SUCH_METHOD, RPC_NO_SUCH_PROTOCOL, RemoteException};
+use crate::callers::Callers;
+use crate::clock::Clock;
+use crate::health::Health;
+use crate::image_place::ImagePlace;
+use crate::replies::Replies;
+use crate::settings::{Peer, Settings};
+use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::TxId;
 use hathi_formats::proto::ext::{DigestMarkProto, GetDigestMarksRequestProto, GetDigestMarksResponseProto};
-use hathi_nameserver::comparing::{Comparing, News, counting};
+use hathi_nameserver::comparing::{Comparing, News, PAUSE_MS, Rhythm, counting, judge};
 use hathi_namespace::{Attestation, MARKS_TOLD, Mark};
-use hathi_namesystem::Role;
 use hathi_namesystem::divergence::Verdict;
+use hathi_namesystem::{Namesystem, Role};
 use hathi_net::ipc::{ClientOptions, RpcCall, RpcClient, RpcError, connect_to, protocols};
+use parking_lot::RwLock;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-const COMPARE_EVERY: Duration = Duration::from_secs(1);
+const COMPARE_EVERY: Duration = Duration::from_millis(PAUSE_MS);
 /// An active that does not answer in this time is asked again.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Pause in ms before a NameNode of Hadoop's is asked again. It may have been replaced.
-const HADOOP_RETRY_MS: u64 = 30_000;
 
-impl NameNode {
-    /// Serves `getDigestMarks`: what the active says of its namespace, and nothing on a NameNode that is not active.
-    pub fn tell_digest_marks(&self, call: &RpcCall) -> Result<GetDigestMarksResponseProto, RemoteException> {
-        self.check_superuser(call)?;
-        let request: GetDigestMarksRequestProto = call.decode()?;
-        let mut ns = self.ns.write();
-        // Who asks for another namespace finds out about that in other ways.
-        let is_of_this = request.block_pool_id == ns.info().block_pool_id;
-        let attestation = is_of_this.then(|| ns.attest(TxId(request.known_tx_id))).flatten();
-        Ok(
-            attestation.map_or_else(Default::default, |attestation| GetDigestMarksResponseProto {
-                version: Some(attestation.version),
-                origin: Some(attestation.origin),
-                marks: attestation.marks.iter().map(told).collect(),
-            }),
-        )
-    }
+/// Serves `getDigestMarks`: what the active says of its namespace, and nothing on a NameNode that is not active.
+pub fn tell_digest_marks(
+    callers: &Callers,
+    ns: &RwLock<Namesystem>,
+    call: &RpcCall,
+) -> Result<GetDigestMarksResponseProto, RemoteException> {
+    callers.check_superuser(call)?;
+    let request: GetDigestMarksRequestProto = call.decode()?;
+    let mut ns = ns.write();
+    // Who asks for another namespace finds out about that in other ways.
+    let is_of_this = request.block_pool_id == ns.info().block_pool_id;
+    let attestation = is_of_this.then(|| ns.attest(TxId(request.known_tx_id))).flatten();
+    Ok(
+        attestation.map_or_else(Default::default, |attestation| GetDigestMarksResponseProto {
+            version: Some(attestation.version),
+            origin: Some(attestation.origin),
+            marks: attestation.marks.iter().map(told).collect(),
+        }),
+    )
 }
 
 fn told(mark: &Mark) -> DigestMarkProto {
@@ -70,22 +75,20 @@ fn attestation(answer: GetDigestMarksResponseProto) -> Option<Attestation> {
 struct Other {
     peer: Peer,
     client: Option<RpcClient>,
-    not_before_ms: u64,
+    rhythm: Rhythm,
 }
 
 impl Other {
     async fn ask(&mut self, user: &str, request: &GetDigestMarksRequestProto, now_ms: u64) -> Option<Attestation> {
-        if now_ms < self.not_before_ms {
+        if !self.rhythm.asks(now_ms) {
             return None;
         }
         match self.try_to_ask(user, request).await {
             Ok(answer) => attestation(answer),
             Err(error) => {
                 self.client = None;
-                if let RpcError::Remote(exception) = &error
-                    && (exception.is(RPC_NO_SUCH_PROTOCOL) || exception.is(RPC_NO_SUCH_METHOD))
-                {
-                    self.not_before_ms = now_ms + HADOOP_RETRY_MS;
+                if let RpcError::Remote(exception) = &error {
+                    self.rhythm.refused(exception, now_ms);
                 }
                 tracing::debug!(namenode = self.peer.namenode_id, %error, "it does not say what its digest is");
                 None
@@ -115,70 +118,80 @@ impl Other {
     }
 }
 
-/// Compares, until the process ends. `unusable` is told when the namespace has to be loaded anew.
-pub async fn run(nn: Arc<NameNode>, unusable: Arc<Notify>) {
-    let other = |peer: &Peer| Other {
-        peer: peer.clone(),
-        client: None,
-        not_before_ms: 0,
-    };
-    let mut others: Vec<Other> = nn.settings.peers.iter().map(other).collect();
-    let mut comparing = Comparing::default();
-    loop {
-        tokio::time::sleep(COMPARE_EVERY).await;
-        if nn.role() != Role::Standby {
-            // An active is not compared with anybody, and what is loading has nothing yet.
-            continue;
-        }
-        let attestation = ask_all(&nn, &mut others).await;
-        let verdict = judge(&nn, attestation.as_ref());
-        nn.images.look_again();
-        let next = comparing.after(verdict, &mut nn.health.lock(), nn.clock.ms());
-        next.news.iter().for_each(say);
-        if next.cancels_image {
-            nn.images.cancel_checkpoint();
-        }
-        if next.loads {
-            unusable.notify_one();
-        }
-    }
+/// The namespace of this standby, and what follows from a comparison.
+pub struct Comparison {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) ns: Arc<RwLock<Namesystem>>,
+    pub(crate) clock: Clock,
+    pub(crate) replies: Arc<Replies>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) images: Arc<ImagePlace>,
 }
 
-/// What the active attests.
-async fn ask_all(nn: &NameNode, others: &mut Vec<Other>) -> Option<Attestation> {
-    let request = {
-        let ns = nn.ns.read();
-        GetDigestMarksRequestProto {
-            block_pool_id: ns.info().block_pool_id.clone(),
-            known_tx_id: ns.edit_log.applied().0,
+impl Comparison {
+    /// Compares, until the process ends. `unusable` is told when the namespace has to be loaded anew.
+    pub async fn run(self, unusable: Arc<Notify>) {
+        let other = |peer: &Peer| Other {
+            peer: peer.clone(),
+            client: None,
+            rhythm: Rhythm::default(),
+        };
+        let mut others: Vec<Other> = self.settings.peers.iter().map(other).collect();
+        let mut comparing = Comparing::default();
+        loop {
+            tokio::time::sleep(COMPARE_EVERY).await;
+            if self.replies.role() != Role::Standby {
+                // An active is not compared with anybody, and what is loading has nothing yet.
+                continue;
+            }
+            let attestation = self.ask_all(&mut others).await;
+            let verdict = self.judge(attestation.as_ref());
+            self.images.look_again();
+            let next = comparing.after(verdict, &mut self.health.lock(), self.clock.ms());
+            next.news.iter().for_each(say);
+            if next.cancels_image {
+                self.images.cancel_checkpoint();
+            }
+            if next.loads {
+                unusable.notify_one();
+            }
         }
-    };
-    let mut asked = JoinSet::new();
-    for mut other in others.drain(..) {
-        let (request, user, now_ms) = (request.clone(), nn.settings.user.clone(), nn.clock.ms());
-        asked.spawn(async move {
-            let attestation = other.ask(&user, &request, now_ms).await;
-            (other, attestation)
-        });
     }
-    let mut all = Vec::new();
-    for (other, attestation) in asked.join_all().await {
-        others.push(other);
-        all.extend(attestation);
-    }
-    counting(all)
-}
 
-fn judge(nn: &NameNode, attestation: Option<&Attestation>) -> Verdict {
-    let mut ns = nn.ns.write();
-    if ns.role != Role::Standby {
-        return Verdict::Nothing;
+    /// What the active attests.
+    async fn ask_all(&self, others: &mut Vec<Other>) -> Option<Attestation> {
+        let request = {
+            let ns = self.ns.read();
+            GetDigestMarksRequestProto {
+                block_pool_id: ns.info().block_pool_id.clone(),
+                known_tx_id: ns.edit_log.applied().0,
+            }
+        };
+        let mut asked = JoinSet::new();
+        for mut other in others.drain(..) {
+            let (request, user, now_ms) = (request.clone(), self.settings.user.clone(), self.clock.ms());
+            asked.spawn(async move {
+                let attestation = other.ask(&user, &request, now_ms).await;
+                (other, attestation)
+            });
+        }
+        let mut all = Vec::new();
+        for (other, attestation) in asked.join_all().await {
+            others.push(other);
+            all.extend(attestation);
+        }
+        counting(all)
     }
-    let comparison = attestation.map(|attestation| ns.compare(attestation));
-    let divergence = &mut nn.health.lock().divergence;
-    match comparison {
-        Some(comparison) => divergence.on_compared(comparison, nn.clock.ms(), nn.clock.wall_ms()),
-        None => divergence.on_nobody_to_compare_with(),
+
+    fn judge(&self, attestation: Option<&Attestation>) -> Verdict {
+        let mut ns = self.ns.write();
+        judge(
+            &mut ns,
+            &mut self.health.lock().divergence,
+            attestation,
+            self.clock.ms(),
+            self.clock.wall_ms(),
+        )
     }
 }
 
@@ -199,7 +212,6 @@ fn say(news: &News) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
 
     #[test]
     fn an_answer_is_an_attestation_only_if_it_is_whole_and_bounded() {
@@ -215,25 +227,5 @@ mod tests {
             Some(2)
         );
         assert_eq!(attestation(answer(Some(1), MARKS_TOLD + 1)), None);
-    }
-
-    #[test]
-    fn a_standby_is_compared_and_an_active_is_not() {
-        let alone = testing::active();
-        let nn = &alone.shared.nn;
-        let mut attestation = nn.ns.write().attest(TxId(6)).expect("it is active");
-        assert_eq!(attestation.marks.last().map(|mark| mark.txid), Some(6));
-        attestation.marks[0].digest ^= 1;
-        assert_eq!(judge(nn, Some(&attestation)), Verdict::Nothing);
-        {
-            let mut ns = nn.ns.write();
-            ns.role = Role::Standby;
-            assert_eq!(ns.attest(TxId(6)), None);
-        }
-        assert_eq!(judge(nn, Some(&attestation)), Verdict::Load);
-        assert!(nn.health.lock().problem().is_some());
-        attestation.marks[0].digest ^= 1;
-        assert_eq!(judge(nn, Some(&attestation)), Verdict::Over);
-        assert_eq!(nn.health.lock().problem(), None);
     }
 }

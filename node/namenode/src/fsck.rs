@@ -1,11 +1,16 @@
 //! `GET /fsck` (`FsckServlet`): sends the report that [`hathi_namesystem::fsck`] makes. The lock is released between its
 //! pages.
 
-use crate::background::Shared;
+use crate::audit::AuditLog;
+use crate::callers::Callers;
+use crate::clock::Clock;
+use crate::settings::Settings;
 use bytes::Bytes;
+use hathi_namesystem::Namesystem;
 use hathi_namesystem::fsck::{Fsck, FsckCaller, FsckRequest};
 use hathi_net::http::{BodySender, HttpResponse, Query, RequestHead, body_channel};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use parking_lot::RwLock;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,41 +23,52 @@ const PIECES: usize = 4;
 /// `hadoop.http.staticuser.user`: the user of a request without a name.
 const NOBODY: &str = "dr.who";
 
-/// Answers the request; the report is made on a thread of its own.
-pub fn respond(shared: &Arc<Shared>, request: &RequestHead) -> HttpResponse {
-    let (sender, body) = body_channel(PIECES);
-    let (shared, peer) = (shared.clone(), request.peer.ip());
-    let (user, asked) = decode(&request.query);
-    tokio::spawn(async move {
-        let known = shared.nn.callers.groups().resolve(&user).await;
-        let asker = match known {
-            Some(known) => FsckCaller {
-                user: known.user,
-                groups: known.groups,
-                superuser: known.superuser,
-            },
-            None => FsckCaller {
-                user: user.as_str().into(),
-                groups: Arc::from([]),
-                superuser: false,
-            },
-        };
-        tokio::task::spawn_blocking(move || {
-            let mut report = Report {
-                shared: &shared,
-                sender,
-                text: String::new(),
-                is_unread: false,
+/// What the page of fsck shows.
+pub struct FsckPage {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) ns: Arc<RwLock<Namesystem>>,
+    pub(crate) clock: Clock,
+    pub(crate) callers: Arc<Callers>,
+    pub(crate) audit: Option<Arc<AuditLog>>,
+}
+
+impl FsckPage {
+    /// Answers the request; the report is made on a thread of its own.
+    pub fn respond(self: &Arc<Self>, request: &RequestHead) -> HttpResponse {
+        let (sender, body) = body_channel(PIECES);
+        let (page, peer) = (self.clone(), request.peer.ip());
+        let (user, asked) = decode(&request.query);
+        tokio::spawn(async move {
+            let known = page.callers.groups().resolve(&user).await;
+            let asker = match known {
+                Some(known) => FsckCaller {
+                    user: known.user,
+                    groups: known.groups,
+                    superuser: known.superuser,
+                },
+                None => FsckCaller {
+                    user: user.as_str().into(),
+                    groups: Arc::from([]),
+                    superuser: false,
+                },
             };
-            report.make(asked, asker, peer);
-            report.flush();
+            tokio::task::spawn_blocking(move || {
+                let mut report = Report {
+                    page: &page,
+                    sender,
+                    text: String::new(),
+                    is_unread: false,
+                };
+                report.make(asked, asker, peer);
+                report.flush();
+            });
         });
-    });
-    let mut response = HttpResponse::new(body);
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
+        let mut response = HttpResponse::new(body);
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        response
+    }
 }
 
 /// The caller and the request of a query. Missing fields get the defaults of Hadoop's servlet. The caller is the first name
@@ -70,7 +86,7 @@ pub fn decode(query: &Query) -> (String, FsckRequest) {
 }
 
 struct Report<'a> {
-    shared: &'a Shared,
+    page: &'a FsckPage,
     sender: BodySender,
     text: String,
     /// Whether the reader is gone.
@@ -79,19 +95,19 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn make(&mut self, asked: FsckRequest, asker: FsckCaller, peer: IpAddr) {
-        let nn = &self.shared.nn;
+        let page = self.page;
         let started = Instant::now();
-        let date = java_date(nn.clock.wall_ms());
+        let date = java_date(page.clock.wall_ms());
         let (user, path) = (asker.user.clone(), asked.path.clone());
         tracing::info!(?user, %peer, ?path, "fsck");
         let _ = writeln!(
             self.text,
             "FSCK started by {user} (auth:SIMPLE) from /{peer} for path {path} at {date}"
         );
-        let replication = nn.settings.conf.get_i64("dfs.replication", 3).unwrap_or(3);
-        let mut fsck = Fsck::new(&nn.ns.read(), asked, asker, replication);
+        let replication = page.settings.conf.get_i64("dfs.replication", 3).unwrap_or(3);
+        let mut fsck = Fsck::new(&page.ns.read(), asked, asker, replication);
         let outcome = loop {
-            let more = fsck.step(&nn.ns.read());
+            let more = fsck.step(&page.ns.read());
             self.text += &fsck.take_text();
             if self.text.len() >= PIECE_BYTES {
                 self.flush();
@@ -102,7 +118,7 @@ impl Report<'_> {
                 Err(refused) => break Err(refused),
             }
         };
-        crate::audit::log_fsck(nn.audit(), outcome.is_ok(), &user, peer, &path);
+        crate::audit::log_fsck(page.audit.as_deref(), outcome.is_ok(), &user, peer, &path);
         match outcome {
             Ok(()) => {
                 if let Some(last_line) = fsck.last_line() {
@@ -118,7 +134,7 @@ impl Report<'_> {
     }
 
     fn ended(&mut self, started: Instant) {
-        let date = java_date(self.shared.nn.clock.wall_ms());
+        let date = java_date(self.page.clock.wall_ms());
         let took = started.elapsed().as_millis();
         let _ = writeln!(self.text, "FSCK ended at {date} in {took} milliseconds");
     }

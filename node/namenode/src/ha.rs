@@ -1,12 +1,20 @@
 //! Performs the steps of changes of role. Their order is `hathi_nameserver::role_changes`'; here are the tasks that do them.
 
+use crate::admin::Transition;
+use crate::checkpoint::Checkpoints;
+use crate::clock::Clock;
+use crate::health::{Health, cause};
+use crate::hosts::Hosts;
+use crate::image_place::ImagePlace;
 use crate::load::Loader;
 use crate::log::{LogCommand, LostWriter};
+use crate::observed::Observed;
 use crate::repair;
-use crate::replies::ParkedReply;
+use crate::replies::{ParkedReply, Replies};
 use crate::rpc::Handler;
+use crate::settings::Settings;
 use crate::shared_log::SharedLog;
-use crate::state::{NameNode, Transition};
+use crate::standby_calls::StandbyCalls;
 use anyhow::Context;
 use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::TxId;
@@ -16,8 +24,10 @@ use hathi_nameserver::reading::Progress;
 use hathi_nameserver::role_changes::{
     Action, Event, News, Orders, Place, Problem, ProblemKind, RoleChanges, RoleChangesConfig, Step,
 };
+use hathi_namesystem::Namesystem;
 use hathi_namesystem::standby_health::Aspect;
 use hathi_namesystem::tailer::TailError;
+use parking_lot::RwLock;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
@@ -25,9 +35,23 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 /// Whoever asked for a role, and hears how that ended.
 type Asker = Box<dyn FnOnce(Result<(), RemoteException>) + Send>;
 
+/// What a change of role touches.
+pub struct RoleParts {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) ns: Arc<RwLock<Namesystem>>,
+    pub(crate) clock: Clock,
+    pub(crate) replies: Arc<Replies>,
+    pub(crate) images: Arc<ImagePlace>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) standby_calls: Arc<StandbyCalls>,
+    pub(crate) hosts: Arc<Hosts>,
+    pub(crate) observed: Arc<Observed>,
+    pub(crate) checkpoints: Arc<Checkpoints>,
+}
+
 /// See the module.
 pub struct Controller {
-    nn: Arc<NameNode>,
+    parts: RoleParts,
     handler: Arc<Handler>,
     tail: Arc<SharedLog>,
     loader: Arc<Loader>,
@@ -44,19 +68,19 @@ impl Controller {
     /// Nothing runs yet.
     #[must_use]
     pub fn new(
-        nn: Arc<NameNode>,
+        parts: RoleParts,
         handler: Arc<Handler>,
         tail: Arc<SharedLog>,
         loader: Arc<Loader>,
         log: mpsc::UnboundedSender<LogCommand>,
     ) -> Self {
         let roles = RoleChanges::new(RoleChangesConfig {
-            is_single: nn.settings.is_single(),
-            not_active_in_safe_mode: nn.settings.not_active_in_safe_mode,
-            lease_ms: nn.settings.lease_ms,
+            is_single: parts.settings.is_single(),
+            not_active_in_safe_mode: parts.settings.not_active_in_safe_mode,
+            lease_ms: parts.settings.lease_ms,
         });
         Controller {
-            nn,
+            parts,
             handler,
             tail,
             loader,
@@ -83,7 +107,9 @@ impl Controller {
         mut lost: mpsc::UnboundedReceiver<LostWriter>,
     ) -> anyhow::Result<()> {
         let follower = Follower {
-            nn: self.nn.clone(),
+            period_ms: self.parts.settings.tail_period.as_millis() as u64,
+            clock: self.parts.clock.clone(),
+            health: self.parts.health.clone(),
             tail: self.tail.clone(),
             following: self.following.subscribe(),
             tailing: self.tailing.clone(),
@@ -123,56 +149,57 @@ impl Controller {
     }
 
     fn on(&mut self, event: Event<Asker>) -> Orders<ParkedReply, Asker> {
-        let nn = &self.nn;
+        let parts = &self.parts;
         let is_fresh = matches!(event, Event::Loaded(_));
-        let max_seen_txid = if nn.settings.is_single() {
+        let max_seen_txid = if parts.settings.is_single() {
             self.loader.dirs().max_seen_txid()
         } else {
             TxId(0)
         };
-        let mut ns = nn.ns.write();
-        let another_was_active = nn.standby_calls.another_was_active();
+        let mut ns = parts.ns.write();
+        let another_was_active = parts.standby_calls.another_was_active();
         let orders = self.roles.on(
             event,
             &mut Place {
                 ns: &mut ns,
-                gate: &mut nn.replies.gate(),
-                health: &mut nn.health.lock(),
-                lease_held: nn.replies.is_lease_held(),
+                gate: &mut parts.replies.gate(),
+                health: &mut parts.health.lock(),
+                lease_held: parts.replies.is_lease_held(),
                 another_was_active,
                 max_seen_txid,
-                now: nn.clock.now(),
-                now_us: nn.clock.us(),
+                now: parts.clock.now(),
+                now_us: parts.clock.us(),
             },
         );
         if is_fresh {
             // The block manager is new: it has not heard of the lists and racks yet.
-            nn.hosts.tell(&mut ns);
+            parts.hosts.tell(&mut ns);
         }
-        nn.publish(&ns);
+        parts.replies.publish(&ns);
+        parts.images.look_again();
         orders
     }
 
     /// Fails when the process is to end.
     fn act(&mut self, action: Action<ParkedReply, Asker>) -> anyhow::Result<()> {
-        let nn = &self.nn;
+        let parts = &self.parts;
         match action {
             // Freeing a large namespace takes a while; nobody has to wait for it.
             Action::Discard(old) => drop(std::thread::spawn(move || drop(old))),
-            Action::DropLease => nn.replies.set_lease(0),
+            Action::DropLease => parts.replies.set_lease(0),
             Action::Send(replies) => replies.into_iter().for_each(ParkedReply::send),
             Action::GiveUp(replies) => replies.into_iter().for_each(ParkedReply::give_up),
-            Action::CancelCheckpoint => nn.images.cancel_checkpoint(),
+            Action::CancelCheckpoint => parts.images.cancel_checkpoint(),
             // Without its task the process ends.
             Action::Ship(life) => drop(self.log.send(LogCommand::Ship(life))),
             Action::ServeKeptCalls => {
-                for kept in nn.standby_calls.take() {
+                for kept in parts.standby_calls.take() {
                     self.handler.serve(kept);
                 }
             }
             Action::Follow => drop(self.following.send_replace(true)),
             Action::Answer(done, result) => done(result),
-            Action::Tell(news) => tell(nn, news),
+            Action::Tell(news) => tell(parts, news),
             Action::End => return Err(self.last_error.take().context("nothing can be served")?),
         }
         Ok(())
@@ -185,7 +212,7 @@ impl Controller {
                 let problem = Problem {
                     kind: self.kind(&error),
                     what: format!("{error:#}"),
-                    cause: repair::cause(&error),
+                    cause: cause(&error),
                 };
                 self.last_error = Some(error);
                 Event::Failed(problem)
@@ -208,7 +235,7 @@ impl Controller {
     }
 
     async fn try_to(&mut self, step: Step) -> anyhow::Result<Event<Asker>> {
-        let nn = &self.nn;
+        let parts = &self.parts;
         match step {
             Step::StopTailing => {
                 self.following.send_replace(false);
@@ -219,13 +246,14 @@ impl Controller {
                 let loaded = tokio::task::spawn_blocking(move || loader.load(life)).await;
                 return Ok(Event::Loaded(Box::new(loaded.context("the loader died")??)));
             }
-            Step::Prove => prove(nn, &self.tail).await?,
+            Step::Prove => prove(&parts.health, &self.tail).await?,
             Step::CatchUp => self.tail.catch_up().await?,
             Step::FetchImage(oldest) => {
-                repair::fetch_newest_image(nn, self.loader.dirs(), oldest).await?;
+                let dirs = self.loader.dirs();
+                repair::fetch_newest_image(&parts.settings, &parts.images, dirs, &parts.checkpoints, oldest).await?;
             }
             Step::Recover => {
-                let info = nn.ns.read().info().clone();
+                let info = parts.ns.read().info().clone();
                 let (done, recovered) = oneshot::channel();
                 self.log.send(LogCommand::Recover { info, done })?;
                 let recovered = recovered.await.context("the edit log task gave up")??;
@@ -244,7 +272,7 @@ impl Controller {
             Step::AwaitFinalized(last, within_ms) => {
                 let (done, finalized) = oneshot::channel();
                 self.log.send(LogCommand::NotifyFinalized(last, done))?;
-                nn.replies.wake_log();
+                parts.replies.wake_log();
                 tokio::time::timeout(Duration::from_millis(within_ms), finalized)
                     .await
                     .context("no quorum in time")?
@@ -263,11 +291,11 @@ impl Controller {
 }
 
 /// Says it in the log, and counts it.
-fn tell(nn: &NameNode, news: News) {
+fn tell(parts: &RoleParts, news: News) {
     match news {
         News::Loaded { applied, took_ms } => {
-            nn.observed.loaded(took_ms);
-            if nn.settings.is_single() {
+            parts.observed.loaded(took_ms);
+            if parts.settings.is_single() {
                 tracing::info!(%applied, took_ms, "namespace loaded");
             } else {
                 tracing::info!(%applied, took_ms, "namespace loaded; standby");
@@ -285,7 +313,7 @@ fn tell(nn: &NameNode, news: News) {
             recovery_us,
             took_us,
         } => {
-            nn.observed.became_active(took_us);
+            parts.observed.became_active(took_us);
             tracing::info!(epoch = epoch.0, %first, recovery_us, total_us = took_us, "active");
         }
         News::NotActive(error) => tracing::warn!(error, "did not become active"),
@@ -307,7 +335,10 @@ fn needs_load(error: &anyhow::Error) -> bool {
 
 /// Applies what others write, while this NameNode is a standby.
 struct Follower {
-    nn: Arc<NameNode>,
+    /// `dfs.ha.tail-edits.period`
+    period_ms: u64,
+    clock: Clock,
+    health: Arc<Health>,
     tail: Arc<SharedLog>,
     following: watch::Receiver<bool>,
     tailing: Arc<Mutex<()>>,
@@ -316,8 +347,7 @@ struct Follower {
 
 impl Follower {
     async fn run(mut self) {
-        let period_ms = self.nn.settings.tail_period.as_millis() as u64;
-        let mut rhythm = Following::new(period_ms);
+        let mut rhythm = Following::new(self.period_ms);
         loop {
             if self.following.wait_for(|follow| *follow).await.is_err() {
                 return;
@@ -326,18 +356,18 @@ impl Follower {
             let result = tokio::select! {
                 biased;
                 _ = self.following.wait_for(|follow| !*follow) => None,
-                result = step(&self.nn, &self.tail, &mut rhythm) => Some(result),
+                result = step(&self.health, &self.clock, &self.tail, &mut rhythm) => Some(result),
             };
             drop(guard);
             let Some(result) = result else { continue };
             let next = rhythm.after(self.ended(&result));
             if let Err(error) = &result {
                 match next.unwell {
-                    Some(aspect) => self.nn.failed(aspect, error),
+                    Some(aspect) => self.health.failed(aspect, error),
                     None => tracing::warn!(error = format!("{error:#}"), "cannot tail the journal"),
                 }
             }
-            if next.loads && self.nn.health.lock().may_load(self.nn.clock.ms()) {
+            if next.loads && self.health.lock().may_load(self.clock.ms()) {
                 // Told to follow again when there is another namespace.
                 self.broken.notify_one();
             }
@@ -362,23 +392,23 @@ impl Follower {
 }
 
 /// Proves what was applied, when it is time, and applies more.
-async fn step(nn: &NameNode, tail: &SharedLog, rhythm: &mut Following) -> anyhow::Result<Progress> {
-    if rhythm.proves(nn.clock.ms()) {
-        prove(nn, tail).await?;
-        rhythm.proven(nn.clock.ms());
+async fn step(health: &Health, clock: &Clock, tail: &SharedLog, rhythm: &mut Following) -> anyhow::Result<Progress> {
+    if rhythm.proves(clock.ms()) {
+        prove(health, tail).await?;
+        rhythm.proven(clock.ms());
     }
     let progress = tail.follow().await?;
-    nn.well(Aspect::Reading);
+    health.well(Aspect::Reading);
     Ok(progress)
 }
 
 /// Proves what can be proven now; fails only if this namespace has to go.
-async fn prove(nn: &NameNode, tail: &SharedLog) -> anyhow::Result<()> {
+async fn prove(health: &Health, tail: &SharedLog) -> anyhow::Result<()> {
     match tail.prove().await {
         Err(error) if needs_load(&error) => return Err(error),
-        Err(error) if error.is::<TailError>() => nn.failed(Aspect::History, &error),
+        Err(error) if error.is::<TailError>() => health.failed(Aspect::History, &error),
         Err(error) => tracing::debug!(error = format!("{error:#}"), "nothing is proven"),
-        Ok(()) => nn.well(Aspect::History),
+        Ok(()) => health.well(Aspect::History),
     }
     Ok(())
 }
@@ -386,7 +416,6 @@ async fn prove(nn: &NameNode, tail: &SharedLog) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::save;
     use crate::load::save_checkpoint;
     use crate::shared_log::DirectoryTail;
     use crate::testing;
@@ -401,18 +430,22 @@ mod tests {
     use hathi_storage::OsDisk;
 
     fn controller(alone: &testing::Alone) -> Controller {
-        let nn = alone.shared.nn.clone();
+        let nn = &alone.shared.nn;
         let Some(JournalUri::File(path)) = nn.settings.shared.clone() else {
             panic!("a directory is configured");
         };
-        let tail = Arc::new(SharedLog::Directory(DirectoryTail::new(
-            nn.clone(),
-            vec![SharedDirectory::new(OsDisk, &path)],
-        )));
-        let loader = Arc::new(Loader::new(nn.settings.clone(), alone.shared.dirs.clone()));
+        let directory = SharedDirectory::new(OsDisk, &path);
+        let tail = Arc::new(SharedLog::Directory(DirectoryTail::new(nn.replay(), vec![directory])));
+        let loader = Arc::new(Loader::new(Settings::clone(&nn.settings), alone.shared.dirs.clone()));
         let (held, _) = mpsc::unbounded_channel();
-        let handler = Arc::new(Handler::new(alone.shared.clone(), held));
-        Controller::new(nn, handler, tail, loader, alone.shared.log.clone())
+        let handler = alone.shared.handler(held);
+        Controller::new(
+            alone.shared.role_parts(),
+            handler,
+            tail,
+            loader,
+            alone.shared.log.clone(),
+        )
     }
 
     #[tokio::test]
@@ -479,8 +512,9 @@ mod tests {
         unhealthy.await.expect("it thinks that it is healthy");
         let problem = nn.health.lock().problem().unwrap_or_default().to_owned();
         assert!(problem.contains("transaction 2 does not apply"), "{problem}");
-        assert_eq!(nn.role(), Role::Initializing, "it serves nothing");
-        assert!(save(&nn, &dirs, Purpose::SaveNamespace).is_err());
+        assert_eq!(nn.replies.role(), Role::Initializing, "it serves nothing");
+        let saved = alone.shared.checkpoints.save(Purpose::SaveNamespace);
+        assert!(saved.is_err());
         assert_eq!(dirs.images().len(), 1);
         running.abort();
     }

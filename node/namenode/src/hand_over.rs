@@ -2,7 +2,7 @@
 //! this one's connections end.
 
 use crate::settings::Settings;
-use crate::state::NameNode;
+use crate::standby_calls::StandbyCalls;
 use anyhow::Context;
 use hathi_conf::HostPort;
 use hathi_formats::proto::common::{CedeActiveRequestProto, CedeActiveResponseProto};
@@ -35,18 +35,18 @@ pub(crate) fn controller(settings: &Settings) -> anyhow::Result<Option<HostPort>
 
 /// Gives the role away, and waits until another NameNode has it, for at most [`LIMIT`]. Whatever fails is logged: a
 /// NameNode that was told to stop stops.
-pub(crate) async fn hand_over(nn: &NameNode) {
-    if nn.role() != Role::Active {
+pub(crate) async fn hand_over(settings: &Settings, role: Role, standby_calls: &StandbyCalls) {
+    if role != Role::Active {
         return;
     }
-    let controller = match controller(&nn.settings) {
+    let controller = match controller(settings) {
         Ok(Some(controller)) => controller,
         Ok(None) => return,
         Err(error) => return tracing::warn!("{error:#}"),
     };
     let handed_over = async {
-        cede(&nn.settings.user, &controller).await?;
-        nn.standby_calls.until_another_is_active().await;
+        cede(&settings.user, &controller).await?;
+        standby_calls.until_another_is_active().await;
         anyhow::Ok(())
     };
     match tokio::time::timeout(LIMIT, handed_over).await {

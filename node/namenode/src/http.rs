@@ -1,10 +1,9 @@
 //! The web server: WebHDFS, `/jmx`, `/metrics`, `/isActive`, `/conf`, `/fsck`, `/imagetransfer` and a status page.
 
-use crate::background::Shared;
 use crate::checkpoint::send_file;
 use crate::debug_hooks;
-use crate::fsck;
-use crate::image_upload::{self, Refusal, gone};
+use crate::image_upload::{Refusal, gone};
+use crate::state::Shared;
 use crate::status;
 use crate::storage::{NameDirs, hex, read_md5};
 use crate::webhdfs::WebHdfs;
@@ -43,13 +42,13 @@ pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
         (&Method::GET, "/" | "/index.html" | "/dfshealth.html") => {
             http::bytes(StatusCode::OK, "text/html; charset=utf-8", status::page(&shared))
         }
-        (&Method::GET, "/fsck") => fsck::respond(&shared, head),
+        (&Method::GET, "/fsck") => shared.fsck.respond(head),
         (&Method::GET, "/imagetransfer") => get_image(&shared.dirs, &head.query),
         (&Method::POST, "/debug/hang") => {
             let nn = &shared.nn;
             debug_hooks::serve(nn.debug_hooks.get(), &nn.ns, &nn.clock, &head.query)
         }
-        (&Method::PUT, "/imagetransfer") => image_upload::put_image(&shared, request).await,
+        (&Method::PUT, "/imagetransfer") => shared.uploads.put(request).await,
         _ => http::error(StatusCode::NOT_FOUND, "Not Found"),
     }
 }

@@ -1,53 +1,40 @@
-//! `PUT /imagetransfer`: an image that a standby has made (Hadoop's `ImageServlet.doPut`).
+//! `PUT /imagetransfer`: an image that a standby has made (Hadoop's `ImageServlet.doPut`). The shell around
+//! [`hathi_nameserver::offered_images`], which decides what is taken.
 //!
-//! A standby of ours accepts it as well, and then makes none itself. Hadoop's standby refuses it, and each of them
-//! makes one.
-//!
-//! An image replaces older images and the edits before it. So it is accepted only if it comes from a configured
-//! NameNode of this nameservice, names this namespace, matches its digest, is of a transaction that a quorum has, and
-//! was read to its end. Without Kerberos, Hadoop checks less.
+//! A refusal leaves before the body is asked for (`Expect: 100-continue`): the HTTP server asks for it when the first
+//! piece is read.
 
-use crate::background::Shared;
-use crate::checkpoint::{note_image, purge_edits};
-use crate::image_place::ImageUnderWay;
+use crate::checkpoint::Checkpoints;
+use crate::clock::Clock;
+use crate::image_place::{ImagePlace, ImageUnderWay};
 use crate::low_priority;
-use crate::state::NameNode;
-use crate::storage::{hex, parse_md5};
+use crate::peer_addresses::PeerAddresses;
+use crate::settings::Settings;
+use crate::storage::{NameDirs, hex, parse_md5};
 use crate::synced_file::SyncedFile;
 use crate::unpublished::Unpublished;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use hathi_formats::fsimage::Image;
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_nameserver::checkpoints::is_proven;
+use hathi_nameserver::offered_images::{self, Announced, Body, Event, ImageHere, Offer, Order, Refused, Seen, Stated};
 use hathi_namespace::image::Verified;
-use hathi_namesystem::Role;
-use hathi_namesystem::checkpoint::accepts_upload;
 use hathi_namesystem::save_namespace::{Canceler, Purpose};
+use hathi_namesystem::{Namesystem, Role};
 use hathi_net::http::{self, HttpRequest, HttpResponse, RequestHead};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use md5::{Digest, Md5};
+use parking_lot::RwLock;
 use std::fs::File;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-
-/// Number of bytes that must arrive within each `dfs.image.transfer.timeout`. Every network is faster than that. A
-/// sender that only occupies the place for images is not.
-const PROGRESS_BYTES: u64 = 1 << 20;
-/// Largest size of an image, as a multiple of the newest one here, with [`GROWTH_BYTES`] added. There are few edits
-/// between the two.
-const GROWTH_FACTOR: u64 = 10;
-/// See [`GROWTH_FACTOR`].
-const GROWTH_BYTES: u64 = 1 << 30;
-
-/// How long a standby waits until it knows that a quorum has everything in the image. It proves its applied edits about
-/// once a second.
-const PROVEN_WAIT: Duration = Duration::from_secs(5);
 
 pub(crate) fn gone(message: impl Into<String>) -> HttpResponse {
     http::error(StatusCode::GONE, message)
@@ -56,117 +43,16 @@ pub(crate) fn gone(message: impl Into<String>) -> HttpResponse {
 /// Status and reason of a refused request.
 pub type Refusal = (StatusCode, String);
 
-/// Receives an image, with Hadoop's checks in Hadoop's order. Where Hadoop checks a Kerberos principal, the checks are
-/// ours.
-pub async fn put_image(shared: &Arc<Shared>, request: HttpRequest) -> HttpResponse {
-    let nn = &shared.nn;
-    if !shared
-        .peer_addresses
-        .include(&nn.settings, request.head.peer.ip())
-        .await
-    {
-        tracing::warn!(from = %request.head.peer, "refused an image of somebody who is no NameNode of this nameservice");
-        let who = "Only Namenode, Secondary Namenode, and administrators may access this servlet";
-        return http::error(StatusCode::FORBIDDEN, who);
-    }
-    let announced = match Announced::of(&request.head, &shared.dirs.info) {
-        Ok(announced) => announced,
-        Err((status, why)) => return http::error(status, why),
-    };
-    let txid = announced.txid;
-    if !matches!(nn.role(), Role::Active | Role::Standby) {
-        return http::error(StatusCode::EXPECTATION_FAILED, "Nameode transitioned to standby state");
-    }
-    let conflict = |message: String| http::error(StatusCode::CONFLICT, message);
-    let (newest, age_ms) = {
-        let ns = nn.ns.read();
-        let age_ms = nn.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms());
-        (ns.most_recent_checkpoint(), age_ms)
-    };
-    if !accepts_upload(&nn.settings.checkpoint, txid, newest, age_ms) {
-        return conflict(format!(
-            "Rejecting a fsimage of transaction {txid}: the newest one here is of {newest}, {age_ms} ms old"
-        ));
-    }
-    if !has_proven(nn, txid).await {
-        let why = format!("An image of transaction {txid} holds more than a quorum has");
-        return match nn.role() {
-            // This standby does not know yet that a quorum has it. For Hadoop's sender this is no failure.
-            Role::Standby => conflict(why),
-            // The sender has edits that are not in this journal.
-            _ => gone(why),
-        };
-    }
-    let images = shared.dirs.images();
-    if images.iter().any(|image| image.txid == txid) {
-        return conflict(format!("An image of transaction {txid} is here already"));
-    }
-    let here = images.first().and_then(|image| std::fs::metadata(&image.path).ok());
-    let limit = here.map_or(0, |file| file.len()).saturating_mul(GROWTH_FACTOR) + GROWTH_BYTES;
-    if announced.len > limit {
-        return gone(format!(
-            "An image of {} bytes is more than the {limit} that can be",
-            announced.len
-        ));
-    }
-    let Some(under_way) = nn.images.begin(Purpose::Upload) else {
-        return conflict("Another checkpoint is being made or received".to_owned());
-    };
-    match receive(shared, announced, request.body, under_way).await {
-        Ok(()) => http::text(StatusCode::OK, ""),
-        Err(error) => {
-            tracing::warn!(%txid, error = format!("{error:#}"), "an image was not received");
-            gone(format!("PutImage failed. {error:#}"))
-        }
-    }
-}
-
-/// Whether a quorum has everything up to this transaction, as far as this NameNode knows. A standby waits for the rest.
-async fn has_proven(nn: &NameNode, txid: TxId) -> bool {
-    let proven = nn.images.wait_in_task(PROVEN_WAIT, || is_proven(&nn.ns.read(), txid));
-    proven.await == Some(true)
-}
-
-/// The sender's statements about the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Announced {
-    /// Last transaction in the image.
-    pub txid: TxId,
-    /// Its length in bytes.
-    pub len: u64,
-    /// Its digest.
-    pub md5: [u8; 16],
-}
-
-impl Announced {
-    /// Decodes a request.
-    ///
-    /// # Errors
-    /// FORBIDDEN when it names another storage than this one; GONE when something is missing.
-    pub fn of(head: &RequestHead, info: &NamespaceInfo) -> Result<Announced, Refusal> {
-        let invalid = |why: &str| (StatusCode::GONE, why.to_owned());
-        let query = &head.query;
-        let own = info.to_colon_separated();
-        let theirs = query.get("storageInfo").unwrap_or("none");
-        if theirs != own {
-            let differs = format!("This namenode has storage info {own} but the secondary expected {theirs}");
-            return Err((StatusCode::FORBIDDEN, differs));
-        }
-        if query.get("imageFile") != Some("IMAGE") {
-            return Err(invalid("Only an image of kind IMAGE is taken"));
-        }
-        let (Some(txid), Some(len)) = (query.unsigned("txid"), query.unsigned("File-Length")) else {
-            return Err(invalid("Invalid request has no txid or File-Length"));
-        };
-        let md5 = head
-            .header("x-md5-digest")
-            .and_then(parse_md5)
-            .ok_or_else(|| invalid("Invalid request has no X-MD5-Digest"))?;
-        Ok(Announced {
-            txid: TxId(txid),
-            len,
-            md5,
-        })
+/// The statements in a request about the image.
+#[must_use]
+pub fn stated(head: &RequestHead) -> Stated<'_> {
+    let query = &head.query;
+    Stated {
+        storage: query.get("storageInfo"),
+        kind: query.get("imageFile"),
+        txid: query.unsigned("txid"),
+        len: query.unsigned("File-Length"),
+        md5: head.header("x-md5-digest").and_then(parse_md5),
     }
 }
 
@@ -183,45 +69,139 @@ struct Incoming {
     files: Vec<SyncedFile>,
 }
 
-async fn receive(
-    shared: &Arc<Shared>,
-    announced: Announced,
-    body: hyper::body::Incoming,
-    under_way: ImageUnderWay,
-) -> anyhow::Result<()> {
-    let canceler = under_way.canceler().clone();
-    let unpublished = Unpublished::uploaded(shared.dirs.images_dirs(), announced.txid);
-    let incoming = Incoming {
-        under_way,
-        unpublished,
-        files: Vec::new(),
-    };
-    let (pieces, written) = mpsc::channel(PIECES_AHEAD);
-    let writing = tokio::task::spawn_blocking(move || write(incoming, written));
-    let passed_on = pass_on(&announced, body, pieces, &canceler, shared.nn.settings.image_timeout).await;
-    // An error of the disks is reported first, because the body can't go on without them.
-    let (incoming, md5) = writing.await??;
-    passed_on?;
-    if announced.md5 != md5 {
-        bail!("got an image with digest {} instead of the advertised one", hex(&md5));
+/// Receives images.
+pub struct ImageUploads {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) ns: Arc<RwLock<Namesystem>>,
+    pub(crate) clock: Clock,
+    pub(crate) images: Arc<ImagePlace>,
+    pub(crate) dirs: Arc<NameDirs>,
+    pub(crate) checkpoints: Arc<Checkpoints>,
+    /// Addresses of the NameNodes whose images are accepted.
+    pub(crate) peer_addresses: PeerAddresses,
+}
+
+impl ImageUploads {
+    /// Receives an image.
+    pub async fn put(self: &Arc<Self>, request: HttpRequest) -> HttpResponse {
+        let (announced, under_way) = match self.decide(&request.head).await {
+            Ok(decided) => decided,
+            Err(refused) => {
+                if refused == Refused::Stranger {
+                    let from = request.head.peer;
+                    tracing::warn!(%from, "refused an image of somebody who is no NameNode of this nameservice");
+                }
+                let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::GONE);
+                return http::error(status, refused.to_string());
+            }
+        };
+        match self.receive(announced, request.body, under_way).await {
+            Ok(()) => http::text(StatusCode::OK, ""),
+            Err(error) => {
+                let txid = announced.txid;
+                tracing::warn!(%txid, error = format!("{error:#}"), "an image was not received");
+                gone(format!("PutImage failed. {error:#}"))
+            }
+        }
     }
-    let shared = shared.clone();
-    tokio::task::spawn_blocking(move || {
-        let Incoming {
+
+    async fn is_namenode(&self, ip: IpAddr) -> bool {
+        self.peer_addresses.include(&self.settings, ip).await
+    }
+
+    /// Carries out the decision about an image. It is to be received by who holds the place that this returns.
+    async fn decide(&self, head: &RequestHead) -> Result<(Announced, ImageUnderWay), Refused> {
+        let is_namenode = self.is_namenode(head.peer.ip()).await;
+        let (offer, mut order) = Offer::begin(is_namenode, stated(head), &self.dirs.info)?;
+        let config = &self.settings.checkpoint;
+        let mut under_way = None;
+        loop {
+            order = match order {
+                Order::Look => {
+                    let seen = Seen::of(&self.ns.read(), self.clock.wall_ms());
+                    offer.on(Event::Looked(seen), config)?
+                }
+                Order::AwaitProof(txid, wait_ms) => {
+                    let (proven, role) = self.await_proof(txid, Duration::from_millis(wait_ms)).await;
+                    offer.on(Event::Proof(proven, role), config)?
+                }
+                Order::ListImages => offer.on(Event::Images(&self.list_images()), config)?,
+                Order::TakePlace => {
+                    under_way = self.images.begin(Purpose::Upload);
+                    offer.on(Event::Place(under_way.is_some()), config)?
+                }
+                Order::Receive => return Ok((*offer.announced(), under_way.ok_or(Refused::Busy)?)),
+            }
+        }
+    }
+
+    /// Waits until it is known whether a quorum has everything up to this transaction. A standby may learn it yet.
+    async fn await_proof(&self, txid: TxId, wait: Duration) -> (Option<bool>, Role) {
+        let proven = self
+            .images
+            .wait_in_task(wait, || is_proven(&self.ns.read(), txid))
+            .await;
+        (proven, self.ns.read().role)
+    }
+
+    fn list_images(&self) -> Vec<ImageHere> {
+        let here = self.dirs.images().into_iter();
+        here.map(|image| ImageHere {
+            txid: image.txid,
+            len: std::fs::metadata(&image.path).map_or(0, |file| file.len()),
+        })
+        .collect()
+    }
+
+    async fn receive(
+        self: &Arc<Self>,
+        announced: Announced,
+        body: hyper::body::Incoming,
+        under_way: ImageUnderWay,
+    ) -> anyhow::Result<()> {
+        let canceler = under_way.canceler().clone();
+        let unpublished = Unpublished::uploaded(self.dirs.images_dirs(), announced.txid);
+        let incoming = Incoming {
             under_way,
             unpublished,
-            files,
-        } = &incoming;
-        files.iter().try_for_each(SyncedFile::sync_all)?;
-        let first = unpublished.paths().first().context("no name directory")?;
-        let config = shared.nn.settings.namespace()?;
-        let found = check_image(config, first, &shared.dirs.info, announced.txid)?;
-        check_state(&shared.nn, &found)?;
-        // The place is held until this step ends, whether or not somebody still waits for the answer.
-        ensure!(under_way.canceler().begin_publishing(), GAVE_WAY);
-        publish_received(&shared, unpublished, &announced.md5)
-    })
-    .await?
+            files: Vec::new(),
+        };
+        let (pieces, written) = mpsc::channel(PIECES_AHEAD);
+        let writing = tokio::task::spawn_blocking(move || write(incoming, written));
+        let passed_on = pass_on(&announced, body, pieces, &canceler, self.settings.image_timeout).await;
+        // An error of the disks is reported first, because the body can't go on without them.
+        let (incoming, md5) = writing.await??;
+        passed_on?;
+        if announced.md5 != md5 {
+            bail!("got an image with digest {} instead of the advertised one", hex(&md5));
+        }
+        let uploads = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let Incoming {
+                under_way,
+                unpublished,
+                files,
+            } = &incoming;
+            files.iter().try_for_each(SyncedFile::sync_all)?;
+            let first = unpublished.paths().first().context("no name directory")?;
+            let config = uploads.settings.namespace()?;
+            let found = check_image(config, first, &uploads.dirs.info, announced.txid)?;
+            offered_images::check_state(&found, &uploads.ns.read())?;
+            // The place is held until this step ends, whether or not somebody still waits for the answer.
+            ensure!(under_way.canceler().begin_publishing(), GAVE_WAY);
+            uploads.publish(unpublished, &announced.md5)
+        })
+        .await?
+    }
+
+    fn publish(&self, unpublished: &Unpublished, md5: &[u8; 16]) -> anyhow::Result<()> {
+        let txid = unpublished.txid();
+        self.dirs.publish_image(unpublished, md5)?;
+        self.checkpoints.note_image(txid);
+        tracing::info!(%txid, "received an image");
+        self.checkpoints.purge_edits();
+        Ok(())
+    }
 }
 
 /// Passes the body on to the disks, up to the announced length. Ends early when the disks fail.
@@ -232,7 +212,7 @@ async fn pass_on(
     canceler: &Canceler,
     patience: Duration,
 ) -> anyhow::Result<()> {
-    let (mut received, mut counted) = (0, 0);
+    let mut counted = Body::of(announced);
     let mut deadline = Instant::now() + patience;
     while let Some(frame) = tokio::time::timeout_at(deadline, body.frame())
         .await
@@ -240,22 +220,15 @@ async fn pass_on(
     {
         ensure!(!canceler.is_cancelled(), GAVE_WAY);
         let Ok(data) = frame?.into_data() else { continue };
-        received += data.len() as u64;
-        if received > announced.len {
-            bail!("more than the announced {} bytes", announced.len);
-        }
+        let is_progress = counted.on_piece(data.len() as u64)?;
         if pieces.send(data).await.is_err() {
             bail!("it can't be written");
         }
-        if received - counted >= PROGRESS_BYTES {
-            counted = received;
+        if is_progress {
             deadline = Instant::now() + patience;
         }
     }
-    if received != announced.len {
-        bail!("got {received} bytes instead of {}", announced.len);
-    }
-    Ok(())
+    Ok(counted.on_end()?)
 }
 
 /// Writes the pieces on a thread that may wait for disks. Returns the digest as well.
@@ -284,40 +257,8 @@ pub fn check_image(
     let image = Image::open(&file)?;
     let found = low_priority::run("verify-image", || hathi_namespace::image::verify(config, &image))?
         .context("it is not a whole image")?;
-    ensure!(
-        found.txid == txid.0,
-        "it holds everything up to transaction {} instead of {txid}",
-        found.txid
-    );
-    ensure!(
-        found.namespace_id == info.namespace_id,
-        "it is of namespaceID {} instead of {}",
-        found.namespace_id,
-        info.namespace_id
-    );
+    offered_images::check_image(&found, info, txid)?;
     Ok(found)
-}
-
-/// Refuses an image with another state than this NameNode had after the same transaction, if that is known.
-fn check_state(nn: &NameNode, found: &Verified) -> anyhow::Result<()> {
-    let ns = nn.ns.read();
-    let own = ns.namespace.digest_mark(found.txid);
-    let is_comparable = found.origin == ns.namespace.digest_origin();
-    ensure!(
-        !is_comparable || own.is_none_or(|own| own.digest == found.digest),
-        "its namespace is not the one that this NameNode had after transaction {}",
-        found.txid
-    );
-    Ok(())
-}
-
-fn publish_received(shared: &Shared, unpublished: &Unpublished, md5: &[u8; 16]) -> anyhow::Result<()> {
-    let txid = unpublished.txid();
-    shared.dirs.publish_image(unpublished, md5)?;
-    note_image(&shared.nn, txid);
-    tracing::info!(%txid, "received an image");
-    purge_edits(shared);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -332,7 +273,8 @@ mod tests {
     use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
     use std::net::Ipv4Addr;
     use std::pin::Pin;
-    use std::task::Poll;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Poll};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -463,7 +405,7 @@ mod tests {
         {
             let mut ns = nn.ns.write();
             ns.role = Role::Standby;
-            nn.publish(&ns);
+            nn.replies.publish(&ns);
         }
         let image = receiver.image(7, LayoutVersion::NAMENODE_CURRENT);
         receiver.put(&image, &receiver.query(), digest(&image)).await.unwrap();
@@ -480,30 +422,68 @@ mod tests {
         {
             let mut ns = nn.ns.write();
             ns.role = Role::Standby;
-            nn.publish(&ns);
+            nn.replies.publish(&ns);
         }
         let decided = {
-            let waiting = has_proven(nn, TxId(7));
+            let uploads = receiver.alone.shared.uploads.clone();
+            let waiting = uploads.await_proof(TxId(7), PATIENCE);
             tokio::pin!(waiting);
             assert!(poll_once(waiting.as_mut()).await.is_none(), "it may learn it yet");
             nn.ns.write().role = Role::Initializing;
             nn.images.look_again();
             poll_once(waiting.as_mut()).await
         };
-        assert_eq!(decided, Some(false), "it learns nothing more in this role");
+        let learned_nothing = Some((Some(false), Role::Initializing));
+        assert_eq!(decided, learned_nothing, "it learns nothing more in this role");
+    }
+
+    /// A body that notes whether it was asked for, and then ends.
+    struct Asked(Arc<AtomicBool>);
+
+    impl hyper::body::Body for Asked {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, std::io::Error>>> {
+            self.0.store(true, Ordering::Release);
+            Poll::Ready(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn the_body_of_a_refused_image_is_not_sent() {
+        let receiver = Receiver::new();
+        let query = receiver.query();
+        let is_asked_for = async |len: u64, query: &str| {
+            let asked = Arc::new(AtomicBool::new(false));
+            let put = receiver.put_body(len, query, digest(b""), Asked(asked.clone()).boxed());
+            put.await.unwrap_err();
+            asked.load(Ordering::Acquire)
+        };
+        assert!(is_asked_for(10, &query).await, "it could be good");
+        let refused = [
+            (10, query.replace("CID-test", "CID-other")),
+            (10, query.replace("txid=6", "txid=5")),
+            (10, query.replace("txid=6", "txid=7")),
+            (u64::MAX >> 1, query.clone()),
+        ];
+        for (len, query) in refused {
+            assert!(!is_asked_for(len, &query).await, "{len} {query}");
+        }
+        let _place = receiver.alone.shared.nn.images.begin(Purpose::SaveNamespace);
+        assert!(!is_asked_for(10, &query).await, "another image is saved");
     }
 
     #[tokio::test]
     async fn an_image_is_taken_from_a_configured_namenode_only() {
         let alone = testing::active();
-        let (settings, peers) = (&alone.shared.nn.settings, &alone.shared.peer_addresses);
-        assert!(peers.include(settings, Ipv4Addr::LOCALHOST.into()).await);
-        assert!(
-            peers
-                .include(settings, Ipv4Addr::LOCALHOST.to_ipv6_mapped().into())
-                .await
-        );
-        assert!(!peers.include(settings, Ipv4Addr::new(10, 9, 8, 7).into()).await);
+        let uploads = &alone.shared.uploads;
+        assert!(uploads.is_namenode(Ipv4Addr::LOCALHOST.into()).await);
+        assert!(uploads.is_namenode(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()).await);
+        assert!(!uploads.is_namenode(Ipv4Addr::new(10, 9, 8, 7).into()).await);
     }
 
     #[tokio::test]

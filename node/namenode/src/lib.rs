@@ -1,5 +1,5 @@
 //! The NameNode process: sockets, threads, files. What is decided is decided in `hathi_namesystem` and
-//! `hathi_nameserver`. [`state`] puts the parts together; each of them owns its state, and knows nothing of the whole.
+//! `hathi_nameserver`. [`state`] puts the parts together: each owns its state, and each task has the few that it needs.
 //!
 //! Threads: the RPC reactor(s), on the first of which the edit log task lives too; one for everything in the background
 //! (roles, tailing, monitors); the web server; one for local edits, one for a shared directory, one for large block reports; and short-lived
@@ -15,12 +15,14 @@ pub mod checkpoint;
 pub mod clock;
 pub mod corrupt;
 pub mod debug_hooks;
+pub mod deferred;
 pub mod directory_log;
 pub mod divergence;
 pub mod format;
 pub mod fsck;
 pub mod ha;
 mod hand_over;
+pub mod health;
 pub mod hosts;
 pub mod http;
 pub mod identity;
@@ -28,6 +30,7 @@ pub mod image_place;
 pub mod image_upload;
 pub mod journalnodes;
 pub mod lease_proof;
+pub mod lease_watchers;
 pub mod load;
 pub mod local_edits;
 pub mod log;

@@ -3,9 +3,14 @@
 //!
 //! It runs on the RPC reactor's thread, so at low load a change needs no switch between threads.
 
+use crate::clock::Clock;
+use crate::image_place::ImagePlace;
 use crate::lease_proof::OwnProof;
 use crate::local_edits::LocalEdits;
-use crate::state::NameNode;
+use crate::observed::Observed;
+use crate::replies::Replies;
+use crate::serving::Serving;
+use crate::settings::Settings;
 use hathi_conf::HostPort;
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_journal::mutant::Mutation;
@@ -16,7 +21,8 @@ use hathi_nameserver::edit_log_driver::{
     JournalCall, JournalToRecover, LogAction, LogError, LogNews, QuorumLog, QuorumLogConfig, Recovered,
 };
 use hathi_nameserver::membership::Unchanged;
-use hathi_namesystem::Life;
+use hathi_namesystem::{Life, Namesystem};
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,9 +86,22 @@ enum Event {
     Nothing,
 }
 
+/// What an edit log task needs of the NameNode.
+pub struct LogParts {
+    pub(crate) settings: Arc<Settings>,
+    /// `<namenode id>@<uuid>`: name of this process at the JournalNodes.
+    pub(crate) holder: Arc<str>,
+    pub(crate) ns: Arc<RwLock<Namesystem>>,
+    pub(crate) clock: Clock,
+    pub(crate) replies: Arc<Replies>,
+    pub(crate) images: Arc<ImagePlace>,
+    pub(crate) observed: Arc<Observed>,
+}
+
 /// The edit log task; see the module.
 pub struct LogTask {
-    nn: Arc<NameNode>,
+    parts: LogParts,
+    serving: Arc<Serving>,
     nodes: JournalNodes,
     log: QuorumLog<oneshot::Sender<()>>,
     /// Actions of the driver, kept for their room in memory.
@@ -105,16 +124,17 @@ impl LogTask {
     /// A task that is not the writer yet.
     #[must_use]
     pub fn new(
-        nn: Arc<NameNode>,
+        parts: LogParts,
+        serving: Arc<Serving>,
         nodes: JournalNodes,
         commands: mpsc::UnboundedReceiver<LogCommand>,
         lost: mpsc::UnboundedSender<LostWriter>,
         local: LocalEdits,
     ) -> Self {
-        let proof = OwnProof::draw(nn.holder());
-        let settings = &nn.settings;
+        let proof = OwnProof::draw(&parts.holder);
+        let settings = &parts.settings;
         let log = QuorumLog::new(QuorumLogConfig {
-            holder: Arc::from(nn.holder()),
+            holder: parts.holder.clone(),
             proof: proof.proof(),
             lease_ms: settings.lease_ms,
             journal_id: nodes.journal_id().to_owned(),
@@ -124,7 +144,8 @@ impl LogTask {
             mutation: Mutation::default(),
         });
         LogTask {
-            nn,
+            parts,
+            serving,
             nodes,
             log,
             actions: Vec::new(),
@@ -144,7 +165,7 @@ impl LogTask {
     pub async fn run(mut self) {
         // A set that is never empty never ends.
         self.events.spawn(std::future::pending());
-        let nn = self.nn.clone();
+        let (clock, replies) = (self.parts.clock.clone(), self.parts.replies.clone());
         // The timer is only moved nearer. A new timer for each batch would wake the reactor once more each time.
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
@@ -155,20 +176,20 @@ impl LogTask {
                 && armed.is_none_or(|armed| at < armed)
             {
                 armed = Some(at);
-                let left = Duration::from_micros(at.saturating_sub(nn.clock.us()));
+                let left = Duration::from_micros(at.saturating_sub(clock.us()));
                 timer.as_mut().reset(tokio::time::Instant::now() + left);
             }
             tokio::select! {
                 biased;
                 event = self.events.join_next() => self.on_event(event.and_then(Result::ok).unwrap_or(Event::Nothing)),
-                () = nn.replies.log_woken() => {}
+                () = replies.log_woken() => {}
                 command = self.commands.recv() => match command {
                     Some(command) => self.on_command(command),
                     None => return,
                 },
                 () = timer.as_mut(), if armed.is_some() => {
                     armed = None;
-                    if wake_at.is_some_and(|at| at <= nn.clock.us()) {
+                    if wake_at.is_some_and(|at| at <= clock.us()) {
                         self.tick();
                     }
                 }
@@ -178,7 +199,7 @@ impl LogTask {
                 self.on_event(event.unwrap_or(Event::Nothing));
             }
             self.ship();
-            nn.replies.release();
+            replies.release();
         }
     }
 
@@ -187,7 +208,7 @@ impl LogTask {
         let Some(renews) = self.log.renews_lease() else {
             return;
         };
-        let proven = self.nn.serving.is_proven(self.nn.clock.ms());
+        let proven = self.serving.is_proven(self.parts.clock.ms());
         if renews != proven {
             if proven {
                 tracing::warn!("all reactors serve again: the read lease is renewed");
@@ -202,14 +223,14 @@ impl LogTask {
 
     fn tick(&mut self) {
         self.prove_serving();
-        let now = self.nn.clock.us();
+        let now = self.parts.clock.us();
         self.log.tick(now, &mut self.actions);
-        self.nn.observed.set_journal_lags(self.log.lags(now));
+        self.parts.observed.set_journal_lags(self.log.lags(now));
         self.perform();
     }
 
     fn on_command(&mut self, command: LogCommand) {
-        let now = self.nn.clock.us();
+        let now = self.parts.clock.us();
         match command {
             LogCommand::Recover { info, done } => {
                 self.nodes.trust_all();
@@ -238,10 +259,10 @@ impl LogTask {
 
     fn ship(&mut self) {
         if self.log.may_take() {
-            let mut ns = self.nn.ns.write();
-            self.log.take(&mut *ns, self.nn.clock.us(), &mut self.actions);
+            let mut ns = self.parts.ns.write();
+            self.log.take(&mut *ns, self.parts.clock.us(), &mut self.actions);
         }
-        self.log.hand_over(self.nn.clock.us(), &mut self.actions);
+        self.log.hand_over(self.parts.clock.us(), &mut self.actions);
         self.perform();
     }
 
@@ -274,19 +295,19 @@ impl LogTask {
     }
 
     fn on_answer(&mut self, call: JournalCall, result: Result<Answer, CallError>) {
-        let now = self.nn.clock.us();
+        let now = self.parts.clock.us();
         if let (Some(sent), true) = (call.batch_sent, result.is_ok())
             && let Some(journalnode) = self.journalnode(call)
         {
             let took_us = now.saturating_sub(sent);
-            self.nn.observed.journal_answered(journalnode, took_us);
+            self.parts.observed.journal_answered(journalnode, took_us);
         }
         self.log.answer(call, result, now, &mut self.actions);
         self.perform();
     }
 
     fn perform(&mut self) {
-        self.nn.replies.set_lease(self.log.may_read_until());
+        self.parts.replies.set_lease(self.log.may_read_until());
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             self.perform_one(action);
@@ -303,7 +324,7 @@ impl LogTask {
             LogAction::AbandonCopies => {
                 self.local.abandon();
                 self.changing = None;
-                self.nn.observed.set_journal_lags(Vec::new());
+                self.parts.observed.set_journal_lags(Vec::new());
             }
             LogAction::PurgeCopies(min_to_keep) => self.local.purge(min_to_keep),
             LogAction::ReleaseLease(request) => self.release_lease(&request),
@@ -317,12 +338,12 @@ impl LogTask {
                 let _ = done.send(());
             }
             LogAction::Synced(synced) => {
-                self.nn.observed.synced(&synced);
-                self.nn.images.look_again();
-                self.nn.replies.release();
+                self.parts.observed.synced(&synced);
+                self.parts.images.look_again();
+                self.parts.replies.release();
             }
             LogAction::RollEditLog => {
-                let rolled = self.nn.ns.write().edit_log.roll(self.nn.clock.wall_ms());
+                let rolled = self.parts.ns.write().edit_log.roll(self.parts.clock.wall_ms());
                 match rolled {
                     Ok(next) => tracing::info!(%next, "a JournalNode is back: it joins with a new edit log segment"),
                     // Another task is ending it.

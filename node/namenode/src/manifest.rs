@@ -1,6 +1,6 @@
 //! `NamenodeProtocol.getEditLogManifest`: which edits a SecondaryNameNode may fetch from this NameNode's own directories.
 
-use crate::background::Shared;
+use crate::storage::NameDirs;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_formats::proto::hdfs::{RemoteEditLogManifestProto, RemoteEditLogProto};
@@ -10,8 +10,8 @@ use hathi_net::ipc::Responder;
 use std::sync::Arc;
 
 /// Answers when the directories were read, on a thread that may wait for them.
-pub fn answer(shared: &Arc<Shared>, since: TxId, responder: Responder) {
-    let dirs = shared.dirs.clone();
+pub fn answer(dirs: &Arc<NameDirs>, since: TxId, responder: Responder) {
+    let dirs = dirs.clone();
     tokio::spawn(async move {
         let segments = tokio::task::spawn_blocking(move || dirs.segments()).await;
         let found = segments.map(|segments| manifest(&segments, since));

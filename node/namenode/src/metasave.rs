@@ -1,35 +1,35 @@
 //! `dfsadmin -metasave`: writes the block manager's lists into a file of `hadoop.log.dir` (`FSNamesystem.metaSave`).
 
-use crate::state::NameNode;
+use crate::settings::Settings;
 use anyhow::{Context, ensure};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::MetaSaveResponseProto;
+use hathi_namesystem::Namesystem;
 use hathi_net::ipc::Responder;
+use parking_lot::RwLock;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// Writes the file on a thread of its own, and answers.
-pub fn save_and_answer(nn: &Arc<NameNode>, filename: String, responder: Responder) {
-    let nn = nn.clone();
-    let spawned = std::thread::Builder::new()
-        .name("metasave".to_owned())
-        .spawn(move || match save(&nn, &filename) {
-            Ok(()) => responder.ok(&MetaSaveResponseProto {}),
-            Err(error) => responder.error(&RemoteException::new(exceptions::IO, format!("{error:#}"))),
-        });
+pub fn save_and_answer(settings: &Arc<Settings>, ns: &Arc<RwLock<Namesystem>>, filename: String, responder: Responder) {
+    let (settings, ns) = (settings.clone(), ns.clone());
+    let spawned =
+        std::thread::Builder::new()
+            .name("metasave".to_owned())
+            .spawn(move || match save(&settings, &ns, &filename) {
+                Ok(()) => responder.ok(&MetaSaveResponseProto {}),
+                Err(error) => responder.error(&RemoteException::new(exceptions::IO, format!("{error:#}"))),
+            });
     if let Err(error) = spawned {
         tracing::error!(%error, "cannot start a thread for metasave");
     }
 }
 
-fn save(nn: &NameNode, filename: &str) -> anyhow::Result<()> {
-    let dir = nn
-        .settings
-        .conf
-        .get_required("hadoop.log.dir", "the files of metasave")?;
+fn save(settings: &Settings, ns: &RwLock<Namesystem>, filename: &str) -> anyhow::Result<()> {
+    let dir = settings.conf.get_required("hadoop.log.dir", "the files of metasave")?;
     let path = path_in(Path::new(&dir), filename)?;
     let text = {
-        let ns = nn.ns.read();
+        let ns = ns.read();
         let (inodes, blocks) = (ns.namespace.inode_count(), ns.blockmanager.counts().blocks);
         format!(
             "{inodes} files and directories, {blocks} blocks = {} total filesystem objects\n{}",
@@ -64,9 +64,9 @@ mod tests {
         let alone = testing::active_with(&[("hadoop.log.dir", logs.display().to_string())]);
         let nn = &alone.shared.nn;
         for outside in ["../x", "/tmp/x", "a/b", "..", ""] {
-            assert!(save(nn, outside).is_err(), "{outside}");
+            assert!(save(&nn.settings, &nn.ns, outside).is_err(), "{outside}");
         }
-        save(nn, "lists").unwrap();
+        save(&nn.settings, &nn.ns, "lists").unwrap();
         let text = std::fs::read_to_string(logs.join("lists")).unwrap();
         for line in [
             "Live Datanodes: 0\n",
@@ -74,8 +74,9 @@ mod tests {
         ] {
             assert!(text.contains(line), "{text}");
         }
+        let none = testing::active().shared.nn.clone();
         assert!(
-            save(&testing::active().shared.nn, "lists").is_err(),
+            save(&none.settings, &none.ns, "lists").is_err(),
             "no directory is named"
         );
     }

@@ -4,11 +4,13 @@
 //! This side tells it what it needs: the active's own clock, fetched before the client's connection is looked at, and
 //! how long the call had been here by then.
 
+use crate::callers::Callers;
+use crate::clock::Clock;
 use crate::origin::WAITING;
+use crate::replies::Replies;
 use crate::rpc::Handler;
-use crate::settings::Peer;
-use crate::standby_calls::{Question, Refused, StandbyCall};
-use crate::state::NameNode;
+use crate::settings::{Peer, Settings};
+use crate::standby_calls::{Question, Refused, StandbyCall, StandbyCalls};
 use hathi_conf::HostPort;
 use hathi_formats::exceptions;
 use hathi_formats::proto::ext::{GetInstanceRequestProto, GetInstanceResponseProto};
@@ -26,38 +28,50 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// An active that does not tell its clock in this time would not serve the call in time either.
 const CLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Settles calls, for as long as the process lives.
-pub async fn settle_all(nn: Arc<NameNode>, handler: Arc<Handler>, mut questions: mpsc::UnboundedReceiver<Question>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Some(question) = questions.recv().await {
-        // The semaphore is never closed.
-        let connection = connections.clone().acquire_owned().await;
-        let (nn, handler) = (nn.clone(), handler.clone());
-        tokio::spawn(async move {
-            let settled = settle(&nn, question).await;
-            drop(connection);
-            match settled {
-                Settled::SendAway(refused) => refused.send_away(),
-                Settled::Answer(refused, Ok(message)) => refused.responder.ok_encoded(&message),
-                Settled::Answer(refused, Err(error)) => refused.responder.error(&error),
-                Settled::Again(kept) => match nn.standby_calls.keep(kept) {
-                    Ok(()) => {}
-                    Err(kept) if nn.role() == Role::Active => handler.serve(kept),
-                    Err(kept) => kept.call.send_away(),
-                },
-            }
-        });
-    }
+/// What passes calls on.
+pub struct PassOn {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) clock: Clock,
+    pub(crate) replies: Arc<Replies>,
+    pub(crate) callers: Arc<Callers>,
+    pub(crate) standby_calls: Arc<StandbyCalls>,
+    pub(crate) handler: Arc<Handler>,
 }
 
-/// Asks the active about a call, for as long as it is the active.
-async fn settle(nn: &NameNode, question: Question) -> Settled<Refused, bytes::Bytes> {
-    let holder = &question.holder;
-    let answered = tokio::select! {
-        answer = nn.ask_active(&question.kept, holder) => answered(answer, &question),
-        () = nn.standby_calls.until_not_active(holder) => Answered::NotActive,
-    };
-    nn.standby_calls.settle(question, answered)
+impl PassOn {
+    /// Settles calls, for as long as the process lives.
+    pub async fn settle_all(self: Arc<Self>, mut questions: mpsc::UnboundedReceiver<Question>) {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        while let Some(question) = questions.recv().await {
+            // The semaphore is never closed.
+            let connection = connections.clone().acquire_owned().await;
+            let pass_on = self.clone();
+            tokio::spawn(async move {
+                let settled = pass_on.settle(question).await;
+                drop(connection);
+                match settled {
+                    Settled::SendAway(refused) => refused.send_away(),
+                    Settled::Answer(refused, Ok(message)) => refused.responder.ok_encoded(&message),
+                    Settled::Answer(refused, Err(error)) => refused.responder.error(&error),
+                    Settled::Again(kept) => match pass_on.standby_calls.keep(kept) {
+                        Ok(()) => {}
+                        Err(kept) if pass_on.replies.role() == Role::Active => pass_on.handler.serve(kept),
+                        Err(kept) => kept.call.send_away(),
+                    },
+                }
+            });
+        }
+    }
+
+    /// Asks the active about a call, for as long as it is the active.
+    async fn settle(&self, question: Question) -> Settled<Refused, bytes::Bytes> {
+        let holder = &question.holder;
+        let answered = tokio::select! {
+            answer = self.ask_active(&question.kept, holder) => answered(answer, &question),
+            () = self.standby_calls.until_not_active(holder) => Answered::NotActive,
+        };
+        self.standby_calls.settle(question, answered)
+    }
 }
 
 fn answered(answer: Result<Option<bytes::Bytes>, RpcError>, question: &Question) -> Answered<bytes::Bytes> {
@@ -76,7 +90,7 @@ fn answered(answer: Result<Option<bytes::Bytes>, RpcError>, question: &Question)
     }
 }
 
-impl NameNode {
+impl PassOn {
     /// The active's answer to a call that stays. For any other call only a connection to the active is tried. The
     /// active is asked in the same way as by the client itself: in the name of its user and with the ids of its call.
     /// The client's address is told in the way of Hadoop's routers (`RouterRpcClient.addClientInfoToCallerContext`).

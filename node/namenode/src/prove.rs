@@ -19,7 +19,7 @@ impl Tail {
     async fn carry_out(&self, purpose: Purpose) -> anyhow::Result<()> {
         let mut proving = Proving::new(purpose, self.readers.nodes.members().len());
         loop {
-            let order = proving.order(&mut self.nn.ns.write());
+            let order = proving.order(&mut self.replay.ns.write());
             match order {
                 Order::AskAll { request, timeout_ms } => {
                     let answers = self.readers.call_all(&request, millis(timeout_ms)).await;
@@ -30,7 +30,7 @@ impl Tail {
                     proving.hear(Got::Fetched(fetched.map_err(|error| format!("{error:#}"))));
                 }
                 Order::Done => {
-                    self.nn.images.look_again();
+                    self.replay.images.look_again();
                     return Ok(());
                 }
                 Order::Failed(ReadError::Edits(error)) => return Err(error.into()),

@@ -2,8 +2,9 @@
 //! [`hathi_nameserver::replies`] and the gate of the replies that wait.
 
 use crate::clock::Clock;
-use hathi_formats::exceptions::{self, RemoteException};
+use hathi_formats::exceptions::RemoteException;
 use hathi_nameserver::replies::Made;
+use hathi_nameserver::standby_calls::not_active;
 use hathi_namesystem::reply_gate::ReplyGate;
 use hathi_namesystem::{Life, Namesystem, Role, Standing};
 use hathi_net::ipc::Responder;
@@ -47,12 +48,6 @@ pub fn send(responder: Responder, result: &Result<bytes::Bytes, RemoteException>
         Ok(message) => responder.ok_encoded(message),
         Err(error) => responder.error(error),
     }
-}
-
-/// The exception that sends a client to the other NameNode.
-#[must_use]
-pub fn not_active() -> RemoteException {
-    RemoteException::new(exceptions::STANDBY, "This NameNode is not active any more")
 }
 
 /// The read lease as its holder counts it, in microseconds of the clock.
@@ -117,6 +112,12 @@ impl Replies {
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing::from_bits(self.standing.load(Ordering::Acquire))
+    }
+
+    /// The role, read without any lock.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.standing().role
     }
 
     /// To be called after every change of the role or the life, under the write lock.

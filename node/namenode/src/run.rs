@@ -1,7 +1,7 @@
 //! A NameNode process: starts everything in order, and ends with a signal.
 
 use crate::audit::{AuditLog, AuditOptions};
-use crate::background::{self, Shared};
+use crate::background;
 use crate::debug_hooks::DebugHooks;
 use crate::directory_log::{Directories, DirectoryLog};
 use crate::ha::Controller;
@@ -11,15 +11,13 @@ use crate::journalnodes;
 use crate::load::{Loader, parts};
 use crate::local_edits::LocalEdits;
 use crate::log::LogTask;
-use crate::peer_addresses::PeerAddresses;
-use crate::rpc::Handler;
 use crate::settings::Settings;
 use crate::shared_log::{DirectoryTail, SharedLog};
-use crate::state::{NameNode, Parts};
+use crate::state::{NameNode, Parts, Shared};
 use crate::storage::{self, NameDirs};
 use crate::tail::Tail;
 use crate::webhdfs::WebHdfs;
-use crate::{bootstrap, checkpoint, http, identity, pass_on, resources, rpc, serving};
+use crate::{bootstrap, http, identity, resources, rpc, serving};
 use anyhow::Context;
 use hathi_conf::JournalUri;
 use hathi_formats::ids::TxId;
@@ -32,7 +30,6 @@ use hathi_namesystem::loader::assemble;
 use hathi_net::http::{HttpRequest, HttpServer};
 use hathi_net::ipc::{RpcServer, ServerOptions, StateIds};
 use hathi_storage::OsDisk;
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -101,20 +98,12 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         nn.standby_calls.set_view(LeaseView::NoOther);
     }
     let readers = Arc::new(Readers::new(nodes.clone()));
-    let shared = Arc::new(Shared {
-        nn: nn.clone(),
-        dirs: dirs.clone(),
-        log: log.clone(),
-        leases: Mutex::default(),
-        changing_members: tokio::sync::Mutex::default(),
-        peer_addresses: PeerAddresses::default(),
-        readers: readers.clone(),
-    });
+    let shared = Arc::new(Shared::new(nn.clone(), dirs.clone(), log.clone(), readers.clone()));
 
     // The server listens before anything is loaded. Callers are told to try again.
     // bound: the handler counts what it holds, and refuses calls beyond its limit.
     let (held, held_queue) = mpsc::unbounded_channel();
-    let handler = Arc::new(Handler::new(shared.clone(), held));
+    let handler = shared.handler(held);
     let options = ServerOptions {
         name: "namenode-rpc".to_owned(),
         reactors: settings.reactors,
@@ -139,13 +128,13 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         let _ = nn.debug_hooks.set(DebugHooks::new(server.reactors().to_vec()));
     }
     let web = shared.clone();
-    let webhdfs = Arc::new(WebHdfs::new(nn.clone(), handler.clone()));
+    let webhdfs = Arc::new(WebHdfs::new(nn.webhdfs_parts(handler.clone())));
     let _http = HttpServer::bind(
         settings.http_bind,
         Arc::new(move |request: HttpRequest| http::route(web.clone(), webhdfs.clone(), request)),
     )
     .with_context(|| format!("cannot listen on {}", settings.http_bind))?;
-    tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = nn.holder(), "NameNode is up");
+    tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = &*nn.holder, "NameNode is up");
     server.reactor().spawn(hathi_net::systemd::watchdog());
     hathi_net::systemd::ready("listening");
 
@@ -171,8 +160,10 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         None => Some(Directories::Own(dirs.clone(), must_have)),
     };
     match directories {
-        None => reactor.spawn(LogTask::new(nn.clone(), nodes, log_queue, lost, local).run()),
-        Some(directories) => reactor.spawn(DirectoryLog::start(nn.clone(), directories, log_queue, lost, local)?.run()),
+        None => reactor.spawn(LogTask::new(nn.log_parts(), nn.serving.clone(), nodes, log_queue, lost, local).run()),
+        Some(directories) => {
+            reactor.spawn(DirectoryLog::start(nn.log_parts(), directories, log_queue, lost, local)?.run())
+        }
     };
 
     let (readers_to_ask, info, name_dir) = (readers.clone(), dirs.info.clone(), settings.name_dirs.first().cloned());
@@ -180,25 +171,25 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
     runtime.block_on(async move {
         let tail = Arc::new(match &journal {
             Some(JournalUri::Quorum { .. }) => {
-                let tail = Arc::new(Tail::new(nn.clone(), readers));
-                tokio::spawn(background::watch_leases(shared.clone(), tail.clone()));
+                let tail = Arc::new(Tail::new(nn.replay(), readers, nn.settings.image_timeout));
+                tokio::spawn(shared.lease_watchers(tail.clone()).run());
                 SharedLog::Quorum(tail)
             }
             Some(JournalUri::File(path)) => {
                 let directory = SharedDirectory::new(OsDisk, path);
-                SharedLog::Directory(DirectoryTail::new(nn.clone(), vec![directory]))
+                SharedLog::Directory(DirectoryTail::new(nn.replay(), vec![directory]))
             }
-            None => SharedLog::Directory(DirectoryTail::new(nn.clone(), dirs.edits())),
+            None => SharedLog::Directory(DirectoryTail::new(nn.replay(), dirs.edits())),
         });
         let loader = Arc::new(Loader::new(settings, dirs));
-        tokio::spawn(pass_on::settle_all(nn.clone(), handler.clone(), question_queue));
-        let controller = Controller::new(nn.clone(), handler, tail.clone(), loader, log);
+        tokio::spawn(nn.pass_on(handler.clone()).settle_all(question_queue));
+        let controller = Controller::new(shared.role_parts(), handler, tail.clone(), loader, log);
         tokio::spawn(resources::monitor(nn.ns.clone(), nn.settings.resources.clone()));
-        tokio::spawn(background::monitors(shared.clone()));
-        tokio::spawn(background::trigger_rolls(shared.clone(), tail.clone()));
-        tokio::spawn(crate::corrupt::tell_again(nn.clone()));
-        tokio::spawn(crate::divergence::run(nn.clone(), controller.unusable()));
-        tokio::spawn(checkpoint::run(shared.clone()));
+        tokio::spawn(background::monitors(nn.monitor_parts()));
+        tokio::spawn(background::trigger_rolls(nn.settings.clone(), nn.replies.clone(), tail));
+        tokio::spawn(nn.corrupt_marks().tell_again());
+        tokio::spawn(nn.comparison().run(controller.unusable()));
+        tokio::spawn(shared.checkpoints.clone().run());
         let controller = tokio::spawn(controller.run(transition_queue, lost_queue));
         let hopeless = async {
             match controller.await {
@@ -219,7 +210,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         tokio::select! {
             stopped = stopped() => {
                 hathi_net::systemd::stopping();
-                hand_over(&nn).await;
+                hand_over(&nn.settings, nn.replies.role(), &nn.standby_calls).await;
                 stopped
             }
             reason = foreign => Err(reason),

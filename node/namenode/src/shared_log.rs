@@ -1,8 +1,7 @@
 //! The edits, wherever they are: at JournalNodes, in a shared directory, or in those of the only NameNode. What the rest of
 //! the NameNode needs to read them.
 
-use crate::state::NameNode;
-use crate::tail::{Tail, apply};
+use crate::tail::{Replay, Tail};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use hathi_formats::ids::{Epoch, TxId};
@@ -82,7 +81,7 @@ impl SharedLog {
         match self {
             SharedLog::Quorum(tail) => tail.prove_before_active(epoch, last).await,
             SharedLog::Directory(tail) => {
-                let ns = tail.nn.ns.read();
+                let ns = tail.replay.ns.read();
                 let checked = ns.history.before_active(Epoch(epoch), last, ns.edit_log.applied());
                 Ok(checked.map(drop).map_err(TailError::from)?)
             }
@@ -93,20 +92,20 @@ impl SharedLog {
 /// Reads finalized segments of a shared directory, or of several that one NameNode writes. What is in an open one may be given up by whoever recovers it, so that
 /// is left alone; the active is asked to roll instead (`dfs.ha.log-roll.period`).
 pub struct DirectoryTail {
-    nn: Arc<NameNode>,
+    replay: Replay,
     directories: Vec<SharedDirectory<OsDisk>>,
 }
 
 impl DirectoryTail {
     /// Of these directories, each of which may lack something.
     #[must_use]
-    pub fn new(nn: Arc<NameNode>, directories: Vec<SharedDirectory<OsDisk>>) -> DirectoryTail {
-        DirectoryTail { nn, directories }
+    pub fn new(replay: Replay, directories: Vec<SharedDirectory<OsDisk>>) -> DirectoryTail {
+        DirectoryTail { replay, directories }
     }
 
     async fn step(&self) -> anyhow::Result<Progress> {
         let (info, since) = {
-            let ns = self.nn.ns.read();
+            let ns = self.replay.ns.read();
             (ns.info().clone(), ns.edit_log.applied().next())
         };
         let directories = self.directories.clone();
@@ -144,12 +143,12 @@ impl DirectoryTail {
         let bytes = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
         let bytes = bytes.context("the reader died")??;
         let edits = Edits::new(Bytes::from(bytes), end, Source::Finalized)?;
-        apply(&self.nn, edits).await.context("edits cannot be applied")
+        self.replay.apply(edits).await.context("edits cannot be applied")
     }
 
     async fn catch_up_to(&self, last: TxId) -> anyhow::Result<()> {
         loop {
-            let applied = self.nn.ns.read().edit_log.applied();
+            let applied = self.replay.ns.read().edit_log.applied();
             if applied == last {
                 return Ok(());
             }

@@ -1,39 +1,48 @@
-//! The parts of a NameNode process. Each owns its state; here they are only put together.
+//! Puts a NameNode process together: each part owns its state, and each task gets the parts that it needs.
+//!
+//! Only [`crate::run`] has all of it, and the web server's pages, which show all of it.
 
+use crate::admin::{Admin, HaService, Supervisor, Transition};
 use crate::audit::AuditLog;
+use crate::background::MonitorParts;
+use crate::block_reports::{BlockReports, ReportParts};
 use crate::callers::Callers;
+use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
+use crate::corrupt::CorruptMarks;
 use crate::debug_hooks::DebugHooks;
+use crate::deferred::{DeferredCalls, DeferredParts};
+use crate::divergence::Comparison;
+use crate::fsck::FsckPage;
+use crate::ha::RoleParts;
+use crate::health::Health;
 use crate::hosts::{HostLists, Hosts};
 use crate::image_place::ImagePlace;
+use crate::image_upload::ImageUploads;
+use crate::lease_watchers::LeaseWatchers;
+use crate::log::{LogCommand, LogParts};
+use crate::members::MembershipChanges;
 use crate::observed::Observed;
+use crate::pass_on::PassOn;
+use crate::peer_addresses::PeerAddresses;
 use crate::replies::Replies;
+use crate::rpc::{CallParts, Handler, Held};
 use crate::serving::Serving;
 use crate::settings::Settings;
 use crate::split::SplitReport;
 use crate::standby_calls::{Questions, StandbyCalls};
+use crate::storage::NameDirs;
+use crate::tail::{Replay, Tail};
 use crate::unreported::Unreported;
+use crate::webhdfs::WebHdfsParts;
 use hathi_conf::ConfError;
-use hathi_formats::exceptions::RemoteException;
-use hathi_nameserver::replies::Made;
+use hathi_journalclient::Readers;
+use hathi_nameserver::lease_watch::LeaseWatch;
 use hathi_namesystem::checkpoint::EditsRetention;
-use hathi_namesystem::standby_health::StandbyHealth;
-use hathi_namesystem::{CallContext, Namesystem, Role, Standing};
-use hathi_net::ipc::{Responder, RpcCall};
+use hathi_namesystem::{Namesystem, Role};
 use parking_lot::{Mutex, RwLock};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
-
-/// A requested change of role.
-pub struct Transition {
-    /// Whether to become active, or else standby.
-    pub to_active: bool,
-    /// Whether to wait until another NameNode's read lease has ended. An administrator wants that; an elector asks
-    /// again by itself.
-    pub patient: bool,
-    /// Called with the result.
-    pub done: Box<dyn FnOnce(Result<(), RemoteException>) + Send>,
-}
 
 /// What a NameNode is made of.
 pub struct Parts {
@@ -53,34 +62,26 @@ pub struct Parts {
     pub questions: Questions,
 }
 
-/// A NameNode process; see the module.
+/// The parts of a NameNode process that need no files and no other process; see the module.
 pub struct NameNode {
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) ns: Arc<RwLock<Namesystem>>,
     pub(crate) clock: Clock,
     pub(crate) replies: Arc<Replies>,
     pub(crate) callers: Arc<Callers>,
     pub(crate) standby_calls: Arc<StandbyCalls>,
-    /// Calls that wait for the report of a block.
-    pub(crate) unreported: Unreported,
-    /// Hosts and racks of DataNodes.
+    pub(crate) unreported: Arc<Unreported>,
     pub(crate) hosts: Arc<Hosts>,
-    /// Whether calls are served. If not, the read lease is not renewed.
     pub(crate) serving: Arc<Serving>,
-    /// Faults on demand, if they are allowed.
-    pub(crate) debug_hooks: OnceLock<DebugHooks>,
-    pub(crate) observed: Observed,
-    /// The NameNode that goes on although it was fenced, as the failover controller beside this NameNode says.
-    pub(crate) split: SplitReport,
-    /// Problems of this NameNode while it does not serve.
-    pub(crate) health: Mutex<StandbyHealth>,
-    /// The last transaction at several times, which decides what edits are kept.
-    pub(crate) edits_retention: Mutex<EditsRetention>,
-    /// The image that is being saved or received.
+    pub(crate) debug_hooks: Arc<OnceLock<DebugHooks>>,
+    pub(crate) observed: Arc<Observed>,
+    pub(crate) split: Arc<SplitReport>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) retention: Arc<Mutex<EditsRetention>>,
     pub(crate) images: Arc<ImagePlace>,
     pub(crate) transitions: mpsc::UnboundedSender<Transition>,
-    audit: Option<AuditLog>,
-    holder: String,
+    pub(crate) audit: Option<Arc<AuditLog>>,
+    pub(crate) holder: Arc<str>,
 }
 
 impl NameNode {
@@ -104,75 +105,272 @@ impl NameNode {
         Ok(NameNode {
             callers: Arc::new(Callers::new(&settings, instance(&holder), clock.clone())?),
             standby_calls: Arc::new(StandbyCalls::new(replies.clone(), clock.clone(), questions)),
-            unreported: Unreported::default(),
+            unreported: Arc::default(),
             hosts: Arc::new(Hosts::new(&settings, hosts, ns.clone())),
             serving: Arc::new(Serving::new(settings.reactors, settings.serving_limit)),
-            debug_hooks: OnceLock::new(),
-            observed: Observed::default(),
-            split: SplitReport::default(),
-            health: Mutex::default(),
-            edits_retention: Mutex::default(),
+            debug_hooks: Arc::default(),
+            observed: Arc::default(),
+            split: Arc::default(),
+            health: Arc::new(Health::new(clock.clone())),
+            retention: Arc::default(),
             images: Arc::default(),
             transitions,
-            audit,
-            holder,
+            audit: audit.map(Arc::new),
+            holder: holder.into(),
             replies,
             clock,
             ns,
-            settings,
+            settings: Arc::new(settings),
         })
-    }
-
-    /// The audit log, if it is on.
-    #[must_use]
-    pub fn audit(&self) -> Option<&AuditLog> {
-        self.audit.as_ref()
-    }
-
-    /// `<namenode id>@<uuid>`: name of this process at the JournalNodes.
-    #[must_use]
-    pub fn holder(&self) -> &str {
-        &self.holder
-    }
-
-    /// Name of this process, until it ends.
-    #[must_use]
-    pub fn instance(&self) -> &str {
-        instance(&self.holder)
-    }
-
-    /// The caller of an RPC for the handlers. `None` while its groups are being asked for.
-    #[must_use]
-    pub fn context(&self, call: &RpcCall) -> Option<CallContext> {
-        self.callers.context(call)
-    }
-
-    /// Refuses a caller that is not a superuser.
-    pub fn check_superuser(&self, call: &RpcCall) -> Result<(), RemoteException> {
-        self.callers.check_superuser(call)
-    }
-
-    /// Role and life, without any lock.
-    #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.replies.standing()
     }
 
     /// The role, without any lock.
     #[must_use]
     pub fn role(&self) -> Role {
-        self.standing().role
+        self.replies.role()
     }
 
-    /// To be called after every change of the role or the life, under the write lock.
-    pub fn publish(&self, ns: &Namesystem) {
-        self.replies.publish(ns);
-        self.images.look_again();
+    pub(crate) fn replay(&self) -> Replay {
+        Replay {
+            ns: self.ns.clone(),
+            clock: self.clock.clone(),
+            images: self.images.clone(),
+        }
     }
 
-    /// [`Replies::answer`]
-    pub fn answer(&self, responder: Responder, result: Result<bytes::Bytes, RemoteException>, made: Made) {
-        self.replies.answer(responder, result, made);
+    pub(crate) fn log_parts(&self) -> LogParts {
+        LogParts {
+            settings: self.settings.clone(),
+            holder: self.holder.clone(),
+            ns: self.ns.clone(),
+            clock: self.clock.clone(),
+            replies: self.replies.clone(),
+            images: self.images.clone(),
+            observed: self.observed.clone(),
+        }
+    }
+
+    pub(crate) fn report_parts(&self) -> ReportParts {
+        ReportParts {
+            ns: self.ns.clone(),
+            clock: self.clock.clone(),
+            replies: self.replies.clone(),
+        }
+    }
+
+    pub(crate) fn monitor_parts(&self) -> MonitorParts {
+        MonitorParts {
+            settings: self.settings.clone(),
+            ns: self.ns.clone(),
+            clock: self.clock.clone(),
+            replies: self.replies.clone(),
+            standby_calls: self.standby_calls.clone(),
+            unreported: self.unreported.clone(),
+            retention: self.retention.clone(),
+        }
+    }
+
+    pub(crate) fn corrupt_marks(&self) -> Arc<CorruptMarks> {
+        Arc::new(CorruptMarks {
+            settings: self.settings.clone(),
+            ns: self.ns.clone(),
+            replies: self.replies.clone(),
+        })
+    }
+
+    pub(crate) fn comparison(&self) -> Comparison {
+        Comparison {
+            settings: self.settings.clone(),
+            ns: self.ns.clone(),
+            clock: self.clock.clone(),
+            replies: self.replies.clone(),
+            health: self.health.clone(),
+            images: self.images.clone(),
+        }
+    }
+
+    pub(crate) fn pass_on(&self, handler: Arc<Handler>) -> Arc<PassOn> {
+        Arc::new(PassOn {
+            settings: self.settings.clone(),
+            clock: self.clock.clone(),
+            replies: self.replies.clone(),
+            callers: self.callers.clone(),
+            standby_calls: self.standby_calls.clone(),
+            handler,
+        })
+    }
+
+    pub(crate) fn webhdfs_parts(&self, handler: Arc<Handler>) -> WebHdfsParts {
+        WebHdfsParts {
+            settings: self.settings.clone(),
+            ns: self.ns.clone(),
+            clock: self.clock.clone(),
+            callers: self.callers.clone(),
+            handler,
+        }
+    }
+
+    fn admin(&self) -> Admin {
+        Admin {
+            callers: self.callers.clone(),
+            ha: HaService {
+                settings: self.settings.clone(),
+                ns: self.ns.clone(),
+                clock: self.clock.clone(),
+                replies: self.replies.clone(),
+                callers: self.callers.clone(),
+                health: self.health.clone(),
+                serving: self.serving.clone(),
+                debug_hooks: self.debug_hooks.clone(),
+                transitions: self.transitions.clone(),
+            },
+            supervisor: Supervisor {
+                settings: self.settings.clone(),
+                ns: self.ns.clone(),
+                clock: self.clock.clone(),
+                callers: self.callers.clone(),
+                split: self.split.clone(),
+                instance: instance(&self.holder).into(),
+            },
+        }
+    }
+
+    fn call_parts(&self) -> CallParts {
+        CallParts {
+            settings: self.settings.clone(),
+            ns: self.ns.clone(),
+            clock: self.clock.clone(),
+            replies: self.replies.clone(),
+            callers: self.callers.clone(),
+            audit: self.audit.clone(),
+            standby_calls: self.standby_calls.clone(),
+            unreported: self.unreported.clone(),
+            hosts: self.hosts.clone(),
+            observed: self.observed.clone(),
+        }
+    }
+}
+
+/// A NameNode with its files and the ways to other processes. The web server's pages show it.
+pub struct Shared {
+    /// The parts without files.
+    pub nn: Arc<NameNode>,
+    /// The directories.
+    pub dirs: Arc<NameDirs>,
+    /// The edit log task.
+    pub log: mpsc::UnboundedSender<LogCommand>,
+    /// The JournalNodes, for reading.
+    pub readers: Arc<Readers>,
+    /// What each JournalNode has last said of the lease.
+    pub leases: Arc<Mutex<LeaseWatch>>,
+    /// Images.
+    pub checkpoints: Arc<Checkpoints>,
+    /// Images from other NameNodes.
+    pub uploads: Arc<ImageUploads>,
+    /// The page of fsck.
+    pub fsck: Arc<FsckPage>,
+}
+
+impl Shared {
+    /// A NameNode without its tasks.
+    #[must_use]
+    pub fn new(
+        nn: Arc<NameNode>,
+        dirs: Arc<NameDirs>,
+        log: mpsc::UnboundedSender<LogCommand>,
+        readers: Arc<Readers>,
+    ) -> Shared {
+        let checkpoints = Arc::new(Checkpoints {
+            settings: nn.settings.clone(),
+            ns: nn.ns.clone(),
+            clock: nn.clock.clone(),
+            replies: nn.replies.clone(),
+            images: nn.images.clone(),
+            health: nn.health.clone(),
+            retention: nn.retention.clone(),
+            dirs: dirs.clone(),
+            log: log.clone(),
+        });
+        let uploads = Arc::new(ImageUploads {
+            settings: nn.settings.clone(),
+            ns: nn.ns.clone(),
+            clock: nn.clock.clone(),
+            images: nn.images.clone(),
+            dirs: dirs.clone(),
+            checkpoints: checkpoints.clone(),
+            peer_addresses: PeerAddresses::default(),
+        });
+        let fsck = Arc::new(FsckPage {
+            settings: nn.settings.clone(),
+            ns: nn.ns.clone(),
+            clock: nn.clock.clone(),
+            callers: nn.callers.clone(),
+            audit: nn.audit.clone(),
+        });
+        let leases = Arc::new(Mutex::new(LeaseWatch::new(&nn.holder)));
+        Shared {
+            nn,
+            dirs,
+            log,
+            readers,
+            leases,
+            checkpoints,
+            uploads,
+            fsck,
+        }
+    }
+
+    /// The server of its calls. [`crate::rpc::serve_held`] receives the `held` ones.
+    pub(crate) fn handler(&self, held: mpsc::UnboundedSender<Held>) -> Arc<Handler> {
+        let nn = &self.nn;
+        let members = Arc::new(MembershipChanges {
+            ns: nn.ns.clone(),
+            clock: nn.clock.clone(),
+            replies: nn.replies.clone(),
+            callers: nn.callers.clone(),
+            readers: self.readers.clone(),
+            log: self.log.clone(),
+            under_way: tokio::sync::Mutex::default(),
+        });
+        let deferred = DeferredParts {
+            settings: nn.settings.clone(),
+            ns: nn.ns.clone(),
+            clock: nn.clock.clone(),
+            replies: nn.replies.clone(),
+            audit: nn.audit.clone(),
+            hosts: nn.hosts.clone(),
+            dirs: self.dirs.clone(),
+            checkpoints: self.checkpoints.clone(),
+            corrupt: nn.corrupt_marks(),
+        };
+        let deferred = DeferredCalls::new(deferred, BlockReports::start(nn.report_parts()));
+        Arc::new(Handler::new(nn.call_parts(), nn.admin(), members, deferred, held))
+    }
+
+    pub(crate) fn role_parts(&self) -> RoleParts {
+        let nn = &self.nn;
+        RoleParts {
+            settings: nn.settings.clone(),
+            ns: nn.ns.clone(),
+            clock: nn.clock.clone(),
+            replies: nn.replies.clone(),
+            images: nn.images.clone(),
+            health: nn.health.clone(),
+            standby_calls: nn.standby_calls.clone(),
+            hosts: nn.hosts.clone(),
+            observed: nn.observed.clone(),
+            checkpoints: self.checkpoints.clone(),
+        }
+    }
+
+    pub(crate) fn lease_watchers(&self, tail: Arc<Tail>) -> Arc<LeaseWatchers> {
+        Arc::new(LeaseWatchers {
+            readers: self.readers.clone(),
+            tail,
+            dirs: self.dirs.clone(),
+            standby_calls: self.nn.standby_calls.clone(),
+            leases: self.leases.clone(),
+        })
     }
 }
 

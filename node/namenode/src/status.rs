@@ -1,6 +1,6 @@
 //! What the NameNode tells about itself: beans with Hadoop's names, and a page for people.
 
-use crate::background::Shared;
+use crate::state::Shared;
 use hathi_blockmanager::AdminState;
 use hathi_conf::{JournalUri, host_and_port};
 use hathi_formats::proto::hdfs::DatanodeReportTypeProto;
@@ -202,7 +202,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
         ),
     ];
     drop(ns);
-    for (index, lease) in shared.leases.lock().iter() {
+    for (index, lease) in shared.leases.lock().states() {
         let Some(address) = shared.readers.nodes.address(*index) else {
             continue;
         };
@@ -480,6 +480,7 @@ pub fn page(shared: &Shared) -> String {
     let holder = shared
         .leases
         .lock()
+        .states()
         .values()
         .find_map(|lease| lease.holder.clone().filter(|_| lease.remaining_ms > 0));
     for peer in &nn.settings.peers {
@@ -511,7 +512,7 @@ pub fn page(shared: &Shared) -> String {
     table.end();
 
     let mut table = Table::new(&mut page, "JournalNodes", &["Address", "Epoch", "Behind", "Read lease"]);
-    let leases = shared.leases.lock().clone();
+    let leases = shared.leases.lock().states().clone();
     let lags = nn.observed.journal_lags();
     for (place, index) in shared.readers.nodes.members().into_iter().enumerate() {
         let Some(address) = shared.readers.nodes.address(index) else {

@@ -355,7 +355,6 @@ impl NewNameDirs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::save;
     use crate::testing;
     use hathi_namesystem::save_namespace::Purpose;
 
@@ -368,7 +367,7 @@ mod tests {
         let (nn, dirs) = (&alone.shared.nn, &alone.shared.dirs);
         std::fs::rename(&b, &aside).unwrap();
         let saved = std::thread::scope(|scope| {
-            let saved = scope.spawn(|| save(nn, dirs, Purpose::SaveNamespace));
+            let saved = scope.spawn(|| alone.shared.checkpoints.save(Purpose::SaveNamespace));
             // The journals take the end of the segment.
             while !saved.is_finished() {
                 let mut ns = nn.ns.write();

@@ -1,12 +1,15 @@
 //! Reads the JournalNodes: the shell around [`hathi_nameserver::reading`]. A standby follows them, a starting NameNode catches
 //! up with them, and a NameNode that becomes active reads the rest.
 
-use crate::state::NameNode;
+use crate::clock::Clock;
+use crate::image_place::ImagePlace;
 use anyhow::Context;
 use hathi_formats::ids::TxId;
 use hathi_journalclient::Readers;
 use hathi_nameserver::reading::{Candidate, Got, Order, Progress, Purpose, ReadError, Reading, Sources};
+use hathi_namesystem::Namesystem;
 use hathi_namesystem::tailer::{Edits, TailError};
+use parking_lot::RwLock;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,18 +20,20 @@ const SEGMENT_BYTES_MAX: usize = 2 << 30;
 
 /// Reader of the JournalNodes; see the module.
 pub struct Tail {
-    pub(crate) nn: Arc<NameNode>,
+    pub(crate) replay: Replay,
     pub(crate) readers: Arc<Readers>,
+    image_timeout: Duration,
     sources: parking_lot::Mutex<Sources>,
 }
 
 impl Tail {
-    /// A reader that uses these connections.
+    /// A reader that uses these connections. Whole segments may take `image_timeout` for each piece.
     #[must_use]
-    pub fn new(nn: Arc<NameNode>, readers: Arc<Readers>) -> Self {
+    pub fn new(replay: Replay, readers: Arc<Readers>, image_timeout: Duration) -> Self {
         Tail {
-            nn,
+            replay,
             readers,
+            image_timeout,
             sources: parking_lot::Mutex::default(),
         }
     }
@@ -69,7 +74,7 @@ impl Tail {
         let mut reading = Reading::new(purpose, self.readers.nodes.members());
         let mut got = Got::Nothing;
         loop {
-            let applied = self.nn.ns.read().edit_log.applied();
+            let applied = self.replay.ns.read().edit_log.applied();
             let order = reading.on(got, applied, &mut self.sources.lock());
             got = match order {
                 Order::Ask {
@@ -84,7 +89,7 @@ impl Tail {
                     let fetched = self.download(&candidate).await;
                     Got::Fetched(fetched.map_err(|error| format!("{error:#}")))
                 }
-                Order::Apply(edits) => Got::Applied(apply(&self.nn, edits).await),
+                Order::Apply(edits) => Got::Applied(self.replay.apply(edits).await),
                 Order::Done(progress) => return Ok(progress),
                 Order::Failed(ReadError::Edits(error)) => {
                     return Err(error).context("edits cannot be applied");
@@ -99,7 +104,7 @@ impl Tail {
         let nodes = &self.readers.nodes;
         let segment = &candidate.segment;
         let host = nodes.address(candidate.journalnode).map(|address| address.host);
-        let storage_info = self.nn.ns.read().info().to_colon_separated();
+        let storage_info = self.replay.ns.read().info().to_colon_separated();
         let url = format!(
             "{}/getJournal?jid={}&segmentTxId={}&storageInfo={storage_info}&inProgressOk={}",
             with_host(&candidate.base, &host.unwrap_or_default()),
@@ -107,7 +112,7 @@ impl Tail {
             segment.start,
             segment.in_progress
         );
-        let timeout = self.nn.settings.image_timeout;
+        let timeout = self.image_timeout;
         let (_, bytes) = hathi_net::http::get_bytes(&url, timeout, SEGMENT_BYTES_MAX).await?;
         Ok(bytes)
     }
@@ -117,36 +122,46 @@ pub(crate) fn millis(ms: u32) -> Duration {
     Duration::from_millis(u64::from(ms))
 }
 
-/// Applies edits in slices. Between two slices others get the lock.
-pub async fn apply(nn: &NameNode, mut edits: Edits) -> Result<Progress, TailError> {
-    let applied = || nn.ns.read().edit_log.applied();
-    let adjusted = || nn.ns.read().namespace.adjusted_replications();
-    let before = applied();
-    let all_alike = adjusted() == 0;
-    loop {
-        let more = edits.apply(&mut nn.ns.write(), TXNS_PER_LOCK, nn.clock.ms());
-        match more {
-            Ok(true) => tokio::task::yield_now().await,
-            Ok(false) => break,
-            Err(error) => {
-                if !matches!(error, TailError::Frame(_)) || applied() == before {
-                    return Err(error);
+/// Where edits are applied, and those who wait for what they bring.
+#[derive(Clone)]
+pub struct Replay {
+    pub(crate) ns: Arc<RwLock<Namesystem>>,
+    pub(crate) clock: Clock,
+    pub(crate) images: Arc<ImagePlace>,
+}
+
+impl Replay {
+    /// Applies edits in slices. Between two slices others get the lock.
+    pub async fn apply(&self, mut edits: Edits) -> Result<Progress, TailError> {
+        let applied = || self.ns.read().edit_log.applied();
+        let adjusted = || self.ns.read().namespace.adjusted_replications();
+        let before = applied();
+        let all_alike = adjusted() == 0;
+        loop {
+            let more = edits.apply(&mut self.ns.write(), TXNS_PER_LOCK, self.clock.ms());
+            match more {
+                Ok(true) => tokio::task::yield_now().await,
+                Ok(false) => break,
+                Err(error) => {
+                    if !matches!(error, TailError::Frame(_)) || applied() == before {
+                        return Err(error);
+                    }
+                    break;
                 }
-                break;
             }
         }
+        self.images.look_again();
+        if all_alike && adjusted() > 0 {
+            tracing::warn!(
+                "edits name a replication outside of dfs.namenode.replication.min and dfs.replication.max: is another NameNode configured differently?"
+            );
+        }
+        Ok(if applied() > before {
+            Progress::Some
+        } else {
+            Progress::Nothing
+        })
     }
-    nn.images.look_again();
-    if all_alike && adjusted() > 0 {
-        tracing::warn!(
-            "edits name a replication outside of dfs.namenode.replication.min and dfs.replication.max: is another NameNode configured differently?"
-        );
-    }
-    Ok(if applied() > before {
-        Progress::Some
-    } else {
-        Progress::Nothing
-    })
 }
 
 /// The URL with the configured host, because the name that a JournalNode gives itself may not resolve here.

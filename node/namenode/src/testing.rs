@@ -1,14 +1,12 @@
 //! A NameNode without its tasks, for tests of single parts.
 
 use crate::audit::{AuditLog, AuditOptions};
-use crate::background::Shared;
 use crate::hosts::HostLists;
 use crate::journalnodes;
 use crate::load::parts;
 use crate::log::LogCommand;
-use crate::peer_addresses::PeerAddresses;
 use crate::settings::Settings;
-use crate::state::{NameNode, Parts};
+use crate::state::{NameNode, Parts, Shared};
 use crate::storage::{Birth, NameDirs, NewNameDirs};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_journalclient::Readers;
@@ -97,18 +95,11 @@ pub(crate) fn active_with(more: &[(&'static str, String)]) -> Alone {
         ns.edit_log.take();
         ns.edit_log.life().acknowledge(TxId(6)).unwrap();
         nn.replies.gate().open(ns.life().clone());
-        nn.publish(&ns);
+        nn.replies.publish(&ns);
     }
     let (log, log_queue) = mpsc::unbounded_channel();
-    let shared = Arc::new(Shared {
-        nn,
-        dirs,
-        log,
-        leases: parking_lot::Mutex::default(),
-        changing_members: tokio::sync::Mutex::default(),
-        peer_addresses: PeerAddresses::default(),
-        readers: Arc::new(Readers::new(journalnodes::none(&settings))),
-    });
+    let readers = Arc::new(Readers::new(journalnodes::none(&settings)));
+    let shared = Arc::new(Shared::new(nn, dirs, log, readers));
     Alone {
         shared,
         _log: log_queue,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::background::{RECLAIM_INODES, Unfinished};
+use crate::state::NameNode;
 use crate::testing::{self, Alone};
 use hathi_formats::editlog::{EditOp, RpcIds};
 use hathi_formats::exceptions::{ACCESS_CONTROL, UNSUPPORTED_OPERATION};
@@ -108,7 +109,7 @@ async fn a_large_directory_is_looked_through_before_it_is_deleted_and_audited_af
     let alone = with_a_big_directory(&logs);
     let nn = &alone.shared.nn;
     let (held, held_queue) = mpsc::unbounded_channel();
-    let handler = Arc::new(Handler::new(alone.shared.clone(), held));
+    let handler = alone.shared.handler(held);
     tokio::spawn(serve_held(handler.clone(), held_queue));
     let server = RpcServer::bind("127.0.0.1:0".parse().unwrap(), handler, ServerOptions::default()).unwrap();
     let options = ClientOptions::new("alice");
@@ -159,7 +160,7 @@ async fn a_large_directory_is_looked_through_before_it_is_deleted_and_audited_af
 async fn what_can_not_be_set_anew_while_it_runs_is_refused() {
     let alone = testing::active();
     let (held, held_queue) = mpsc::unbounded_channel();
-    let handler = Arc::new(Handler::new(alone.shared.clone(), held));
+    let handler = alone.shared.handler(held);
     tokio::spawn(serve_held(handler.clone(), held_queue));
     let server = RpcServer::bind("127.0.0.1:0".parse().unwrap(), handler, ServerOptions::default()).unwrap();
     let superuser = alone.shared.nn.settings.user.clone();
@@ -208,7 +209,7 @@ fn what_was_deleted_is_freed_in_slices_between_which_nobody_holds_the_lock() {
     for slice in 1..=slices {
         assert!(nn.ns.read().reclaim_pending(), "slice {slice} of {slices}");
         unfinished.reclaim = true;
-        unfinished.work(nn);
+        unfinished.work(&nn.monitor_parts());
         assert!(nn.ns.try_write().is_some(), "the lock is free after a slice");
     }
     assert!(!nn.ns.read().reclaim_pending());

@@ -13,15 +13,19 @@ mod post;
 mod put;
 mod redirect;
 
+use crate::callers::Callers;
+use crate::clock::Clock;
 use crate::rpc::Handler;
-use crate::state::NameNode;
+use crate::settings::Settings;
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::webhdfs::{self, Op, Parameters, Verb};
+use hathi_namesystem::Namesystem;
 use hathi_net::http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue};
 use hathi_net::http::{self, HttpResponse, RequestHead, StatusCode};
 use hathi_net::ipc::protocols::{CLIENT_PROTOCOL, ClientMethod};
 use hathi_net::ipc::{ClientId, Responder, RpcCall, RpcHandler, UserInfo};
+use parking_lot::RwLock;
 use prost::Message;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -30,10 +34,18 @@ use std::sync::Arc;
 /// Number of a call without a client (`RpcConstants.INVALID_CALL_ID`).
 const NO_CALL_ID: i32 = -2;
 
+/// What WebHDFS needs of the NameNode.
+pub struct WebHdfsParts {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) ns: Arc<RwLock<Namesystem>>,
+    pub(crate) clock: Clock,
+    pub(crate) callers: Arc<Callers>,
+    pub(crate) handler: Arc<Handler>,
+}
+
 /// WebHDFS of one NameNode.
 pub struct WebHdfs {
-    nn: Arc<NameNode>,
-    handler: Arc<Handler>,
+    parts: WebHdfsParts,
     /// The user of a request that names none (`hadoop.http.staticuser.user`).
     static_user: String,
     /// Beginning of home directories (`dfs.user.home.dir.prefix`).
@@ -45,14 +57,13 @@ pub struct WebHdfs {
 impl WebHdfs {
     /// Reads the configuration.
     #[must_use]
-    pub fn new(nn: Arc<NameNode>, handler: Arc<Handler>) -> WebHdfs {
-        let conf = &nn.settings.conf;
+    pub fn new(parts: WebHdfsParts) -> WebHdfs {
+        let conf = &parts.settings.conf;
         WebHdfs {
             static_user: conf.get_or("hadoop.http.staticuser.user", webhdfs::STATIC_USER),
             home_prefix: conf.get_or("dfs.user.home.dir.prefix", "/user"),
             enabled: conf.get_bool("dfs.webhdfs.enabled", true),
-            handler,
-            nn,
+            parts,
         }
     }
 
@@ -89,7 +100,7 @@ impl WebHdfs {
             },
         });
         let peer = head.peer;
-        let authorizer = self.nn.callers.authorizer();
+        let authorizer = self.parts.callers.authorizer();
         authorizer.admit(&user, peer.ip(), &CLIENT_PROTOCOL).await?;
         let asked = Asked {
             web: self.clone(),
@@ -160,7 +171,7 @@ impl Asked {
             transport: RpcCall::WEBHDFS,
         };
         let (responder, reply) = Responder::local();
-        self.web.handler.call(call, responder);
+        self.web.parts.handler.call(call, responder);
         let message = reply.await.map_err(|_| Failed::InDoubt)??;
         R::decode(message).map_err(|error| RemoteException::new(exceptions::IO, error.to_string()).into())
     }

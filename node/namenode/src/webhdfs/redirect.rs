@@ -101,11 +101,11 @@ fn excluded(asked: &Asked) -> Vec<&str> {
 }
 
 async fn to_any(asked: &Asked, block_size: u64) -> Result<HttpResponse, Failed> {
-    let (nn, excluded) = (&asked.web.nn, excluded(asked));
+    let (parts, excluded) = (&asked.web.parts, excluded(asked));
     let writer = asked.peer.ip().to_canonical().to_string();
     let chosen = {
-        let mut ns = nn.ns.write();
-        let chosen = ns.datanode_for_webhdfs(&writer, &excluded, block_size, nn.clock.now());
+        let mut ns = parts.ns.write();
+        let chosen = ns.datanode_for_webhdfs(&writer, &excluded, block_size, parts.clock.now());
         // None has room for a block, but each can read.
         chosen.or_else(|| {
             let live = ns.blockmanager.datanode_report(DatanodeReportTypeProto::Live);
@@ -139,7 +139,7 @@ fn to(asked: &Asked, node: &DatanodeInfoProto) -> HttpResponse {
 }
 
 fn address(asked: &Asked, node: &DatanodeInfoProto) -> String {
-    let settings = &asked.web.nn.settings;
+    let settings = &asked.web.parts.settings;
     // A nameservice finds whoever is active when the data comes.
     let namenode = match settings.nameservice_id.as_str() {
         "" => settings.rpc.to_string(),

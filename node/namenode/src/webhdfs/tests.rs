@@ -1,5 +1,6 @@
 use super::*;
 use crate::rpc::serve_held;
+use crate::state::NameNode;
 use crate::testing::{self, Alone};
 use hathi_net::http::{HeaderMap, HttpRequest, HttpServer, Method, Uri};
 use http_body_util::{BodyExt, Empty};
@@ -23,9 +24,9 @@ impl Web {
         nn.replies.set_lease(u64::MAX);
         nn.ns.write().blockmanager.leave_safe_mode(true, nn.clock.now());
         let (held, queue) = mpsc::unbounded_channel();
-        let handler = Arc::new(Handler::new(alone.shared.clone(), held));
+        let handler = alone.shared.handler(held);
         tokio::spawn(serve_held(handler.clone(), queue));
-        let web = Arc::new(WebHdfs::new(nn, handler));
+        let web = Arc::new(WebHdfs::new(nn.webhdfs_parts(handler)));
         Web { alone, web }
     }
 
