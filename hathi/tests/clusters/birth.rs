@@ -111,7 +111,7 @@ fn a_forced_format_that_is_killed_anywhere_leaves_the_old_namespace_or_the_new_o
         || {
             number += 1;
             ensure!(!is_empty(&conf)?);
-            let found = NameDirs::open(&Settings::load(&conf)?)?.info.cluster_id;
+            let found = NameDirs::open(&Settings::load(&conf)?)?.info.cluster_id.clone();
             let new = format!("CID-{number}");
             ensure!(found == last || found == new, "{found} instead of {last} or {new}");
             old += usize::from(found == last);
