@@ -105,12 +105,38 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// The highest bit of each byte: all but the last byte of a varint have it.
+const MORE: u64 = 0x8080_8080_8080_8080;
+
 /// Takes a varint off the front. Like prost it refuses one of more than 64 bits.
 ///
 /// # Errors
 /// When the bytes end inside it, or it is too long.
 #[inline]
 pub fn take_varint(rest: &mut &[u8]) -> Result<u64, MalformedMessage> {
+    let (&first, behind) = rest.split_first().ok_or(MalformedMessage)?;
+    if first < 0x80 {
+        *rest = behind;
+        return Ok(u64::from(first));
+    }
+    if let Some(chunk) = rest.first_chunk() {
+        let word = u64::from_le_bytes(*chunk);
+        let last = !word & MORE;
+        if last != 0 {
+            // Lengths that vary from number to number would cost a wrong guess of the processor each. So up to eight
+            // bytes are taken at one time, and their groups of seven bits are moved together pair by pair.
+            let len = last.trailing_zeros() as usize / 8;
+            *rest = rest.get(len..).and_then(<[u8]>::split_first).ok_or(MalformedMessage)?.1;
+            let groups = word & (last ^ last.wrapping_sub(1)) & !MORE;
+            let pairs = groups & 0x007F_007F_007F_007F | (groups & 0x7F00_7F00_7F00_7F00) >> 1;
+            let fours = pairs & 0x0000_3FFF_0000_3FFF | (pairs & 0x3FFF_0000_3FFF_0000) >> 2;
+            return Ok(fours & 0x0FFF_FFFF | (fours & 0x0FFF_FFFF_0000_0000) >> 4);
+        }
+    }
+    take_varint_bytewise(rest)
+}
+
+fn take_varint_bytewise(rest: &mut &[u8]) -> Result<u64, MalformedMessage> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let (&byte, behind) = rest.split_first().ok_or(MalformedMessage)?;
@@ -303,6 +329,10 @@ mod tests {
             prost::encoding::encode_varint(value, &mut theirs);
             prop_assert_eq!(&ours, &theirs);
             prop_assert_eq!(varint_len(value), ours.len());
+            ours.extend_from_slice(&bytes);
+            let mut behind = &ours[..];
+            prop_assert_eq!(take_varint(&mut behind), Ok(value));
+            prop_assert_eq!(behind, &bytes);
             let (mut rest, mut other) = (&bytes[..], &bytes[..]);
             let read = take_varint(&mut rest).ok();
             prop_assert_eq!(read, prost::encoding::decode_varint(&mut other).ok());
