@@ -2,6 +2,7 @@
 
 pub(crate) mod children;
 pub(crate) mod id_map;
+pub(crate) mod id_set;
 pub(crate) mod names;
 pub(crate) mod side;
 pub(crate) mod slab;

@@ -27,17 +27,17 @@ use crate::tree::inode::flag;
 use lease::Leases;
 use truncation::Truncation;
 
-/// `FileUnderConstructionFeature`.
-#[derive(Clone, Debug)]
+/// `FileUnderConstructionFeature`. All files that a client writes from one machine share it.
+#[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) client_name: Arc<str>,
-    pub(crate) client_machine: Arc<str>,
+    pub(crate) client_machine: Box<str>,
 }
 
 /// What an image says of open files.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenFiles {
-    open: Side<Open>,
+    open: Side<Arc<Open>>,
     /// Ids of the open files whose lease OP_REASSIGN_LEASE took from the writer: DataNodes must agree on the last
     /// block, and then the file is closed.
     reassigned: BTreeSet<u64>,
@@ -57,7 +57,7 @@ pub(crate) struct Writers {
 impl OpenFiles {
     /// The writer of a file.
     #[inline]
-    pub(crate) fn get(&self, file: Slot) -> Option<&Open> {
+    pub(crate) fn get(&self, file: Slot) -> Option<&Arc<Open>> {
         self.open.get(file)
     }
 
@@ -103,7 +103,7 @@ impl Writers {
 
     /// The writer of a file.
     #[inline]
-    pub(crate) fn get(&self, file: Slot) -> Option<&Open> {
+    pub(crate) fn get(&self, file: Slot) -> Option<&Arc<Open>> {
         self.files.get(file)
     }
 
@@ -132,14 +132,8 @@ impl Writers {
         debug_assert!(self.get(file).is_none(), "a file has one writer");
         let id = tree.rec(file).id();
         let mono_ms = self.now_mono_ms.load(Ordering::Relaxed);
-        let holder = self.leases.add(client_name, id, mono_ms);
-        self.files.open.insert(
-            file,
-            Open {
-                client_name: holder,
-                client_machine: Arc::from(client_machine),
-            },
-        );
+        let open = self.leases.add(client_name, client_machine, id, mono_ms);
+        self.files.open.insert(file, open);
         debug_assert_eq!(
             self.leases.file_count(),
             self.files.open.len(),
@@ -241,7 +235,7 @@ mod tests {
 
     const BREAKS: [(&str, Break); 4] = [
         ("is leased to who does not write it", |ns| {
-            ns.writers.leases.add("client", InodeId(4711), 0);
+            ns.writers.leases.add("client", "machine", InodeId(4711), 0);
         }),
         ("files that are leased, and those that are open", |ns| {
             let id = ns.tree.rec(slot(ns, "/dir/open")).id();

@@ -5,15 +5,19 @@
 //! of all holders; nobody has renewed at a time that has not come.
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hathi_formats::ids::InodeId;
 
+use super::Open;
+use crate::store::id_set::IdSet;
+
 #[derive(Clone, Debug)]
 struct Lease {
+    /// The holder, with the machine from which it opened a file last.
+    open: Arc<Open>,
     files: BTreeSet<InodeId>,
     renewed_mono_ms: u64,
 }
@@ -23,35 +27,47 @@ struct Lease {
 pub(crate) struct Leases {
     holders: HashMap<Arc<str>, Lease, FixedState>,
     /// The files of all holders, in the order of listings.
-    files: BTreeSet<InodeId>,
+    files: IdSet,
 }
 
 impl Leases {
     pub(crate) fn new() -> Self {
         Leases {
             holders: HashMap::with_hasher(FixedState::default()),
-            files: BTreeSet::new(),
+            files: IdSet::default(),
         }
     }
 
-    /// Notes that `holder` writes `file`, which nobody wrote, and renews its lease. Returns the shared name.
-    pub(crate) fn add(&mut self, holder: &str, file: InodeId, mono_ms: u64) -> Arc<str> {
-        let new = self.files.insert(file);
+    /// Notes that `holder` writes `file` from `machine`, which nobody wrote, and renews its lease. Returns what all files
+    /// share that it writes from there.
+    pub(crate) fn add(&mut self, holder: &str, machine: &str, file: InodeId, mono_ms: u64) -> Arc<Open> {
+        let new = self.files.insert(file.0);
         debug_assert!(new, "a file has one writer");
+        let opened_by = |client_name: Arc<str>| {
+            Arc::new(Open {
+                client_name,
+                client_machine: Box::from(machine),
+            })
+        };
         if let Some((name, lease)) = self.holders.get_key_value_mut(holder) {
             lease.files.insert(file);
             lease.renewed_mono_ms = lease.renewed_mono_ms.max(mono_ms);
-            return name.clone();
+            if *lease.open.client_machine != *machine {
+                lease.open = opened_by(name.clone());
+            }
+            return lease.open.clone();
         }
         let name: Arc<str> = Arc::from(holder);
+        let open = opened_by(name.clone());
         self.holders.insert(
-            name.clone(),
+            name,
             Lease {
+                open: open.clone(),
                 files: BTreeSet::from([file]),
                 renewed_mono_ms: mono_ms,
             },
         );
-        name
+        open
     }
 
     /// `holder` writes `file` no more. A lease of no file is over.
@@ -63,7 +79,7 @@ impl Leases {
         let held = lease.files.remove(&file);
         debug_assert!(held, "the lease of a file's writer names the file");
         if held {
-            self.files.remove(&file);
+            self.files.remove(file.0);
         }
         if lease.files.is_empty() {
             self.holders.remove(holder);
@@ -97,8 +113,7 @@ impl Leases {
 
     /// The files with ids above this one that somebody writes, in the order of ids.
     pub(crate) fn files_after(&self, after: InodeId) -> impl Iterator<Item = InodeId> + '_ {
-        let from = (Bound::Excluded(after), Bound::Unbounded);
-        self.files.range(from).copied()
+        self.files.above(after.0).map(InodeId)
     }
 
     /// Number of files that a holder writes. `None`: it has no lease.
@@ -159,7 +174,12 @@ impl Leases {
                 assert!(leased.insert(file), "inode {file} is leased twice");
             }
         }
-        assert_eq!(leased, self.files, "files of the holders, and those that are listed");
+        let leased = leased.into_iter().map(|file| file.0);
+        assert!(
+            leased.eq(self.files.iter()),
+            "files of the holders, and those that are listed"
+        );
+        self.files.check();
     }
 }
 
@@ -176,12 +196,14 @@ mod tests {
     #[test]
     fn a_holder_has_a_lease_while_it_writes_a_file() {
         let mut leases = Leases::new();
-        let name = leases.add("one", FILES[0], 5);
-        assert!(
-            Arc::ptr_eq(&name, &leases.add("one", FILES[2], 6)),
-            "one name for all files"
-        );
-        leases.add("other", FILES[1], 7);
+        let first = leases.add("one", "m1", FILES[0], 5);
+        let again = leases.add("one", "m1", FILES[2], 6);
+        assert!(Arc::ptr_eq(&first, &again), "one record for all files");
+        leases.remove("one", FILES[2]);
+        let elsewhere = leases.add("one", "m2", FILES[2], 6);
+        assert_eq!((&*elsewhere.client_name, &*elsewhere.client_machine), ("one", "m2"));
+        assert_eq!(&*first.client_machine, "m1");
+        leases.add("other", "m1", FILES[1], 7);
         leases.check(7);
         assert_eq!(
             (leases.len(), leases.file_count(), leases.files_of("one")),
@@ -202,11 +224,11 @@ mod tests {
     #[test]
     fn a_holder_is_silent_from_its_last_renewal_on() {
         let mut leases = Leases::new();
-        leases.add("one", FILES[0], 100);
+        leases.add("one", "m", FILES[0], 100);
         leases.renew("one", 50);
         leases.renew("nobody", 50);
         assert!(!leases.is_silent("one", 110, 10) && leases.is_silent("one", 111, 10));
-        leases.add("one", FILES[1], 200);
+        leases.add("one", "m", FILES[1], 200);
         assert!(!leases.is_silent("one", 210, 10));
         leases.renew_all(300);
         assert!(!leases.is_silent("one", 310, 10));
@@ -216,9 +238,9 @@ mod tests {
     #[test]
     fn files_of_silent_holders_are_met_in_turn() {
         let mut leases = Leases::new();
-        leases.add("silent", FILES[2], 0);
-        leases.add("silent too", FILES[0], 0);
-        leases.add("there", FILES[1], 100);
+        leases.add("silent", "m", FILES[2], 0);
+        leases.add("silent too", "m", FILES[0], 0);
+        leases.add("there", "m", FILES[1], 100);
         let expired = |after, max| leases.expired(100, 10, after, max);
         assert_eq!(expired(InodeId(0), 9), [FILES[0], FILES[2]]);
         assert_eq!(expired(InodeId(0), 1), [FILES[0]]);
