@@ -101,7 +101,8 @@ pub enum ControllerEvent {
     JournalNodes(Vec<usize>),
     /// A result of the health monitor.
     Health(Health),
-    /// The process of this instance has ended: all its threads are gone and its sockets closed.
+    /// The process of this instance has ended: no thread of it will do anything again. Its memory may still be in use, and
+    /// its sockets open.
     ProcessEnded(Instance),
     /// The answer to [`ControllerAction::ReleaseLease`]: a majority of the JournalNodes has released it, or that can't be done.
     LeaseReleased(String),
