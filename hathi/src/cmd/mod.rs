@@ -69,19 +69,21 @@ pub fn without_huge_pages() {
     }
 }
 
-/// Turns huge pages on once the process is large, where they save a tenth of the time.
+/// Turns huge pages on once the process is large, where they save a tenth of the time. When the process is killed, the
+/// kernel closes its connections only after it has freed its memory. So clients notice the end of a NameNode 70 ms later
+/// for each gigabyte of small pages, and 4 ms later for one of huge pages.
 pub fn huge_pages_when_large() {
     /// Resident bytes from which huge pages are worth it.
-    const LARGE_BYTES: u64 = 256 << 20;
+    const LARGE_BYTES: u64 = 64 << 20;
     let watch = || {
-        // An image is loaded in the first seconds. Later the process grows slowly.
+        // An image that is loaded makes it large at once. Later it grows by up to 100 MB in a second.
         for look in 0_u32.. {
             if resident_bytes() >= LARGE_BYTES {
                 // If the kernel refuses, the process works without huge pages.
                 let _ = rustix::thread::disable_transparent_huge_pages(false);
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(if look < 100 { 100 } else { 5000 }));
+            std::thread::sleep(std::time::Duration::from_millis(if look < 100 { 100 } else { 500 }));
         }
     };
     if let Err(error) = std::thread::Builder::new().name("huge-pages".to_owned()).spawn(watch) {
