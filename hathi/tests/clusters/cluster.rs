@@ -60,6 +60,19 @@ fn everything_is_there_after_all_processes_were_killed() -> Result<()> {
     Ok(())
 }
 
+/// The lease lasts longer than anything here waits.
+#[test]
+fn nobody_waits_for_the_lease_of_a_namenode_that_was_killed_with_its_controller() -> Result<()> {
+    let lease = ["hathi.lease.ms=600000", "hathi.lease.max.ms=600000"];
+    let mut cluster = Cluster::start_with(env!("CARGO_BIN_EXE_hathi"), ClusterOptions::default(), &lease)?;
+    cluster.hathi_ok("dfs", &["-mkdir", "/before"])?;
+    cluster.kill_everything()?;
+    cluster.start_again()?;
+    cluster.hathi_ok("dfs", &["-test", "-d", "/before"])?;
+    cluster.hathi_ok("dfs", &["-mkdir", "/after"])?;
+    Ok(())
+}
+
 #[test]
 fn the_demonstration_shows_every_step_of_a_failover_and_loses_nothing() -> Result<()> {
     let dir = tempfile::tempdir()?;

@@ -19,6 +19,7 @@ pub mod deferred;
 pub mod directory_log;
 pub mod divergence;
 pub mod format;
+mod former_lease;
 pub mod fsck;
 pub mod ha;
 mod hand_over;

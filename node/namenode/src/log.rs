@@ -4,6 +4,7 @@
 //! It runs on the RPC reactor's thread, so at low load a change needs no switch between threads.
 
 use crate::clock::Clock;
+use crate::former_lease;
 use crate::image_place::ImagePlace;
 use crate::lease_proof::OwnProof;
 use crate::local_edits::LocalEdits;
@@ -133,6 +134,11 @@ impl LogTask {
     ) -> Self {
         let proof = OwnProof::draw(&parts.holder);
         let settings = &parts.settings;
+        if let Some(dir) = settings.name_dirs.first()
+            && let Err(error) = former_lease::leave(dir, &parts.holder, proof.proof())
+        {
+            tracing::warn!(%error, "the next process can't give this one's lease back");
+        }
         let log = QuorumLog::new(QuorumLogConfig {
             holder: parts.holder.clone(),
             proof: proof.proof(),

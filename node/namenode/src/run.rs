@@ -17,7 +17,7 @@ use crate::state::{NameNode, Parts, Shared};
 use crate::storage::{self, NameDirs};
 use crate::tail::Tail;
 use crate::webhdfs::WebHdfs;
-use crate::{bootstrap, http, identity, resources, rpc, serving};
+use crate::{bootstrap, former_lease, http, identity, resources, rpc, serving};
 use anyhow::Context;
 use hathi_conf::JournalUri;
 use hathi_formats::ids::TxId;
@@ -159,6 +159,11 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         Some(JournalUri::File(path)) => Some(Directories::Shared(path.clone())),
         None => Some(Directories::Own(dirs.clone(), must_have)),
     };
+    // Read before the task writes this process's.
+    let former_lease = settings.name_dirs.first().and_then(|dir| former_lease::find(dir));
+    if let Some(lease) = former_lease.filter(|_| directories.is_none()) {
+        reactor.spawn(former_lease::give_back(nodes.clone(), lease));
+    }
     match directories {
         None => reactor.spawn(LogTask::new(nn.log_parts(), nn.serving.clone(), nodes, log_queue, lost, local).run()),
         Some(directories) => {

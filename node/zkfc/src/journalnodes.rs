@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 
 /// How long a JournalNode holds a question while its answer is unchanged.
 const WATCH_MS: u32 = 1000;
-/// Pause before an unreachable JournalNode is asked again.
-const RETRY: Duration = Duration::from_millis(100);
+/// Pause before an unreachable JournalNode is asked again. Who starts together with it need not wait long for it.
+const RETRY: Duration = Duration::from_millis(30);
 
 /// Time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
