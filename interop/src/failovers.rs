@@ -94,9 +94,18 @@ pub fn wait_for_active(cluster: &Cluster) -> u16 {
 /// Waits until a NameNode is a standby again after a fault. A stopped one is killed by its controller and started
 /// again.
 pub fn wait_for_standby(cluster: &Cluster, namenode: u16) {
+    wait_for_state(cluster, namenode, &["standby"]);
+}
+
+/// Waits until a NameNode is ready again after all were killed. It may be elected once more.
+pub fn wait_for_any_role(cluster: &Cluster, namenode: u16) {
+    wait_for_state(cluster, namenode, &["standby", "active"]);
+}
+
+fn wait_for_state(cluster: &Cluster, namenode: u16, states: &[&str]) {
     let state = ["-getServiceState", &format!("nn{namenode}")];
-    wait_for("the old active as standby", PATIENCE, || {
+    wait_for("the old active in its role", PATIENCE, || {
         let state = cluster.hathi_ok("haadmin", &state).ok()?;
-        (state.trim() == "standby").then_some(())
+        states.contains(&state.trim()).then_some(())
     });
 }

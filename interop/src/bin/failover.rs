@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use hathi_interop::failovers::{FailoverArguments, PATIENCE, wait_for_active, wait_for_standby};
+use hathi_interop::failovers::{FailoverArguments, PATIENCE, wait_for_active, wait_for_any_role, wait_for_standby};
 use hathi_interop::{Hadoop, Role};
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Write};
@@ -130,8 +130,10 @@ fn main() -> Result<()> {
         }
         println!("{}: {gap} ms", time + 1);
         gaps.push(gap);
-        if args.how != How::ZookeeperGone {
-            wait_for_standby(cluster, active);
+        match args.how {
+            How::ZookeeperGone => {}
+            How::Everything => wait_for_any_role(cluster, active),
+            _ => wait_for_standby(cluster, active),
         }
     }
     client.stdin.take().context("stdin")?.write_all(b"stop\n")?;
