@@ -13,6 +13,10 @@ use hathi_namesystem::tailer::Edits;
 use hathi_namesystem::{Life, Role};
 use std::time::Instant;
 
+/// The allocator of the daemons.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Transactions under one hold of the lock, as in production.
 const SLICE_TXNS: usize = 1000;
 /// Bytes of edits that are handed over at one time. A segment is larger, an answer of a JournalNode smaller.
