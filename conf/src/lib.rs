@@ -71,7 +71,7 @@ pub enum ConfError {
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct PropertyValue {
     value: String,
     origin: Arc<str>,
     is_final: bool,
@@ -117,7 +117,7 @@ impl Environment {
 pub struct Configuration {
     /// The directory that it was loaded from, so that it can be loaded again.
     dir: Option<Arc<Path>>,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, PropertyValue>,
     environment: Arc<Environment>,
 }
 
@@ -137,7 +137,7 @@ impl Configuration {
         let with_default = keys::all().iter().filter(|key| !key.default.is_empty());
         let entries = with_default
             .map(|key| {
-                let entry = Entry {
+                let entry = PropertyValue {
                     value: key.default.to_owned(),
                     origin: origin.clone(),
                     is_final: false,
@@ -200,7 +200,7 @@ impl Configuration {
         if self.entries.get(key).is_some_and(|entry| entry.is_final) {
             return;
         }
-        let entry = Entry {
+        let entry = PropertyValue {
             value: property.value,
             origin: property.origin,
             is_final: property.is_final,
@@ -210,7 +210,7 @@ impl Configuration {
 
     /// Sets a value from the program (`Configuration.set`), `<final>` or not.
     pub fn set(&mut self, key: &str, value: impl Into<String>) {
-        let entry = Entry {
+        let entry = PropertyValue {
             value: value.into(),
             origin: PROGRAM_SOURCE.into(),
             is_final: false,

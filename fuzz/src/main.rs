@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hathi_fuzz::allocations::Counting;
-use hathi_fuzz::run::{Outcome, Plan, run};
+use hathi_fuzz::run::{FuzzPlan, Outcome, run};
 use hathi_fuzz::{Target, corpus, targets};
 
 #[global_allocator]
@@ -82,7 +82,7 @@ fn fuzz(targets: &mut Vec<Target>, first: u64, time: Duration) -> bool {
             targets.len(),
             began.elapsed().as_secs_f64()
         );
-        let plan = Plan {
+        let plan = FuzzPlan {
             seed,
             mutations: MUTATIONS_PER_SEED,
             threads,

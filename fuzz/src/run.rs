@@ -21,7 +21,7 @@ const SHRINKING_TRIES: usize = 2000;
 
 /// Size of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct FuzzPlan {
     /// Seed of the mutations.
     pub seed: u64,
     /// Mutations of each target.
@@ -71,7 +71,7 @@ struct Prepared<'a> {
 /// # Panics
 /// When the corpus can't be read.
 #[must_use]
-pub fn run(targets: &[Target], corpus_dir: &Path, plan: Plan) -> BTreeMap<&'static str, Outcome> {
+pub fn run(targets: &[Target], corpus_dir: &Path, plan: FuzzPlan) -> BTreeMap<&'static str, Outcome> {
     silence_panics();
     let prepared: Vec<Prepared<'_>> = targets.iter().map(|target| prepare(target, corpus_dir)).collect();
     let outcomes: Vec<Mutex<Outcome>> = targets.iter().map(|_| Mutex::new(Outcome::default())).collect();
@@ -135,7 +135,7 @@ fn prepare<'a>(target: &'a Target, corpus_dir: &Path) -> Prepared<'a> {
     Prepared { target, inputs, names }
 }
 
-fn run_chunk(prepared: &Prepared<'_>, outcome: &Mutex<Outcome>, chunk: u64, plan: Plan, place: &Place) {
+fn run_chunk(prepared: &Prepared<'_>, outcome: &Mutex<Outcome>, chunk: u64, plan: FuzzPlan, place: &Place) {
     let lock = || outcome.lock().unwrap_or_else(PoisonError::into_inner);
     if lock().failure.is_some() {
         return;

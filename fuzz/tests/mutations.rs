@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use hathi_fuzz::allocations::Counting;
-use hathi_fuzz::run::{Failure, Plan, run};
+use hathi_fuzz::run::{Failure, FuzzPlan, run};
 use hathi_fuzz::{Memory, Target, corpus, targets};
 
 #[global_allocator]
@@ -21,7 +21,7 @@ fn threads() -> usize {
 
 #[test]
 fn no_decoder_breaks_on_its_corpus_and_twenty_thousand_mutations() {
-    let plan = Plan {
+    let plan = FuzzPlan {
         seed: SEED,
         mutations: MUTATIONS,
         threads: threads(),
@@ -88,7 +88,7 @@ fn broken_by(run_target: fn(&[u8])) -> Option<Failure> {
             per_byte: 8,
         },
     };
-    let plan = Plan {
+    let plan = FuzzPlan {
         seed: SEED,
         mutations: 2000,
         threads: threads(),

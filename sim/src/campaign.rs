@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cluster::{self, CLUSTER_FAULTS, ClusterPlan};
 use crate::nemesis::{CLOCK_FAULTS, FAULTS};
-use crate::{Outcome, Plan, run};
+use crate::{JournalPlan, Outcome, run};
 
 /// Result of many runs.
 #[derive(Clone, Debug, Default)]
@@ -52,8 +52,8 @@ impl Summary {
 
     /// Every failure, with the command that shows it.
     #[must_use]
-    pub fn failures(&self, plan: &Plan) -> String {
-        self.failures_by(|seed| command(&Plan { seed, ..plan.clone() }))
+    pub fn failures(&self, plan: &JournalPlan) -> String {
+        self.failures_by(|seed| command(&JournalPlan { seed, ..plan.clone() }))
     }
 
     /// The same of the whole cluster.
@@ -86,7 +86,7 @@ impl Summary {
 
 /// The command that shows a run.
 #[must_use]
-pub fn command(plan: &Plan) -> String {
+pub fn command(plan: &JournalPlan) -> String {
     let mut command = format!("cargo run -p hathi-sim --bin sim -- --seed {} --verbose", plan.seed);
     if let Some(mutant) = plan.mutant {
         command += &format!(" --mutant {mutant:?}");
@@ -117,8 +117,8 @@ pub fn command(plan: &Plan) -> String {
 
 /// Runs a plan with each of these seeds, on all cores.
 #[must_use]
-pub fn run_all(plan: &Plan, seeds: Range<u64>) -> Summary {
-    run_each(seeds, |seed| run(&Plan { seed, ..plan.clone() }))
+pub fn run_all(plan: &JournalPlan, seeds: Range<u64>) -> Summary {
+    run_each(seeds, |seed| run(&JournalPlan { seed, ..plan.clone() }))
 }
 
 /// Runs a plan of the whole cluster with each of these seeds, on all cores.
@@ -168,15 +168,15 @@ pub fn cluster_command(plan: &ClusterPlan) -> String {
 /// Leaves out one kind of fault after the other, as long as the run still fails. Without a fault the course of events
 /// is another one, so this finds a smaller failure, but not always the same one.
 #[must_use]
-pub fn minimize(plan: &Plan) -> Plan {
-    let mut smallest = Plan {
+pub fn minimize(plan: &JournalPlan) -> JournalPlan {
+    let mut smallest = JournalPlan {
         verbose: false,
         ..plan.clone()
     };
     let faults = FAULTS.into_iter().chain(CLOCK_FAULTS);
     let fails = |without: &[&'static str]| {
         let without = without.to_vec();
-        run(&Plan {
+        run(&JournalPlan {
             without,
             ..plan.clone()
         })

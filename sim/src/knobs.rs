@@ -1,9 +1,7 @@
 //! Settings that a seed chooses before the run begins.
 
 use fastrand::Rng;
-
-/// Microseconds.
-pub type Micros = u64;
+pub use hathi_journal::messages::Micros;
 
 /// The settings of one run.
 #[derive(Clone, Debug)]

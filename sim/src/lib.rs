@@ -29,4 +29,4 @@ pub mod world;
 pub mod writing;
 
 pub use hathi_journal::mutant::{ALL_MUTANTS, LIAR_MUTANTS, MEMBERSHIP_MUTANTS, Mutant};
-pub use world::{Outcome, Plan, run};
+pub use world::{JournalPlan, Outcome, run};

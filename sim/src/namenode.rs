@@ -13,11 +13,11 @@ use hathi_journal::{QuorumWriter, WriterConfig};
 
 use crate::journalnode::Clock;
 use crate::knobs::Knobs;
-use crate::network::Connection;
+use crate::network::JournalConnection;
 
 /// What a NameNode is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum WriterRole {
     /// It is not the writer.
     Standby,
     /// Recovering the log.
@@ -50,11 +50,11 @@ pub struct NameNode {
     /// Number of the present attempt.
     pub attempt: u64,
     /// What it is doing.
-    pub role: Role,
+    pub role: WriterRole,
     /// Epoch of the present attempt.
     pub epoch: u64,
     /// Connections to the JournalNodes.
-    pub connections: Vec<Connection>,
+    pub connections: Vec<JournalConnection>,
     /// Transactions that it has written and that are not known to be synced.
     pub unsynced: BTreeMap<u64, u64>,
     /// The next transaction it writes.
@@ -90,9 +90,9 @@ impl NameNode {
             asked_before: Epoch(0),
             writer: None,
             attempt: 0,
-            role: Role::Standby,
+            role: WriterRole::Standby,
             epoch: 0,
-            connections: vec![Connection::default(); journalnodes],
+            connections: vec![JournalConnection::default(); journalnodes],
             unsynced: BTreeMap::new(),
             next_txid: 0,
             segment: 0,
@@ -121,7 +121,7 @@ impl NameNode {
         if let Some(writer) = self.writer.take() {
             self.asked_before = self.asked_before.max(writer.epoch());
         }
-        self.role = Role::Standby;
+        self.role = WriterRole::Standby;
         self.epoch = 0;
         self.unsynced.clear();
         self.tick_at = None;
@@ -136,7 +136,7 @@ impl NameNode {
     pub fn new_writer(&mut self, knobs: &Knobs, mutant: Option<Mutant>) {
         self.step_down();
         self.attempt += 1;
-        self.role = Role::Recovering;
+        self.role = WriterRole::Recovering;
         let timeout = 1_500_000;
         self.writer = Some(QuorumWriter::new(WriterConfig {
             ns_info: namespace_info(),

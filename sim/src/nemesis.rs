@@ -27,7 +27,7 @@ use crate::network::Node;
 use crate::ops;
 use crate::world::{Event, Repair, World};
 
-/// Every kind of fault, as [`crate::Outcome::marks`] counts it and [`crate::Plan::without`] leaves it out.
+/// Every kind of fault, as [`crate::Outcome::marks`] counts it and [`crate::JournalPlan::without`] leaves it out.
 pub const FAULTS: [&str; 26] = [
     "active and JournalNode die",
     "all JournalNodes die",
@@ -57,7 +57,7 @@ pub const FAULTS: [&str; 26] = [
     "writer died",
 ];
 
-/// What happens to clocks with [`crate::Plan::wild_clocks`], counted and left out like [`FAULTS`].
+/// What happens to clocks with [`crate::JournalPlan::wild_clocks`], counted and left out like [`FAULTS`].
 pub const CLOCK_FAULTS: [&str; 5] = [
     "clock changed its rate",
     "clock jumped",

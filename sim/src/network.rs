@@ -24,7 +24,7 @@ pub enum Node {
 
 /// A NameNode's end of its connection to one JournalNode.
 #[derive(Clone, Debug, Default)]
-pub struct Connection {
+pub struct JournalConnection {
     /// Grows with every new connection.
     pub id: u64,
     /// Calls without an answer.

@@ -20,7 +20,7 @@ use crate::checkers::leases::{self, Holder};
 use crate::checkers::segments::Finalized;
 use crate::journalnode::{Clock, Effect, JournalNode};
 use crate::knobs::{Knobs, Micros};
-use crate::namenode::{NameNode, Role, namespace_info};
+use crate::namenode::{NameNode, WriterRole, namespace_info};
 use crate::network::{Message, Node, Partitions};
 use crate::ops;
 
@@ -184,7 +184,7 @@ pub struct Outcome {
 
 /// A run to be made.
 #[derive(Clone, Debug, Default)]
-pub struct Plan {
+pub struct JournalPlan {
     /// The seed, which determines everything else.
     pub seed: u64,
     /// A planted bug.
@@ -232,7 +232,7 @@ pub struct World {
     queue: BTreeMap<(Micros, u64), Event>,
     sequence: u64,
     trace_hash: u64,
-    pub(crate) plan: Plan,
+    pub(crate) plan: JournalPlan,
     /// The members of the newest membership that a writer has heard of.
     pub(crate) members: Vec<usize>,
     newest: Option<hathi_journal::Membership>,
@@ -258,7 +258,7 @@ pub struct World {
 }
 
 /// Runs a seed.
-pub fn run(plan: &Plan) -> Outcome {
+pub fn run(plan: &JournalPlan) -> Outcome {
     let mut world = World::new(plan);
     world.run();
     world.count_losses();
@@ -278,7 +278,7 @@ const PROGRESS: u64 = 20;
 const MAX_EVENTS: u64 = 2_000_000;
 
 impl World {
-    fn new(plan: &Plan) -> Self {
+    fn new(plan: &JournalPlan) -> Self {
         let mut rng = Rng::with_seed(plan.seed);
         let mut knobs = Knobs::draw(&mut rng);
         if plan.sharp_leases {

@@ -1,14 +1,14 @@
 //! The set of JournalNodes changes while everything goes wrong, and nothing acknowledged is lost.
 
-use hathi_sim::Plan;
+use hathi_sim::JournalPlan;
 use hathi_sim::campaign::run_all;
 
 const SEEDS: std::ops::Range<u64> = 0..2_000;
 
-fn plan() -> Plan {
-    Plan {
+fn plan() -> JournalPlan {
+    JournalPlan {
         spares: 3,
-        ..Plan::default()
+        ..JournalPlan::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hathi_sim::{ALL_MUTANTS, LIAR_MUTANTS, MEMBERSHIP_MUTANTS, Mutant, Plan, run};
+use hathi_sim::{ALL_MUTANTS, JournalPlan, LIAR_MUTANTS, MEMBERSHIP_MUTANTS, Mutant, run};
 
 /// Seeds tried for a mutant before it counts as not found.
 const SEEDS: u64 = 20_000;
@@ -30,7 +30,7 @@ fn hint(mutant: Mutant) -> u64 {
 }
 
 fn is_found_by(mutant: Mutant, seed: u64) -> bool {
-    let plan = Plan {
+    let plan = JournalPlan {
         seed,
         mutant: Some(mutant),
         // Those that break a change of the JournalNodes need some to change.
@@ -40,10 +40,10 @@ fn is_found_by(mutant: Mutant, seed: u64) -> bool {
         liar: LIAR_MUTANTS.contains(&mutant),
         duels: mutant == Mutant::IgnoreRival,
         late_copies: matches!(mutant, Mutant::ReleaseAnyEpoch | Mutant::AskTwice),
-        ..Plan::default()
+        ..JournalPlan::default()
     };
     // What fails without the mutant tells nothing.
-    let sound = Plan {
+    let sound = JournalPlan {
         mutant: None,
         ..plan.clone()
     };

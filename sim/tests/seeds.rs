@@ -2,22 +2,26 @@
 
 use hathi_sim::campaign::run_all;
 use hathi_sim::nemesis::CLOCK_FAULTS;
-use hathi_sim::{Plan, run};
+use hathi_sim::{JournalPlan, run};
 
 const SEEDS: std::ops::Range<u64> = 0..6_000;
 
-fn plan(seed: u64) -> Plan {
-    Plan {
+fn plan(seed: u64) -> JournalPlan {
+    JournalPlan {
         seed,
-        ..Plan::default()
+        ..JournalPlan::default()
     }
 }
 
 #[test]
 fn seeds_hold_and_every_fault_happens() {
-    let summary = run_all(&Plan::default(), SEEDS);
+    let summary = run_all(&JournalPlan::default(), SEEDS);
     eprintln!("{}", summary.coverage());
-    assert!(summary.failures.is_empty(), "{}", summary.failures(&Plan::default()));
+    assert!(
+        summary.failures.is_empty(),
+        "{}",
+        summary.failures(&JournalPlan::default())
+    );
     assert_eq!(summary.seeds, SEEDS.end - SEEDS.start);
     assert!(
         summary.acknowledged > 1_000_000,
@@ -45,9 +49,9 @@ fn seeds_hold_and_every_fault_happens() {
 #[test]
 fn a_fault_that_is_left_out_does_not_happen() {
     for fault in ["bit flip: segment in progress", "duplicate", "power lost", "slow disk"] {
-        let without = Plan {
+        let without = JournalPlan {
             without: vec![fault],
-            ..Plan::default()
+            ..JournalPlan::default()
         };
         let summary = run_all(&without, 0..100);
         assert!(summary.missing().contains(&fault), "{fault}");
@@ -57,9 +61,9 @@ fn a_fault_that_is_left_out_does_not_happen() {
 
 #[test]
 fn leases_hold_to_the_edge_of_their_drift() {
-    let sharp = Plan {
+    let sharp = JournalPlan {
         sharp_leases: true,
-        ..Plan::default()
+        ..JournalPlan::default()
     };
     let summary = run_all(&sharp, 0..500);
     assert!(summary.failures.is_empty(), "{}", summary.failures(&sharp));
@@ -67,9 +71,9 @@ fn leases_hold_to_the_edge_of_their_drift() {
 
 #[test]
 fn safety_09_leases_hold_while_clocks_stop_jump_and_change_their_rates() {
-    let wild = Plan {
+    let wild = JournalPlan {
         wild_clocks: true,
-        ..Plan::default()
+        ..JournalPlan::default()
     };
     let summary = run_all(&wild, 0..500);
     assert!(summary.failures.is_empty(), "{}", summary.failures(&wild));
@@ -80,9 +84,9 @@ fn safety_09_leases_hold_while_clocks_stop_jump_and_change_their_rates() {
 
 #[test]
 fn one_liar_and_any_number_of_strangers_stop_no_election() {
-    let liar = Plan {
+    let liar = JournalPlan {
         liar: true,
-        ..Plan::default()
+        ..JournalPlan::default()
     };
     let summary = run_all(&liar, 0..300);
     eprintln!("{}", summary.coverage());
@@ -101,9 +105,9 @@ fn one_liar_and_any_number_of_strangers_stop_no_election() {
 
 #[test]
 fn no_journalnode_is_left_behind_by_elections_however_often_candidates_lose() {
-    let duels = Plan {
+    let duels = JournalPlan {
         duels: true,
-        ..Plan::default()
+        ..JournalPlan::default()
     };
     let summary = run_all(&duels, 0..200);
     eprintln!("{}", summary.coverage());
@@ -116,9 +120,9 @@ fn no_journalnode_is_left_behind_by_elections_however_often_candidates_lose() {
 
 #[test]
 fn what_comes_again_much_later_does_no_harm() {
-    let late = Plan {
+    let late = JournalPlan {
         late_copies: true,
-        ..Plan::default()
+        ..JournalPlan::default()
     };
     let summary = run_all(&late, 0..500);
     assert!(summary.failures.is_empty(), "{}", summary.failures(&late));
@@ -139,7 +143,11 @@ fn seeds_of_old_bugs_hold() {
     let seeds = list.lines().filter(|line| !line.starts_with('#'));
     for seed in seeds.filter_map(|line| line.split_whitespace().next()) {
         let seed = seed.parse().expect("a seed is a number");
-        let summary = run_all(&Plan::default(), seed..seed + 1);
-        assert!(summary.failures.is_empty(), "{}", summary.failures(&Plan::default()));
+        let summary = run_all(&JournalPlan::default(), seed..seed + 1);
+        assert!(
+            summary.failures.is_empty(),
+            "{}",
+            summary.failures(&JournalPlan::default())
+        );
     }
 }

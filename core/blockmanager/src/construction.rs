@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A replica of a block under construction, expected or reported (`ReplicaUnderConstruction`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExpectedReplica {
-    /// When it is lost, it is unknown who has the block, and [`crate::Holders::Awaited`] makes everybody wait for the
+    /// When it is lost, it is unknown who has the block, and [`crate::HolderKnowledge::Awaited`] makes everybody wait for the
     /// reports.
     pub(crate) storage: StorageIndex,
     /// State as it was reported, or as the pipeline was set up. When it is lost, it comes again with the replica.

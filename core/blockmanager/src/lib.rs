@@ -25,7 +25,7 @@ mod types;
 
 pub use construction::TruncateRecovery;
 pub use datanodes::{AdminState, DEFAULT_RACK, Datanode, HeartbeatStats, Storage, StorageReport};
-pub use manager::{BlockManager, Counts, Holders, finalize_command, register_command};
+pub use manager::{BlockManager, Counts, HolderKnowledge, finalize_command, register_command};
 pub use mutant::Mutant;
 pub use placement::{PlacementRequest, PolicyTypes, STORAGE_TYPES_ANY};
 pub use reports::{BlockReport, ReportProgress};

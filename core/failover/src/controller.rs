@@ -172,7 +172,7 @@ pub struct ControllerConfig {
 
 /// State of the failover controller.
 #[derive(Debug)]
-pub struct Controller {
+pub struct AutomaticFailover {
     config: ControllerConfig,
     elector: Box<dyn Elector>,
     survey: LeaseSurvey,
@@ -202,11 +202,11 @@ pub struct Controller {
     banned_until_ms: u64,
 }
 
-impl Controller {
+impl AutomaticFailover {
     /// A controller that knows nothing yet.
     #[must_use]
     pub fn new(config: ControllerConfig, elector: Box<dyn Elector>) -> Self {
-        Controller {
+        AutomaticFailover {
             elector,
             survey: LeaseSurvey::new(config.journalnodes),
             monitor: HealthMonitor::new(config.silence_ms),

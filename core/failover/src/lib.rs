@@ -13,7 +13,7 @@ pub mod health_monitor;
 mod lease_survey;
 
 pub use controller::{
-    Controller, ControllerAction, ControllerConfig, ControllerEvent, Fenced, Health, Instance, ServiceState,
+    AutomaticFailover, ControllerAction, ControllerConfig, ControllerEvent, Fenced, Health, Instance, ServiceState,
 };
 pub use elector::{ActiveStandbyElector, Elector, ElectorMessage, ElectorRequest, Former, JournalElector};
 pub use hathi_journal::survey::{LeaseAnswer, QuorumLease};

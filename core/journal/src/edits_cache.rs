@@ -11,13 +11,13 @@ use hathi_formats::ids::{LayoutVersion, TxId};
 use crate::frames;
 
 #[derive(Clone, Debug)]
-struct Batch {
+struct CachedBatch {
     first: TxId,
     count: u32,
     records: Bytes,
 }
 
-impl Batch {
+impl CachedBatch {
     fn end(&self) -> u64 {
         self.first.0 + u64::from(self.count)
     }
@@ -29,7 +29,7 @@ pub struct EditsCache {
     capacity_bytes: usize,
     bytes: usize,
     layout_version: LayoutVersion,
-    batches: VecDeque<Batch>,
+    batches: VecDeque<CachedBatch>,
 }
 
 impl EditsCache {
@@ -55,7 +55,7 @@ impl EditsCache {
             return;
         }
         self.bytes += records.len();
-        self.batches.push_back(Batch {
+        self.batches.push_back(CachedBatch {
             first,
             count,
             records: Bytes::copy_from_slice(records),

@@ -89,7 +89,7 @@ pub struct SegmentScan {
 
 /// Whether a sync makes durable what a read of the file returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Memory {
+pub enum PageCache {
     /// A sync makes it durable.
     Trusted,
     /// A sync has failed since the machine started. The kernel may return data that it counts as clean and never writes
@@ -441,13 +441,13 @@ impl<D: Disk> Segments<D> {
 
     /// Scans an open segment that nobody writes, cuts off what follows its last whole frame, and makes the rest
     /// durable. After a crash of the process alone, the rest may have been in memory only.
-    pub fn settle(&self, start: TxId, memory: Memory) -> io::Result<SegmentScan> {
-        self.settle_file(&self.path(&SegmentName::in_progress(start)), start, memory)
+    pub fn settle(&self, start: TxId, page_cache: PageCache) -> io::Result<SegmentScan> {
+        self.settle_file(&self.path(&SegmentName::in_progress(start)), start, page_cache)
     }
 
     /// [`Segments::settle`] for a file with another name.
-    pub fn settle_file(&self, path: &Path, start: TxId, memory: Memory) -> io::Result<SegmentScan> {
-        let settled = self.settle_unless_damaged(path, start, memory, TxId(0))?;
+    pub fn settle_file(&self, path: &Path, start: TxId, page_cache: PageCache) -> io::Result<SegmentScan> {
+        let settled = self.settle_unless_damaged(path, start, page_cache, TxId(0))?;
         settled.map_err(|damage| io::Error::new(io::ErrorKind::InvalidData, damage))
     }
 
@@ -457,7 +457,7 @@ impl<D: Disk> Segments<D> {
         &self,
         path: &Path,
         start: TxId,
-        memory: Memory,
+        page_cache: PageCache,
         durable_to: TxId,
     ) -> io::Result<Result<SegmentScan, String>> {
         let file = self.disk.open(path)?;
@@ -470,7 +470,7 @@ impl<D: Disk> Segments<D> {
         if file.len()? != found.data_len {
             file.set_len(found.data_len)?;
         }
-        if memory == Memory::Suspect {
+        if page_cache == PageCache::Suspect {
             rewrite(&file, found.data_len)?;
         }
         sync_result(file.sync_data())?;
@@ -599,11 +599,11 @@ mod tests {
         writer.sync().unwrap();
         let path = segments.path(&SegmentName::in_progress(TxId(1)));
         disk.flip_bit(&path, 8 + first.len() as u64 + 20, 3).unwrap();
-        let found = segments.settle(TxId(1), Memory::Trusted).unwrap();
+        let found = segments.settle(TxId(1), PageCache::Trusted).unwrap();
         assert_eq!(found.last, Some(TxId(1)));
         assert!(found.torn.is_some());
         assert_eq!(disk.read_small(&path).unwrap().unwrap().len(), 8 + first.len());
-        let again = segments.settle(TxId(1), Memory::Trusted).unwrap();
+        let again = segments.settle(TxId(1), PageCache::Trusted).unwrap();
         assert_eq!((again.last, &again.torn), (Some(TxId(1)), &None));
         let mut writer = segments.reopen(TxId(1), &again).unwrap();
         assert_eq!(writer.next(), TxId(2));

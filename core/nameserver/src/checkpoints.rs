@@ -10,7 +10,7 @@
 
 use hathi_formats::ids::TxId;
 use hathi_namesystem::checkpoint::{CheckpointConfig, Checkpointer, Earlier, EditsRetention, keep_from};
-use hathi_namesystem::save_namespace::Purpose;
+use hathi_namesystem::save_namespace::ImagePurpose;
 use hathi_namesystem::{Namesystem, Role};
 
 /// Number of transactions behind an image that are no change: the op that begins a segment, the op that ends it when
@@ -63,7 +63,7 @@ pub enum Order {
     /// Ask the NameNodes that stand before this one in the order of ids.
     AskEarlier,
     /// Save an image.
-    Save(Purpose),
+    Save(ImagePurpose),
 }
 
 /// What follows from a saved image.
@@ -100,12 +100,12 @@ impl ImageMaker {
         match event {
             Event::Woke | Event::Heard(_) if !self.makes(seen, now_ms) => pause,
             Event::Woke => match self.makers {
-                Makers::Alone => Order::Save(Purpose::SaveNamespace),
+                Makers::Alone => Order::Save(ImagePurpose::SaveNamespace),
                 Makers::Standbys { .. } => Order::AskEarlier,
             },
             // Meanwhile another NameNode's image may have arrived, or this NameNode may have become active.
             Event::Heard(earlier) if self.checkpointer.is_mine(&earlier, seen.receiving, now_ms) => {
-                Order::Save(Purpose::Checkpoint)
+                Order::Save(ImagePurpose::Checkpoint)
             }
             Event::Heard(_) => pause,
             Event::Saved(saved) => {
@@ -162,11 +162,11 @@ impl SaveNamespaceRequest {
 /// turn out yet. A standby may have proven slightly less than its peer.
 #[must_use]
 pub fn is_proven(ns: &Namesystem, txid: TxId) -> Option<bool> {
-    let proven = match ns.role {
-        Role::Active => ns.edit_log.synced(),
+    let proven = match ns.role() {
+        Role::Active => ns.edit_log().synced(),
         _ => ns.life().proven(),
     };
-    match ns.role {
+    match ns.role() {
         _ if proven >= txid => Some(true),
         Role::Standby => None,
         _ => Some(false),
@@ -224,6 +224,7 @@ pub fn edits_kept_from(role: Role, by_images: TxId, followers: Followers<'_>) ->
 mod tests {
     use super::*;
     use crate::tests::namesystem;
+    use hathi_blockmanager::Now;
     use hathi_namesystem::Life;
 
     const PERIOD_MS: u64 = 1000;
@@ -261,7 +262,7 @@ mod tests {
         let heard = Event::Heard(vec![Earlier::Silent, Earlier::CanNot]);
         assert_eq!(
             maker.on(heard, &standby, PERIOD_MS + 60),
-            Order::Save(Purpose::Checkpoint)
+            Order::Save(ImagePurpose::Checkpoint)
         );
         assert_eq!(maker.follows(Some(TxId(50))), Follows::Offer(TxId(50)));
         assert_eq!(maker.on(Event::Saved(Some(TxId(50))), &standby, 2000), PAUSE);
@@ -290,7 +291,7 @@ mod tests {
             assert_eq!(maker.on(Event::Woke, &standby, PERIOD_MS), Order::AskEarlier);
             maker.on(Event::Heard(vec![]), &changed, PERIOD_MS + 1)
         };
-        assert_eq!(after(standby), Order::Save(Purpose::Checkpoint));
+        assert_eq!(after(standby), Order::Save(ImagePurpose::Checkpoint));
         let image = TxId(40);
         assert_eq!(after(Seen { image, ..standby }), PAUSE, "another one's image came");
         let receiving = true;
@@ -328,7 +329,7 @@ mod tests {
             maker(Makers::Alone).on(Event::Woke, &Seen { applied, ..active }, PERIOD_MS)
         };
         assert_eq!(at(1 + SEGMENT_OPS), PAUSE);
-        assert_eq!(at(2 + SEGMENT_OPS), Order::Save(Purpose::SaveNamespace));
+        assert_eq!(at(2 + SEGMENT_OPS), Order::Save(ImagePurpose::SaveNamespace));
         let mut maker = maker(Makers::Alone);
         assert_eq!(maker.on(Event::Woke, &seen(Role::Standby), PERIOD_MS), PAUSE);
         assert_eq!(maker.follows(Some(TxId(50))), Follows::Purge);
@@ -351,19 +352,24 @@ mod tests {
     #[test]
     fn an_active_knows_what_a_quorum_has_and_a_standby_may_learn_it() {
         let mut ns = namesystem(5, Life::first());
-        ns.role = Role::Standby;
+        assert_eq!(is_proven(&ns, TxId(6)), Some(false), "it is being loaded");
+        ns.become_standby().unwrap();
         assert_eq!(is_proven(&ns, TxId(5)), Some(true));
         assert_eq!(is_proven(&ns, TxId(6)), None);
-        for role in [
-            Role::Active,
-            Role::Initializing,
-            Role::BecomingActive,
-            Role::SteppingDown,
-        ] {
-            ns.role = role;
-            assert_eq!(is_proven(&ns, TxId(5)), Some(true), "{role:?}");
-            assert_eq!(is_proven(&ns, TxId(6)), Some(false), "{role:?}");
-        }
+        ns.begin_activation().unwrap();
+        assert_eq!(
+            is_proven(&ns, TxId(6)),
+            Some(false),
+            "it proves all of it before it serves"
+        );
+        assert_eq!(ns.start_active(Now::default()).unwrap(), TxId(6));
+        assert_eq!(is_proven(&ns, TxId(5)), Some(true));
+        assert_eq!(is_proven(&ns, TxId(6)), Some(false), "no quorum has it");
+        ns.take_logged();
+        ns.life().acknowledge(TxId(6)).unwrap();
+        assert_eq!(is_proven(&ns, TxId(6)), Some(true));
+        ns.begin_stepping_down().unwrap();
+        assert_eq!(is_proven(&ns, TxId(7)), Some(false));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub fn judge(
     now_ms: u64,
     wall_ms: u64,
 ) -> Verdict {
-    if ns.role != Role::Standby {
+    if ns.role() != Role::Standby {
         return Verdict::Nothing;
     }
     match attestation.map(|attestation| ns.compare(attestation)) {
@@ -118,11 +118,10 @@ impl Comparing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::namesystem;
+    use crate::tests::in_role;
     use hathi_formats::exceptions;
     use hathi_formats::ids::TxId;
     use hathi_namespace::{Comparison, Mark};
-    use hathi_namesystem::Life;
 
     const DIFFERS: Comparison = Comparison::Differs { txid: 7 };
     const EQUAL: Comparison = Comparison::Equal { txid: 9 };
@@ -163,18 +162,18 @@ mod tests {
 
     #[test]
     fn a_standby_is_compared_and_an_active_is_not() {
-        let mut ns = namesystem(6, Life::first());
+        let mut ns = in_role(Role::Active, 5);
         let mut health = StandbyHealth::default();
         let mut judges = |ns: &mut Namesystem, attestation: Option<&Attestation>| {
             let verdict = judge(ns, &mut health.divergence, attestation, 0, 0);
             (verdict, health.problem().is_some())
         };
-        ns.role = Role::Active;
         let mut attestation = ns.attest(TxId(6)).expect("it is active");
         assert_eq!(attestation.marks.last().map(|mark| mark.txid), Some(6));
         attestation.marks[0].digest ^= 1;
         assert_eq!(judges(&mut ns, Some(&attestation)), (Verdict::Nothing, false));
-        ns.role = Role::Standby;
+        ns.begin_stepping_down().unwrap();
+        ns.end_stepping_down(0).unwrap();
         assert_eq!(ns.attest(TxId(6)), None);
         assert_eq!(judges(&mut ns, Some(&attestation)), (Verdict::Load, true));
         attestation.marks[0].digest ^= 1;

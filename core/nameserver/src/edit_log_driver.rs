@@ -19,7 +19,9 @@ pub use shipping::{BATCHES_UNDER_WAY, Broken, OpenLog, Shipping, Synced};
 use hathi_formats::ids::{Epoch, LayoutVersion, TxId};
 use hathi_journal::lease::LeaseProof;
 use hathi_journal::mutant::Mutation;
-use hathi_journal::writer::{CallError, Change, Learner, QuorumWriter, WriterAction, WriterConfig, WriterTimeouts};
+use hathi_journal::writer::{
+    CallError, Learner, MemberChange, QuorumWriter, WriterAction, WriterConfig, WriterTimeouts,
+};
 use hathi_journal::{Answer, Lag, Micros, Request};
 use hathi_namesystem::Life;
 use hathi_namesystem::edit_log::LogItem;
@@ -415,7 +417,7 @@ impl<W> QuorumLog<W> {
 
     /// Makes the new JournalNode a member, or removes a member. [`LogAction::MembershipChanged`] tells when that is done.
     /// `None` if this NameNode is not the writer.
-    pub fn change(&mut self, change: &Change, now: Micros, out: &mut Actions<W>) -> Option<Result<(), String>> {
+    pub fn change(&mut self, change: &MemberChange, now: Micros, out: &mut Actions<W>) -> Option<Result<(), String>> {
         self.change_members(now, out, |writer, actions| writer.change(change, now, actions))
     }
 

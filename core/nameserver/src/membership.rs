@@ -17,7 +17,7 @@ use crate::reading::{self, CALL_TIMEOUT_MS};
 use hathi_formats::host_port::HostPort;
 use hathi_formats::ids::TxId;
 use hathi_journal::membership::MEMBERS_MIN;
-use hathi_journal::writer::{CallError, Change, Learner};
+use hathi_journal::writer::{CallError, Learner, MemberChange};
 use hathi_journal::{Answer, Membership, Request};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -88,7 +88,7 @@ pub enum Order {
         timeout_ms: u32,
     },
     /// The writer makes this change: [`Got::Changed`].
-    Change(Change),
+    Change(MemberChange),
     /// So many milliseconds pass: [`Got::Done`].
     Pause(u64),
     /// The change has ended.
@@ -171,7 +171,7 @@ impl MembershipChange {
             (Got::Nothing, Asked::Remove(old)) => match self.others(&old) {
                 // The writer refuses it, and says why.
                 others if others.len() == self.members.len() || others.len() < MEMBERS_MIN => {
-                    Order::Change(Change::Remove(old.to_string()))
+                    Order::Change(MemberChange::Remove(old.to_string()))
                 }
                 _ => ask_segments(self.members.clone()),
             },
@@ -245,7 +245,7 @@ impl MembershipChange {
         };
         match lacks {
             Some(what) => self.wait(COMPARE_PAUSE_MS, what, now_ms),
-            None => Order::Change(Change::Add(new.to_string())),
+            None => Order::Change(MemberChange::Add(new.to_string())),
         }
     }
 
@@ -267,7 +267,7 @@ impl MembershipChange {
                 let what = format!("segment {start}-{end} is not on a majority of those that would remain");
                 self.wait(COMPARE_PAUSE_MS, what, now_ms)
             }
-            None => Order::Change(Change::Remove(old.to_string())),
+            None => Order::Change(MemberChange::Remove(old.to_string())),
         }
     }
 

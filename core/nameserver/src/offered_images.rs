@@ -180,7 +180,7 @@ impl Seen {
     #[must_use]
     pub fn of(ns: &Namesystem, wall_ms: u64) -> Seen {
         Seen {
-            role: ns.role,
+            role: ns.role(),
             newest: ns.most_recent_checkpoint(),
             age_ms: wall_ms.saturating_sub(ns.most_recent_checkpoint_ms()),
         }
@@ -394,8 +394,8 @@ pub fn check_image(found: &Verified, own: &NamespaceInfo, txid: TxId) -> Result<
 /// # Errors
 /// It has another one.
 pub fn check_state(found: &Verified, ns: &Namesystem) -> Result<(), BadImage> {
-    let own = ns.namespace.digest_mark(found.txid);
-    let is_comparable = found.origin == ns.namespace.digest_origin();
+    let own = ns.namespace().digest_mark(found.txid);
+    let is_comparable = found.origin == ns.namespace().digest_origin();
     match own {
         Some(own) if is_comparable && own.digest != found.digest => Err(BadImage::OtherState(found.txid)),
         _ => Ok(()),
@@ -405,7 +405,7 @@ pub fn check_state(found: &Verified, ns: &Namesystem) -> Result<(), BadImage> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::namesystem;
+    use crate::tests::{in_role, namesystem};
     use hathi_namesystem::Life;
 
     const CONFIG: CheckpointConfig = CheckpointConfig {
@@ -436,9 +436,8 @@ mod tests {
 
     #[test]
     fn an_image_is_asked_for_when_nothing_that_is_said_of_it_refuses_it() {
-        let mut ns = namesystem(10, Life::first());
         for role in [Role::Active, Role::Standby] {
-            ns.role = role;
+            let ns = in_role(role, 10);
             let own = ns.info().to_colon_separated();
             let (offer, first) = Offer::begin(true, stated(&own), ns.info()).unwrap();
             assert_eq!(first, Order::Look);
@@ -454,12 +453,11 @@ mod tests {
     #[test]
     fn each_reason_to_refuse_has_the_status_of_which_hadoops_sender_makes_the_right_thing() {
         let status = |event| on(event).map_err(|refused| refused.status());
-        let mut ns = namesystem(10, Life::first());
         for role in [Role::Initializing, Role::BecomingActive, Role::SteppingDown] {
-            ns.role = role;
+            let ns = in_role(role, 10);
             assert_eq!(status(Event::Looked(Seen::of(&ns, 10_000))), Err(417), "{role:?}");
         }
-        ns.role = Role::Standby;
+        let mut ns = in_role(Role::Standby, 10);
         ns.note_image(TxId(19), 9_900);
         assert_eq!(
             status(Event::Looked(Seen::of(&ns, 10_000))),
@@ -545,13 +543,13 @@ mod tests {
 
     #[test]
     fn an_image_that_was_read_is_of_this_namespace_this_transaction_and_the_known_state() {
-        let mut ns = namesystem(20, Life::first());
+        let mut ns = in_role(Role::Active, 19);
         let found = Verified {
             txid: 20,
             namespace_id: 7,
             inodes: 1,
-            digest: ns.namespace.digest(),
-            origin: ns.namespace.digest_origin(),
+            digest: ns.namespace().digest(),
+            origin: ns.namespace().digest_origin(),
         };
         let check = |found: &Verified| check_image(found, ns.info(), TxId(20));
         assert_eq!(check(&found), Ok(()));
@@ -561,7 +559,6 @@ mod tests {
         let digest = found.digest ^ 1;
         let other = Verified { digest, ..found };
         assert_eq!(check_state(&other, &ns), Ok(()), "nobody knows what it was");
-        ns.role = Role::Active;
         ns.attest(TxId(20)).expect("it is active");
         assert_eq!(check_state(&found, &ns), Ok(()));
         assert_eq!(check_state(&other, &ns), Err(BadImage::OtherState(20)));

@@ -16,7 +16,7 @@ use hathi_formats::ids::{Epoch, TxId};
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
 use hathi_namesystem::Namesystem;
-use hathi_namesystem::history::{Compared, Comparison, HistoryError, JournalState, Source, Stretch};
+use hathi_namesystem::history::{Compared, EditsSource, HistoryError, JournalState, Stretch, StretchComparison};
 use hathi_namesystem::tailer::TailError;
 use std::collections::VecDeque;
 
@@ -79,7 +79,7 @@ enum Stage {
 #[derive(Debug)]
 struct Comparing {
     stretch: Stretch,
-    comparison: Comparison,
+    comparison: StretchComparison,
 }
 
 /// One proof; see the module.
@@ -123,9 +123,9 @@ impl Proving {
                 Err(error) => Stage::Ended(Err(ReadError::Unavailable(error))),
             },
             (Stage::Fetching(stretch, candidate), Got::Fetched(fetched)) => {
-                let mut comparison = Comparison::new(stretch);
+                let mut comparison = StretchComparison::new(stretch);
                 let is_read = fetched.is_ok_and(|edits| comparison.read(&edits, candidate.limit).is_ok());
-                match comparison.outcome(candidate.source() == Source::Finalized) {
+                match comparison.outcome(candidate.source() == EditsSource::Finalized) {
                     compared @ (Compared::Same | Compared::Differs) if is_read => Stage::Compared(stretch, compared),
                     // Another JournalNode may have more, or may have it whole.
                     Compared::Same | Compared::Differs | Compared::NotYet => Stage::NextSegment(stretch),
@@ -151,18 +151,13 @@ impl Proving {
                         };
                         return ask_all(request, CALL_TIMEOUT_MS);
                     }
-                    Purpose::BeforeActive(epoch, last) => {
-                        self.begin(ns.history.before_active(epoch, last, ns.edit_log.applied()))
-                    }
+                    Purpose::BeforeActive(epoch, last) => self.begin(ns.unproven_before_active(epoch, last)),
                 },
-                Stage::Judge(states) => {
-                    let (applied, life) = (ns.edit_log.applied(), ns.life().clone());
-                    self.begin(ns.history.judge(&states, self.majority, applied, &life))
-                }
+                Stage::Judge(states) => self.begin(ns.judge_history(&states, self.majority)),
                 Stage::NextStretch => match self.stretches.pop_front() {
                     Some(stretch) => Stage::AskMemory(Comparing {
                         stretch,
-                        comparison: Comparison::new(stretch),
+                        comparison: StretchComparison::new(stretch),
                     }),
                     None => Stage::Ended(Ok(())),
                 },
@@ -214,8 +209,7 @@ impl Proving {
     }
 
     fn note(&mut self, stretch: &Stretch, compared: Compared, ns: &mut Namesystem) -> Stage {
-        let life = ns.life().clone();
-        if let Err(error) = ns.history.on_compared(stretch, compared, &life) {
+        if let Err(error) = ns.on_history_compared(stretch, compared) {
             return Stage::Ended(Err(TailError::from(error).into()));
         }
         match (compared, self.purpose) {

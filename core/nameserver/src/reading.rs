@@ -20,7 +20,7 @@ use hathi_formats::ids::TxId;
 use hathi_journal::messages::Manifest;
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
-use hathi_namesystem::history::Source;
+use hathi_namesystem::history::EditsSource;
 use hathi_namesystem::tailer::{Edits, TailError, check_not_purged, durable_on_disk};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -440,7 +440,7 @@ impl Reading {
     /// Applies these edits up to `limit`, if there are any.
     fn apply(&mut self, edits: Option<bytes::Bytes>, limit: TxId, stage: Stage) -> Result<Option<Order>, TailError> {
         let Some(edits) = edits else { return Ok(None) };
-        let edits = Edits::new(edits, limit, Source::Open)?;
+        let edits = Edits::new(edits, limit, EditsSource::Open)?;
         debug_assert_eq!(edits.limit(), limit, "nothing above the limit is applied");
         self.stage = stage;
         Ok(Some(Order::Apply(edits)))

@@ -110,7 +110,7 @@ impl<D> RoleChanges<D> {
         };
         debug_assert_eq!(step.is_some(), self.is_busy(), "a step is under way, or none is");
         debug_assert!(
-            place.gate.is_empty() || matches!(place.ns.role, Role::Active | Role::SteppingDown),
+            place.gate.is_empty() || matches!(place.ns.role(), Role::Active | Role::SteppingDown),
             "replies wait for an active only"
         );
         Orders { actions, step }
@@ -125,7 +125,7 @@ impl<D> RoleChanges<D> {
         match event {
             Event::Started => self.begin_loading(),
             // It was said of the namespace that was followed then. An active has proven its own since.
-            Event::Unusable if place.ns.role == Role::Standby => self.begin_loading(),
+            Event::Unusable if place.ns.role() == Role::Standby => self.begin_loading(),
             Event::Unusable => None,
             Event::Asked {
                 to_active: true,
@@ -141,7 +141,7 @@ impl<D> RoleChanges<D> {
                     return None;
                 }
                 // It may be news of a writer that has resigned since.
-                if place.ns.role != Role::Active {
+                if place.ns.role() != Role::Active {
                     return None;
                 }
                 if let Err(error) = place.ns.begin_stepping_down() {

@@ -38,6 +38,15 @@ pub(crate) struct FrozenFiles {
     lists: FrozenSlab<Vec<Slot>, 6>,
 }
 
+/// What a [view](crate::view) asks of its blocks.
+pub(crate) trait FilesPart {
+    /// The record of a block.
+    fn get(&self, block: Slot) -> &BlockRec;
+
+    /// The blocks of a file in order; none of anything else.
+    fn slots<'a>(&'a self, file: &'a InodeRec) -> &'a [Slot];
+}
+
 /// The blocks of a file in order. `list` gives the list of a file that has several.
 #[inline]
 fn slots_of<'a>(file: &'a InodeRec, list: impl FnOnce(Slot) -> &'a [Slot]) -> &'a [Slot] {
@@ -307,14 +316,26 @@ impl Files {
     }
 }
 
-impl FrozenFiles {
+impl FilesPart for Files {
     #[inline]
-    pub(crate) fn get(&self, block: Slot) -> &BlockRec {
+    fn get(&self, block: Slot) -> &BlockRec {
+        Files::get(self, block)
+    }
+
+    #[inline]
+    fn slots<'a>(&'a self, file: &'a InodeRec) -> &'a [Slot] {
+        Files::slots(self, file)
+    }
+}
+
+impl FilesPart for FrozenFiles {
+    #[inline]
+    fn get(&self, block: Slot) -> &BlockRec {
         self.blocks.get(block)
     }
 
     #[inline]
-    pub(crate) fn slots<'a>(&'a self, file: &'a InodeRec) -> &'a [Slot] {
+    fn slots<'a>(&'a self, file: &'a InodeRec) -> &'a [Slot] {
         slots_of(file, |list| self.lists.get(list))
     }
 }

@@ -21,11 +21,10 @@ use crate::carried::Carried;
 use crate::config::NamespaceConfig;
 use crate::digest::marks::Sum;
 use crate::files::Files;
-use crate::files::block::BlockRec;
 use crate::quotas::Usages;
 use crate::store::slab::Slot;
 use crate::tree::Tree;
-use crate::tree::inode::{InodeRec, Perm};
+use crate::tree::inode::Perm;
 use crate::usage::Usage;
 use crate::view::View;
 use crate::watch::Watch;
@@ -299,57 +298,17 @@ impl Namespace {
 }
 
 impl View for Namespace {
-    #[inline]
-    fn config(&self) -> &NamespaceConfig {
-        &self.config
-    }
+    type Tree = Tree;
+    type Files = Files;
 
     #[inline]
-    fn root(&self) -> Slot {
-        self.tree.root()
-    }
-
-    fn slot(&self, id: InodeId) -> Option<Slot> {
-        self.tree.attached(id)
+    fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     #[inline]
-    fn rec(&self, slot: Slot) -> &InodeRec {
-        self.tree.rec(slot)
-    }
-
-    #[inline]
-    fn name_of(&self, slot: Slot) -> &[u8] {
-        self.tree.name_of(slot)
-    }
-
-    #[inline]
-    fn child(&self, dir: Slot, name: &[u8]) -> Option<Slot> {
-        self.tree.child(dir, name)
-    }
-
-    fn child_count(&self, dir: Slot) -> usize {
-        self.tree.children(dir).len()
-    }
-
-    fn children(&self, dir: Slot) -> impl Iterator<Item = Slot> {
-        self.tree.children(dir).iter()
-    }
-
-    fn children_after(&self, dir: Slot, name: &[u8]) -> (usize, impl Iterator<Item = Slot>) {
-        self.tree
-            .children(dir)
-            .iter_after(move |slot| self.tree.name_of(slot) <= name)
-    }
-
-    #[inline]
-    fn block_slots(&self, file: Slot) -> &[Slot] {
-        self.files.slots(self.tree.rec(file))
-    }
-
-    #[inline]
-    fn block_rec(&self, block: Slot) -> &BlockRec {
-        self.files.get(block)
+    fn files(&self) -> &Files {
+        &self.files
     }
 
     #[inline]
@@ -360,5 +319,14 @@ impl View for Namespace {
     #[inline]
     fn open_files(&self) -> &OpenFiles {
         self.writers.files()
+    }
+
+    #[inline]
+    fn config(&self) -> &NamespaceConfig {
+        &self.config
+    }
+
+    fn slot(&self, id: InodeId) -> Option<Slot> {
+        self.tree.attached(id)
     }
 }

@@ -56,6 +56,24 @@ pub(crate) struct FrozenTree {
     detached: Vec<Slot>,
 }
 
+/// What a [view](crate::view) asks of its inodes, names and children.
+pub(crate) trait TreePart {
+    /// The root directory.
+    fn root(&self) -> Slot;
+
+    /// The record of an inode.
+    fn rec(&self, slot: Slot) -> &InodeRec;
+
+    /// The name of an inode; empty for the root.
+    fn name_of(&self, slot: Slot) -> &[u8];
+
+    /// A child by its name.
+    fn child(&self, dir: Slot, name: &[u8]) -> Option<Slot>;
+
+    /// The children of a directory; none of anything else.
+    fn children(&self, dir: Slot) -> &ChildList;
+}
+
 impl Tree {
     /// A tree without any inode, even without a root.
     pub(crate) fn new(hash_seed: u64) -> Tree {
@@ -442,11 +460,34 @@ fn key_of<'a>(inodes: &Slab<InodeRec, 12>, names: &'a Names, slot: Slot) -> Key<
     (rec.parent, names.get(rec.name))
 }
 
-impl FrozenTree {
-    pub(crate) fn root(&self) -> Slot {
+impl TreePart for Tree {
+    #[inline]
+    fn root(&self) -> Slot {
         self.root
     }
 
+    #[inline]
+    fn rec(&self, slot: Slot) -> &InodeRec {
+        Tree::rec(self, slot)
+    }
+
+    #[inline]
+    fn name_of(&self, slot: Slot) -> &[u8] {
+        Tree::name_of(self, slot)
+    }
+
+    #[inline]
+    fn child(&self, dir: Slot, name: &[u8]) -> Option<Slot> {
+        Tree::child(self, dir, name)
+    }
+
+    #[inline]
+    fn children(&self, dir: Slot) -> &ChildList {
+        Tree::children(self, dir)
+    }
+}
+
+impl FrozenTree {
     /// Number of inodes, those that wait to be freed included.
     pub(crate) fn live(&self) -> usize {
         self.live
@@ -457,39 +498,45 @@ impl FrozenTree {
         self.inodes.used()
     }
 
-    #[inline]
-    pub(crate) fn rec(&self, slot: Slot) -> &InodeRec {
-        self.inodes.get(slot)
-    }
-
-    #[inline]
-    pub(crate) fn name_of(&self, slot: Slot) -> &[u8] {
-        self.names.get(self.inodes.get(slot).name)
-    }
-
-    pub(crate) fn children(&self, dir: Slot) -> &ChildList {
-        let rec = self.rec(dir);
-        if rec.is_dir() && rec.data != NONE {
-            self.lists.get(rec.data)
-        } else {
-            &NO_CHILDREN
-        }
-    }
-
     /// All inodes, those that waited to be freed included, in no order that means anything.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &InodeRec)> {
         let all = (0..self.inodes.used()).map(|slot| (slot, self.inodes.get(slot)));
         all.filter(|(_, rec)| rec.is_live())
     }
 
-    /// A child by its name, in the list of the directory.
-    pub(crate) fn child(&self, dir: Slot, name: &[u8]) -> Option<Slot> {
-        self.children(dir).find(|slot| self.name_of(slot).cmp(name))
-    }
-
     /// The roots of subtrees that waited to be freed.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = Slot> + '_ {
         self.detached.iter().copied()
+    }
+}
+
+impl TreePart for FrozenTree {
+    fn root(&self) -> Slot {
+        self.root
+    }
+
+    #[inline]
+    fn rec(&self, slot: Slot) -> &InodeRec {
+        self.inodes.get(slot)
+    }
+
+    #[inline]
+    fn name_of(&self, slot: Slot) -> &[u8] {
+        self.names.get(self.inodes.get(slot).name)
+    }
+
+    /// Looks in the list of the directory: the index of large directories is not in shared pages.
+    fn child(&self, dir: Slot, name: &[u8]) -> Option<Slot> {
+        self.children(dir).find(|slot| self.name_of(slot).cmp(name))
+    }
+
+    fn children(&self, dir: Slot) -> &ChildList {
+        let rec = self.rec(dir);
+        if rec.is_dir() && rec.data != NONE {
+            self.lists.get(rec.data)
+        } else {
+            &NO_CHILDREN
+        }
     }
 }
 

@@ -4,60 +4,103 @@
 //! resolution, permissions, statuses, listings, summaries and the digest are written once on top of it. A view is a
 //! type parameter, so that reads of the live namespace cost what direct access to its parts costs.
 //!
-//! There are two: the namespace itself, and the frozen one that images are made of, which shares its pages. A third one,
-//! as of a snapshot, would answer for the inodes and children that the snapshot has records of, and pass on the other
-//! questions.
+//! There are two: the namespace itself, and the frozen one that images are made of, which shares its pages. They differ
+//! in their parts ([`TreePart`], [`FilesPart`]), and a view is a few lines on top of its parts. A third one, as of a
+//! snapshot, would override the questions about inodes, children and blocks that the snapshot has records of.
 
 use hathi_formats::ids::InodeId;
 use smallvec::SmallVec;
 
 use crate::attributes::{Attributes, Quota};
 use crate::config::NamespaceConfig;
+use crate::files::FilesPart;
 use crate::files::block::BlockRec;
 use crate::store::slab::{NONE, Slot};
+use crate::tree::TreePart;
 use crate::tree::inode::InodeRec;
 use crate::writers::OpenFiles;
 
 /// See the module.
 pub(crate) trait View: Sized {
-    /// Limits and switches.
-    fn config(&self) -> &NamespaceConfig;
+    /// See [`View::tree`].
+    type Tree: TreePart;
+    /// See [`View::files`].
+    type Files: FilesPart;
 
-    /// The root directory.
-    fn root(&self) -> Slot;
+    /// Inodes, names and children.
+    fn tree(&self) -> &Self::Tree;
 
-    /// The inode of an id, if it hangs below the root.
-    fn slot(&self, id: InodeId) -> Option<Slot>;
-
-    /// The record of an inode.
-    fn rec(&self, slot: Slot) -> &InodeRec;
-
-    /// The name of an inode; empty for the root.
-    fn name_of(&self, slot: Slot) -> &[u8];
-
-    /// A child by its name.
-    fn child(&self, dir: Slot, name: &[u8]) -> Option<Slot>;
-
-    /// Number of children; 0 for what is no directory.
-    fn child_count(&self, dir: Slot) -> usize;
-
-    /// The children in the byte order of their names.
-    fn children(&self, dir: Slot) -> impl Iterator<Item = Slot>;
-
-    /// The children whose names come after this one, and their number. All names come after the empty one.
-    fn children_after(&self, dir: Slot, name: &[u8]) -> (usize, impl Iterator<Item = Slot>);
-
-    /// The blocks of a file in order; none of anything else.
-    fn block_slots(&self, file: Slot) -> &[Slot];
-
-    /// The record of a block.
-    fn block_rec(&self, block: Slot) -> &BlockRec;
+    /// Blocks of files.
+    fn files(&self) -> &Self::Files;
 
     /// Owners, ACLs, extended attributes, quotas and targets.
     fn attributes(&self) -> &Attributes;
 
     /// Writers and truncates.
     fn open_files(&self) -> &OpenFiles;
+
+    /// Limits and switches.
+    fn config(&self) -> &NamespaceConfig;
+
+    /// The inode of an id, if it hangs below the root.
+    fn slot(&self, id: InodeId) -> Option<Slot>;
+
+    // ---- what the parts know ----
+
+    /// The root directory.
+    #[inline]
+    fn root(&self) -> Slot {
+        self.tree().root()
+    }
+
+    /// The record of an inode.
+    #[inline]
+    fn rec(&self, slot: Slot) -> &InodeRec {
+        self.tree().rec(slot)
+    }
+
+    /// The name of an inode; empty for the root.
+    #[inline]
+    fn name_of(&self, slot: Slot) -> &[u8] {
+        self.tree().name_of(slot)
+    }
+
+    /// A child by its name.
+    #[inline]
+    fn child(&self, dir: Slot, name: &[u8]) -> Option<Slot> {
+        self.tree().child(dir, name)
+    }
+
+    /// Number of children; 0 for what is no directory.
+    #[inline]
+    fn child_count(&self, dir: Slot) -> usize {
+        self.tree().children(dir).len()
+    }
+
+    /// The children in the byte order of their names.
+    #[inline]
+    fn children(&self, dir: Slot) -> impl Iterator<Item = Slot> {
+        self.tree().children(dir).iter()
+    }
+
+    /// The children whose names come after this one, and their number. All names come after the empty one.
+    #[inline]
+    fn children_after(&self, dir: Slot, name: &[u8]) -> (usize, impl Iterator<Item = Slot>) {
+        let tree = self.tree();
+        tree.children(dir).iter_after(move |slot| tree.name_of(slot) <= name)
+    }
+
+    /// The blocks of a file in order; none of anything else.
+    #[inline]
+    fn block_slots(&self, file: Slot) -> &[Slot] {
+        self.files().slots(self.rec(file))
+    }
+
+    /// The record of a block.
+    #[inline]
+    fn block_rec(&self, block: Slot) -> &BlockRec {
+        self.files().get(block)
+    }
 
     // ---- what follows ----
 

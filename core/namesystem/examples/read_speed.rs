@@ -10,9 +10,9 @@ use hathi_formats::proto::hdfs::GetFileInfoRequestProto;
 use hathi_formats::protocols::ClientMethod;
 use hathi_namespace::{Namespace, NamespaceConfig, generator};
 use hathi_namesystem::calls;
-use hathi_namesystem::loader::{Parts, assemble};
+use hathi_namesystem::loader::{NamesystemParts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
-use hathi_namesystem::{CallContext, Life, Namesystem, Role, Verb};
+use hathi_namesystem::{CallContext, Life, MethodHandler, Namesystem};
 use parking_lot::RwLock;
 use prost::Message;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,15 +35,15 @@ fn main() {
     };
     let mut namespace = Namespace::new(NamespaceConfig::default());
     let last = generator::fill(&mut namespace, &shape, &mut |_, _, _| {}).expect("the files are made");
-    let parts = Parts {
+    let parts = NamesystemParts {
         config: hathi_namesystem::NamesystemConfig::default(),
         blockmanager: BlockManagerConfig::default(),
         retry_cache: RetryCacheOptions::default(),
         info: NamespaceInfo::default(),
     };
     let mut ns = assemble(parts, namespace, TxId(last), Life::first());
-    ns.role.change(Role::Standby).expect("a new one becomes a standby");
-    ns.role.change(Role::BecomingActive).expect("a standby becomes active");
+    ns.become_standby().expect("a new one becomes a standby");
+    ns.begin_activation().expect("a standby becomes active");
     ns.start_active(NOW).expect("its namespace is whole");
     let ns = RwLock::new(ns);
     let requests: Vec<Bytes> = (0..4096)
@@ -86,7 +86,7 @@ fn measure(ns: &RwLock<Namesystem>, requests: &[Bytes], threads: usize) -> f64 {
 }
 
 fn read(ns: &RwLock<Namesystem>, requests: &[Bytes], first: usize, stop: &AtomicBool) -> u64 {
-    let Some(Verb::Read(handler)) = calls::verb(ClientMethod::GetFileInfo.into()) else {
+    let Some(MethodHandler::Read(handler)) = calls::handler(ClientMethod::GetFileInfo.into()) else {
         panic!("getFileInfo only reads");
     };
     let context = CallContext {

@@ -6,11 +6,11 @@ use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::editlog::{AddOp, EditOp, PermissionStatus, RpcIds, SegmentHeader, encode};
 use hathi_formats::ids::{InodeId, LayoutVersion, NamespaceInfo, TxId};
 use hathi_namespace::{Namespace, NamespaceConfig, generator};
-use hathi_namesystem::history::Source;
-use hathi_namesystem::loader::{Parts, assemble};
+use hathi_namesystem::Life;
+use hathi_namesystem::history::EditsSource;
+use hathi_namesystem::loader::{NamesystemParts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
 use hathi_namesystem::tailer::Edits;
-use hathi_namesystem::{Life, Role};
 use std::time::Instant;
 
 /// The allocator of the daemons.
@@ -64,7 +64,7 @@ fn main() {
         other => panic!("create, mkdirs or file, not {other}"),
     };
     let mut ns = assemble(
-        Parts {
+        NamesystemParts {
             config: hathi_namesystem::NamesystemConfig::default(),
             blockmanager: BlockManagerConfig::default(),
             retry_cache: RetryCacheOptions::default(),
@@ -74,15 +74,15 @@ fn main() {
         TxId(0),
         Life::first(),
     );
-    ns.role.change(Role::Standby).expect("a new one becomes a standby");
+    ns.become_standby().expect("a new one becomes a standby");
     let bytes: usize = log.pieces.iter().map(|(bytes, _)| bytes.len()).sum();
     let started = Instant::now();
     for (piece, last) in log.pieces {
-        let mut piece = Edits::new(Bytes::from(piece), last, Source::Finalized).expect("it has a header");
+        let mut piece = Edits::new(Bytes::from(piece), last, EditsSource::Finalized).expect("it has a header");
         while piece.apply(&mut ns, SLICE_TXNS, 1).expect("the edits apply") {}
     }
     let seconds = started.elapsed().as_secs_f64();
-    assert_eq!(ns.edit_log.applied(), log.last);
+    assert_eq!(ns.edit_log().applied(), log.last);
     let edits = log.last.0 as f64;
     println!(
         "{kind} edits {edits} bytes {bytes} seconds {seconds:.2} edits/s {:.0} us/edit {:.3}",

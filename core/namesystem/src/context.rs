@@ -164,13 +164,15 @@ impl Reply {
     }
 }
 
-impl Verb {
+impl MethodHandler {
     /// Runs the handler, for callers that own the namesystem.
     pub fn run(self, ns: &mut Namesystem, ctx: &CallContext, body: &Bytes) -> Reply {
         match self {
-            Verb::Read(read) => read(ns, ctx, body.clone()),
-            Verb::Write(write) => write(ns, ctx, body.clone()),
-            Verb::ReadThenWrite(read, write) => read(ns, ctx, body).unwrap_or_else(|| write(ns, ctx, body.clone())),
+            MethodHandler::Read(read) => read(ns, ctx, body.clone()),
+            MethodHandler::Write(write) => write(ns, ctx, body.clone()),
+            MethodHandler::ReadThenWrite(read, write) => {
+                read(ns, ctx, body).unwrap_or_else(|| write(ns, ctx, body.clone()))
+            }
         }
     }
 }
@@ -199,7 +201,7 @@ fn encoded(message: &impl Message) -> Bytes {
 
 /// The handler of a protocol method. It gets the encoded request message.
 #[derive(Clone, Copy)]
-pub enum Verb {
+pub enum MethodHandler {
     /// Runs under the read lock.
     Read(fn(&Namesystem, &CallContext, Bytes) -> Reply),
     /// Runs under the write lock.

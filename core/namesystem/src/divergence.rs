@@ -21,10 +21,8 @@
 //! can tell, but image and edits are all that any NameNode will ever have of what was acknowledged. It is told again,
 //! without another load, when there is an active that differs.
 
-use crate::namesystem::Namesystem;
-use crate::role::Role;
 use hathi_formats::ids::TxId;
-use hathi_namespace::{Attestation, Comparison};
+use hathi_namespace::Comparison;
 
 /// How long after a comparison an image waits for the next one, ms. Standbys compare about once a second.
 const COMPARING_MS: u64 = 10_000;
@@ -155,30 +153,6 @@ impl Divergence {
     pub fn is_awaited(&self, txid: TxId, mono_ms: u64) -> bool {
         let comparing = |(equal, at_ms): (u64, u64)| equal < txid.0 && mono_ms < at_ms.saturating_add(COMPARING_MS);
         self.difference().is_none() && self.equal.is_some_and(comparing)
-    }
-}
-
-impl Namesystem {
-    /// What this NameNode as the active says of its namespace to a standby that has applied everything up to `known`.
-    /// Only what a quorum has is told: a good standby never has the rest. `None` when it is not active.
-    pub fn attest(&mut self, known: TxId) -> Option<Attestation> {
-        if self.role != Role::Active || self.is_broken() {
-            return None;
-        }
-        // The ops that end and begin segments are in the log only.
-        let applied = self.edit_log.applied().0;
-        if self.namespace.last_applied_txid() < applied {
-            self.namespace.set_last_applied_txid(applied);
-        }
-        Some(self.namespace.attest(known.0, self.edit_log.synced().0))
-    }
-
-    /// Compares the namespace of a standby with what the active says of its own.
-    pub fn compare(&mut self, attestation: &Attestation) -> Comparison {
-        match self.role {
-            Role::Standby => self.namespace.compare(attestation),
-            _ => Comparison::Unknown,
-        }
     }
 }
 

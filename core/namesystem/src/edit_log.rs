@@ -309,7 +309,7 @@ impl EditLog {
 
     /// A quorum has everything up to `txid` ([`Life::acknowledge`]). For callers that drive the log by hand and know
     /// what was sent.
-    pub fn on_synced(&mut self, txid: TxId) {
+    pub fn on_synced(&self, txid: TxId) {
         let known = self.life().acknowledge(txid);
         assert_eq!(known, Ok(()), "nobody sent that");
     }

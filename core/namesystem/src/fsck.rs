@@ -81,7 +81,7 @@ struct Show {
 
 /// A child of a directory.
 #[derive(Debug)]
-enum Entry {
+enum Child {
     Directory(String),
     Symlink(String),
     File(FileFacts),
@@ -109,7 +109,7 @@ struct BlockFacts {
 #[derive(Debug)]
 struct Level {
     path: String,
-    page: std::vec::IntoIter<Entry>,
+    page: std::vec::IntoIter<Child>,
     /// Where the next page begins. `None` after the last one.
     next_after: Option<Vec<u8>>,
 }
@@ -171,7 +171,7 @@ impl Fsck {
             asker,
             replication,
             pool: ns.info.block_pool_id.clone(),
-            minimum: u64::from(ns.blockmanager.config().min_replication),
+            minimum: u64::from(ns.blockmanager().config().min_replication),
             totals: Totals::default(),
             text: String::new(),
             stage: Stage::Begin,
@@ -214,8 +214,8 @@ impl Fsck {
             ));
         }
         ns.check_operation(OperationCategory::Read)?;
-        let iip = ns.namespace.resolve(&self.asked.path)?;
-        let status = ns.namespace.file_info(&self.asker.caller(), &iip)?;
+        let iip = ns.namespace().resolve(&self.asked.path)?;
+        let status = ns.namespace().file_info(&self.asker.caller(), &iip)?;
         let first = status.map(|status| entry(ns, &status, self.asked.path.clone(), &self.asked.show));
         let Some(first) = first else {
             let _ = write!(self.text, "\n\nPath '{}' does not exist", self.asked.path);
@@ -235,9 +235,9 @@ impl Fsck {
         Ok(())
     }
 
-    fn visit(&mut self, entry: Entry, levels: &mut Vec<Level>) {
+    fn visit(&mut self, entry: Child, levels: &mut Vec<Level>) {
         match entry {
-            Entry::Directory(path) => {
+            Child::Directory(path) => {
                 if self.asked.show.files {
                     let _ = writeln!(self.text, "{path} <dir>");
                 }
@@ -248,13 +248,13 @@ impl Fsck {
                     next_after: Some(Vec::new()),
                 });
             }
-            Entry::Symlink(path) => {
+            Child::Symlink(path) => {
                 if self.asked.show.files {
                     let _ = writeln!(self.text, "{path} <symlink>");
                 }
                 self.totals.symlinks += 1;
             }
-            Entry::File(file) => self.file(&file),
+            Child::File(file) => self.file(&file),
         }
     }
 
@@ -441,7 +441,7 @@ impl Fsck {
     }
 
     fn summary(&mut self, ns: &Namesystem, healthy: bool) {
-        let nodes = ns.blockmanager.datanode_report(DatanodeReportTypeProto::Live);
+        let nodes = ns.blockmanager().datanode_report(DatanodeReportTypeProto::Live);
         let racks: BTreeSet<_> = nodes.iter().map(|node| node.location().to_owned()).collect();
         let (nodes, racks) = (nodes.len(), racks.len());
         let status = if healthy { "HEALTHY" } else { "CORRUPT" };
@@ -471,17 +471,17 @@ fn page(
     dir: &str,
     after: &[u8],
     show: &Show,
-) -> Result<(Vec<Entry>, Option<Vec<u8>>), RemoteException> {
+) -> Result<(Vec<Child>, Option<Vec<u8>>), RemoteException> {
     ns.check_operation(OperationCategory::Read)?;
     let mut entries = Vec::new();
     let mut last = Vec::new();
     // The directory was renamed or deleted meanwhile.
-    let Ok(iip) = ns.namespace.resolve(dir) else {
+    let Ok(iip) = ns.namespace().resolve(dir) else {
         return Ok((entries, None));
     };
     let slash = if dir.ends_with('/') { "" } else { "/" };
     let more = ns
-        .namespace
+        .namespace()
         .list(&asker.caller(), &iip, after, PAGE_INODES, &mut |status| {
             // A file that now has the name of the directory lists itself.
             if !status.name.is_empty() {
@@ -495,14 +495,14 @@ fn page(
     Ok((entries, next_after))
 }
 
-fn entry(ns: &Namesystem, status: &FileStatus<'_>, path: String, show: &Show) -> Entry {
+fn entry(ns: &Namesystem, status: &FileStatus<'_>, path: String, show: &Show) -> Child {
     match status.kind {
-        InodeKind::Directory => Entry::Directory(path),
-        InodeKind::Symlink => Entry::Symlink(path),
+        InodeKind::Directory => Child::Directory(path),
+        InodeKind::Symlink => Child::Symlink(path),
         InodeKind::File => {
-            let blocks: Vec<Block> = ns.namespace.blocks_of(status.id).map(|of| of.block).collect();
+            let blocks: Vec<Block> = ns.namespace().blocks_of(status.id).map(|of| of.block).collect();
             let last = blocks.last().map(|block| block.id);
-            Entry::File(FileFacts {
+            Child::File(FileFacts {
                 path,
                 length: status.length,
                 replication: status.replication,
@@ -517,7 +517,7 @@ fn entry(ns: &Namesystem, status: &FileStatus<'_>, path: String, show: &Show) ->
 }
 
 fn block_facts(ns: &Namesystem, block: Block, is_last: bool, show: &Show) -> BlockFacts {
-    let manager = &ns.blockmanager;
+    let manager = &ns.blockmanager();
     let unfinished = is_last && !manager.is_complete(block.id);
     let storages = match unfinished {
         true => manager.expected_locations(block.id),

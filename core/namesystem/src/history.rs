@@ -69,7 +69,7 @@ pub struct Stretch {
 
 /// Where replayed edits were read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum EditsSource {
     /// A finalized segment.
     Finalized,
     /// A segment that is being written, or a JournalNode's memory.
@@ -165,14 +165,14 @@ impl History {
     }
 
     /// Notes a replayed transaction.
-    pub fn replayed(&mut self, frame: &Frame<'_>, source: Source, life: &Life) {
+    pub fn replayed(&mut self, frame: &Frame<'_>, source: EditsSource, life: &Life) {
         if frame.code == OpCode::START_LOG_SEGMENT
             && let Some(last) = self.stretches.back_mut()
         {
             last.closed = true;
         }
         match self.stretches.back_mut() {
-            None if source == Source::Finalized => life.advance_proven(frame.txid),
+            None if source == EditsSource::Finalized => life.advance_proven(frame.txid),
             Some(open) if !open.closed => {
                 debug_assert_eq!(open.last.next(), frame.txid);
                 open.last = frame.txid;
@@ -192,7 +192,7 @@ impl History {
         &mut self,
         seen: &mut Option<Digest>,
         frame: &Frame<'_>,
-        source: Source,
+        source: EditsSource,
         life: &Life,
     ) -> Result<(), HistoryError> {
         let Some(stretch) = self.stretches.back().copied() else {
@@ -212,7 +212,7 @@ impl History {
                 last: stretch.last,
             });
         }
-        if source == Source::Finalized && self.stretches.len() == 1 {
+        if source == EditsSource::Finalized && self.stretches.len() == 1 {
             self.prove(&stretch, life);
         }
         Ok(())
@@ -354,17 +354,17 @@ impl History {
 
 /// The comparison of a stretch with what the journal holds.
 #[derive(Debug)]
-pub struct Comparison {
+pub struct StretchComparison {
     stretch: Stretch,
     digest: Digest,
     next: TxId,
 }
 
-impl Comparison {
+impl StretchComparison {
     /// A comparison that has read nothing yet.
     #[must_use]
-    pub fn new(stretch: Stretch) -> Comparison {
-        Comparison {
+    pub fn new(stretch: Stretch) -> StretchComparison {
+        StretchComparison {
             stretch,
             digest: Digest::default(),
             next: stretch.first,

@@ -28,7 +28,7 @@ pub mod tailer;
 mod upgrade;
 mod webhdfs;
 
-pub use context::{CallContext, Deferred, Reply, Reported, Verb};
+pub use context::{CallContext, Deferred, MethodHandler, Reply, Reported};
 pub use life::{Generation, Life};
 pub use namesystem::{Namesystem, NamesystemConfig};
 pub use positions::BeyondSent;

@@ -87,9 +87,9 @@ impl Recoveries {
 /// One round of the redundancy monitor. The storage policy of each file says where its replicas may go. Returns whether
 /// there is more to do at once.
 pub fn check_redundancy(ns: &mut Namesystem, now: Now, max_blocks: usize) -> bool {
-    let namespace = &ns.namespace;
+    let (namespace, blockmanager) = ns.namespace_and_blockmanager();
     let policy = |file| policy_types(namespace.status(file).map_or(0, |status| status.storage_policy));
-    ns.blockmanager.redundancy_tick_by_policy(now, max_blocks, &policy)
+    blockmanager.redundancy_tick_by_policy(now, max_blocks, &policy)
 }
 
 /// Goes on with recoveries, and releases the leases of writers that have not renewed them for the hard limit. Returns
@@ -100,10 +100,10 @@ pub fn check_leases(ns: &mut Namesystem, now: Now) -> usize {
         return 0;
     }
     // Leases that are taken over in this round begin now.
-    ns.namespace.note_time(now.monotonic_ms);
+    ns.namespace().note_time(now.monotonic_ms);
     resume_recoveries(ns, now);
     let after = InodeId(ns.recoveries.expired_turn);
-    let expired = ns.namespace.expired_leases(now.monotonic_ms, after, FILES_MAX);
+    let expired = ns.namespace().expired_leases(now.monotonic_ms, after, FILES_MAX);
     debug_assert!(expired.len() <= FILES_MAX, "nobody waits longer for the lock");
     ns.recoveries.expired_turn = expired.last().map_or(0, |file| file.0);
     let holder = internal_lease_holder(ns.last_transition_ms);
@@ -119,18 +119,21 @@ pub fn resume_recoveries(ns: &mut Namesystem, now: Now) -> Option<TxId> {
     if ns.recoveries.is_empty() || !may_release(ns) {
         return None;
     }
-    ns.blockmanager.note_time(now);
-    let before = ns.edit_log.applied();
+    ns.blockmanager_mut().note_time(now);
+    let before = ns.edit_log().applied();
     for file in ns.recoveries.next_round() {
         release(ns, now, file, None);
     }
-    let applied = ns.edit_log.applied();
+    let applied = ns.edit_log().applied();
     (applied != before).then_some(applied)
 }
 
 fn may_release(ns: &Namesystem) -> bool {
     // One that has lost the journal still has an open log while it steps down, of which nothing leaves any more.
-    ns.role == Role::Active && !ns.is_broken() && !ns.blockmanager.in_safe_mode() && ns.edit_log.is_open_for_write()
+    ns.role() == Role::Active
+        && !ns.is_broken()
+        && !ns.blockmanager().in_safe_mode()
+        && ns.edit_log().is_open_for_write()
 }
 
 fn release(ns: &mut Namesystem, now: Now, file: InodeId, new_holder: Option<&str>) {
@@ -147,7 +150,7 @@ fn release(ns: &mut Namesystem, now: Now, file: InodeId, new_holder: Option<&str
         mono_ms: now.monotonic_ms,
     };
     let plan = ns
-        .namespace
+        .namespace()
         .plan_release_lease(now.wall_ms, file, new_holder, &ns.replicas());
     match plan {
         Ok(plan) => {

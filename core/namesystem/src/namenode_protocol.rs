@@ -2,7 +2,7 @@
 
 use crate::calls::border::{self, Answer, Anything, Never, OrDeferred, Outcome, Served};
 use crate::calls::decode;
-use crate::context::{CallContext, Deferred, Verb};
+use crate::context::{CallContext, Deferred, MethodHandler};
 use crate::role::OperationCategory;
 use crate::{HaState, Namesystem, Role};
 use hathi_formats::exceptions::{self, RemoteException};
@@ -27,7 +27,7 @@ use hathi_formats::protocols::NamenodeMethod;
 const CAPABILITIES: u64 = 1;
 
 /// The handler of a method.
-pub(crate) fn verb(method: NamenodeMethod) -> Verb {
+pub(crate) fn handler(method: NamenodeMethod) -> MethodHandler {
     use NamenodeMethod as M;
     macro_rules! read {
         ($request:ty => $handler:path) => {
@@ -66,7 +66,7 @@ fn get_transaction_id(
     _: GetTransactionIdRequestProto,
 ) -> Outcome<GetTransactionIdResponseProto> {
     ctx.check_superuser()?;
-    let tx_id = ns.edit_log.applied().0;
+    let tx_id = ns.edit_log().applied().0;
     Ok(Answer::new(
         GetTransactionIdResponseProto { tx_id },
         ns.shown_everything(),
@@ -130,7 +130,7 @@ fn is_rolling_upgrade(
     _: IsRollingUpgradeRequestProto,
 ) -> Outcome<IsRollingUpgradeResponseProto> {
     ctx.check_superuser()?;
-    let is_rolling_upgrade = ns.namespace.rolling_upgrade_start_ms().is_some();
+    let is_rolling_upgrade = ns.namespace().rolling_upgrade_start_ms().is_some();
     Ok(Answer::new(IsRollingUpgradeResponseProto { is_rolling_upgrade }, None))
 }
 
@@ -174,7 +174,7 @@ fn get_blocks(
     ctx.check_superuser()?;
     ns.check_not_in_safe_mode("Cannot execute getBlocks")?;
     let uuid = &request.datanode.datanode_uuid;
-    let datanode = ns.blockmanager.datanode_by_uuid(uuid).map_err(|_| {
+    let datanode = ns.blockmanager().datanode_by_uuid(uuid).map_err(|_| {
         RemoteException::new(
             exceptions::HADOOP_ILLEGAL_ARGUMENT,
             format!("Datanode {uuid} not found."),
@@ -184,7 +184,7 @@ fn get_blocks(
         .storage_type
         .and_then(|kind| StorageTypeProto::try_from(kind).ok());
     let blocks = ns
-        .blockmanager
+        .blockmanager_mut()
         .blocks_of_datanode(datanode, request.size, request.min_block_size(), kind);
     let blocks = BlocksWithLocationsProto { blocks };
     Ok(Answer::new(GetBlocksResponseProto { blocks }, ns.shown_everything()))
@@ -229,8 +229,7 @@ fn roll_edit_log(
     ns.check_operation(OperationCategory::Journal)?;
     ns.check_not_in_safe_mode("Log not rolled")?;
     let segment = ns
-        .edit_log
-        .roll(ctx.now_ms)
+        .roll_edit_log(ctx.now_ms)
         .map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))?;
     let signature = CheckpointSignatureProto {
         block_pool_id: ns.info.block_pool_id.clone(),
@@ -238,6 +237,6 @@ fn roll_edit_log(
         cur_segment_tx_id: segment.0,
         storage_info: storage_info(&ns.info),
     };
-    let after = (ns.role == Role::Active).then_some(segment);
+    let after = (ns.role() == Role::Active).then_some(segment);
     Ok(Answer::new(RollEditLogResponseProto { signature }, after))
 }

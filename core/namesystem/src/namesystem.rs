@@ -12,8 +12,9 @@ use crate::CallContext;
 use crate::edit_log::{EditLog, EditLogError};
 use crate::history::History;
 use crate::life::Life;
+use crate::loader::NamesystemParts;
 use crate::monitor::Recoveries;
-use crate::passed_on::{Doubt, LatestCalls};
+use crate::passed_on::{CallDoubt, LatestCalls};
 use crate::reply_gate::{InFlight, Shown};
 use crate::retry_cache::{CallKey, RetryCache};
 use crate::role::{HaState, IllegalTransition, OperationCategory, Role, Standing};
@@ -23,105 +24,29 @@ use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{BlockId, GenerationStamp, InodeId, NamespaceInfo, TxId};
 use hathi_namespace::{BlockView, Effect, Effects, Holders, Namespace};
 
-/// Configuration of the handlers, parsed from `*-site.xml`.
-#[derive(Clone, Debug)]
-pub struct NamesystemConfig {
-    /// `dfs.blocksize`, bytes.
-    pub block_size: u64,
-    /// `dfs.bytes-per-checksum`.
-    pub bytes_per_checksum: u32,
-    /// `dfs.client-write-packet-size`.
-    pub write_packet_size: u32,
-    /// `dfs.replication`.
-    pub replication: u16,
-    /// `dfs.namenode.replication.min`.
-    pub replication_min: u16,
-    /// `dfs.replication.max`.
-    pub replication_max: u16,
-    /// `io.file.buffer.size`.
-    pub file_buffer_size: u32,
-    /// `fs.trash.interval`, minutes.
-    pub trash_interval_min: u64,
-    /// `dfs.checksum.type`: 0 NULL, 1 CRC32, 2 CRC32C (`ChecksumTypeProto`).
-    pub checksum_type: i32,
-    /// `dfs.namenode.accesstime.precision`, ms; 0 is off.
-    pub access_time_precision_ms: u64,
-    /// `dfs.namenode.fs-limits.min-block-size`.
-    pub min_block_size: u64,
-    /// `dfs.namenode.fs-limits.max-blocks-per-file`.
-    pub max_blocks_per_file: u64,
-    /// `dfs.ls.limit`.
-    pub ls_limit: usize,
-    /// `dfs.permissions.enabled`.
-    pub permissions_enabled: bool,
-    /// `dfs.permissions.superusergroup`.
-    pub superuser_group: String,
-    /// The process user: the owner of a new root and always a superuser.
-    pub superuser: String,
-    /// `dfs.namenode.lease-hard-limit-sec`, ms.
-    pub lease_hard_limit_ms: u64,
-    /// `dfs.ha.allow.stale.reads`.
-    pub allow_stale_reads: bool,
-    /// Whether this NameNode has peers (HA).
-    pub ha_enabled: bool,
-    /// `dfs.ha.automatic-failover.enabled`.
-    pub automatic_failover: bool,
-    /// `<nameservice>` or empty.
-    pub nameservice_id: String,
-    /// `<namenode id>` or empty.
-    pub namenode_id: String,
-    /// The client RPC address as `host:port`.
-    pub rpc_address: String,
-}
+mod config;
+mod parts;
 
-impl Default for NamesystemConfig {
-    fn default() -> Self {
-        NamesystemConfig {
-            block_size: 128 << 20,
-            bytes_per_checksum: 512,
-            write_packet_size: 64 << 10,
-            replication: 3,
-            replication_min: 1,
-            replication_max: 512,
-            file_buffer_size: 4096,
-            trash_interval_min: 0,
-            checksum_type: 2,
-            access_time_precision_ms: 3_600_000,
-            min_block_size: 1 << 20,
-            max_blocks_per_file: 10_000,
-            ls_limit: 1000,
-            permissions_enabled: true,
-            superuser_group: "supergroup".to_owned(),
-            superuser: String::new(),
-            lease_hard_limit_ms: 1_200_000,
-            allow_stale_reads: false,
-            ha_enabled: true,
-            automatic_failover: false,
-            nameservice_id: String::new(),
-            namenode_id: String::new(),
-            rpc_address: String::new(),
-        }
-    }
-}
+pub use config::NamesystemConfig;
 
 /// The namesystem; see the module.
 pub struct Namesystem {
     /// The state that the edits make: durable.
-    pub namespace: Namespace,
+    namespace: Namespace,
     /// The state that the reports make: soft.
-    pub blockmanager: BlockManager,
+    blockmanager: BlockManager,
     /// The positions of the edit log, and its open batch.
-    pub edit_log: EditLog,
+    edit_log: EditLog,
     /// Which replayed edits are proven to be the journal's.
-    pub history: History,
+    history: History,
     /// Answers of at-most-once calls.
-    pub retry_cache: RetryCache,
+    retry_cache: RetryCache,
     /// The newest calls that clients have begun here. They may be lost in a restart: only the active answers, so calls
     /// that came to another NameNode before this one became active stay unanswered until then, and the NameNode that
     /// was active before is active no more.
     pub(crate) latest_calls: LatestCalls,
-    /// The role. `hathi_nameserver::role_changes` changes it through [`Role::change`].
-    pub role: Role,
+    /// The role. [`Namesystem::change_role`] alone changes it.
+    role: Role,
     /// Typed configuration.
     pub(crate) config: NamesystemConfig,
     /// Identity of the namespace.
@@ -153,6 +78,34 @@ impl std::fmt::Debug for Namesystem {
 }
 
 impl Namesystem {
+    /// Joins the parts. The block manager must know exactly the blocks of the namespace.
+    pub(crate) fn join(
+        parts: NamesystemParts,
+        namespace: Namespace,
+        blockmanager: BlockManager,
+        txid: TxId,
+        life: Life,
+    ) -> Namesystem {
+        Namesystem {
+            reclaim_pending: namespace.has_detached(),
+            namespace,
+            blockmanager,
+            edit_log: EditLog::new(life, txid),
+            retry_cache: RetryCache::new(parts.retry_cache),
+            history: History::new(txid),
+            latest_calls: LatestCalls::default(),
+            role: Role::Initializing,
+            config: parts.config,
+            info: parts.info,
+            in_flight: InFlight::default(),
+            most_recent_checkpoint: txid,
+            most_recent_checkpoint_ms: 0,
+            last_transition_ms: 0,
+            recoveries: Recoveries::default(),
+            rolling_upgrade_finalized: false,
+        }
+    }
+
     /// The life that this state belongs to.
     #[must_use]
     pub fn life(&self) -> &Life {
@@ -260,13 +213,13 @@ impl Namesystem {
         let key = CallKey::new(&ctx.client_id, ctx.call_id);
         if let Some(passed_on) = &ctx.passed_on {
             let checked = key
-                .ok_or(Doubt::Late)
+                .ok_or(CallDoubt::Late)
                 .and_then(|key| self.latest_calls.check(&key, passed_on, ctx.mono_ms));
             if let Err(doubt) = checked {
                 let class = match doubt {
                     // The NameNode that passed the call on can look again whether the client waits.
-                    Doubt::Late => exceptions::CALL_LATE,
-                    Doubt::Overtaken | Doubt::Forgotten => exceptions::CALL_IN_DOUBT,
+                    CallDoubt::Late => exceptions::CALL_LATE,
+                    CallDoubt::Overtaken | CallDoubt::Forgotten => exceptions::CALL_IN_DOUBT,
                 };
                 let message = format!("it is not certain that the client still waits for this call: {doubt:?}");
                 return Err(RemoteException::new(class, message));
@@ -397,8 +350,8 @@ impl Namesystem {
 
     /// Answers of the block manager to the questions of plans about replicas.
     #[must_use]
-    pub fn replicas(&self) -> Replicas<'_> {
-        Replicas(&self.blockmanager)
+    pub fn replicas(&self) -> BlockManagerView<'_> {
+        BlockManagerView(&self.blockmanager)
     }
 
     /// Frees a part of the deleted inodes (Hadoop's `MarkedDeleteQueue`). Returns whether any are left.
@@ -425,7 +378,7 @@ impl Namesystem {
     /// [broken](Namesystem::is_broken) namesystem refuses.
     pub fn start_active(&mut self, now: Now) -> Result<TxId, IllegalTransition> {
         self.refuse_role_if_broken(Role::Active)?;
-        self.role.change(Role::Active)?;
+        self.change_role(Role::Active)?;
         self.in_flight.clear();
         self.blockmanager
             .set_generation_stamp(self.namespace.generation_stamp());
@@ -448,7 +401,7 @@ impl Namesystem {
 
     /// Stops taking changes. Logged transactions may still become durable; see [`Namesystem::end_stepping_down`].
     pub fn begin_stepping_down(&mut self) -> Result<(), IllegalTransition> {
-        self.role.change(Role::SteppingDown)?;
+        self.change_role(Role::SteppingDown)?;
         self.blockmanager.stop_active();
         debug_assert!(!self.blockmanager.is_active(), "who steps down orders nothing any more");
         Ok(())
@@ -458,7 +411,7 @@ impl Namesystem {
     /// must be loaded anew. So must one that [is broken](Namesystem::is_broken), which is refused here.
     pub fn end_stepping_down(&mut self, wall_ms: u64) -> Result<(), IllegalTransition> {
         self.refuse_role_if_broken(Role::Standby)?;
-        self.role.change(Role::Standby)?;
+        self.change_role(Role::Standby)?;
         self.edit_log.abort();
         self.edit_log.begin_life();
         self.in_flight.clear();
@@ -472,6 +425,29 @@ impl Namesystem {
         Ok(())
     }
 
+    /// Follows the journal from now on: the namespace was loaded, or this NameNode did not become active after all.
+    pub fn become_standby(&mut self) -> Result<(), IllegalTransition> {
+        if !matches!(self.role, Role::Initializing | Role::BecomingActive) {
+            // An active has to step down: see `end_stepping_down`.
+            return Err(IllegalTransition {
+                from: self.role,
+                to: Role::Standby,
+            });
+        }
+        self.change_role(Role::Standby)
+    }
+
+    /// Begins to become active. [`Namesystem::start_active`] or [`Namesystem::become_standby`] ends it.
+    pub fn begin_activation(&mut self) -> Result<(), IllegalTransition> {
+        self.change_role(Role::BecomingActive)
+    }
+
+    /// The only place where the role changes.
+    fn change_role(&mut self, to: Role) -> Result<(), IllegalTransition> {
+        self.role = self.role.changed_to(to)?;
+        Ok(())
+    }
+
     fn refuse_role_if_broken(&self, to: Role) -> Result<(), IllegalTransition> {
         if self.is_broken() {
             return Err(IllegalTransition { from: self.role, to });
@@ -482,7 +458,9 @@ impl Namesystem {
     /// Ends this life and begins the next one for a namespace that is about to be loaded. The present namespace is
     /// useless from now on: no call sees it and no image is made of it.
     pub fn begin_loading(&mut self) -> Life {
-        self.role = Role::Initializing;
+        if let Err(error) = self.change_role(Role::Initializing) {
+            debug_assert!(false, "whatever its role was, a namespace may be loaded anew: {error}");
+        }
         self.life().next(TxId(0))
     }
 
@@ -543,9 +521,9 @@ impl Namesystem {
 }
 
 /// Answers the namespace's questions about replicas from the block manager.
-pub struct Replicas<'a>(pub &'a BlockManager);
+pub struct BlockManagerView<'a>(pub &'a BlockManager);
 
-impl BlockView for Replicas<'_> {
+impl BlockView for BlockManagerView<'_> {
     fn is_complete(&self, block: BlockId) -> bool {
         self.0.is_complete(block)
     }
@@ -560,9 +538,9 @@ impl BlockView for Replicas<'_> {
 
     fn holders(&self, block: BlockId) -> Holders {
         match self.0.holders(block) {
-            hathi_blockmanager::Holders::Known => Holders::Known,
-            hathi_blockmanager::Holders::Awaited => Holders::Awaited,
-            hathi_blockmanager::Holders::Nobody => Holders::Nobody,
+            hathi_blockmanager::HolderKnowledge::Known => Holders::Known,
+            hathi_blockmanager::HolderKnowledge::Awaited => Holders::Awaited,
+            hathi_blockmanager::HolderKnowledge::Nobody => Holders::Nobody,
         }
     }
 

@@ -60,7 +60,7 @@ impl PassedOn {
 
 /// Why a call is not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubt {
+pub enum CallDoubt {
     /// It is not known whether the client still waits.
     Late,
     /// The client has sent the call again, or has sent a later one.
@@ -70,7 +70,7 @@ pub enum Doubt {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Client {
+struct ClientCalls {
     id: [u8; 16],
     /// The newest calls that came directly, or over one connection to another NameNode.
     direct: Newest,
@@ -107,7 +107,7 @@ impl Newest {
     }
 }
 
-impl Client {
+impl ClientCalls {
     fn at_ms(&self) -> u64 {
         self.direct.at_ms.max(self.passed_on.at_ms)
     }
@@ -115,7 +115,7 @@ impl Client {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
-    clients: [Client; WAYS],
+    clients: [ClientCalls; WAYS],
     /// Arrival of the newest forgotten call.
     forgotten_ms: u64,
 }
@@ -176,9 +176,9 @@ impl LatestCalls {
     }
 
     /// Whether a call that was passed on may be applied now.
-    pub fn check(&self, key: &CallKey, passed_on: &PassedOn, now_ms: u64) -> Result<(), Doubt> {
+    pub fn check(&self, key: &CallKey, passed_on: &PassedOn, now_ms: u64) -> Result<(), CallDoubt> {
         if passed_on.waiting_at_ms > now_ms || now_ms - passed_on.waiting_at_ms > FRESH_MS {
-            return Err(Doubt::Late);
+            return Err(CallDoubt::Late);
         }
         let came_ms = passed_on.came_ms();
         let Some(bucket) = self.buckets.get(index_of(key)) else {
@@ -190,17 +190,17 @@ impl LatestCalls {
                 if client.direct.overtakes(key.call_id, came_ms)
                     || elsewhere && client.passed_on.overtakes(key.call_id, came_ms)
                 {
-                    return Err(Doubt::Overtaken);
+                    return Err(CallDoubt::Overtaken);
                 }
                 Ok(())
             }
-            None if bucket.forgotten_ms != 0 && bucket.forgotten_ms >= came_ms => Err(Doubt::Forgotten),
+            None if bucket.forgotten_ms != 0 && bucket.forgotten_ms >= came_ms => Err(CallDoubt::Forgotten),
             None => Ok(()),
         }
     }
 }
 
-impl Client {
+impl ClientCalls {
     fn holds(&self, key: &CallKey) -> bool {
         self.id == key.client_id && self.at_ms() != 0
     }
@@ -208,16 +208,16 @@ impl Client {
 
 impl Bucket {
     /// The place of a client. Another client may have to leave it.
-    fn place(&mut self, key: &CallKey) -> &mut Client {
+    fn place(&mut self, key: &CallKey) -> &mut ClientCalls {
         let held = self.clients.iter().position(|client| client.holds(key));
         let at = held.unwrap_or_else(|| {
-            let oldest = (0..WAYS).min_by_key(|&at| self.clients.get(at).map(Client::at_ms));
+            let oldest = (0..WAYS).min_by_key(|&at| self.clients.get(at).map(ClientCalls::at_ms));
             let at = oldest.unwrap_or_default();
             if let Some(client) = self.clients.get_mut(at) {
                 self.forgotten_ms = self.forgotten_ms.max(client.at_ms());
-                *client = Client {
+                *client = ClientCalls {
                     id: key.client_id,
-                    ..Client::default()
+                    ..ClientCalls::default()
                 };
             }
             at

@@ -121,21 +121,21 @@ impl Role {
         }
     }
 
-    /// Changes the role, if the change is legal.
-    pub fn change(&mut self, to: Role) -> Result<(), IllegalTransition> {
+    /// The role after a change, if the change is legal. Whatever the role is, the namespace may have to be loaded anew.
+    pub(crate) fn changed_to(self, to: Role) -> Result<Role, IllegalTransition> {
         let legal = matches!(
-            (*self, to),
-            (Role::Initializing, Role::Standby | Role::Active)
-                | (Role::Standby, Role::BecomingActive | Role::Initializing)
+            (self, to),
+            (_, Role::Initializing)
+                | (Role::Initializing, Role::Standby | Role::Active)
+                | (Role::Standby, Role::BecomingActive)
                 | (Role::BecomingActive, Role::Active | Role::Standby | Role::SteppingDown)
                 | (Role::Active, Role::SteppingDown)
-                | (Role::SteppingDown, Role::Standby | Role::Initializing)
+                | (Role::SteppingDown, Role::Standby)
         );
-        if !legal {
-            return Err(IllegalTransition { from: *self, to });
+        match legal {
+            true => Ok(to),
+            false => Err(IllegalTransition { from: self, to }),
         }
-        *self = to;
-        Ok(())
     }
 
     /// Whether a call of this category may run now (`HAState.checkOperation`).
@@ -187,10 +187,9 @@ mod tests {
     #[test]
     fn a_standby_becomes_active_only_by_recovery() {
         let mut role = Role::Standby;
-        assert!(role.change(Role::Active).is_err());
-        assert_eq!(role, Role::Standby);
+        assert!(role.changed_to(Role::Active).is_err());
         for next in [Role::BecomingActive, Role::Active, Role::SteppingDown, Role::Standby] {
-            role.change(next).unwrap();
+            role = role.changed_to(next).unwrap();
         }
         assert_eq!(role, Role::Standby);
     }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Why an image is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum ImagePurpose {
     /// A standby makes it by itself. It is given up when the standby becomes active.
     Checkpoint,
     /// An administrator asked for it.
@@ -63,14 +63,14 @@ impl Canceler {
 
 /// The place for the one image under way.
 #[derive(Debug, Default)]
-pub struct UnderWay(Option<(Purpose, Canceler)>);
+pub struct ImageSlot(Option<(ImagePurpose, Canceler)>);
 
-impl UnderWay {
+impl ImageSlot {
     /// Takes the place if it is free, or if the image that has it gives way.
-    pub fn begin(&mut self, purpose: Purpose) -> Option<Canceler> {
+    pub fn begin(&mut self, purpose: ImagePurpose) -> Option<Canceler> {
         if let Some((held, canceler)) = &self.0 {
-            let is_own = matches!(purpose, Purpose::Checkpoint | Purpose::SaveNamespace);
-            let gives_way = *held == Purpose::Upload && is_own && canceler.cancel();
+            let is_own = matches!(purpose, ImagePurpose::Checkpoint | ImagePurpose::SaveNamespace);
+            let gives_way = *held == ImagePurpose::Upload && is_own && canceler.cancel();
             if !gives_way {
                 return None;
             }
@@ -100,13 +100,13 @@ impl UnderWay {
     /// Whether a peer is sending an image.
     #[must_use]
     pub fn is_receiving(&self) -> bool {
-        matches!(self.0, Some((Purpose::Upload, _)))
+        matches!(self.0, Some((ImagePurpose::Upload, _)))
     }
 
     /// This NameNode becomes active: a checkpoint of the standby is given up
     /// (`StandbyCheckpointer.cancelAndPreventCheckpoints`).
     pub fn cancel_checkpoint(&self) {
-        if let Some((Purpose::Checkpoint, canceler)) = &self.0 {
+        if let Some((ImagePurpose::Checkpoint, canceler)) = &self.0 {
             canceler.cancel();
         }
     }
@@ -184,12 +184,12 @@ impl Namesystem {
     /// because Hadoop's SecondaryNameNode takes no edits that begin before the end of its image.
     pub fn begin_image(
         &mut self,
-        purpose: Purpose,
+        purpose: ImagePurpose,
         canceler: Canceler,
         now_ms: u64,
     ) -> Result<(Frozen, SaveNamespaceContext), NoImage> {
-        match (self.role, purpose) {
-            (Role::Standby, _) | (Role::Active, Purpose::SaveNamespace) => {}
+        match (self.role(), purpose) {
+            (Role::Standby, _) | (Role::Active, ImagePurpose::SaveNamespace) => {}
             (role, _) => return Err(NoImage::Role(role)),
         }
         if self.is_broken() {
@@ -198,24 +198,20 @@ impl Namesystem {
         if self.life().has_ended() {
             return Err(NoImage::LifeEnded);
         }
-        let txid = match self.role {
+        let txid = match self.role() {
             // The op that begins a segment changes nothing.
-            Role::Active => TxId(self.edit_log.roll(now_ms).map_err(|_| NoImage::Role(self.role))?.0 - 1),
-            _ => self.edit_log.applied(),
+            Role::Active => TxId(self.roll_edit_log(now_ms).map_err(|_| NoImage::Role(self.role()))?.0 - 1),
+            _ => self.edit_log().applied(),
         };
-        debug_assert!(
-            self.namespace.last_applied_txid() <= txid.0,
-            "an image holds nothing that was not logged"
-        );
         // The ops that begin and end segments change nothing in the namespace, but the image holds them.
-        self.namespace.set_last_applied_txid(txid.0);
+        self.note_covered(txid);
         let context = SaveNamespaceContext {
             txid,
             life: self.life().clone(),
             canceler,
         };
         debug_assert!(context.life.proven() <= txid, "{txid} is applied, and more is proven");
-        Ok((self.namespace.freeze(), context))
+        Ok((self.namespace().freeze(), context))
     }
 }
 
@@ -260,45 +256,45 @@ mod tests {
 
     #[test]
     fn safety_02_a_cancellation_hits_the_checkpoint_under_way_and_no_later_one() {
-        let mut under_way = UnderWay::default();
-        let first = under_way.begin(Purpose::Checkpoint).unwrap();
+        let mut under_way = ImageSlot::default();
+        let first = under_way.begin(ImagePurpose::Checkpoint).unwrap();
         under_way.cancel_checkpoint();
-        assert!(under_way.begin(Purpose::Checkpoint).is_none(), "one at a time");
+        assert!(under_way.begin(ImagePurpose::Checkpoint).is_none(), "one at a time");
         assert!(
             first.is_cancelled(),
             "a second one that wanted to begin does not clear it"
         );
         under_way.end(&first);
         under_way.cancel_checkpoint();
-        let second = under_way.begin(Purpose::Checkpoint).unwrap();
+        let second = under_way.begin(ImagePurpose::Checkpoint).unwrap();
         assert!(!second.is_cancelled());
         under_way.end(&first);
         assert!(
-            under_way.begin(Purpose::Transfer).is_none(),
+            under_way.begin(ImagePurpose::Transfer).is_none(),
             "only its own guard frees the place"
         );
         under_way.end(&second);
-        let transfer = under_way.begin(Purpose::Transfer).unwrap();
+        let transfer = under_way.begin(ImagePurpose::Transfer).unwrap();
         under_way.cancel_checkpoint();
         assert!(!transfer.is_cancelled());
     }
 
     #[test]
     fn an_upload_gives_way_to_an_own_image_until_it_is_being_published() {
-        let mut under_way = UnderWay::default();
-        let stalled = under_way.begin(Purpose::Upload).unwrap();
-        assert!(under_way.begin(Purpose::Upload).is_none(), "not to another upload");
-        let own = under_way.begin(Purpose::Checkpoint).unwrap();
+        let mut under_way = ImageSlot::default();
+        let stalled = under_way.begin(ImagePurpose::Upload).unwrap();
+        assert!(under_way.begin(ImagePurpose::Upload).is_none(), "not to another upload");
+        let own = under_way.begin(ImagePurpose::Checkpoint).unwrap();
         assert!(stalled.is_cancelled() && !stalled.begin_publishing());
         under_way.end(&stalled);
         assert!(
-            under_way.begin(Purpose::Upload).is_none(),
+            under_way.begin(ImagePurpose::Upload).is_none(),
             "the place is the own image's"
         );
         under_way.end(&own);
-        let whole = under_way.begin(Purpose::Upload).unwrap();
+        let whole = under_way.begin(ImagePurpose::Upload).unwrap();
         assert!(whole.begin_publishing());
-        assert!(under_way.begin(Purpose::SaveNamespace).is_none());
+        assert!(under_way.begin(ImagePurpose::SaveNamespace).is_none());
         assert!(!whole.is_cancelled());
     }
 }

@@ -2,7 +2,7 @@
 //! durable, and how they are applied to the namesystem in slices.
 
 use crate::Namesystem;
-use crate::history::{Digest, HistoryError, Source};
+use crate::history::{Digest, EditsSource, HistoryError};
 use crate::namesystem::ReplayError;
 use bytes::Bytes;
 use hathi_formats::editlog::{DecodeError, FrameError, Frames, SEGMENT_HEADER_LEN, SegmentHeader, decode_frame};
@@ -81,14 +81,14 @@ pub struct Edits {
     pos: usize,
     layout: LayoutVersion,
     limit: TxId,
-    source: Source,
+    source: EditsSource,
     /// Digest of the transactions that were read again.
     seen: Option<Digest>,
 }
 
 impl Edits {
     /// Edits of an edit log file, or of an answer to `getJournaledEdits`. Transactions above `limit` are not durable.
-    pub fn new(bytes: Bytes, limit: TxId, source: Source) -> Result<Edits, TailError> {
+    pub fn new(bytes: Bytes, limit: TxId, source: EditsSource) -> Result<Edits, TailError> {
         let header = SegmentHeader::decode(&bytes).map_err(|error| TailError::Header(error.to_string()))?;
         if header.layout_version < LayoutVersion::NAMENODE_CURRENT {
             return Err(TailError::Header(format!(
@@ -129,9 +129,8 @@ impl Edits {
             let is_last = frame.txid == self.limit;
             self.pos = usize::try_from(frames.good_until()).unwrap_or(usize::MAX);
             debug_assert!(self.pos <= self.bytes.len(), "what was read was there");
-            if frame.txid <= ns.edit_log.applied() {
-                let life = ns.edit_log.life();
-                ns.history.check_overlap(&mut self.seen, &frame, self.source, life)?;
+            if frame.txid <= ns.edit_log().applied() {
+                ns.check_overlap(&mut self.seen, &frame, self.source)?;
                 if is_last {
                     return Ok(false);
                 }
@@ -142,8 +141,7 @@ impl Edits {
                 source,
             })?;
             ns.replay(frame.txid, &op, mono_ms)?;
-            ns.history.replayed(&frame, self.source, ns.edit_log.life());
-            debug_assert_eq!(ns.edit_log.applied(), frame.txid, "each transaction is replayed once");
+            ns.note_replayed(&frame, self.source);
             if is_last {
                 return Ok(false);
             }

@@ -12,14 +12,14 @@ impl Namesystem {
     /// Whether a DataNode may be told to delete what it keeps for a rollback (`FINALIZE`).
     #[must_use]
     pub fn is_upgrade_finalized(&self) -> bool {
-        self.namespace.rolling_upgrade_start_ms().is_none()
+        self.namespace().rolling_upgrade_start_ms().is_none()
     }
 
     /// The status in the answer to every heartbeat. A DataNode keeps deleted replicas from the first answer on that is
     /// not `finalized`. `None` when no upgrade was heard of.
     #[must_use]
     pub fn rolling_upgrade_status(&self) -> Option<RollingUpgradeStatusProto> {
-        let under_way = self.namespace.rolling_upgrade_start_ms().is_some();
+        let under_way = self.namespace().rolling_upgrade_start_ms().is_some();
         (under_way || self.rolling_upgrade_finalized).then(|| RollingUpgradeStatusProto {
             block_pool_id: self.info.block_pool_id.clone(),
             finalized: Some(!under_way),
@@ -29,7 +29,7 @@ impl Namesystem {
     /// The rolling upgrade under way (`RollingUpgradeInfo`). This NameNode makes no rollback image.
     #[must_use]
     pub fn rolling_upgrade_info(&self) -> Option<RollingUpgradeInfoProto> {
-        let start_time = self.namespace.rolling_upgrade_start_ms()?;
+        let start_time = self.namespace().rolling_upgrade_start_ms()?;
         Some(RollingUpgradeInfoProto {
             status: RollingUpgradeStatusProto {
                 block_pool_id: self.info.block_pool_id.clone(),

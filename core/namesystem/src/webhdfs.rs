@@ -16,13 +16,13 @@ impl Namesystem {
         block_size: u64,
         now: Now,
     ) -> Option<DatanodeInfoProto> {
-        let live = |ns: &Namesystem| ns.blockmanager.datanode_report(DatanodeReportTypeProto::Live);
+        let live = |ns: &Namesystem| ns.blockmanager().datanode_report(DatanodeReportTypeProto::Live);
         let out = match excluded {
             [] => Vec::new(),
             excluded => live(self)
                 .iter()
                 .filter(|node| is_excluded(node, excluded))
-                .filter_map(|node| self.blockmanager.datanode_by_uuid(&node.id.datanode_uuid).ok())
+                .filter_map(|node| self.blockmanager().datanode_by_uuid(&node.id.datanode_uuid).ok())
                 .collect(),
         };
         let request = PlacementRequest {
@@ -32,14 +32,14 @@ impl Namesystem {
             block_size,
             ..PlacementRequest::default()
         };
-        let targets = self.blockmanager.choose_targets(&request, now).ok()?;
+        let targets = self.blockmanager_mut().choose_targets(&request, now).ok()?;
         debug_assert!(targets.len() <= 1, "one was asked for");
         let nowhere = Block {
             id: BlockId(0),
             num_bytes: 0,
             generation_stamp: GenerationStamp(0),
         };
-        let located = self.blockmanager.located_block_on("", nowhere, 0, &targets);
+        let located = self.blockmanager().located_block_on("", nowhere, 0, &targets);
         located.locs.into_iter().next()
     }
 }

@@ -10,7 +10,7 @@ mod parameters;
 mod values;
 
 pub use json::*;
-pub use op::{Op, Verb};
+pub use op::{HttpMethod, Op};
 pub use parameters::{Parameters, encode_component, encode_path, is_user_name, path_of};
 pub use values::{Encoding, acl_spec, action, decode_xattr, is_excluded, token_url_string, xattr};
 

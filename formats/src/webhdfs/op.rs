@@ -5,7 +5,7 @@ use crate::exceptions::{self, RemoteException};
 
 /// The HTTP methods that have operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub enum HttpMethod {
     /// GET: reads.
     Get,
     /// PUT: changes that may be repeated.
@@ -16,15 +16,15 @@ pub enum Verb {
     Delete,
 }
 
-impl Verb {
+impl HttpMethod {
     /// The method's name. `None` for methods without operations.
     #[must_use]
-    pub fn of(method: &str) -> Option<Verb> {
+    pub fn of(method: &str) -> Option<HttpMethod> {
         Some(match method {
-            "GET" => Verb::Get,
-            "PUT" => Verb::Put,
-            "POST" => Verb::Post,
-            "DELETE" => Verb::Delete,
+            "GET" => HttpMethod::Get,
+            "PUT" => HttpMethod::Put,
+            "POST" => HttpMethod::Post,
+            "DELETE" => HttpMethod::Delete,
             _ => return None,
         })
     }
@@ -32,16 +32,16 @@ impl Verb {
     /// The part of a Java class that this method's operations belong to.
     const fn java(self) -> &'static str {
         match self {
-            Verb::Get => "Get",
-            Verb::Put => "Put",
-            Verb::Post => "Post",
-            Verb::Delete => "Delete",
+            HttpMethod::Get => "Get",
+            HttpMethod::Put => "Put",
+            HttpMethod::Post => "Post",
+            HttpMethod::Delete => "Delete",
         }
     }
 }
 
 macro_rules! ops {
-    ($($verb:ident { $($op:ident $name:literal,)* })*) => {
+    ($($method:ident { $($op:ident $name:literal,)* })*) => {
         /// An operation.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Op {
@@ -54,9 +54,9 @@ macro_rules! ops {
 
             /// Its HTTP method.
             #[must_use]
-            pub const fn verb(self) -> Verb {
+            pub const fn http_method(self) -> HttpMethod {
                 match self {
-                    $($(Op::$op)|* => Verb::$verb,)*
+                    $($(Op::$op)|* => HttpMethod::$method,)*
                 }
             }
 
@@ -152,7 +152,7 @@ impl Op {
     ///
     /// # Errors
     /// `IllegalArgumentException` if this method has no such operation, `UnsupportedOperationException` without one.
-    pub fn parse(verb: Verb, text: Option<&str>) -> Result<Op, RemoteException> {
+    pub fn parse(method: HttpMethod, text: Option<&str>) -> Result<Op, RemoteException> {
         let Some(text) = text.filter(|text| !text.is_empty() && !text.eq_ignore_ascii_case("null")) else {
             return Err(RemoteException::new(
                 exceptions::UNSUPPORTED_OPERATION,
@@ -162,9 +162,9 @@ impl Op {
         Op::ALL
             .iter()
             .copied()
-            .find(|op| op.verb() == verb && op.name().eq_ignore_ascii_case(text))
+            .find(|op| op.http_method() == method && op.name().eq_ignore_ascii_case(text))
             .ok_or_else(|| {
-                let (class, text) = (verb.java(), text.to_uppercase());
+                let (class, text) = (method.java(), text.to_uppercase());
                 let class = format!("org.apache.hadoop.hdfs.web.resources.{class}OpParam.Op");
                 invalid("op", format!("No enum constant {class}.{text}"))
             })

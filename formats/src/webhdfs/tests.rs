@@ -15,15 +15,15 @@ fn parameters(pairs: &[(&str, &str)]) -> Parameters {
 #[test]
 fn each_operation_is_found_by_its_method_and_name_in_any_case() {
     for &op in Op::ALL {
-        assert_eq!(Op::parse(op.verb(), Some(&op.name().to_lowercase())), Ok(op));
+        assert_eq!(Op::parse(op.http_method(), Some(&op.name().to_lowercase())), Ok(op));
     }
-    let refused = Op::parse(Verb::Put, Some("open")).unwrap_err();
+    let refused = Op::parse(HttpMethod::Put, Some("open")).unwrap_err();
     assert_eq!(
         refused.message,
         "Invalid value for webhdfs parameter \"op\": No enum constant org.apache.hadoop.hdfs.web.resources.PutOpParam.Op.OPEN"
     );
     assert_eq!(status(&refused), 400);
-    let refused = Op::parse(Verb::Get, None).unwrap_err();
+    let refused = Op::parse(HttpMethod::Get, None).unwrap_err();
     assert!(refused.is(exceptions::UNSUPPORTED_OPERATION), "{refused}");
 }
 

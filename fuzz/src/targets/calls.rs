@@ -18,11 +18,11 @@ use hathi_formats::proto::hdfs::{
 };
 use hathi_namespace::{Namespace, NamespaceConfig};
 use hathi_namesystem::calls::{self, audit};
-use hathi_namesystem::context::{CallContext, Deferred, Reply, Verb};
+use hathi_namesystem::context::{CallContext, Deferred, MethodHandler, Reply};
 use hathi_namesystem::edit_log::LogItem;
-use hathi_namesystem::loader::{Parts as NamesystemParts, assemble};
+use hathi_namesystem::loader::{NamesystemParts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
-use hathi_namesystem::{Life, Namesystem, NamesystemConfig, Role};
+use hathi_namesystem::{Life, Namesystem, NamesystemConfig};
 use hathi_net::ipc::{Method, Protocol, protocols};
 use prost::Message;
 
@@ -56,7 +56,7 @@ pub fn targets() -> Vec<Target> {
     }]
 }
 
-fn new_namesystem() -> Namesystem {
+fn new_namesystem(applied: TxId) -> Namesystem {
     let parts = NamesystemParts {
         config: NamesystemConfig {
             superuser: "hdfs".to_owned(),
@@ -72,41 +72,41 @@ fn new_namesystem() -> Namesystem {
         min_block_size_bytes: 1,
         ..NamespaceConfig::default()
     });
-    assemble(parts, namespace, TxId(0), Life::first())
+    assemble(parts, namespace, applied, Life::first())
 }
 
-/// A standby without any transaction.
-pub fn standby() -> Namesystem {
-    let mut ns = new_namesystem();
-    ns.role.change(Role::Standby).expect("the first role");
+/// A standby that has nothing but these transactions, which change nothing.
+pub fn standby(applied: TxId) -> Namesystem {
+    let mut ns = new_namesystem(applied);
+    ns.become_standby().expect("the first role");
     ns
 }
 
 /// An active out of safe mode.
 fn active() -> Namesystem {
-    let mut ns = standby();
-    ns.role.change(Role::BecomingActive).expect("a standby may");
+    let mut ns = standby(TxId(0));
+    ns.begin_activation().expect("a standby may");
     ns.start_active(NOW).expect("a standby may");
-    ns.blockmanager.leave_safe_mode(true, NOW);
+    ns.leave_safe_mode(true, NOW);
     sync(&mut ns);
     ns
 }
 
 /// Acts as a quorum that has synced everything.
 fn sync(ns: &mut Namesystem) -> Vec<LogItem> {
-    let items = ns.edit_log.take();
-    let applied = ns.edit_log.applied();
-    ns.edit_log.on_synced(applied);
+    let items = ns.take_logged();
+    let applied = ns.edit_log().applied();
+    ns.edit_log().on_synced(applied);
     items.into()
 }
 
 /// Every method, by number.
-fn methods() -> &'static [(Method, Verb)] {
-    static METHODS: std::sync::OnceLock<Vec<(Method, Verb)>> = std::sync::OnceLock::new();
+fn methods() -> &'static [(Method, MethodHandler)] {
+    static METHODS: std::sync::OnceLock<Vec<(Method, MethodHandler)>> = std::sync::OnceLock::new();
     METHODS.get_or_init(|| {
         let of = |protocol: &'static Protocol| {
             let methods = (0..protocol.methods.len()).filter_map(|index| Method::at(protocol.id, index));
-            methods.filter_map(|method| Some((method, calls::verb(method)?)))
+            methods.filter_map(|method| Some((method, calls::handler(method)?)))
         };
         PROTOCOLS.iter().flat_map(|protocol| of(protocol)).collect()
     })
@@ -374,8 +374,8 @@ fn context(who: u8, number: i32) -> CallContext {
 }
 
 /// Runs a call as the shell does.
-fn make(ns: &mut Namesystem, ctx: &CallContext, method: Method, verb: Verb, body: &Bytes) {
-    let reply = verb.run(ns, ctx, body);
+fn make(ns: &mut Namesystem, ctx: &CallContext, method: Method, handler: MethodHandler, body: &Bytes) {
+    let reply = handler.run(ns, ctx, body);
     if let Method::Client(method) = method {
         let _ = audit(ns, ctx, method, body, &reply);
     }
@@ -418,19 +418,18 @@ fn run(input: &[u8]) {
             continue;
         };
         let methods = methods();
-        let (method, verb) = methods[usize::from(*method) % methods.len()];
+        let (method, handler) = methods[usize::from(*method) % methods.len()];
         make(
             &mut ns,
             &context(*who, number),
             method,
-            verb,
+            handler,
             &Bytes::copy_from_slice(body),
         );
     }
     assert!(!ns.is_broken(), "an op that was planned does not apply");
     ns.check();
-    let mut other = standby();
-    other.edit_log.set_applied(TxId(1));
+    let mut other = standby(TxId(1));
     for item in sync(&mut ns) {
         let LogItem::Edits { bytes, .. } = item else {
             continue;
@@ -446,8 +445,8 @@ fn run(input: &[u8]) {
     while ns.reclaim(1000) {}
     while other.reclaim(1000) {}
     assert_eq!(
-        ns.namespace.digest(),
-        other.namespace.digest(),
+        ns.namespace().digest(),
+        other.namespace().digest(),
         "the standby has another state"
     );
 }

@@ -7,7 +7,7 @@ use hathi_formats::editlog::{
 };
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_journal::segments::SegmentName;
-use hathi_namesystem::history::Source;
+use hathi_namesystem::history::EditsSource;
 use hathi_namesystem::tailer::Edits;
 
 use super::{PLAIN, calls, samples_of, text};
@@ -186,8 +186,8 @@ fn replay(input: &[u8]) {
         first.copy_from_slice(&1_u64.to_be_bytes());
         sealed = resealed(&sealed);
     }
-    let mut ns = calls::standby();
-    let Ok(mut edits) = Edits::new(Bytes::from(sealed), TxId(i64::MAX as u64), Source::Finalized) else {
+    let mut ns = calls::standby(TxId(0));
+    let Ok(mut edits) = Edits::new(Bytes::from(sealed), TxId(i64::MAX as u64), EditsSource::Finalized) else {
         return;
     };
     while let Ok(true) = edits.apply(&mut ns, 16, 1000) {}

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use hathi_conf::{Configuration, Environment};
 use hathi_formats::editlog::SegmentFile;
-use hathi_formats::webhdfs::{self, Op, Parameters, Verb};
+use hathi_formats::webhdfs::{self, HttpMethod, Op, Parameters};
 use hathi_journalnode::http::SegmentRequest;
 use hathi_namenode::audit::put_fields;
 use hathi_namenode::fsck;
@@ -132,10 +132,10 @@ fn webhdfs(head: &RequestHead) {
     let Ok(parameters) = Parameters::new(Query::pairs(&head.raw_query)) else {
         return;
     };
-    if let Some(verb) = Verb::of(head.method.as_str())
-        && let Ok(op) = Op::parse(verb, parameters.text("op"))
+    if let Some(method) = HttpMethod::of(head.method.as_str())
+        && let Ok(op) = Op::parse(method, parameters.text("op"))
     {
-        assert_eq!(op.verb(), verb);
+        assert_eq!(op.http_method(), method);
     }
     if let Ok((user, _)) = parameters.users(webhdfs::STATIC_USER) {
         assert!(webhdfs::is_user_name(&user), "{user:?}");

@@ -21,7 +21,7 @@ const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// All present and former JournalNodes of the journal that are known here.
 #[derive(Debug, Default)]
-struct Known {
+struct KnownJournalNodes {
     /// It only grows.
     addresses: Vec<HostPort>,
     /// Indices of the members.
@@ -33,7 +33,7 @@ struct Known {
     distrusted: BTreeMap<String, String>,
 }
 
-impl Known {
+impl KnownJournalNodes {
     fn index_of(&mut self, address: &HostPort) -> usize {
         let known = self.addresses.iter().position(|known| known == address);
         known.unwrap_or_else(|| {
@@ -48,7 +48,7 @@ impl Known {
 pub struct JournalNodes {
     /// The JournalNodes of the configuration, in its order.
     pub configured: Vec<HostPort>,
-    known: Arc<RwLock<Known>>,
+    known: Arc<RwLock<KnownJournalNodes>>,
     envelope: Arc<Envelope>,
     user: Arc<str>,
     connect_timeout: Duration,
@@ -62,10 +62,10 @@ impl JournalNodes {
     /// the shared edits are in a directory.
     #[must_use]
     pub fn new(configured: Vec<HostPort>, envelope: Envelope, user: &str) -> JournalNodes {
-        let known = Known {
+        let known = KnownJournalNodes {
             addresses: configured.clone(),
             members: (0..configured.len()).collect(),
-            ..Known::default()
+            ..KnownJournalNodes::default()
         };
         JournalNodes {
             configured,

@@ -45,13 +45,33 @@ pub fn served_while_initializing(call: &RpcCall) -> bool {
 
 /// A requested change of role.
 pub struct Transition {
-    /// Whether to become active, or else standby.
-    pub to_active: bool,
+    /// Who asked, and for which role.
+    pub call: TransitionCall,
     /// Whether to wait until another NameNode's read lease has ended. An administrator wants that; an elector asks
     /// again by itself.
     pub patient: bool,
-    /// Called with the result.
-    pub done: Box<dyn FnOnce(Result<(), RemoteException>) + Send>,
+}
+
+/// A call of `HAServiceProtocol` that asks for a role, and hears how the change ended.
+pub enum TransitionCall {
+    /// `transitionToActive`
+    ToActive(Responder),
+    /// `transitionToStandby`
+    ToStandby(Responder),
+}
+
+impl TransitionCall {
+    /// Answers the call.
+    pub fn answer(self, result: Result<(), RemoteException>) {
+        match self {
+            TransitionCall::ToActive(responder) => {
+                responder.send(result.map(|()| TransitionToActiveResponseProto {}));
+            }
+            TransitionCall::ToStandby(responder) => {
+                responder.send(result.map(|()| TransitionToStandbyResponseProto {}));
+            }
+        }
+    }
 }
 
 /// Serves these protocols.
@@ -152,9 +172,9 @@ impl Supervisor {
             instance_id: self.instance.to_string(),
             nameservice_id: self.settings.nameservice_id.clone(),
             namenode_id: self.settings.namenode_id.clone(),
-            state: ns.role.ha_state().to_wire() as u32,
-            last_applied_tx_id: ns.edit_log.applied().0,
-            safe_mode: Some(ns.blockmanager.would_be_in_safe_mode()),
+            state: ns.role().ha_state().to_wire() as u32,
+            last_applied_tx_id: ns.edit_log().applied().0,
+            safe_mode: Some(ns.blockmanager().would_be_in_safe_mode()),
             clock_ms: Some(self.clock.ms()),
         }
     }
@@ -266,9 +286,7 @@ impl HaService {
                     Ok(!by_controller || self.settings.zookeeper_elects)
                 });
                 match asked {
-                    Ok(patient) => self.transition(true, patient, move |result| {
-                        responder.send(result.map(|()| TransitionToActiveResponseProto {}))
-                    }),
+                    Ok(patient) => self.transition(TransitionCall::ToActive(responder), patient),
                     Err(error) => responder.error(&error),
                 }
             }
@@ -277,9 +295,7 @@ impl HaService {
                     .decode::<TransitionToStandbyRequestProto>()
                     .and_then(|request| self.check(call, &request.req_info));
                 match asked {
-                    Ok(()) => self.transition(false, false, move |result| {
-                        responder.send(result.map(|()| TransitionToStandbyResponseProto {}))
-                    }),
+                    Ok(()) => self.transition(TransitionCall::ToStandby(responder), false),
                     Err(error) => responder.error(&error),
                 }
             }
@@ -306,7 +322,9 @@ impl HaService {
         if role.ha_state() == HaState::Standby {
             let tip = {
                 let ns = self.ns.read();
-                ns.blockmanager.in_safe_mode().then(|| ns.blockmanager.safe_mode_tip())
+                ns.blockmanager()
+                    .in_safe_mode()
+                    .then(|| ns.blockmanager().safe_mode_tip())
             };
             let difference = self
                 .health
@@ -361,7 +379,7 @@ impl HaService {
                 low.join("; ")
             )));
         }
-        if self.settings.not_active_in_safe_mode && self.ns.read().blockmanager.in_safe_mode() {
+        if self.settings.not_active_in_safe_mode && self.ns.read().blockmanager().in_safe_mode() {
             return Err(unhealthy(
                 "The NameNode is configured to report UNHEALTHY to ZKFC in Safemode.".to_owned(),
             ));
@@ -386,18 +404,9 @@ impl HaService {
         }
     }
 
-    fn transition(
-        &self,
-        to_active: bool,
-        patient: bool,
-        done: impl FnOnce(Result<(), RemoteException>) + Send + 'static,
-    ) {
-        if let Err(error) = self.transitions.send(Transition {
-            to_active,
-            patient,
-            done: Box::new(done),
-        }) {
-            (error.0.done)(Err(RemoteException::new(
+    fn transition(&self, call: TransitionCall, patient: bool) {
+        if let Err(unsent) = self.transitions.send(Transition { call, patient }) {
+            unsent.0.call.answer(Err(RemoteException::new(
                 exceptions::SERVICE_FAILED,
                 "the NameNode is stopping",
             )));

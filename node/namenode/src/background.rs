@@ -53,9 +53,7 @@ impl Unfinished {
             self.reclaim = slice(parts, |ns| ns.reclaim(RECLAIM_INODES));
         }
         if self.heartbeats {
-            self.heartbeats = slice(parts, |ns| {
-                ns.blockmanager.heartbeat_check(parts.clock.now(), SLICE_BLOCKS)
-            });
+            self.heartbeats = slice(parts, |ns| ns.heartbeat_check(parts.clock.now(), SLICE_BLOCKS));
         }
         if self.redundancy {
             self.redundancy = parts.replies.role() == Role::Active
@@ -109,7 +107,7 @@ fn begin(work: Work, parts: &MonitorParts, unfinished: &mut Unfinished) {
         Work::CheckHeartbeats => unfinished.heartbeats = true,
         Work::CheckRedundancy => unfinished.redundancy = true,
         Work::NoteEdits => {
-            let applied = parts.ns.read().edit_log.applied();
+            let applied = parts.ns.read().edit_log().applied();
             parts.retention.lock().note(applied, now_ms);
         }
         Work::CheckLeases => {
@@ -118,8 +116,8 @@ fn begin(work: Work, parts: &MonitorParts, unfinished: &mut Unfinished) {
         }
         Work::CheckSegment => {
             let mut ns = parts.ns.write();
-            if ns.edit_log.segment_txns() > parts.settings.autoroll_txns
-                && ns.edit_log.roll(parts.clock.wall_ms()).is_ok()
+            if ns.edit_log().segment_txns() > parts.settings.autoroll_txns
+                && ns.roll_edit_log(parts.clock.wall_ms()).is_ok()
             {
                 drop(ns);
                 tracing::info!("rolled the edit log by its size");

@@ -135,7 +135,7 @@ mod tests {
     };
     use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeStorageProto, StorageInfoProto};
     use hathi_namesystem::calls;
-    use hathi_namesystem::{Deferred, Verb};
+    use hathi_namesystem::{Deferred, MethodHandler};
     use hathi_net::ipc::protocols::DATANODE_PROTOCOL;
     use hathi_net::ipc::{ClientOptions, Protocol, RpcCall, RpcClient, RpcError, RpcHandler, RpcServer, ServerOptions};
     use prost::Message;
@@ -233,7 +233,7 @@ mod tests {
     fn run(alone: &Alone, call: &RpcCall, request: &impl Message) -> Reply {
         let nn = &alone.shared.nn;
         let context = nn.callers.context(call).unwrap();
-        let Some(Verb::Write(write)) = calls::verb(call.method) else {
+        let Some(MethodHandler::Write(write)) = calls::handler(call.method) else {
             panic!("{} changes nothing", call.method);
         };
         write(&mut nn.ns.write(), &context, request.encode_to_vec().into())

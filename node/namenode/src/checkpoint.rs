@@ -22,7 +22,7 @@ use hathi_nameserver::checkpoints::{
     Event, Followers, Follows, ImageMaker, Makers, Order, SaveNamespaceRequest, Seen, edits_kept_from,
 };
 use hathi_namesystem::checkpoint::{Earlier, EditsRetention};
-use hathi_namesystem::save_namespace::{Publication, Purpose, SaveNamespaceContext};
+use hathi_namesystem::save_namespace::{ImagePurpose, Publication, SaveNamespaceContext};
 use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::ipc::{ClientOptions, Responder, connect_to, protocols};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -58,7 +58,7 @@ pub struct Checkpoints {
 
 impl Checkpoints {
     /// Saves an image of the present state. It runs on a thread of its own, and nobody waits for it.
-    pub fn save(&self, purpose: Purpose) -> anyhow::Result<TxId> {
+    pub fn save(&self, purpose: ImagePurpose) -> anyhow::Result<TxId> {
         let under_way = self
             .images
             .begin_when_free(purpose)
@@ -70,7 +70,8 @@ impl Checkpoints {
         let (frozen, image) = {
             let mut ns = self.ns.write();
             let newest = ns.most_recent_checkpoint();
-            if ns.edit_log.changes_nothing_behind(newest) && self.dirs.images().iter().any(|image| image.txid == newest)
+            if ns.edit_log().changes_nothing_behind(newest)
+                && self.dirs.images().iter().any(|image| image.txid == newest)
             {
                 return Ok(newest);
             }
@@ -154,12 +155,12 @@ impl Checkpoints {
             let ns = self.ns.read();
             let image = ns.most_recent_checkpoint();
             let age_ms = self.clock.wall_ms().saturating_sub(ns.most_recent_checkpoint_ms());
-            request.is_met_by(image, age_ms, ns.edit_log.applied())
+            request.is_met_by(image, age_ms, ns.edit_log().applied())
         };
         if is_met {
             return Ok(SaveNamespaceResponseProto { saved: Some(false) });
         }
-        let saved = self.save(Purpose::SaveNamespace);
+        let saved = self.save(ImagePurpose::SaveNamespace);
         if self.settings.is_single() {
             self.purge_edits();
         }
@@ -184,7 +185,7 @@ impl Checkpoints {
             };
             edits_kept_from(role, by_images, followers)
         } else {
-            let applied = self.ns.read().edit_log.applied();
+            let applied = self.ns.read().edit_log().applied();
             let followers = Followers::Standbys {
                 retention: &self.retention.lock(),
                 applied,
@@ -237,7 +238,7 @@ impl Checkpoints {
     fn seen(&self) -> Seen {
         let (applied, image) = {
             let ns = self.ns.read();
-            (ns.edit_log.applied(), ns.most_recent_checkpoint())
+            (ns.edit_log().applied(), ns.most_recent_checkpoint())
         };
         Seen {
             role: self.replies.role(),
@@ -249,7 +250,7 @@ impl Checkpoints {
     }
 
     /// Saves an image while others use this thread.
-    async fn save_aside(self: &Arc<Self>, purpose: Purpose) -> Option<TxId> {
+    async fn save_aside(self: &Arc<Self>, purpose: ImagePurpose) -> Option<TxId> {
         let saving = self.clone();
         let saved = tokio::task::spawn_blocking(move || saving.save(purpose)).await;
         match saved.context("the saving thread died").and_then(|saved| saved) {
@@ -432,10 +433,7 @@ mod tests {
     use hathi_namespace::Comparison;
 
     fn becomes_standby(nn: &NameNode) {
-        let mut ns = nn.ns.write();
-        ns.role = Role::Standby;
-        nn.replies.publish(&ns);
-        drop(ns);
+        testing::become_standby(nn);
         nn.images.look_again();
     }
 
@@ -450,7 +448,7 @@ mod tests {
         becomes_standby(nn);
         for later in 0..100 {
             let saving = checkpoints.clone();
-            let saved = std::thread::spawn(move || saving.save(Purpose::Checkpoint));
+            let saved = std::thread::spawn(move || saving.save(ImagePurpose::Checkpoint));
             for _ in 0..later * 1000 {
                 std::hint::spin_loop();
             }
@@ -482,12 +480,12 @@ mod tests {
             nn.images.look_again();
         };
         compared(Comparison::Differs { txid: 6 });
-        let refused = checkpoints.save(Purpose::Checkpoint).unwrap_err();
+        let refused = checkpoints.save(ImagePurpose::Checkpoint).unwrap_err();
         assert!(refused.to_string().contains("differs from the active's"), "{refused}");
         // It was equal before the image, and nobody knows yet whether it is at the image.
         compared(Comparison::Equal { txid: 5 });
         let saving = checkpoints.clone();
-        let saved = std::thread::spawn(move || saving.save(Purpose::Checkpoint));
+        let saved = std::thread::spawn(move || saving.save(ImagePurpose::Checkpoint));
         while nn.images.is_free() {
             std::thread::yield_now();
         }
@@ -495,7 +493,7 @@ mod tests {
         saved.join().unwrap().unwrap_err();
         assert!(dirs.images().is_empty());
         compared(Comparison::Equal { txid: 6 });
-        checkpoints.save(Purpose::Checkpoint).unwrap();
+        checkpoints.save(ImagePurpose::Checkpoint).unwrap();
         assert_eq!(dirs.images().len(), 1);
     }
 

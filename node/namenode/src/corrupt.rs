@@ -86,11 +86,11 @@ impl CorruptMarks {
     fn known(&self, after: &mut Option<BlockId>) -> Vec<LocatedBlockProto> {
         let ns = self.ns.read();
         let pool = &ns.info().block_pool_id;
-        let corrupt = ns.blockmanager.reported_corrupt(*after, MAX_BLOCKS);
+        let corrupt = ns.blockmanager().reported_corrupt(*after, MAX_BLOCKS);
         *after = corrupt.last().map(|(block, _)| block.id);
         corrupt
             .into_iter()
-            .map(|(block, on)| ns.blockmanager.located_block_on(pool, block, 0, &on))
+            .map(|(block, on)| ns.blockmanager().located_block_on(pool, block, 0, &on))
             .collect()
     }
 }

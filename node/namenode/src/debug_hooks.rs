@@ -71,7 +71,7 @@ pub fn serve(hooks: Option<&DebugHooks>, ns: &Arc<RwLock<Namesystem>>, clock: &C
             reactor.spawn(async move { std::thread::sleep(hang) });
         }
         "health" => hooks.unhealthy_until_ms.store(clock.ms() + ms, Ordering::Relaxed),
-        "state" => ns.write().namespace.spoil(),
+        "state" => ns.write().spoil_namespace(),
         _ => {
             return http::error(
                 StatusCode::BAD_REQUEST,

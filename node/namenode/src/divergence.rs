@@ -164,7 +164,7 @@ impl Comparison {
             let ns = self.ns.read();
             GetDigestMarksRequestProto {
                 block_pool_id: ns.info().block_pool_id.clone(),
-                known_tx_id: ns.edit_log.applied().0,
+                known_tx_id: ns.edit_log().applied().0,
             }
         };
         let mut asked = JoinSet::new();

@@ -1,6 +1,6 @@
 //! Performs the steps of changes of role. Their order is `hathi_nameserver::role_changes`'; here are the tasks that do them.
 
-use crate::admin::Transition;
+use crate::admin::{Transition, TransitionCall};
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::health::{Health, cause};
@@ -16,7 +16,6 @@ use crate::settings::Settings;
 use crate::shared_log::SharedLog;
 use crate::standby_calls::StandbyCalls;
 use anyhow::Context;
-use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::TxId;
 use hathi_nameserver::edit_log_driver::LogError;
 use hathi_nameserver::following::{Ended, Following};
@@ -31,9 +30,6 @@ use parking_lot::RwLock;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
-
-/// Whoever asked for a role, and hears how that ended.
-type Asker = Box<dyn FnOnce(Result<(), RemoteException>) + Send>;
 
 /// What a change of role touches.
 pub struct RoleParts {
@@ -59,7 +55,7 @@ pub struct Controller {
     following: watch::Sender<bool>,
     tailing: Arc<Mutex<()>>,
     broken: Arc<Notify>,
-    roles: RoleChanges<Asker>,
+    roles: RoleChanges<TransitionCall>,
     /// Of the last step that failed. The process may end with it.
     last_error: Option<anyhow::Error>,
 }
@@ -135,10 +131,10 @@ impl Controller {
                         None => return Ok(()),
                     },
                     transition = transitions.recv() => match transition {
-                        Some(Transition { to_active, patient, done }) => Event::Asked {
-                            to_active,
+                        Some(Transition { call, patient }) => Event::Asked {
+                            to_active: matches!(call, TransitionCall::ToActive(_)),
                             is_patient: patient,
-                            by: done,
+                            by: call,
                         },
                         None => return Ok(()),
                     },
@@ -148,7 +144,7 @@ impl Controller {
         }
     }
 
-    fn on(&mut self, event: Event<Asker>) -> Orders<ParkedReply, Asker> {
+    fn on(&mut self, event: Event<TransitionCall>) -> Orders<ParkedReply, TransitionCall> {
         let parts = &self.parts;
         let is_fresh = matches!(event, Event::Loaded(_));
         let max_seen_txid = if parts.settings.is_single() {
@@ -181,7 +177,7 @@ impl Controller {
     }
 
     /// Fails when the process is to end.
-    fn act(&mut self, action: Action<ParkedReply, Asker>) -> anyhow::Result<()> {
+    fn act(&mut self, action: Action<ParkedReply, TransitionCall>) -> anyhow::Result<()> {
         let parts = &self.parts;
         match action {
             // Freeing a large namespace takes a while; nobody has to wait for it.
@@ -198,14 +194,14 @@ impl Controller {
                 }
             }
             Action::Follow => drop(self.following.send_replace(true)),
-            Action::Answer(done, result) => done(result),
+            Action::Answer(call, result) => call.answer(result),
             Action::Tell(news) => tell(parts, news),
             Action::End => return Err(self.last_error.take().context("nothing can be served")?),
         }
         Ok(())
     }
 
-    async fn perform(&mut self, step: Step) -> Event<Asker> {
+    async fn perform(&mut self, step: Step) -> Event<TransitionCall> {
         match self.try_to(step).await {
             Ok(event) => event,
             Err(error) => {
@@ -234,7 +230,7 @@ impl Controller {
         }
     }
 
-    async fn try_to(&mut self, step: Step) -> anyhow::Result<Event<Asker>> {
+    async fn try_to(&mut self, step: Step) -> anyhow::Result<Event<TransitionCall>> {
         let parts = &self.parts;
         match step {
             Step::StopTailing => {
@@ -426,7 +422,7 @@ mod tests {
     use hathi_journal::directory::SharedDirectory;
     use hathi_namespace::Namespace;
     use hathi_namesystem::Role;
-    use hathi_namesystem::save_namespace::Purpose;
+    use hathi_namesystem::save_namespace::ImagePurpose;
     use hathi_storage::OsDisk;
 
     fn controller(alone: &testing::Alone) -> Controller {
@@ -513,7 +509,7 @@ mod tests {
         let problem = nn.health.lock().problem().unwrap_or_default().to_owned();
         assert!(problem.contains("transaction 2 does not apply"), "{problem}");
         assert_eq!(nn.replies.role(), Role::Initializing, "it serves nothing");
-        let saved = alone.shared.checkpoints.save(Purpose::SaveNamespace);
+        let saved = alone.shared.checkpoints.save(ImagePurpose::SaveNamespace);
         assert!(saved.is_err());
         assert_eq!(dirs.images().len(), 1);
         running.abort();

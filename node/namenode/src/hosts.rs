@@ -65,7 +65,7 @@ impl Hosts {
     /// Tells a new namesystem the last lists, and the racks.
     pub fn tell(&self, ns: &mut Namesystem) {
         let lists = self.lists.lock().clone();
-        ns.blockmanager.set_hosts(lists.included, lists.excluded);
+        ns.set_hosts(lists.included, lists.excluded);
         self.topology.tell(ns);
     }
 
@@ -92,7 +92,7 @@ impl Hosts {
             "read the lists of hosts"
         );
         *self.lists.lock() = lists.clone();
-        self.ns.write().blockmanager.set_hosts(lists.included, lists.excluded);
+        self.ns.write().set_hosts(lists.included, lists.excluded);
         self.topology.refresh(&self.ns).await
     }
 }
@@ -130,7 +130,7 @@ mod tests {
                 host_name: "dn".to_owned(),
                 ..DatanodeIdProto::default()
             };
-            nn.ns.read().blockmanager.check_allowed(&id).is_ok()
+            nn.ns.read().blockmanager().check_allowed(&id).is_ok()
         };
         assert!(allowed("10.0.0.1") && !allowed("10.0.0.2"));
         std::fs::remove_file(&file).unwrap();

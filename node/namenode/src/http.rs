@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use crate::testing;
     use crate::unpublished::Unpublished;
-    use hathi_namesystem::save_namespace::Purpose;
+    use hathi_namesystem::save_namespace::ImagePurpose;
     use hathi_net::http::HttpServer;
     use hyper::header::HeaderMap;
     use std::future::poll_fn;
@@ -285,7 +285,7 @@ mod tests {
         let nn = &alone.shared.nn;
         let free = async {
             loop {
-                if let Some(place) = nn.images.begin(Purpose::Transfer) {
+                if let Some(place) = nn.images.begin(ImagePurpose::Transfer) {
                     break place;
                 }
                 tokio::task::yield_now().await;

@@ -1,6 +1,6 @@
 //! The place for the one image that is saved or received, and the events that those who wait for an image wait for.
 
-use hathi_namesystem::save_namespace::{Canceler, Purpose, UnderWay};
+use hathi_namesystem::save_namespace::{Canceler, ImagePurpose, ImageSlot};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ const OTHER_IMAGE_WAIT: Duration = Duration::from_secs(60);
 /// See the module.
 #[derive(Default)]
 pub struct ImagePlace {
-    under_way: Mutex<UnderWay>,
+    under_way: Mutex<ImageSlot>,
     changed: Condvar,
     /// The same events, for those who wait without a thread.
     events: Notify,
@@ -20,18 +20,18 @@ pub struct ImagePlace {
 
 impl ImagePlace {
     /// Takes the place if it is free, or if the image that has it gives way.
-    pub fn begin(self: &Arc<Self>, purpose: Purpose) -> Option<ImageUnderWay> {
+    pub fn begin(self: &Arc<Self>, purpose: ImagePurpose) -> Option<ImageUnderWay> {
         self.begin_or_wait(purpose, Duration::ZERO)
     }
 
     /// The same for `saveNamespace`, which waits for an image that is being saved or received, as Hadoop's does
     /// (`FSNamesystem.cpLock`). A standby makes one whenever it likes, so the administrator can't know when to ask.
-    pub fn begin_when_free(self: &Arc<Self>, purpose: Purpose) -> Option<ImageUnderWay> {
-        let is_asked_for = purpose == Purpose::SaveNamespace;
+    pub fn begin_when_free(self: &Arc<Self>, purpose: ImagePurpose) -> Option<ImageUnderWay> {
+        let is_asked_for = purpose == ImagePurpose::SaveNamespace;
         self.begin_or_wait(purpose, if is_asked_for { OTHER_IMAGE_WAIT } else { Duration::ZERO })
     }
 
-    fn begin_or_wait(self: &Arc<Self>, purpose: Purpose, patience: Duration) -> Option<ImageUnderWay> {
+    fn begin_or_wait(self: &Arc<Self>, purpose: ImagePurpose, patience: Duration) -> Option<ImageUnderWay> {
         let give_up = Some(Instant::now() + patience);
         let canceler = self.wait(give_up, |under_way| under_way.begin(purpose))?;
         Some(ImageUnderWay {
@@ -61,7 +61,7 @@ impl ImagePlace {
         tokio::time::timeout(patience, found).await.ok()
     }
 
-    fn wait<T>(&self, give_up: Option<Instant>, mut look: impl FnMut(&mut UnderWay) -> Option<T>) -> Option<T> {
+    fn wait<T>(&self, give_up: Option<Instant>, mut look: impl FnMut(&mut ImageSlot) -> Option<T>) -> Option<T> {
         let mut under_way = self.under_way.lock();
         loop {
             let found = look(&mut under_way);
@@ -142,11 +142,11 @@ mod tests {
     #[test]
     fn an_administrator_waits_for_an_image_that_is_under_way() {
         let place = Arc::new(ImagePlace::default());
-        let other = place.begin(Purpose::Transfer).unwrap();
-        let standby = place.begin_when_free(Purpose::Checkpoint);
+        let other = place.begin(ImagePurpose::Transfer).unwrap();
+        let standby = place.begin_when_free(ImagePurpose::Checkpoint);
         assert!(standby.is_none(), "a standby tries again by itself");
         let waiting = place.clone();
-        let asked = std::thread::spawn(move || waiting.begin_when_free(Purpose::SaveNamespace).is_some());
+        let asked = std::thread::spawn(move || waiting.begin_when_free(ImagePurpose::SaveNamespace).is_some());
         drop(other);
         assert!(asked.join().unwrap(), "it does not wait");
         assert!(place.is_free());

@@ -20,7 +20,7 @@ use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_nameserver::checkpoints::is_proven;
 use hathi_nameserver::offered_images::{self, Announced, Body, Event, ImageHere, Offer, Order, Refused, Seen, Stated};
 use hathi_namespace::image::Verified;
-use hathi_namesystem::save_namespace::{Canceler, Purpose};
+use hathi_namesystem::save_namespace::{Canceler, ImagePurpose};
 use hathi_namesystem::{Namesystem, Role};
 use hathi_net::http::{self, HttpRequest, HttpResponse, RequestHead};
 use http_body_util::BodyExt;
@@ -127,7 +127,7 @@ impl ImageUploads {
                 }
                 Order::ListImages => offer.on(Event::Images(&self.list_images()), config)?,
                 Order::TakePlace => {
-                    under_way = self.images.begin(Purpose::Upload);
+                    under_way = self.images.begin(ImagePurpose::Upload);
                     offer.on(Event::Place(under_way.is_some()), config)?
                 }
                 Order::Receive => return Ok((*offer.announced(), under_way.ok_or(Refused::Busy)?)),
@@ -141,7 +141,7 @@ impl ImageUploads {
             .images
             .wait_in_task(wait, || is_proven(&self.ns.read(), txid))
             .await;
-        (proven, self.ns.read().role)
+        (proven, self.ns.read().role())
     }
 
     fn list_images(&self) -> Vec<ImageHere> {
@@ -402,11 +402,7 @@ mod tests {
     async fn a_standby_takes_the_image_of_another_one_and_counts_it_as_its_own() {
         let receiver = Receiver::new();
         let nn = &receiver.alone.shared.nn;
-        {
-            let mut ns = nn.ns.write();
-            ns.role = Role::Standby;
-            nn.replies.publish(&ns);
-        }
+        testing::become_standby(nn);
         let image = receiver.image(7, LayoutVersion::NAMENODE_CURRENT);
         receiver.put(&image, &receiver.query(), digest(&image)).await.unwrap();
         assert_eq!(receiver.images(), [6]);
@@ -419,17 +415,13 @@ mod tests {
     async fn a_standby_waits_for_a_proof_until_an_event_decides() {
         let receiver = Receiver::new();
         let nn = &receiver.alone.shared.nn;
-        {
-            let mut ns = nn.ns.write();
-            ns.role = Role::Standby;
-            nn.replies.publish(&ns);
-        }
+        testing::become_standby(nn);
         let decided = {
             let uploads = receiver.alone.shared.uploads.clone();
             let waiting = uploads.await_proof(TxId(7), PATIENCE);
             tokio::pin!(waiting);
             assert!(poll_once(waiting.as_mut()).await.is_none(), "it may learn it yet");
-            nn.ns.write().role = Role::Initializing;
+            nn.ns.write().begin_loading();
             nn.images.look_again();
             poll_once(waiting.as_mut()).await
         };
@@ -473,7 +465,7 @@ mod tests {
         for (len, query) in refused {
             assert!(!is_asked_for(len, &query).await, "{len} {query}");
         }
-        let _place = receiver.alone.shared.nn.images.begin(Purpose::SaveNamespace);
+        let _place = receiver.alone.shared.nn.images.begin(ImagePurpose::SaveNamespace);
         assert!(!is_asked_for(10, &query).await, "another image is saved");
     }
 
@@ -500,7 +492,7 @@ mod tests {
             }
             let own = nn
                 .images
-                .begin(Purpose::SaveNamespace)
+                .begin(ImagePurpose::SaveNamespace)
                 .expect("the upload holds the place");
             // The next bytes find that it has given way.
             let sent = tokio::task::spawn_blocking(move || {

@@ -8,7 +8,7 @@ use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
 use hathi_nameserver::image_files::{self, ImageFile, ImageWriter, LoadError, NotLoaded, load_newest};
 use hathi_namespace::image::{Frozen, ImageLoader};
 use hathi_namespace::{Namespace, NamespaceConfig};
-use hathi_namesystem::loader::{Parts, assemble};
+use hathi_namesystem::loader::{NamesystemParts, assemble};
 use hathi_namesystem::tailer::TailError;
 use hathi_namesystem::{Life, Namesystem};
 use hathi_storage::OsDisk;
@@ -25,8 +25,8 @@ pub struct Loader {
 }
 
 /// The parts of a namesystem that come from the configuration.
-pub fn parts(settings: &Settings, info: NamespaceInfo) -> anyhow::Result<Parts> {
-    Ok(Parts {
+pub fn parts(settings: &Settings, info: NamespaceInfo) -> anyhow::Result<NamesystemParts> {
+    Ok(NamesystemParts {
         config: settings.namesystem()?,
         blockmanager: settings.blockmanager()?,
         retry_cache: settings.retry_cache()?,

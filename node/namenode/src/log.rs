@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use hathi_conf::HostPort;
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_journal::mutant::Mutation;
-use hathi_journal::writer::{CallError, Change, Learner};
+use hathi_journal::writer::{CallError, Learner, MemberChange};
 use hathi_journal::{Answer, Membership, Request};
 use hathi_journalclient::{JournalNodeClient, JournalNodes};
 use hathi_nameserver::edit_log_driver::{
@@ -66,7 +66,7 @@ pub enum MembersStep {
     /// Give the new JournalNode up.
     DropLearner,
     /// Make the new JournalNode a member, or remove a member.
-    Change(Change, oneshot::Sender<Result<Membership, Unchanged>>),
+    Change(MemberChange, oneshot::Sender<Result<Membership, Unchanged>>),
 }
 
 /// News for the task that changes roles.
@@ -349,7 +349,7 @@ impl LogTask {
                 self.parts.replies.release();
             }
             LogAction::RollEditLog => {
-                let rolled = self.parts.ns.write().edit_log.roll(self.parts.clock.wall_ms());
+                let rolled = self.parts.ns.write().roll_edit_log(self.parts.clock.wall_ms());
                 match rolled {
                     Ok(next) => tracing::info!(%next, "a JournalNode is back: it joins with a new edit log segment"),
                     // Another task is ending it.

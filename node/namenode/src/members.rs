@@ -90,7 +90,7 @@ impl MembershipChanges {
                     learner.map_or(Got::WriterLost, Got::Learner)
                 }
                 Order::RollEditLog => {
-                    let rolled = self.ns.write().edit_log.roll(self.clock.wall_ms());
+                    let rolled = self.ns.write().roll_edit_log(self.clock.wall_ms());
                     if let Err(error) = rolled {
                         tracing::debug!(%error, "no roll for the new JournalNode");
                     }

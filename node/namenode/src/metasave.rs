@@ -30,11 +30,11 @@ fn save(settings: &Settings, ns: &RwLock<Namesystem>, filename: &str) -> anyhow:
     let path = path_in(Path::new(&dir), filename)?;
     let text = {
         let ns = ns.read();
-        let (inodes, blocks) = (ns.namespace.inode_count(), ns.blockmanager.counts().blocks);
+        let (inodes, blocks) = (ns.namespace().inode_count(), ns.blockmanager().counts().blocks);
         format!(
             "{inodes} files and directories, {blocks} blocks = {} total filesystem objects\n{}",
             inodes + blocks,
-            ns.blockmanager.metasave()
+            ns.blockmanager().metasave()
         )
     };
     std::fs::create_dir_all(&dir).with_context(|| dir.clone())?;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hathi_formats::editlog::{Frames, SEGMENT_HEADER_LEN};
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_journal::segments::{SegmentName, Segments};
-use hathi_namesystem::history::Source;
+use hathi_namesystem::history::EditsSource;
 use hathi_namesystem::tailer::Edits;
 use hathi_namesystem::{Life, Namesystem};
 use hathi_storage::{Disk as _, OsDisk};
@@ -25,12 +25,17 @@ const SLICE: usize = 10_000;
 
 /// Applies the edits of a file up to a transaction.
 pub(crate) fn replay(ns: &mut Namesystem, path: &Path, end: TxId) -> anyhow::Result<()> {
-    let read =
-        || -> anyhow::Result<Edits> { Ok(Edits::new(Bytes::from(std::fs::read(path)?), end, Source::Finalized)?) };
+    let read = || -> anyhow::Result<Edits> {
+        Ok(Edits::new(
+            Bytes::from(std::fs::read(path)?),
+            end,
+            EditsSource::Finalized,
+        )?)
+    };
     let mut edits = read().with_context(|| path.display().to_string())?;
     // The times are for the retry cache, which is not used here.
     while edits.apply(ns, SLICE, 0).with_context(|| path.display().to_string())? {}
-    let applied = ns.edit_log.applied();
+    let applied = ns.edit_log().applied();
     ensure!(
         applied >= end,
         "{} ends with transaction {applied} instead of {end}",
@@ -41,11 +46,9 @@ pub(crate) fn replay(ns: &mut Namesystem, path: &Path, end: TxId) -> anyhow::Res
 
 /// Saves the applied state as an image in these directories.
 pub(crate) fn save(ns: &mut Namesystem, dirs: &NameDirs) -> anyhow::Result<TxId> {
-    let txid = ns.edit_log.applied();
-    // The ops that begin and end segments change nothing in the namespace, but the image holds them.
-    ns.namespace.set_last_applied_txid(txid.0);
+    let txid = ns.note_applied();
     let unpublished = Unpublished::of(dirs.images_dirs(), txid);
-    let md5 = save_checkpoint(&ns.namespace.freeze(), unpublished.paths(), &|| false)?;
+    let md5 = save_checkpoint(&ns.namespace().freeze(), unpublished.paths(), &|| false)?;
     dirs.publish_image(&unpublished, &md5)?;
     Ok(txid)
 }
@@ -76,7 +79,7 @@ pub fn import_checkpoint(settings: &Settings) -> anyhow::Result<()> {
     }
     let from = Arc::new(NameDirs::open(&checkpoint)?);
     let mut ns = Loader::new(checkpoint, from.clone()).load(Life::first())?;
-    let image = ns.edit_log.applied();
+    let image = ns.edit_log().applied();
     for (path, last) in LocalSegments::after(from.edits_dirs(), image)?.files() {
         replay(&mut ns, path, last)?;
     }
@@ -161,7 +164,7 @@ pub fn recover(settings: &Settings, options: &FormatOptions) -> anyhow::Result<u
         match replay_whole(&mut ns, &found, limit) {
             Ok(()) => break ns,
             Err(error) => {
-                let applied = ns.edit_log.applied();
+                let applied = ns.edit_log().applied();
                 if !stop_reading(&format!("{error:#}"), options) {
                     return Ok(0);
                 }
@@ -170,7 +173,7 @@ pub fn recover(settings: &Settings, options: &FormatOptions) -> anyhow::Result<u
             }
         }
     };
-    let next = ns.edit_log.applied().next();
+    let next = ns.edit_log().applied().next();
     if limit.0 == u64::MAX
         && let Some(lost) = found.iter().find(|segment| segment.end() >= next)
     {
@@ -190,7 +193,7 @@ pub fn recover(settings: &Settings, options: &FormatOptions) -> anyhow::Result<u
 
 fn replay_whole(ns: &mut Namesystem, found: &[Found], limit: TxId) -> anyhow::Result<()> {
     loop {
-        let next = ns.edit_log.applied().next();
+        let next = ns.edit_log().applied().next();
         let holding = found.iter().filter_map(|segment| {
             let last = segment.last?.min(limit);
             (segment.name.start <= next && next <= last).then(|| (last, segment.path()))

@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use crate::storage::NameDirs;
 use anyhow::{Context, bail};
 use hathi_formats::ids::TxId;
-use hathi_namesystem::save_namespace::Purpose;
+use hathi_namesystem::save_namespace::ImagePurpose;
 use hathi_namesystem::tailer::TailError;
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ pub async fn fetch_newest_image(
         bail!("the newest image of the peers, of {image}, is too old as well: the journal goes on with {oldest}");
     }
     let _under_way = images
-        .begin(Purpose::Transfer)
+        .begin(ImagePurpose::Transfer)
         .context("another image is saved or received")?;
     download_image(settings.namespace()?, &peer.http, dirs, image, settings.image_timeout).await?;
     checkpoints.note_image(image);

@@ -113,7 +113,7 @@ pub async fn monitor(ns: Arc<RwLock<Namesystem>>, options: ResourceOptions) {
         was_low = is_low;
         if is_low {
             let mut ns = ns.write();
-            if ns.role == Role::Active && ns.blockmanager.enter_low_resources_safe_mode() {
+            if ns.role() == Role::Active && ns.enter_low_resources_safe_mode() {
                 drop(ns);
                 tracing::warn!(
                     "NameNode low on available disk space. Entering safe mode. To be left with hdfs dfsadmin -safemode leave"

@@ -18,7 +18,7 @@ use hathi_nameserver::replies::Made;
 use hathi_nameserver::standby_calls::{WhileLoading, not_active, while_loading};
 use hathi_namesystem::calls::AuditRecord;
 use hathi_namesystem::passed_on::PassedOn;
-use hathi_namesystem::{Deferred, Namesystem, Reply, Reported, Role, Standing, Verb, calls};
+use hathi_namesystem::{Deferred, MethodHandler, Namesystem, Reply, Reported, Role, Standing, calls};
 use hathi_net::ipc::protocols::SupervisorMethod;
 use hathi_net::ipc::{Method, Protocol, Responder, RpcCall, RpcHandler, protocols};
 use parking_lot::RwLock;
@@ -111,7 +111,7 @@ impl Handler {
     }
 
     /// Runs the handler of a call. `None` while the groups of its user are being asked for.
-    fn run(&self, verb: Verb, call: &RpcCall, manner: Manner) -> Option<Served> {
+    fn run(&self, verb: MethodHandler, call: &RpcCall, manner: Manner) -> Option<Served> {
         let parts = &self.parts;
         let mut context = parts.callers.context(call)?;
         let is_client = is_from_client(call);
@@ -131,14 +131,14 @@ impl Handler {
             write,
         };
         Some(match verb {
-            Verb::Read(read) => {
+            MethodHandler::Read(read) => {
                 let ns = parts.ns.read();
                 served(&ns, read(&ns, &context, call.body.clone()), false)
             }
-            Verb::Write(write) => {
+            MethodHandler::Write(write) => {
                 let mut ns = parts.ns.write();
                 // The journal is slower than the clients, or hangs. They wait before edits fill the memory.
-                if is_client && ns.edit_log.unsynced_bytes() > parts.settings.unsynced_limit_bytes {
+                if is_client && ns.unsynced_bytes() > parts.settings.unsynced_limit_bytes {
                     let busy = "too many edits wait for the journal (hathi.namenode.unsynced.limit.mb)";
                     let refusal = Reply::refuse(RemoteException::new(exceptions::RETRIABLE, busy));
                     return Some(served(&ns, refusal, false));
@@ -155,7 +155,7 @@ impl Handler {
                 let reply = write(&mut ns, &context, call.body.clone());
                 served(&ns, reply, true)
             }
-            Verb::ReadThenWrite(read, write) => {
+            MethodHandler::ReadThenWrite(read, write) => {
                 let first = {
                     let ns = parts.ns.read();
                     read(&ns, &context, &call.body).map(|reply| served(&ns, reply, false))
@@ -205,7 +205,7 @@ enum Manner {
 impl Handler {
     fn serve_until(&self, call: RpcCall, responder: Responder, manner: Manner) {
         let parts = &self.parts;
-        let Some(verb) = calls::verb(call.method) else {
+        let Some(verb) = calls::handler(call.method) else {
             if call.method == Method::Supervisor(SupervisorMethod::ChangeJournalNodes) {
                 return self.members.serve(&call, responder);
             }

@@ -334,7 +334,7 @@ impl Secondary {
     /// Applies the edits to the image, or to what the last merge has left, and saves it.
     async fn merge(&mut self, dirs: &Arc<NameDirs>, image: TxId, logs: &[RemoteEditLogProto]) -> anyhow::Result<TxId> {
         // What fails half-way is loaded again.
-        let merged = self.merged.take().filter(|merged| merged.edit_log.applied() >= image);
+        let merged = self.merged.take().filter(|merged| merged.edit_log().applied() >= image);
         let loader = Loader::new(self.settings.clone(), dirs.clone());
         let (dirs, logs) = (dirs.clone(), logs.to_vec());
         let merge = move || -> anyhow::Result<(Namesystem, TxId)> {
@@ -342,17 +342,17 @@ impl Secondary {
                 Some(merged) => merged,
                 None => loader.load(Life::first())?,
             };
-            ensure!(ns.edit_log.applied() >= image, "the image of {image} can't be loaded");
+            ensure!(ns.edit_log().applied() >= image, "the image of {image} can't be loaded");
             for log in &logs {
                 let end = TxId(log.end_tx_id);
-                if end <= ns.edit_log.applied() {
+                if end <= ns.edit_log().applied() {
                     continue;
                 }
                 let name = SegmentName::finalized(TxId(log.start_tx_id), end).file_name();
                 let path = dirs.edits_dirs().first().context("no edits directory")?.join(name);
                 replay(&mut ns, &path, end)?;
             }
-            let txid = ns.edit_log.applied();
+            let txid = ns.edit_log().applied();
             if !dirs.images().iter().any(|here| here.txid == txid) {
                 save(&mut ns, &dirs)?;
             }

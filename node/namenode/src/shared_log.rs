@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hathi_formats::ids::{Epoch, TxId};
 use hathi_journal::directory::SharedDirectory;
 use hathi_nameserver::reading::Progress;
-use hathi_namesystem::history::Source;
+use hathi_namesystem::history::EditsSource;
 use hathi_namesystem::tailer::{Edits, TailError, check_not_purged};
 use hathi_storage::OsDisk;
 use std::path::PathBuf;
@@ -82,7 +82,7 @@ impl SharedLog {
             SharedLog::Quorum(tail) => tail.prove_before_active(epoch, last).await,
             SharedLog::Directory(tail) => {
                 let ns = tail.replay.ns.read();
-                let checked = ns.history.before_active(Epoch(epoch), last, ns.edit_log.applied());
+                let checked = ns.history().before_active(Epoch(epoch), last, ns.edit_log().applied());
                 Ok(checked.map(drop).map_err(TailError::from)?)
             }
         }
@@ -106,7 +106,7 @@ impl DirectoryTail {
     async fn step(&self) -> anyhow::Result<Progress> {
         let (info, since) = {
             let ns = self.replay.ns.read();
-            (ns.info().clone(), ns.edit_log.applied().next())
+            (ns.info().clone(), ns.edit_log().applied().next())
         };
         let directories = self.directories.clone();
         let find = move || -> anyhow::Result<Vec<(PathBuf, TxId)>> {
@@ -142,13 +142,13 @@ impl DirectoryTail {
     async fn read(&self, path: PathBuf, end: TxId) -> anyhow::Result<Progress> {
         let bytes = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
         let bytes = bytes.context("the reader died")??;
-        let edits = Edits::new(Bytes::from(bytes), end, Source::Finalized)?;
+        let edits = Edits::new(Bytes::from(bytes), end, EditsSource::Finalized)?;
         self.replay.apply(edits).await.context("edits cannot be applied")
     }
 
     async fn catch_up_to(&self, last: TxId) -> anyhow::Result<()> {
         loop {
-            let applied = self.replay.ns.read().edit_log.applied();
+            let applied = self.replay.ns.read().edit_log().applied();
             if applied == last {
                 return Ok(());
             }

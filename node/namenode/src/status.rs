@@ -28,14 +28,14 @@ fn bean(name: &str, modeler_type: &str, attributes: Value) -> Bean {
 pub fn beans(shared: &Shared) -> Vec<Bean> {
     let nn = &shared.nn;
     let ns = nn.ns.read();
-    let counts = ns.blockmanager.counts();
-    let state = ns.role.ha_state().name();
-    let safe_mode = if ns.blockmanager.in_safe_mode() {
-        ns.blockmanager.safe_mode_tip()
+    let counts = ns.blockmanager().counts();
+    let state = ns.role().ha_state().name();
+    let safe_mode = if ns.blockmanager().in_safe_mode() {
+        ns.blockmanager().safe_mode_tip()
     } else {
         String::new()
     };
-    let inodes = ns.namespace.inode_count();
+    let inodes = ns.namespace().inode_count();
     let percent = |part: u64| {
         if counts.capacity == 0 {
             0.0
@@ -98,7 +98,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "NameDirStatuses": name_dirs(shared),
                 "NameJournalStatus": journal_status(shared),
                 "JournalTransactionInfo": json!({
-                    "LastAppliedOrWrittenTxId": ns.edit_log.applied().0.to_string(),
+                    "LastAppliedOrWrittenTxId": ns.edit_log().applied().0.to_string(),
                     "MostRecentCheckpointTxId": ns.most_recent_checkpoint().0.to_string(),
                 }).to_string(),
                 "DistinctVersionCount": fleet.versions.len(),
@@ -120,7 +120,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "UnderReplicatedBlocks": counts.low_redundancy,
                 "LowRedundancyBlocks": counts.low_redundancy,
                 "PendingDeletionBlocks": counts.pending_deletion,
-                "FSState": if ns.blockmanager.in_safe_mode() { "safeMode" } else { "Operational" },
+                "FSState": if ns.blockmanager().in_safe_mode() { "safeMode" } else { "Operational" },
                 "NumLiveDataNodes": counts.live_datanodes,
                 "NumDeadDataNodes": counts.dead_datanodes,
                 "NumStaleDataNodes": counts.stale_datanodes,
@@ -141,9 +141,9 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "tag.Context": "dfs",
                 "tag.HAState": state,
                 "MissingBlocks": counts.missing,
-                "TransactionsSinceLastCheckpoint": ns.edit_log.applied().0.saturating_sub(ns.most_recent_checkpoint().0),
-                "TransactionsSinceLastLogRoll": ns.edit_log.segment_txns(),
-                "LastWrittenTransactionId": if ns.edit_log.is_open_for_write() { ns.edit_log.applied().0 } else { 0 },
+                "TransactionsSinceLastCheckpoint": ns.edit_log().applied().0.saturating_sub(ns.most_recent_checkpoint().0),
+                "TransactionsSinceLastLogRoll": ns.edit_log().segment_txns(),
+                "LastWrittenTransactionId": if ns.edit_log().is_open_for_write() { ns.edit_log().applied().0 } else { 0 },
                 "LastCheckpointTime": ns.most_recent_checkpoint_ms(),
                 "CapacityTotal": counts.capacity,
                 "CapacityUsed": counts.dfs_used,
@@ -151,7 +151,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "TotalLoad": counts.total_load,
                 "BlocksTotal": counts.blocks,
                 "FilesTotal": inodes,
-                "NumFilesUnderConstruction": ns.namespace.open_file_count(),
+                "NumFilesUnderConstruction": ns.namespace().open_file_count(),
                 "PendingReplicationBlocks": counts.pending_reconstruction,
                 "PendingReconstructionBlocks": counts.pending_reconstruction,
                 "LowRedundancyBlocks": counts.low_redundancy,
@@ -173,7 +173,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "SyncsNumOps": syncs,
                 "SyncsAvgTime": sync_ms,
                 "SyncsLatencyMicros": metrics.commits().to_json(),
-                "TransactionsNumOps": ns.edit_log.ops_total(),
+                "TransactionsNumOps": ns.edit_log().ops_total(),
                 "FsImageLoadTime": metrics.load_ms(),
             }),
         ),
@@ -181,9 +181,9 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
             "Hathi",
             "Hathi",
             json!({
-                "State": format!("{:?}", ns.role),
-                "AppliedTxId": ns.edit_log.applied().0,
-                "SyncedTxId": ns.edit_log.synced().0,
+                "State": format!("{:?}", ns.role()),
+                "AppliedTxId": ns.edit_log().applied().0,
+                "SyncedTxId": ns.edit_log().synced().0,
                 "ProvenTxId": ns.life().proven().0,
                 "HealthProblem": nn.health.lock().problem(),
                 "NamespaceDiffers": u8::from(difference.is_some()),
@@ -197,7 +197,7 @@ pub fn beans(shared: &Shared) -> Vec<Bean> {
                 "CallsPassedOnAsStandby": nn.standby_calls.passed_on(),
                 "ReadLeaseRemainingMicros": nn.replies.lease_remaining_us(),
                 "LastFailoverMicros": metrics.last_failover_us(),
-                "RetryCacheHits": ns.retry_cache.hits(),
+                "RetryCacheHits": ns.retry_cache().hits(),
             }),
         ),
     ];
@@ -262,7 +262,7 @@ struct Fleet<'a> {
 impl Fleet<'_> {
     fn of(ns: &Namesystem) -> Fleet<'_> {
         let mut fleet = Fleet::default();
-        for (_, node) in ns.blockmanager.datanodes() {
+        for (_, node) in ns.blockmanager().datanodes() {
             match (node.admin_state, node.alive) {
                 (AdminState::Normal, _) => {}
                 (AdminState::DecommissionInProgress, _) => fleet.decommissioning += 1,
@@ -299,7 +299,7 @@ fn live_nodes(ns: &Namesystem) -> String {
 
 fn nodes(ns: &Namesystem, which: DatanodeReportTypeProto) -> String {
     let mut map = Map::new();
-    for node in ns.blockmanager.datanode_report(which) {
+    for node in ns.blockmanager().datanode_report(which) {
         let id = &node.id;
         map.insert(
             host_and_port(&id.host_name, id.xfer_port),
@@ -419,8 +419,8 @@ fn own_journals(shared: &Shared) -> String {
 pub fn page(shared: &Shared) -> String {
     let nn = &shared.nn;
     let ns = nn.ns.read();
-    let counts = ns.blockmanager.counts();
-    let state = ns.role.ha_state();
+    let counts = ns.blockmanager().counts();
+    let state = ns.role().ha_state();
     let class = if state == HaState::Active { "active" } else { "standby" };
     let mut page = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5><title>NameNode {id}</title>\
@@ -428,18 +428,18 @@ pub fn page(shared: &Shared) -> String {
         id = escape(&nn.settings.rpc.to_string()),
         state = state.name(),
     );
-    if ns.blockmanager.in_safe_mode() {
+    if ns.blockmanager().in_safe_mode() {
         let _ = write!(
             page,
             "<p class=bad>Safe mode is on. {}</p>",
-            escape(&ns.blockmanager.safe_mode_tip())
+            escape(&ns.blockmanager().safe_mode_tip())
         );
     }
     let mut table = Table::new(&mut page, "Overview", &[]);
     table.row(&["Nameservice", &nn.settings.nameservice_id]);
     table.row(&["Cluster", &ns.info().cluster_id]);
     table.row(&["Block pool", &ns.info().block_pool_id]);
-    table.row(&["Files, directories", &ns.namespace.inode_count().to_string()]);
+    table.row(&["Files, directories", &ns.namespace().inode_count().to_string()]);
     table.row(&["Blocks", &counts.blocks.to_string()]);
     table.row(&[
         "Missing, corrupt, under-replicated blocks",
@@ -456,7 +456,7 @@ pub fn page(shared: &Shared) -> String {
     ]);
     table.row(&[
         "Last transaction applied, durable",
-        &format!("{}, {}", ns.edit_log.applied(), ns.edit_log.synced()),
+        &format!("{}, {}", ns.edit_log().applied(), ns.edit_log().synced()),
     ]);
     table.row(&[
         "Last checkpoint",
@@ -547,7 +547,7 @@ pub fn page(shared: &Shared) -> String {
         (DatanodeReportTypeProto::Live, "live"),
         (DatanodeReportTypeProto::Dead, "dead"),
     ] {
-        for node in ns.blockmanager.datanode_report(which) {
+        for node in ns.blockmanager().datanode_report(which) {
             table.row(&[
                 &host_and_port(&node.id.host_name, node.id.xfer_port),
                 name,
@@ -675,10 +675,9 @@ mod tests {
                     xfer_port: u32::from(uuid.as_bytes()[0]),
                     ..DatanodeIdProto::default()
                 };
-                let index = ns.blockmanager.register(id, version, nn.clock.now()).unwrap();
+                let index = ns.register_datanode(id, version, nn.clock.now()).unwrap();
                 if uuid == "a" {
-                    ns.blockmanager
-                        .set_admin_state(index, AdminState::DecommissionInProgress);
+                    ns.set_admin_state(index, AdminState::DecommissionInProgress);
                 }
             }
         }

@@ -356,7 +356,7 @@ impl NewNameDirs {
 mod tests {
     use super::*;
     use crate::testing;
-    use hathi_namesystem::save_namespace::Purpose;
+    use hathi_namesystem::save_namespace::ImagePurpose;
 
     #[test]
     fn a_directory_that_takes_no_image_is_left_out_until_it_is_to_be_restored() {
@@ -367,13 +367,13 @@ mod tests {
         let (nn, dirs) = (&alone.shared.nn, &alone.shared.dirs);
         std::fs::rename(&b, &aside).unwrap();
         let saved = std::thread::scope(|scope| {
-            let saved = scope.spawn(|| alone.shared.checkpoints.save(Purpose::SaveNamespace));
+            let saved = scope.spawn(|| alone.shared.checkpoints.save(ImagePurpose::SaveNamespace));
             // The journals take the end of the segment.
             while !saved.is_finished() {
                 let mut ns = nn.ns.write();
-                drop(ns.edit_log.take());
-                let applied = ns.edit_log.applied();
-                ns.edit_log.life().acknowledge(applied).unwrap();
+                drop(ns.take_logged());
+                let applied = ns.edit_log().applied();
+                ns.life().acknowledge(applied).unwrap();
                 drop(ns);
                 std::thread::yield_now();
             }

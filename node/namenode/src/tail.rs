@@ -74,7 +74,7 @@ impl Tail {
         let mut reading = Reading::new(purpose, self.readers.nodes.members());
         let mut got = Got::Nothing;
         loop {
-            let applied = self.replay.ns.read().edit_log.applied();
+            let applied = self.replay.ns.read().edit_log().applied();
             let order = reading.on(got, applied, &mut self.sources.lock());
             got = match order {
                 Order::Ask {
@@ -133,8 +133,8 @@ pub struct Replay {
 impl Replay {
     /// Applies edits in slices. Between two slices others get the lock.
     pub async fn apply(&self, mut edits: Edits) -> Result<Progress, TailError> {
-        let applied = || self.ns.read().edit_log.applied();
-        let adjusted = || self.ns.read().namespace.adjusted_replications();
+        let applied = || self.ns.read().edit_log().applied();
+        let adjusted = || self.ns.read().namespace().adjusted_replications();
         let before = applied();
         let all_alike = adjusted() == 0;
         loop {

@@ -11,8 +11,8 @@ use crate::storage::{Birth, NameDirs, NewNameDirs};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_journalclient::Readers;
 use hathi_namespace::Namespace;
+use hathi_namesystem::Life;
 use hathi_namesystem::loader::assemble;
-use hathi_namesystem::{Life, Role};
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -56,6 +56,14 @@ pub(crate) fn active() -> Alone {
     active_with(&[])
 }
 
+/// The active steps down.
+pub(crate) fn become_standby(nn: &NameNode) {
+    let mut ns = nn.ns.write();
+    ns.begin_stepping_down().unwrap();
+    ns.end_stepping_down(nn.clock.wall_ms()).unwrap();
+    nn.replies.publish(&ns);
+}
+
 /// One with further keys.
 pub(crate) fn active_with(more: &[(&'static str, String)]) -> Alone {
     let dir = tempfile::tempdir().unwrap();
@@ -89,11 +97,11 @@ pub(crate) fn active_with(more: &[(&'static str, String)]) -> Alone {
     let nn = Arc::new(nn.unwrap());
     {
         let mut ns = nn.ns.write();
-        ns.role.change(Role::Standby).unwrap();
-        ns.role.change(Role::BecomingActive).unwrap();
+        ns.become_standby().unwrap();
+        ns.begin_activation().unwrap();
         ns.start_active(nn.clock.now()).unwrap();
-        ns.edit_log.take();
-        ns.edit_log.life().acknowledge(TxId(6)).unwrap();
+        ns.take_logged();
+        ns.life().acknowledge(TxId(6)).unwrap();
         nn.replies.gate().open(ns.life().clone());
         nn.replies.publish(&ns);
     }

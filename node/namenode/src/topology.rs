@@ -126,7 +126,7 @@ impl Topology {
                     .map_or_else(|| DEFAULT_RACK.to_owned(), |(_, rack)| rack);
                 let mut ns = ns.write();
                 check_depth(&ns, &host, &rack)?;
-                ns.blockmanager.set_rack(&host, &rack);
+                ns.set_rack(&host, &rack);
                 drop(ns);
                 tracing::info!(host, rack, "DataNode's rack");
                 self.racks.lock().known.insert(host, rack);
@@ -156,13 +156,13 @@ impl Topology {
         let mut hosts: BTreeSet<String> = self.racks.lock().known.keys().cloned().collect();
         {
             let ns = ns.read();
-            hosts.extend(ns.blockmanager.datanodes().map(|(_, node)| node.id.ip_addr.clone()));
+            hosts.extend(ns.blockmanager().datanodes().map(|(_, node)| node.id.ip_addr.clone()));
         }
         let hosts: Vec<String> = hosts.into_iter().collect();
         let found = self.resolve(&hosts).await?;
         let mut ns = ns.write();
         for (host, rack) in &found {
-            ns.blockmanager.set_rack(host, rack);
+            ns.set_rack(host, rack);
         }
         drop(ns);
         self.racks.lock().known.extend(found);
@@ -172,7 +172,7 @@ impl Topology {
     /// Tells a new namesystem the known racks.
     pub fn tell(&self, ns: &mut Namesystem) {
         for (host, rack) in &self.racks.lock().known {
-            ns.blockmanager.set_rack(host, rack);
+            ns.set_rack(host, rack);
         }
     }
 
@@ -271,7 +271,7 @@ fn normalized(rack: &str) -> anyhow::Result<String> {
 fn check_depth(ns: &Namesystem, host: &str, rack: &str) -> Result<(), RemoteException> {
     let depth = |rack: &str| rack.matches('/').count();
     let other = ns
-        .blockmanager
+        .blockmanager()
         .datanodes()
         .find(|(_, node)| node.alive && node.id.ip_addr != host && depth(&node.location) != depth(rack));
     let Some((_, other)) = other else { return Ok(()) };

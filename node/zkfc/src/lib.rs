@@ -1,6 +1,6 @@
 //! The failover controller beside a NameNode: sockets, processes and timers around `hathi_failover`.
 //!
-//! It holds no rule of its own: every decision is the [`hathi_failover::Controller`]'s.
+//! It holds no rule of its own: every decision is the [`hathi_failover::AutomaticFailover`]'s.
 
 mod connect;
 mod fence;

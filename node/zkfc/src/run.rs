@@ -9,8 +9,8 @@ use crate::zookeeper::{Ended, Sessions, ZooKeeperConfig};
 use anyhow::Context as _;
 use hathi_conf::{Configuration, HostPort};
 use hathi_failover::{
-    ActiveStandbyElector, Controller, ControllerAction, ControllerConfig, ControllerEvent, Elector, ElectorRequest,
-    Fenced, Health, HealthState, JournalElector, QuorumLease, ServiceState,
+    ActiveStandbyElector, AutomaticFailover, ControllerAction, ControllerConfig, ControllerEvent, Elector,
+    ElectorRequest, Fenced, Health, HealthState, JournalElector, QuorumLease, ServiceState,
 };
 use hathi_formats::exceptions::{RETRIABLE, RemoteException};
 use hathi_formats::proto::hdfs::ActiveNodeInfo;
@@ -139,7 +139,7 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
         let _ = failed.send(ControllerEvent::HealthMonitorFailed);
     });
     let mut controller_loop = Loop {
-        controller: Controller::new(
+        controller: AutomaticFailover::new(
             ControllerConfig {
                 journalnodes: config.journalnodes.len(),
                 backoff_ms: BACKOFF_MS,
@@ -229,7 +229,7 @@ enum Done {
 
 struct Loop {
     config: Arc<ZkfcConfig>,
-    controller: Controller,
+    controller: AutomaticFailover,
     started: Instant,
     /// The local NameNode's health and role, for a graceful failover that waits for a state.
     health: watch::Sender<Health>,

@@ -9,11 +9,11 @@ use hathi_sim::campaign::Summary;
 use hathi_sim::cluster::mutants::ALL_CLUSTER_MUTANTS;
 use hathi_sim::cluster::{CLUSTER_FAULTS, ClusterPlan};
 use hathi_sim::nemesis::{CLOCK_FAULTS, FAULTS};
-use hathi_sim::{ALL_MUTANTS, Plan, campaign};
+use hathi_sim::{ALL_MUTANTS, JournalPlan, campaign};
 
 struct Arguments {
     seeds: Range<u64>,
-    plan: Plan,
+    plan: JournalPlan,
     minimize: bool,
     /// Of the whole cluster, if that is to be run.
     cluster: Option<ClusterPlan>,
@@ -28,7 +28,7 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
     let is_cluster = arguments.windows(2).any(|pair| pair == ["--world", "cluster"]);
     let mut parsed = Arguments {
         seeds: 0..1000,
-        plan: Plan::default(),
+        plan: JournalPlan::default(),
         minimize: false,
         cluster: is_cluster.then(ClusterPlan::default),
         mutants: false,
@@ -72,7 +72,7 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
 /// Arguments of the journal's world alone.
 fn parse_journal(
     argument: &str,
-    plan: &mut Plan,
+    plan: &mut JournalPlan,
     mut value: impl FnMut() -> Result<String, String>,
 ) -> Result<(), String> {
     match argument {
@@ -128,11 +128,11 @@ fn main() -> ExitCode {
 }
 
 #[allow(clippy::print_stdout, reason = "a command line tool")]
-fn run_journal(plan: Plan, seeds: Range<u64>, minimize: bool) -> Summary {
+fn run_journal(plan: JournalPlan, seeds: Range<u64>, minimize: bool) -> Summary {
     let summary = campaign::run_all(&plan, seeds);
     print!("{}{}", summary.coverage(), summary.failures(&plan));
     if let Some(seed) = summary.failures.keys().next().filter(|_| minimize) {
-        let smallest = campaign::minimize(&Plan { seed: *seed, ..plan });
+        let smallest = campaign::minimize(&JournalPlan { seed: *seed, ..plan });
         println!("with the fewest faults: {}", campaign::command(&smallest));
     }
     summary

@@ -14,7 +14,7 @@ use hathi_namespace::Namespace;
 use hathi_namespace::image::{Frozen, verify};
 use hathi_namesystem::Role;
 use hathi_namesystem::checkpoint::{CheckpointConfig, Earlier, accepts_upload};
-use hathi_namesystem::save_namespace::{Canceler, Publication, Purpose, SaveNamespaceContext};
+use hathi_namesystem::save_namespace::{Canceler, ImagePurpose, Publication, SaveNamespaceContext};
 use hathi_storage::{Disk, SimDisk};
 use std::io::Write;
 
@@ -93,9 +93,9 @@ pub async fn make(shell: Shell) {
 
 fn seen(shell: &Shell) -> Seen {
     shell.look(|process| Seen {
-        role: process.ns.role,
+        role: process.ns.role(),
         is_trusted: true,
-        applied: process.ns.edit_log.applied(),
+        applied: process.ns.edit_log().applied(),
         image: process.ns.most_recent_checkpoint(),
         receiving: process.image.is_receiving(),
     })
@@ -105,12 +105,12 @@ fn seen(shell: &Shell) -> Seen {
 pub async fn tend(shell: Shell) {
     loop {
         shell.sleep_up_to(2 * shell.settings().knobs.checkpoint_every).await;
-        if shell.look(|process| process.ns.role) != Role::Active {
+        if shell.look(|process| process.ns.role()) != Role::Active {
             continue;
         }
         match shell.one_in(3) {
             true => {
-                save(&shell, Purpose::SaveNamespace).await;
+                save(&shell, ImagePurpose::SaveNamespace).await;
             }
             false => purge_edits(&shell),
         }
@@ -133,7 +133,7 @@ async fn ask_earlier(shell: &Shell) -> Vec<Earlier> {
 pub fn state(shell: &Shell) -> Earlier {
     shell.look(|process| {
         let is_well = process.health.problem().is_none();
-        match process.ns.role {
+        match process.ns.role() {
             Role::Standby if is_well => Earlier::Makes,
             _ => Earlier::CanNot,
         }
@@ -143,14 +143,14 @@ pub fn state(shell: &Shell) -> Earlier {
 // ---- making
 
 /// Saves an image if there is anything new.
-async fn save(shell: &Shell, purpose: Purpose) -> Option<TxId> {
+async fn save(shell: &Shell, purpose: ImagePurpose) -> Option<TxId> {
     let canceler = shell.with(|process| process.image.begin(purpose))?;
     let saved = save_image(shell, purpose, &canceler).await;
     shell.with(|process| process.image.end(&canceler));
     saved
 }
 
-async fn save_image(shell: &Shell, purpose: Purpose, canceler: &Canceler) -> Option<TxId> {
+async fn save_image(shell: &Shell, purpose: ImagePurpose, canceler: &Canceler) -> Option<TxId> {
     let dirs = shell.dirs();
     for (_, restored) in dirs.attempt_restore(&shell.settings().holder) {
         if restored.is_ok() {
@@ -158,7 +158,7 @@ async fn save_image(shell: &Shell, purpose: Purpose, canceler: &Canceler) -> Opt
         }
     }
     let newest = shell.look(|process| process.ns.most_recent_checkpoint());
-    let is_new = shell.look(|process| !process.ns.edit_log.changes_nothing_behind(newest));
+    let is_new = shell.look(|process| !process.ns.edit_log().changes_nothing_behind(newest));
     if !is_new && dirs.images().iter().any(|image| image.txid == newest) {
         return Some(newest);
     }
@@ -167,18 +167,18 @@ async fn save_image(shell: &Shell, purpose: Purpose, canceler: &Canceler) -> Opt
     shell.with_log(|_, _, _| {});
     shell.sleep_up_to(shell.settings().knobs.save_time / 2).await;
     let txid = match shell.is(ClusterMutant::ImageNamedLate) {
-        true => shell.look(|process| process.ns.edit_log.applied()),
+        true => shell.look(|process| process.ns.edit_log().applied()),
         false => context.txid(),
     };
     let unpublished = Unpublished::of(dirs.disk().clone(), &dirs.images_dirs(), txid);
     let md5 = write(shell, frozen, &context, &unpublished).await?;
-    if purpose == Purpose::SaveNamespace && shell.is(ClusterMutant::PurgeBeforeImage) {
+    if purpose == ImagePurpose::SaveNamespace && shell.is(ClusterMutant::PurgeBeforeImage) {
         delete_edits(shell, txid.next());
     }
     wait_until_durable(shell, &context).await?;
     publish(shell, &unpublished, &md5)?;
     shell.mark(match purpose {
-        Purpose::SaveNamespace => "the active saved an image",
+        ImagePurpose::SaveNamespace => "the active saved an image",
         _ => "made an image",
     });
     dirs.purge_images(IMAGES_RETAINED, 0);
@@ -187,7 +187,7 @@ async fn save_image(shell: &Shell, purpose: Purpose, canceler: &Canceler) -> Opt
 
 fn begin(
     process: &mut Process,
-    purpose: Purpose,
+    purpose: ImagePurpose,
     canceler: &Canceler,
     shell: &Shell,
 ) -> Option<(Frozen, SaveNamespaceContext)> {
@@ -285,7 +285,7 @@ fn image_to_send(shell: &Shell, txid: TxId) -> Option<SentImage> {
 pub fn offered(shell: &Shell, txid: u64) -> Option<Canceler> {
     let is_here = shell.dirs().images().iter().any(|image| image.txid.0 == txid);
     shell.with(|process| {
-        if is_here || !matches!(process.ns.role, Role::Active | Role::Standby) {
+        if is_here || !matches!(process.ns.role(), Role::Active | Role::Standby) {
             return None;
         }
         let age_ms = shell
@@ -296,7 +296,7 @@ pub fn offered(shell: &Shell, txid: u64) -> Option<Canceler> {
         if !accepts_upload(&config(shell), TxId(txid), newest, age_ms) {
             return None;
         }
-        process.image.begin(Purpose::Upload)
+        process.image.begin(ImagePurpose::Upload)
     })
 }
 
@@ -415,7 +415,7 @@ fn purge_edits(shell: &Shell) {
     let Some(purged) = dirs.purge_images(IMAGES_RETAINED, 0) else {
         return;
     };
-    let (role, applied) = shell.look(|process| (process.ns.role, process.ns.edit_log.applied()));
+    let (role, applied) = shell.look(|process| (process.ns.role(), process.ns.edit_log().applied()));
     // Standbys that were down for a while fetch an image here.
     let followers = Followers::None {
         segments: &[],

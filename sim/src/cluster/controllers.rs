@@ -8,7 +8,7 @@ use super::shell::Asker;
 use super::{Event, World};
 use crate::knobs::Micros;
 use hathi_failover::{
-    Controller, ControllerAction as Action, ControllerConfig, ControllerEvent as Told, Health, Instance,
+    AutomaticFailover, ControllerAction as Action, ControllerConfig, ControllerEvent as Told, Health, Instance,
     JournalElector, LeaseAnswer, ServiceState,
 };
 use hathi_journal::Request;
@@ -35,7 +35,7 @@ const PROOFS_MAX: usize = 8;
 
 /// What happens at a controller.
 #[derive(Debug)]
-pub(super) enum ControllerEvent {
+pub(super) enum ControllerStep {
     /// It probes its NameNode.
     Probe,
     /// The end of a probe that began in this life of the NameNode.
@@ -56,7 +56,7 @@ pub(super) struct Controlled {
     index: usize,
     /// Number of starts.
     life: u64,
-    controller: Option<Controller>,
+    controller: Option<AutomaticFailover>,
     config: ControllerConfig,
     namenodes: usize,
     watched: Option<Instance>,
@@ -106,7 +106,7 @@ impl World {
         here.life += 1;
         let ids = (0..here.namenodes).map(|nn| format!("nn{nn}")).collect();
         let elector = JournalElector::new(here.index as u32, ids, RANK_DELAY_MS, BACKOFF_MS);
-        here.controller = Some(Controller::new(here.config.clone(), Box::new(elector)));
+        here.controller = Some(AutomaticFailover::new(here.config.clone(), Box::new(elector)));
         here.watched = None;
         here.known.fill(None);
         here.proofs.clear();
@@ -116,9 +116,9 @@ impl World {
         self.say(format_args!("controller {nn} starts"));
         let life = self.controllers[nn].life;
         for jn in 0..self.jns.len() {
-            self.send_to_controller(nn, life, 1_000, ControllerEvent::Watch(jn));
+            self.send_to_controller(nn, life, 1_000, ControllerStep::Watch(jn));
         }
-        self.send_to_controller(nn, life, 2_000, ControllerEvent::Probe);
+        self.send_to_controller(nn, life, 2_000, ControllerStep::Probe);
     }
 
     pub(super) fn kill_controller(&mut self, nn: usize) {
@@ -126,29 +126,29 @@ impl World {
         self.controllers[nn].controller = None;
         let back = self.rng.u64(5_000..500_000);
         let life = self.controllers[nn].life;
-        self.send_to_controller(nn, life, back, ControllerEvent::Start);
+        self.send_to_controller(nn, life, back, ControllerStep::Start);
     }
 
-    fn send_to_controller(&mut self, nn: usize, life: u64, after: Micros, event: ControllerEvent) {
+    fn send_to_controller(&mut self, nn: usize, life: u64, after: Micros, event: ControllerStep) {
         self.after(after, Event::Controller { nn, life, event });
     }
 
-    pub(super) fn controller_event(&mut self, nn: usize, life: u64, event: ControllerEvent) {
+    pub(super) fn controller_event(&mut self, nn: usize, life: u64, event: ControllerStep) {
         let here = &mut self.controllers[nn];
         if here.life != life {
             return;
         }
-        if let ControllerEvent::Start = event {
+        if let ControllerStep::Start = event {
             return self.start_controller(nn);
         }
         if here.controller.is_none() {
             return;
         }
         match event {
-            ControllerEvent::Start => {}
-            ControllerEvent::Probe => self.probe(nn, life),
-            ControllerEvent::Probed(health) => self.probed(nn, life, health),
-            ControllerEvent::Watch(jn) => {
+            ControllerStep::Start => {}
+            ControllerStep::Probe => self.probe(nn, life),
+            ControllerStep::Probed(health) => self.probed(nn, life, health),
+            ControllerStep::Watch(jn) => {
                 let request = Request::WatchLease {
                     known_counter: self.controllers[nn].known[jn],
                     wait_ms: WATCH_MS,
@@ -156,8 +156,8 @@ impl World {
                 let timeout = u64::from(WATCH_MS) * 1_000 + SILENT;
                 self.ask(Single::Watch(nn, life, jn), jn, request, timeout);
             }
-            ControllerEvent::Told(told) => self.tell(nn, told),
-            ControllerEvent::Tick => {
+            ControllerStep::Told(told) => self.tell(nn, told),
+            ControllerStep::Tick => {
                 self.controllers[nn].tick_is_due = false;
                 self.tell(nn, Told::Tick);
             }
@@ -172,8 +172,8 @@ impl World {
             let left = namenode.paused_until - self.now;
             // It answers late, or too late.
             let (after, event) = match left < SILENT {
-                true => (left, ControllerEvent::Probe),
-                false => (SILENT, ControllerEvent::Probed(Health::NotResponding)),
+                true => (left, ControllerStep::Probe),
+                false => (SILENT, ControllerStep::Probed(Health::NotResponding)),
             };
             return self.send_to_controller(nn, life, after, event);
         }
@@ -185,7 +185,7 @@ impl World {
                     holder: namenode.holder(),
                     pid: namenode.life as u32,
                 };
-                let state = match process.ns.role {
+                let state = match process.ns.role() {
                     Role::Initializing => ServiceState::Initializing,
                     Role::Active => ServiceState::Active,
                     Role::Standby | Role::BecomingActive | Role::SteppingDown => ServiceState::Standby,
@@ -195,14 +195,14 @@ impl World {
                     None => Health::Healthy {
                         instance,
                         state,
-                        last_applied_txid: process.ns.edit_log.applied().0,
-                        safe_mode: process.ns.blockmanager.in_safe_mode(),
+                        last_applied_txid: process.ns.edit_log().applied().0,
+                        safe_mode: process.ns.blockmanager().in_safe_mode(),
                     },
                 }
             }),
         };
         let after = self.around(1_000);
-        self.send_to_controller(nn, life, after, ControllerEvent::Probed(health));
+        self.send_to_controller(nn, life, after, ControllerStep::Probed(health));
     }
 
     fn probed(&mut self, nn: usize, life: u64, health: Health) {
@@ -212,7 +212,7 @@ impl World {
             let proof = self.nns[nn].proof();
             if self.nns[nn].holder() != instance.holder || self.nns[nn].shell.is_none() {
                 // The process that answered is gone: it can't be watched any more.
-                return self.send_to_controller(nn, life, PROBE_EVERY, ControllerEvent::Probe);
+                return self.send_to_controller(nn, life, PROBE_EVERY, ControllerStep::Probe);
             }
             let here = &mut self.controllers[nn];
             here.watched = Some(instance.clone());
@@ -229,7 +229,7 @@ impl World {
             self.tell(nn, Told::ProcessEnded(instance));
         }
         self.tell(nn, Told::Health(health));
-        self.send_to_controller(nn, life, PROBE_EVERY, ControllerEvent::Probe);
+        self.send_to_controller(nn, life, PROBE_EVERY, ControllerStep::Probe);
     }
 
     pub(super) fn lease_watched(&mut self, nn: usize, life: u64, jn: usize, result: Result<Answer, CallError>) {
@@ -242,7 +242,7 @@ impl World {
         };
         self.controllers[nn].known[jn] = known;
         self.tell(nn, Told::Lease { journalnode: jn, view });
-        self.send_to_controller(nn, life, pause, ControllerEvent::Watch(jn));
+        self.send_to_controller(nn, life, pause, ControllerStep::Watch(jn));
     }
 
     /// The kernel tells the controller that its NameNode's process is gone.
@@ -251,13 +251,13 @@ impl World {
         let here = &mut self.controllers[nn];
         let life = here.life;
         if here.transition.take().is_some_and(|to_active| to_active) {
-            let failed = ControllerEvent::Told(Told::BecameActive(Err(())));
+            let failed = ControllerStep::Told(Told::BecameActive(Err(())));
             self.send_to_controller(nn, life, 1_500, failed);
         }
         let here = &mut self.controllers[nn];
         if let Some(instance) = here.watched.take_if(|instance| instance.holder == holder) {
             let soon = self.rng.u64(100..5_000);
-            self.send_to_controller(nn, life, soon, ControllerEvent::Told(Told::ProcessEnded(instance)));
+            self.send_to_controller(nn, life, soon, ControllerStep::Told(Told::ProcessEnded(instance)));
         }
     }
 
@@ -274,7 +274,7 @@ impl World {
             true => Told::BecameActive(result),
             false => Told::BecameStandby(result),
         };
-        self.send_to_controller(nn, life, 500, ControllerEvent::Told(told));
+        self.send_to_controller(nn, life, 500, ControllerStep::Told(told));
     }
 
     pub(super) fn lease_released(&mut self, nn: usize, life: u64, holder: String, done: bool) {
@@ -291,7 +291,7 @@ impl World {
         *given_back += usize::from(done);
         if *given_back >= majority || *ended == count {
             here.releases.remove(&holder);
-            self.send_to_controller(nn, life, 10, ControllerEvent::Told(Told::LeaseReleased(holder)));
+            self.send_to_controller(nn, life, 10, ControllerStep::Told(Told::LeaseReleased(holder)));
         }
     }
 
@@ -299,7 +299,7 @@ impl World {
     pub(super) fn cede(&mut self, nn: usize, millis: i64) {
         let life = self.controllers[nn].life;
         let arrival = self.around(self.knobs.delay);
-        self.send_to_controller(nn, life, arrival, ControllerEvent::Told(Told::Cede { millis }));
+        self.send_to_controller(nn, life, arrival, ControllerStep::Told(Told::Cede { millis }));
     }
 
     // ---- what it does
@@ -312,7 +312,7 @@ impl World {
         let actions = controller.on(told, now_ms);
         controller.check();
         if controller.needs_ticks() && !std::mem::replace(&mut here.tick_is_due, true) {
-            self.send_to_controller(nn, life, TICK, ControllerEvent::Tick);
+            self.send_to_controller(nn, life, TICK, ControllerStep::Tick);
         }
         for action in actions {
             self.say(format_args!("controller {nn}: {action:?}"));

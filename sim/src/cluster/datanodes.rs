@@ -27,7 +27,7 @@ const SILENCE_PERCENT: u64 = 90;
 
 /// A NameNode as DataNodes know it.
 #[derive(Debug, Default)]
-struct Known {
+struct KnownNameNode {
     /// Its process, while it lives and does not stand still.
     shell: Option<Shell>,
     /// Its process and its load.
@@ -51,7 +51,7 @@ struct UnderWay {
 
 /// The NameNodes of the cluster.
 pub(super) struct Shells {
-    known: Vec<Known>,
+    known: Vec<KnownNameNode>,
     /// The namespace that all edits make which stay.
     settled: Namespace,
     expire_ms: u64,
@@ -80,7 +80,7 @@ impl std::fmt::Debug for DataNodes {
 impl Shells {
     fn new(namenodes: usize, expire_ms: u64) -> Shells {
         Shells {
-            known: (0..namenodes).map(|_| Known::default()).collect(),
+            known: (0..namenodes).map(|_| KnownNameNode::default()).collect(),
             settled: Namespace::new(namespace_config(true)),
             expire_ms,
             calls: (0..FILES).map(|_| None).collect(),
@@ -170,9 +170,9 @@ impl NameNodes for Shells {
     }
 
     fn read(&mut self, method: &'static str, body: Bytes, _: Now) -> Option<Answer> {
-        let is_active = |known: &Known| {
+        let is_active = |known: &KnownNameNode| {
             let shell = known.shell.as_ref();
-            shell.is_some_and(|shell| shell.look(|process| process.ns.role == Role::Active))
+            shell.is_some_and(|shell| shell.look(|process| process.ns.role() == Role::Active))
         };
         let at = self.known.iter().position(is_active)?;
         let shell = self.known[at].shell.as_ref()?;
@@ -230,7 +230,7 @@ impl NameNodes for Shells {
         self.known.iter().position(|known| {
             let shell = known.shell.as_ref();
             shell.is_some_and(|shell| {
-                shell.look(|process| process.ns.role == Role::Active && process.ns.edit_log.applied().0 == settled)
+                shell.look(|process| process.ns.role() == Role::Active && process.ns.edit_log().applied().0 == settled)
             })
         })
     }

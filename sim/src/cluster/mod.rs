@@ -56,7 +56,7 @@ use crate::network::{Message, Node, Partitions};
 use crate::ops;
 use crate::world::Outcome;
 use clients::{Client, Heard};
-use controllers::{Controlled, ControllerEvent};
+use controllers::{Controlled, ControllerStep};
 use datanodes::DataNodes;
 use fastrand::Rng;
 use hathi_journal::acceptor::Download;
@@ -170,7 +170,7 @@ enum Event {
     Controller {
         nn: usize,
         life: u64,
-        event: ControllerEvent,
+        event: ControllerStep,
     },
     /// Something happens at the DataNodes.
     DataNodes,

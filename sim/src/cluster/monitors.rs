@@ -18,19 +18,19 @@ pub async fn run(shell: Shell) {
         let now = shell.now();
         shell.with(|process| {
             let ns = &mut process.ns;
-            if matches!(ns.role, Role::Initializing | Role::SteppingDown) {
+            if matches!(ns.role(), Role::Initializing | Role::SteppingDown) {
                 return;
             }
             while ns.reclaim(SLICE) {}
-            while ns.blockmanager.heartbeat_check(now, SLICE) {}
-            rounds_in_safe_mode = match ns.role == Role::Active && ns.blockmanager.in_startup_safe_mode() {
+            while ns.heartbeat_check(now, SLICE) {}
+            rounds_in_safe_mode = match ns.role() == Role::Active && ns.blockmanager().in_startup_safe_mode() {
                 true => rounds_in_safe_mode + 1,
                 false => 0,
             };
             if rounds_in_safe_mode > ROUNDS_IN_SAFE_MODE_MAX {
-                ns.blockmanager.leave_safe_mode(true, now);
+                ns.leave_safe_mode(true, now);
             }
-            if ns.role == Role::Active {
+            if ns.role() == Role::Active {
                 while monitor::check_redundancy(ns, now, SLICE) {}
                 monitor::check_leases(ns, now);
             }

@@ -10,7 +10,7 @@ use super::tasks::Tasks;
 use super::{Event, Heard, World, checkpoints, monitors, roles};
 use crate::journalnode::Clock;
 use crate::knobs::Micros;
-use crate::network::{Connection, Node};
+use crate::network::{JournalConnection, Node};
 use fastrand::Rng;
 use hathi_formats::ids::TxId;
 use hathi_journal::lease::LeaseProof;
@@ -37,7 +37,7 @@ pub(super) struct NameNode {
     pub(super) clock: Clock,
     /// Its name directories are on it.
     pub(super) disk: SimDisk,
-    pub(super) connections: Vec<Connection>,
+    pub(super) connections: Vec<JournalConnection>,
     wake_at: Option<Micros>,
     log_is_due: bool,
     /// The edits that its present writer has sent.
@@ -57,7 +57,7 @@ impl NameNode {
             paused_until: 0,
             clock,
             disk,
-            connections: vec![Connection::default(); knobs.journalnodes],
+            connections: vec![JournalConnection::default(); knobs.journalnodes],
             wake_at: None,
             log_is_due: false,
             sent: BTreeMap::new(),
@@ -130,9 +130,9 @@ impl World {
         here.paused_until = 0;
         here.sent.clear();
         for connection in &mut here.connections {
-            *connection = Connection {
+            *connection = JournalConnection {
                 id: connection.id + 1,
-                ..Connection::default()
+                ..JournalConnection::default()
             };
         }
         let life = here.life;
@@ -453,8 +453,8 @@ async fn roll(shell: Shell) {
     loop {
         shell.sleep_up_to(2 * shell.settings().knobs.roll_every).await;
         let wall_ms = shell.now().wall_ms;
-        let rolled =
-            shell.with(|process| process.ns.edit_log.is_open_for_write() && process.ns.edit_log.roll(wall_ms).is_ok());
+        let rolled = shell
+            .with(|process| process.ns.edit_log().is_open_for_write() && process.ns.roll_edit_log(wall_ms).is_ok());
         if rolled {
             shell.mark("rolled");
             shell.with_log(|_, _, _| {});

@@ -163,7 +163,7 @@ impl World {
 
     fn role(&self, nn: usize) -> Option<Role> {
         let shell = self.nns[nn].shell.as_ref()?;
-        Some(shell.look(|process| process.ns.role))
+        Some(shell.look(|process| process.ns.role()))
     }
 
     /// The active most of the time.

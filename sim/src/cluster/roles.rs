@@ -12,6 +12,7 @@ use hathi_nameserver::edit_log_driver::{JournalToRecover, LogError};
 use hathi_nameserver::reading::{Progress, Purpose, ReadError};
 use hathi_nameserver::role_changes::{Action, Event, News, Orders, Place, Problem, ProblemKind, Step};
 use hathi_namesystem::loader::assemble;
+use hathi_namesystem::retry_cache::RetryCache;
 use hathi_namesystem::standby_health::Aspect;
 use hathi_namesystem::tailer::TailError;
 use hathi_namesystem::{Life, Namesystem, Role};
@@ -68,15 +69,15 @@ fn on(shell: &Shell, event: Event<Asker>) -> Orders<Parked, Asker> {
     shell.with(|process| {
         if shell.is(ClusterMutant::NamespaceKept)
             && matches!(event, Event::WriterLost(_))
-            && process.ns.role == Role::Active
+            && process.ns.role() == Role::Active
         {
-            drop(process.ns.edit_log.take());
-            process.ns.edit_log.on_synced(process.ns.edit_log.applied());
+            drop(process.ns.take_logged());
+            process.ns.edit_log().on_synced(process.ns.edit_log().applied());
             lease_held = false;
         }
         let kept = match &event {
             Event::Loaded(_) if shell.is(ClusterMutant::LostAnswersRemembered) => {
-                Some(std::mem::take(&mut process.ns.retry_cache))
+                Some(process.ns.replace_retry_cache(RetryCache::default()))
             }
             _ => None,
         };
@@ -94,7 +95,7 @@ fn on(shell: &Shell, event: Event<Asker>) -> Orders<Parked, Asker> {
             },
         );
         if let Some(kept) = kept {
-            process.ns.retry_cache = kept;
+            drop(process.ns.replace_retry_cache(kept));
         }
         orders
     })
@@ -226,7 +227,7 @@ async fn try_to(shell: &Shell, step: Step) -> Result<Event<Asker>, Problem> {
                 None => return Err(passing("the edit log task gave up")),
             };
             if shell.is(ClusterMutant::ActiveBeforeLastEdits) {
-                last = Some(shell.look(|process| process.ns.edit_log.applied()));
+                last = Some(shell.look(|process| process.ns.edit_log().applied()));
             }
             return Ok(Event::Recovered { epoch, last });
         }
@@ -284,7 +285,7 @@ fn load(shell: &Shell, life: Life) -> Result<Namesystem, String> {
         0
     };
     let mut ns = assemble(parts(shell.settings(), seed), namespace, txid, life);
-    ns.blockmanager.plant(shell.settings().planted.of_blockmanager());
+    ns.plant_in_blockmanager(shell.settings().planted.of_blockmanager());
     Ok(ns)
 }
 

@@ -7,7 +7,7 @@ use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::protocols::{CLIENT_PROTOCOL, DATANODE_PROTOCOL};
 use hathi_nameserver::replies::Made;
 use hathi_namesystem::calls;
-use hathi_namesystem::{CallContext, Role, Verb};
+use hathi_namesystem::{CallContext, MethodHandler, Role};
 
 /// A client's call.
 #[derive(Clone, Debug)]
@@ -48,21 +48,21 @@ pub fn serve(shell: &Shell, call: &Call) {
     };
     let served = shell.with(|process| {
         let ns = &mut process.ns;
-        if ns.role == Role::Initializing {
+        if ns.role() == Role::Initializing {
             return Err(match process.loads {
                 0 => RemoteException::new(exceptions::RETRIABLE, "NameNode still not started"),
                 _ => not_active(),
             });
         }
-        let verb = calls::lookup(CLIENT_PROTOCOL.name, call.method).expect("a method of the protocol");
+        let handler = calls::lookup(CLIENT_PROTOCOL.name, call.method).expect("a method of the protocol");
         let body = call.body.clone();
-        let (reply, write) = match verb {
-            Verb::Read(read) => (read(ns, &context, body), false),
-            Verb::Write(write) => {
+        let (reply, write) = match handler {
+            MethodHandler::Read(read) => (read(ns, &context, body), false),
+            MethodHandler::Write(write) => {
                 ns.admit(&context).expect("it comes from its client");
                 (write(ns, &context, body), true)
             }
-            Verb::ReadThenWrite(read, write) => match read(ns, &context, &body) {
+            MethodHandler::ReadThenWrite(read, write) => match read(ns, &context, &body) {
                 Some(reply) => (reply, false),
                 None => (write(ns, &context, body), true),
             },
@@ -142,11 +142,11 @@ pub fn serve_datanode(shell: &Shell, method: &str, body: Bytes) -> Served {
             after: None,
             changed: false,
         };
-        if ns.role == Role::Initializing {
+        if ns.role() == Role::Initializing {
             let refusal = RemoteException::new(exceptions::RETRIABLE, "NameNode still not started");
             return (Err(refusal), nothing);
         }
-        let Some(Verb::Write(write)) = calls::lookup(DATANODE_PROTOCOL.name, method) else {
+        let Some(MethodHandler::Write(write)) = calls::lookup(DATANODE_PROTOCOL.name, method) else {
             panic!("{method} is no method that changes anything");
         };
         let reply = write(ns, &context, body);
@@ -190,8 +190,8 @@ pub fn read_now(shell: &Shell, method: &str, body: Bytes) -> Served {
     let context = context_of_daemon(shell);
     let (reply, standing) = shell.with(|process| {
         let ns = &mut process.ns;
-        let verb = calls::lookup(CLIENT_PROTOCOL.name, method).expect("a method of the protocol");
-        let reply = verb.run(ns, &context, &body);
+        let handler = calls::lookup(CLIENT_PROTOCOL.name, method).expect("a method of the protocol");
+        let reply = handler.run(ns, &context, &body);
         (reply, ns.standing())
     });
     let made = Made {

@@ -20,10 +20,10 @@ use hathi_nameserver::reading::Sources;
 use hathi_nameserver::role_changes::RoleChanges;
 use hathi_namesystem::checkpoint::Earlier;
 use hathi_namesystem::edit_log::LogItem;
-use hathi_namesystem::loader::{Parts, assemble};
+use hathi_namesystem::loader::{NamesystemParts, assemble};
 use hathi_namesystem::reply_gate::ReplyGate;
 use hathi_namesystem::retry_cache::RetryCacheOptions;
-use hathi_namesystem::save_namespace::UnderWay;
+use hathi_namesystem::save_namespace::ImageSlot;
 use hathi_namesystem::standby_health::StandbyHealth;
 use hathi_namesystem::{Generation, Life, Namesystem, NamesystemConfig, Role};
 use hathi_storage::SimDisk;
@@ -221,7 +221,7 @@ pub struct Process {
     /// The follower found that the namespace has to be loaded anew.
     pub unusable: bool,
     /// The image that is being made.
-    pub image: UnderWay,
+    pub image: ImageSlot,
     /// Completed loads.
     pub loads: u64,
     /// Answers to calls before this transaction may be forgotten, because an image held their edits.
@@ -290,9 +290,9 @@ pub fn block_manager(datanodes: bool, seed: u64) -> BlockManagerConfig {
 }
 
 /// The parts of every namesystem.
-pub fn parts(settings: &Settings, seed: u64) -> Parts {
+pub fn parts(settings: &Settings, seed: u64) -> NamesystemParts {
     let (planted, datanodes) = (settings.planted, settings.knobs.datanodes);
-    Parts {
+    NamesystemParts {
         config: NamesystemConfig {
             superuser: USER.to_owned(),
             access_time_precision_ms: 0,
@@ -339,7 +339,7 @@ impl Shell {
                 asked: VecDeque::new(),
                 lost: VecDeque::new(),
                 unusable: false,
-                image: UnderWay::default(),
+                image: ImageSlot::default(),
                 loads: 0,
                 remembers_from: 0,
                 purged_to: 0,
@@ -640,14 +640,14 @@ impl Shell {
             }
             LogAction::Reached(done) => done.send(()),
             LogAction::Synced(_) => {
-                let (epoch, synced) = self.look(|process| (process.epoch, process.ns.edit_log.synced()));
+                let (epoch, synced) = self.look(|process| (process.epoch, process.ns.edit_log().synced()));
                 self.ask_world(Out::Synced(epoch, synced));
                 self.release_replies();
             }
             LogAction::RollEditLog => {
                 let wall_ms = self.now().wall_ms;
                 // Another task may be ending it.
-                let _ = self.with(|process| process.ns.edit_log.roll(wall_ms));
+                let _ = self.with(|process| process.ns.roll_edit_log(wall_ms));
             }
             LogAction::Distrust { .. } => self.mark("a JournalNode was distrusted"),
             LogAction::Tell(LogNews::Reelected(epoch)) => {
@@ -677,7 +677,7 @@ impl Shell {
         let unchecked = self.is(ClusterMutant::LeaseNotChecked) || self.is(ClusterMutant::LeaseNotCheckedAtRelease);
         let released = self.with(|process| {
             let held = unchecked || now < process.lease_until;
-            if !held || !matches!(process.ns.role, Role::Active | Role::SteppingDown) {
+            if !held || !matches!(process.ns.role(), Role::Active | Role::SteppingDown) {
                 return Vec::new();
             }
             process.gate.release()

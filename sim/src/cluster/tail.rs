@@ -10,7 +10,8 @@ use hathi_journal::writer::CallError;
 use hathi_journal::{Micros, Request};
 use hathi_nameserver::proving::{self, Proving};
 use hathi_nameserver::reading::{Candidate, Got, Order, Progress, Purpose, ReadError, Reading};
-use hathi_namesystem::history::Source;
+use hathi_namesystem::history::EditsSource;
+use hathi_namesystem::retry_cache::RetryCache;
 use hathi_namesystem::tailer::{Edits, TailError};
 
 const CALL_TIMEOUT: Micros = 1_000_000;
@@ -25,7 +26,7 @@ pub async fn read(shell: &Shell, purpose: Purpose) -> Read<Progress> {
     let mut fetched = None;
     loop {
         let order = shell.with(|process| {
-            let applied = process.ns.edit_log.applied();
+            let applied = process.ns.edit_log().applied();
             reading.on(got, applied, &mut process.sources)
         });
         got = match order {
@@ -53,7 +54,7 @@ pub async fn read(shell: &Shell, purpose: Purpose) -> Read<Progress> {
                 });
                 let edits = match fetched.take() {
                     Some(file) if shell.is(ClusterMutant::TailUncommitted) => {
-                        Edits::new(file, TxId(u64::MAX), Source::Open)?
+                        Edits::new(file, TxId(u64::MAX), EditsSource::Open)?
                     }
                     _ => edits,
                 };
@@ -86,14 +87,14 @@ async fn download(shell: &Shell, candidate: &Candidate) -> Option<Bytes> {
 
 /// Applies edits in slices. Between two slices others get the lock.
 async fn apply(shell: &Shell, mut edits: Edits) -> Result<Progress, TailError> {
-    let applied = |shell: &Shell| shell.look(|process| process.ns.edit_log.applied());
+    let applied = |shell: &Shell| shell.look(|process| process.ns.edit_log().applied());
     let before = applied(shell);
     let now_ms = shell.ms();
     loop {
         let more = shell.with(|process| {
             let more = edits.apply(&mut process.ns, shell.settings().knobs.txns_per_lock, now_ms);
             if shell.is(ClusterMutant::RetryCacheNotReplayed) {
-                process.ns.retry_cache.clear();
+                drop(process.ns.replace_retry_cache(RetryCache::default()));
             }
             more
         });

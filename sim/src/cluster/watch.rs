@@ -9,7 +9,7 @@ use crate::checkers::service::Service;
 use crate::checkers::tree::Tree;
 use crate::ops;
 use hathi_formats::editlog::{Frames, SEGMENT_HEADER_LEN, decode_frame};
-use hathi_formats::ids::LayoutVersion;
+use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_namespace::Namespace;
 use hathi_namesystem::Role;
 use std::collections::BTreeMap;
@@ -163,7 +163,7 @@ impl World {
         let Some(shell) = self.nns[nn].shell.clone() else {
             return;
         };
-        let (epoch, applied) = shell.look(|process| (process.epoch.0, process.ns.edit_log.applied().0));
+        let (epoch, applied) = shell.look(|process| (process.epoch.0, process.ns.edit_log().applied().0));
         self.nns[nn].epoch = epoch;
         self.truth.service.became_active(nn, epoch);
         self.mark("became active");
@@ -179,13 +179,7 @@ impl World {
         let Some(shell) = self.nns[nn].shell.clone() else {
             return;
         };
-        let own = shell.with_quietly(|process| {
-            let last = process.ns.namespace.last_applied_txid();
-            process.ns.namespace.set_last_applied_txid(txid);
-            let digest = process.ns.namespace.digest();
-            process.ns.namespace.set_last_applied_txid(last);
-            digest
-        });
+        let own = shell.with_quietly(|process| process.ns.digest_at(TxId(txid)));
         let journal = self.truth.replicas.saw("the journal", txid, digest);
         self.check(journal);
         let verdict = self.truth.replicas.saw(&format!("NameNode {nn}"), txid, own);
@@ -201,7 +195,7 @@ impl World {
                 self.nns[nn].check();
             }
             let Some(shell) = &self.nns[nn].shell else { continue };
-            let (role, applied) = shell.look(|process| (process.ns.role, process.ns.edit_log.applied().0));
+            let (role, applied) = shell.look(|process| (process.ns.role(), process.ns.edit_log().applied().0));
             if role != Role::Standby {
                 continue;
             }
@@ -235,7 +229,7 @@ impl World {
     fn look_at_bounds(&mut self) {
         for nn in 0..self.nns.len() {
             let Some(shell) = &self.nns[nn].shell else { continue };
-            let (waiting, remembered) = shell.look(|process| (process.gate.len(), process.ns.retry_cache.len()));
+            let (waiting, remembered) = shell.look(|process| (process.gate.len(), process.ns.retry_cache().len()));
             // Each attempt of each client may wait here, as long as a change of role takes.
             if waiting > 100 {
                 self.check(Err(format!("{waiting} replies wait at NameNode {nn}")));
@@ -284,8 +278,13 @@ impl World {
             .map(|nn| {
                 let shell = nn.shell.as_ref()?;
                 Some(shell.look(|process| {
-                    let log = &process.ns.edit_log;
-                    (process.ns.role, log.applied().0, log.has_unsynced(), process.gate.len())
+                    let log = &process.ns.edit_log();
+                    (
+                        process.ns.role(),
+                        log.applied().0,
+                        log.has_unsynced(),
+                        process.gate.len(),
+                    )
                 }))
             })
             .collect();

@@ -1,11 +1,11 @@
-//! Changes of the membership while everything else goes on, in runs with spare JournalNodes ([`super::Plan::spares`]).
+//! Changes of the membership while everything else goes on, in runs with spare JournalNodes ([`super::JournalPlan::spares`]).
 //!
 //! An operator adds and removes JournalNodes, one at a time, by way of the present writer. A NameNode that starts knows
 //! the first configuration, or the newest membership that it has heard of. In such a run no JournalNode loses durable
 //! data: the majorities change with the membership, and the budget of lost disks would have to follow them.
 
 use hathi_journal::Membership;
-use hathi_journal::writer::{Change, Learner};
+use hathi_journal::writer::{Learner, MemberChange};
 
 use super::*;
 use crate::journalnode::address;
@@ -65,7 +65,7 @@ impl World {
             Learner::None => {
                 let old = members[self.rng.usize(0..members.len())].clone();
                 if members.len() > *MEMBERS.start() {
-                    self.begin_change(nn, &Change::Remove(old));
+                    self.begin_change(nn, &MemberChange::Remove(old));
                 }
             }
             Learner::Refused(_) => self.with_writer(nn, |writer, _, _| writer.drop_learner()),
@@ -73,13 +73,13 @@ impl World {
             _ => {
                 // The change begins only for the JournalNode that is being added.
                 for new in known {
-                    self.begin_change(nn, &Change::Add(new));
+                    self.begin_change(nn, &MemberChange::Add(new));
                 }
             }
         }
     }
 
-    fn begin_change(&mut self, nn: usize, change: &Change) {
+    fn begin_change(&mut self, nn: usize, change: &MemberChange) {
         let mut begun = false;
         self.with_writer(nn, |writer, now, out| begun = writer.change(change, now, out).is_ok());
         if begun {

@@ -58,7 +58,7 @@ impl World {
             WriterAction::MembershipChanged { membership } => self.membership_changed(nn, &membership),
             WriterAction::Recovered { epoch, last_segment } => self.recovered(nn, epoch, last_segment),
             WriterAction::SegmentStarted { .. } => {
-                self.nns[nn].role = Role::Writing;
+                self.nns[nn].role = WriterRole::Writing;
                 self.schedule_work(nn);
             }
             WriterAction::Synced { txid } => self.synced(nn, txid),
@@ -160,7 +160,7 @@ impl World {
     }
 
     pub(super) fn start_segment(&mut self, nn: usize) {
-        self.nns[nn].role = Role::Opening;
+        self.nns[nn].role = WriterRole::Opening;
         let txid = TxId(self.nns[nn].next_txid);
         self.nns[nn].segment = txid.0;
         self.with_writer(nn, |writer, now, out| writer.start_segment(txid, now, out));
@@ -181,7 +181,7 @@ impl World {
     }
 
     pub(super) fn work(&mut self, nn: usize) {
-        if self.nns[nn].role != Role::Writing {
+        if self.nns[nn].role != WriterRole::Writing {
             return;
         }
         let burst = if self.one_in(5) { 6 } else { 1 };
@@ -192,8 +192,8 @@ impl World {
         let local = self.nns[nn].clock.at(self.now);
         let writer = self.nns[nn].writer.as_ref();
         let wanted = writer.is_some_and(|writer| writer.wants_new_segment(local).is_some());
-        if (self.one_in(self.knobs.roll_one_in) || wanted) && self.nns[nn].role == Role::Writing {
-            self.nns[nn].role = Role::Rolling;
+        if (self.one_in(self.knobs.roll_one_in) || wanted) && self.nns[nn].role == WriterRole::Writing {
+            self.nns[nn].role = WriterRole::Rolling;
             self.mark("rolled");
             self.with_writer(nn, |writer, now, out| writer.finalize_segment(now, out));
         } else {

@@ -5,7 +5,7 @@
 mod data_streamer;
 mod output_stream;
 
-use super::namenodes::{CallError, NameNodes};
+use super::namenodes::{NameNodes, WriterCallError};
 use super::pipeline::Packet;
 use super::talk::{block_of, extended, node_of};
 use super::{BLOCK_BYTES, DATANODES, World};
@@ -102,7 +102,7 @@ struct OpenBlock {
 }
 
 /// What comes of a step.
-type Step = Result<(), CallError>;
+type Step = Result<(), WriterCallError>;
 
 fn located_nodes(located: &LocatedBlockProto) -> Vec<usize> {
     located.locs.iter().map(|node| node_of(&node.id)).collect()
@@ -128,8 +128,8 @@ impl<N: NameNodes> World<N> {
         match self.go_on(file, &mut writer) {
             Ok(true) => self.say(|| format!("the writer of file {file} is done")),
             // No answer: it tries again.
-            Ok(false) | Err(CallError::Again) => self.files[file].writer = Some(writer),
-            Err(CallError::Refused(refusal)) => {
+            Ok(false) | Err(WriterCallError::Again) => self.files[file].writer = Some(writer),
+            Err(WriterCallError::Refused(refusal)) => {
                 self.count("writers that gave up");
                 self.say(|| format!("the writer of file {file} gives up, {:?}: {refusal}", writer.does));
             }
@@ -177,7 +177,7 @@ impl<N: NameNodes> World<N> {
     }
 
     /// True when the client is done.
-    fn go_on(&mut self, file: usize, writer: &mut Writer) -> Result<bool, CallError> {
+    fn go_on(&mut self, file: usize, writer: &mut Writer) -> Result<bool, WriterCallError> {
         let before = writer.does;
         match writer.does {
             Does::Create => self.create(file, writer)?,
@@ -257,7 +257,7 @@ impl<N: NameNodes> World<N> {
         Ok(())
     }
 
-    fn truncate(&mut self, file: usize, writer: &mut Writer, length: u64) -> Result<bool, CallError> {
+    fn truncate(&mut self, file: usize, writer: &mut Writer, length: u64) -> Result<bool, WriterCallError> {
         let request = TruncateRequestProto {
             src: self.files[file].path.clone(),
             new_length: length,
@@ -267,7 +267,7 @@ impl<N: NameNodes> World<N> {
         // served before. Then nobody knows what became of it.
         self.truncates(file, true);
         let answer = self.call_surely(file, (writer.client, writer.call), "truncate", &request);
-        if let Err(CallError::Refused(_)) = &answer {
+        if let Err(WriterCallError::Refused(_)) = &answer {
             self.truncates(file, false);
             if self.namenodes.was_repeated(file) {
                 self.give_up_promises(file);
@@ -280,7 +280,7 @@ impl<N: NameNodes> World<N> {
         Ok(true)
     }
 
-    fn recover_lease(&mut self, file: usize, writer: &mut Writer) -> Result<bool, CallError> {
+    fn recover_lease(&mut self, file: usize, writer: &mut Writer) -> Result<bool, WriterCallError> {
         let request = RecoverLeaseRequestProto {
             src: self.files[file].path.clone(),
             client_name: Self::name(writer),
@@ -291,7 +291,7 @@ impl<N: NameNodes> World<N> {
         Ok(answer.result || self.rng.u32(..8) == 0)
     }
 
-    fn delete_file(&mut self, file: usize, writer: &mut Writer) -> Result<bool, CallError> {
+    fn delete_file(&mut self, file: usize, writer: &mut Writer) -> Result<bool, WriterCallError> {
         let request = DeleteRequestProto {
             src: self.files[file].path.clone(),
             recursive: false,
@@ -311,7 +311,7 @@ impl<N: NameNodes> World<N> {
         };
     }
 
-    fn complete(&mut self, file: usize, writer: &mut Writer) -> Result<bool, CallError> {
+    fn complete(&mut self, file: usize, writer: &mut Writer) -> Result<bool, WriterCallError> {
         let request = CompleteRequestProto {
             src: self.files[file].path.clone(),
             client_name: Self::name(writer),

@@ -12,7 +12,7 @@ use hathi_formats::protocols::{CLIENT_PROTOCOL, DATANODE_PROTOCOL};
 use hathi_namespace::Namespace;
 use hathi_namesystem::calls;
 use hathi_namesystem::edit_log::LogItem;
-use hathi_namesystem::loader::{Parts, assemble};
+use hathi_namesystem::loader::{NamesystemParts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
 use hathi_namesystem::{CallContext, Deferred, Life, Namesystem, NamesystemConfig, Role, monitor};
 
@@ -34,7 +34,7 @@ pub(super) struct NameNode {
 impl NameNode {
     /// A standby that has loaded the log: the first part of it as from an image.
     pub(super) fn new(log: &[Edit], image: TxId, seed: u64, mutant: Option<WritingMutant>, now: Now) -> NameNode {
-        let parts = Parts {
+        let parts = NamesystemParts {
             config: NamesystemConfig {
                 min_block_size: 1,
                 superuser: "hdfs".to_owned(),
@@ -57,7 +57,7 @@ impl NameNode {
             namespace.apply(txid.0, op).expect("the log applies");
         }
         let mut ns = assemble(parts, namespace, image, Life::first());
-        ns.blockmanager.plant(match mutant {
+        ns.plant_in_blockmanager(match mutant {
             // A NameNode that judges results refuses what comes of the other bug, too, and it is asked again.
             Some(WritingMutant::ResultsUnjudged | WritingMutant::UnreachableIsAbsent) => {
                 Some(hathi_blockmanager::Mutant::ResultsUnjudged)
@@ -73,18 +73,14 @@ impl NameNode {
             listens_since_ms: now.monotonic_ms,
         };
         namenode.tail(log, now);
-        namenode.ns.blockmanager.activate_safe_mode(now);
-        namenode
-            .ns
-            .role
-            .change(Role::Standby)
-            .expect("a new one becomes a standby");
+        namenode.ns.activate_safe_mode(now);
+        namenode.ns.become_standby().expect("a new one becomes a standby");
         namenode
     }
 
     /// Applies what it has not applied yet.
     fn tail(&mut self, log: &[Edit], now: Now) {
-        let applied = self.ns.edit_log.applied().0 as usize;
+        let applied = self.ns.edit_log().applied().0 as usize;
         for (txid, op) in log.get(applied..).unwrap_or_default() {
             let replayed = self.ns.replay(*txid, op, now.monotonic_ms);
             replayed.expect("a standby applies what was logged");
@@ -92,11 +88,11 @@ impl NameNode {
     }
 
     pub(super) fn is_active(&self) -> bool {
-        self.up && self.ns.role == Role::Active
+        self.up && self.ns.role() == Role::Active
     }
 
     pub(super) fn index_of(&self, node: usize) -> Option<hathi_blockmanager::DatanodeIndex> {
-        self.ns.blockmanager.find_datanode(&super::talk::uuid(node))
+        self.ns.blockmanager().find_datanode(&super::talk::uuid(node))
     }
 }
 
@@ -131,9 +127,9 @@ impl Pair {
     }
 
     fn serve(&mut self, at: usize, context: &CallContext, protocol: &str, method: &str, body: Bytes) -> Answer {
-        let verb = calls::lookup(protocol, method).expect("a method of the protocol");
+        let handler = calls::lookup(protocol, method).expect("a method of the protocol");
         let ns = &mut self.all[at].ns;
-        let reply = verb.run(ns, context, &body);
+        let reply = handler.run(ns, context, &body);
         self.ship(at);
         match reply.deferred {
             Some(Deferred::TellCorrupt(_)) | None => reply.result,
@@ -157,7 +153,7 @@ impl Pair {
     /// What a NameNode logged is durable.
     fn ship(&mut self, at: usize) {
         let ns = &mut self.all[at].ns;
-        for item in ns.edit_log.take() {
+        for item in ns.take_logged() {
             let LogItem::Edits { bytes, .. } = item else { continue };
             for frame in Frames::new(&bytes, 0) {
                 let frame = frame.expect("a frame that was just made");
@@ -165,9 +161,9 @@ impl Pair {
                 self.log.push((frame.txid, op));
             }
         }
-        let applied = ns.edit_log.applied();
+        let applied = ns.edit_log().applied();
         if self.all[at].is_active() {
-            self.all[at].ns.edit_log.on_synced(applied);
+            self.all[at].ns.edit_log().on_synced(applied);
         }
     }
 }
@@ -235,7 +231,7 @@ impl NameNodes for Pair {
     }
 
     fn settled<T>(&self, look: impl FnOnce(&Namespace) -> T) -> Option<T> {
-        Some(look(&self.all[self.active()?].ns.namespace))
+        Some(look(self.all[self.active()?].ns.namespace()))
     }
 
     fn takes_for_dead(&self, at: usize, node: usize, now: Now) -> bool {
@@ -267,19 +263,19 @@ impl World<Pair> {
                 .ns
                 .begin_stepping_down()
                 .expect("it is active");
-            self.namenodes.all[other].ns.edit_log.close().expect("its log is open");
+            self.namenodes.all[other].ns.close_edit_log().expect("its log is open");
             self.namenodes.ship(other);
             let ns = &mut self.namenodes.all[other].ns;
-            ns.edit_log.on_synced(ns.edit_log.applied());
+            ns.edit_log().on_synced(ns.edit_log().applied());
             ns.end_stepping_down(wall_ms).expect("it steps down");
         }
         let now = self.now;
         let namenode = &mut self.namenodes.all[to];
         namenode.tail(&self.namenodes.log, now);
-        namenode.ns.role.change(Role::BecomingActive).expect("it is a standby");
+        namenode.ns.begin_activation().expect("it is a standby");
         namenode.ns.start_active(now).expect("its namespace is whole");
         if replaces {
-            namenode.ns.blockmanager.take_over();
+            namenode.ns.take_over_blocks();
         }
         self.namenodes.ship(to);
     }
@@ -315,8 +311,8 @@ impl World<Pair> {
             namenode.tail(&self.namenodes.log, now);
         }
         let ns = &mut namenode.ns;
-        while ns.blockmanager.heartbeat_check(now, 100) {}
-        while ns.blockmanager.redundancy_tick(now, 100) {}
+        while ns.heartbeat_check(now, 100) {}
+        while monitor::check_redundancy(ns, now, 100) {}
         ns.check();
         monitor::check_leases(ns, now);
         while ns.reclaim(100) {}
@@ -351,10 +347,10 @@ impl World<Pair> {
         let Some(index) = self.namenodes.all[at].index_of(node) else {
             return;
         };
-        let manager = &mut self.namenodes.all[at].ns.blockmanager;
-        let known = manager.datanode(index).map(|node| node.admin_state);
+        let ns = &mut self.namenodes.all[at].ns;
+        let known = ns.blockmanager().datanode(index).map(|node| node.admin_state);
         if known != Some(AdminState::Decommissioned) || state == AdminState::Normal {
-            manager.set_admin_state(index, state);
+            ns.set_admin_state(index, state);
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct ClientCall {
 
 /// A call that may have been served without its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum CallError {
+pub(crate) enum WriterCallError {
     /// No answer yet, or none at all, or one that says to ask again, or another NameNode.
     Again,
     /// Refused.
@@ -86,11 +86,11 @@ impl<N: NameNodes> World<N> {
         (client, call_id): (u64, u64),
         method: &'static str,
         request: &impl Message,
-    ) -> Result<M, CallError> {
+    ) -> Result<M, WriterCallError> {
         let answer = self.call_surely(file, (client, call_id), method, request);
         if self.unlucky(40) {
             self.say(|| format!("the answer to {method} is lost"));
-            return Err(CallError::Again);
+            return Err(WriterCallError::Again);
         }
         answer
     }
@@ -102,7 +102,7 @@ impl<N: NameNodes> World<N> {
         (client, call_id): (u64, u64),
         method: &'static str,
         request: &impl Message,
-    ) -> Result<M, CallError> {
+    ) -> Result<M, WriterCallError> {
         let call = ClientCall {
             file,
             client,
@@ -111,11 +111,11 @@ impl<N: NameNodes> World<N> {
             body: Bytes::from(request.encode_to_vec()),
         };
         match self.namenodes.call(call, self.now) {
-            None => Err(CallError::Again),
+            None => Err(WriterCallError::Again),
             Some(Ok(body)) => Ok(M::decode(body).expect("an answer can be read")),
             Some(Err(refusal)) => {
                 self.say(|| format!("{method} is refused: {refusal}"));
-                Err(CallError::Refused(refusal))
+                Err(WriterCallError::Refused(refusal))
             }
         }
     }

@@ -395,7 +395,7 @@ impl<N: NameNodes> World<N> {
             let Some(exact) = promise.exact.filter(|_| !promise.is_open() && !promise.truncated) else {
                 continue;
             };
-            if !self.namenodes.look(at, |ns| ns.blockmanager.is_complete(id)) {
+            if !self.namenodes.look(at, |ns| ns.blockmanager().is_complete(id)) {
                 continue;
             }
             for node in 0..DATANODES {
@@ -462,15 +462,15 @@ impl<N: NameNodes> World<N> {
                 let enough = good.count() >= wanted.min(DATANODES - bad);
                 let complete = self
                     .namenodes
-                    .look(at, |ns| ns.blockmanager.is_complete(block.block.id));
+                    .look(at, |ns| ns.blockmanager().is_complete(block.block.id));
                 block.under_construction || (enough && complete)
             })
     }
 
     fn is_marked(&self, at: usize, node: usize, id: BlockId) -> bool {
         self.namenodes.look(at, |ns| {
-            let index = ns.blockmanager.find_datanode(&uuid(node));
-            index.is_some_and(|index| ns.blockmanager.is_corrupt_on(id, index))
+            let index = ns.blockmanager().find_datanode(&uuid(node));
+            index.is_some_and(|index| ns.blockmanager().is_corrupt_on(id, index))
         })
     }
 
@@ -493,16 +493,16 @@ impl<N: NameNodes> World<N> {
 
     fn describe_block(&self, at: usize, block: Block) -> String {
         let mut text = self.namenodes.look(at, |ns| {
-            let located = ns.blockmanager.located_block(POOL, block, 0, None);
+            let located = ns.blockmanager().located_block(POOL, block, 0, None);
             let located: Vec<usize> = located.locs.iter().map(|node| node_of(&node.id)).collect();
-            let state = ns.blockmanager.block(block.id).map(|view| view.state);
+            let state = ns.blockmanager().block(block.id).map(|view| view.state);
             format!("\n{block:?} {state:?} on {located:?}")
         });
         for node in 0..DATANODES {
             let marked = self.is_marked(at, node, block.id);
             let known = self.namenodes.look(at, |ns| {
-                let index = ns.blockmanager.find_datanode(&uuid(node))?;
-                let known = ns.blockmanager.datanode(index)?;
+                let index = ns.blockmanager().find_datanode(&uuid(node))?;
+                let known = ns.blockmanager().datanode(index)?;
                 Some((known.alive, known.admin_state))
             });
             let replica = self.datanodes[node].map.get(block.id).map(Replica::describe);
@@ -530,8 +530,8 @@ impl World<Pair> {
             return;
         };
         let state = self.namenodes.look(at, |ns| {
-            let index = ns.blockmanager.find_datanode(&uuid(node))?;
-            ns.blockmanager.datanode(index).map(|node| node.admin_state)
+            let index = ns.blockmanager().find_datanode(&uuid(node))?;
+            ns.blockmanager().datanode(index).map(|node| node.admin_state)
         });
         if state != Some(AdminState::Decommissioned) {
             return;

@@ -25,7 +25,7 @@ use hathi_formats::ids::BlockId;
 
 /// Knowledge about the DataNodes that may hold a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holders {
+pub enum HolderKnowledge {
     /// A recovery may begin.
     Known,
     /// A DataNode that may hold it has not reported, or those that hold it are away.
@@ -37,9 +37,9 @@ pub enum Holders {
 impl BlockManager {
     /// Which DataNodes may hold a block; see the module.
     #[must_use]
-    pub fn holders(&self, id: BlockId) -> Holders {
+    pub fn holders(&self, id: BlockId) -> HolderKnowledge {
         let Some(record) = self.blocks.get(id) else {
-            return Holders::Awaited;
+            return HolderKnowledge::Awaited;
         };
         let mut expected = self.replicas_of_its_stamp(id);
         let mut whole = !expected.is_empty() && expected.iter().any(|at| self.datanodes.is_writable(*at));
@@ -53,18 +53,18 @@ impl BlockManager {
         }
         let alive = expected.iter().filter(|at| self.datanodes.is_writable(**at)).count();
         if whole || (alive > 0 && alive >= record.wanted_storages() as usize) {
-            return Holders::Known;
+            return HolderKnowledge::Known;
         }
         if expected.is_empty() {
             return match self.awaits_reports(self.config.heartbeat_expire_ms()) {
-                true => Holders::Awaited,
-                false => Holders::Nobody,
+                true => HolderKnowledge::Awaited,
+                false => HolderKnowledge::Nobody,
             };
         }
         if alive == 0 || self.awaits_reports(self.config.stale_interval_ms) {
-            return Holders::Awaited;
+            return HolderKnowledge::Awaited;
         }
-        Holders::Known
+        HolderKnowledge::Known
     }
 
     /// The replicas received so far that have the stamp of the block. Replicas that a pipeline or an earlier recovery

@@ -39,7 +39,7 @@ mod statistics;
 mod tests;
 
 pub use commands::{finalize_command, register_command};
-pub use holders::Holders;
+pub use holders::HolderKnowledge;
 pub use statistics::Counts;
 
 use crate::block_map::{BlockMap, Flag, Record, Replicas};

@@ -7,7 +7,7 @@ use crate::types::{BlockManagerConfig, DatanodeIndex};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug)]
-struct Lease {
+struct ReportLease {
     id: u64,
     until_ms: u64,
 }
@@ -15,7 +15,7 @@ struct Lease {
 /// The DataNodes that may send a full report now.
 #[derive(Debug)]
 pub(crate) struct ReportLeases {
-    leases: BTreeMap<DatanodeIndex, Lease>,
+    leases: BTreeMap<DatanodeIndex, ReportLease>,
     max: usize,
     length_ms: u64,
     rng: Rng,
@@ -42,7 +42,7 @@ impl ReportLeases {
         let id = self.rng.next_u64().max(1);
         self.leases.insert(
             datanode,
-            Lease {
+            ReportLease {
                 id,
                 until_ms: now_ms.saturating_add(self.length_ms),
             },

@@ -8,9 +8,9 @@ use hathi_formats::proto::datanode::DatanodeRegistrationProto;
 use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeStorageProto, StorageInfoProto};
 use hathi_formats::protocols::{CLIENT_PROTOCOL, DATANODE_PROTOCOL, Protocol};
 use hathi_namesystem::calls;
-use hathi_namesystem::loader::{Parts, assemble};
+use hathi_namesystem::loader::{NamesystemParts, assemble};
 use hathi_namesystem::retry_cache::RetryCacheOptions;
-use hathi_namesystem::{CallContext, Life, Namesystem, NamesystemConfig, Role, monitor};
+use hathi_namesystem::{CallContext, Life, Namesystem, NamesystemConfig, monitor};
 use prost::Message;
 
 pub(crate) const POOL: &str = "BP-1-127.0.0.1-1";
@@ -29,7 +29,7 @@ fn info() -> NamespaceInfo {
 
 impl NameNode {
     pub(crate) fn new() -> NameNode {
-        let parts = Parts {
+        let parts = NamesystemParts {
             config: NamesystemConfig {
                 superuser: "hdfs".to_owned(),
                 min_block_size: 1,
@@ -45,11 +45,10 @@ impl NameNode {
             monotonic_ms: 50_000,
             wall_ms: 1_700_000_000_000,
         };
-        for role in [Role::Standby, Role::BecomingActive] {
-            ns.role.change(role).expect("a new NameNode becomes active");
-        }
+        ns.become_standby().expect("a new NameNode follows first");
+        ns.begin_activation().expect("a standby becomes active");
         ns.start_active(now).expect("the namespace is whole");
-        ns.blockmanager.leave_safe_mode(true, now);
+        ns.leave_safe_mode(true, now);
         let mut namenode = NameNode { ns, now };
         namenode.sync();
         namenode
@@ -89,17 +88,17 @@ impl NameNode {
             now_ms: self.now.wall_ms,
             mono_ms: self.now.monotonic_ms,
         };
-        let verb = calls::lookup(protocol.name, method).expect("a method of the protocol");
+        let handler = calls::lookup(protocol.name, method).expect("a method of the protocol");
         let body = Bytes::from(request.encode_to_vec());
-        let reply = verb.run(&mut self.ns, &context, &body);
+        let reply = handler.run(&mut self.ns, &context, &body);
         self.sync();
         reply.result.map(|body| M::decode(body).expect("an answer can be read"))
     }
 
     fn sync(&mut self) {
-        let _ = self.ns.edit_log.take();
-        let applied = self.ns.edit_log.applied();
-        self.ns.edit_log.on_synced(applied);
+        let _ = self.ns.take_logged();
+        let applied = self.ns.edit_log().applied();
+        self.ns.edit_log().on_synced(applied);
         self.ns.check();
     }
 
@@ -107,7 +106,7 @@ impl NameNode {
     pub(crate) fn pass(&mut self, ms: u64) {
         self.now.monotonic_ms += ms;
         self.now.wall_ms += ms;
-        while self.ns.blockmanager.heartbeat_check(self.now, 100) {}
+        while self.ns.heartbeat_check(self.now, 100) {}
         monitor::check_leases(&mut self.ns, self.now);
         self.sync();
     }

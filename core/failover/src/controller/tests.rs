@@ -14,9 +14,9 @@ fn asks(session: SessionNumber, request: ZooKeeperRequest) -> ControllerAction {
     ControllerAction::Elector(ElectorRequest::ZooKeeper(session, request))
 }
 
-fn controller(rank: u32) -> Controller {
+fn controller(rank: u32) -> AutomaticFailover {
     let namenode_ids = ["a", "b", "c"].map(str::to_owned).to_vec();
-    Controller::new(config(), Box::new(JournalElector::new(rank, namenode_ids, 20, 50)))
+    AutomaticFailover::new(config(), Box::new(JournalElector::new(rank, namenode_ids, 20, 50)))
 }
 
 fn config() -> ControllerConfig {
@@ -65,7 +65,7 @@ fn answer(epoch: u64, holder: &str, running: bool) -> LeaseAnswer {
     }
 }
 
-fn lease(controller: &mut Controller, holder: &str, running: bool, now: u64) -> Vec<ControllerAction> {
+fn lease(controller: &mut AutomaticFailover, holder: &str, running: bool, now: u64) -> Vec<ControllerAction> {
     let mut all = Vec::new();
     for journalnode in 0..3 {
         all.extend(controller.on(
@@ -281,16 +281,16 @@ fn a_ban_keeps_out_of_the_election_until_it_ends() {
     );
 }
 
-fn beside_zookeeper() -> Controller {
+fn beside_zookeeper() -> AutomaticFailover {
     let shared_directory = ControllerConfig {
         journalnodes: 0,
         ..config()
     };
-    Controller::new(shared_directory, Box::new(ActiveStandbyElector::new(vec![1], 3)))
+    AutomaticFailover::new(shared_directory, Box::new(ActiveStandbyElector::new(vec![1], 3)))
 }
 
 /// Its NameNode is active since 2 ms, in the session 1.
-fn elected_by_zookeeper() -> Controller {
+fn elected_by_zookeeper() -> AutomaticFailover {
     let mut c = beside_zookeeper();
     c.on(healthy("a@1", ServiceState::Standby), 0);
     for told in [
@@ -310,7 +310,7 @@ fn a_controller_that_is_started_again_leaves_its_own_active_alone() {
     let joins = [asks(1, ZooKeeperRequest::Open), asks(1, ZooKeeperRequest::CreateLock)];
     assert_eq!(c.on(healthy("a@1", ServiceState::Active), 0), joins);
     let look = [asks(1, ZooKeeperRequest::LookAtLock)];
-    let told = |c: &mut Controller, told| c.on(zookeeper_says(1, told), 10);
+    let told = |c: &mut AutomaticFailover, told| c.on(zookeeper_says(1, told), 10);
     assert_eq!(
         told(&mut c, ZooKeeperMessage::LockCreated(Err(ZooKeeperRefusal::Exists))),
         look
@@ -352,7 +352,7 @@ fn the_lease_of_a_dead_namenode_is_given_back_before_its_lock() {
         asks(1, ZooKeeperRequest::DeleteBreadcrumb { version: 4 }),
         asks(1, ZooKeeperRequest::Close),
     ];
-    let ends = |c: &mut Controller| {
+    let ends = |c: &mut AutomaticFailover| {
         let release = [ControllerAction::ReleaseLease("a@1".to_owned())];
         assert_eq!(c.on(ControllerEvent::ProcessEnded(instance("a@1")), 10), release);
         assert!(c.needs_ticks());
@@ -418,8 +418,8 @@ fn lost_answers_are_asked_for_so_often_and_no_oftener() {
 fn a_namenode_that_falls_ill_again_and_again_is_not_elected_each_time() {
     let mut c = controller(0);
     c.on(healthy("a@1", ServiceState::Standby), 0);
-    let well = |c: &mut Controller, now| c.on(healthy("a@1", ServiceState::Standby), now);
-    let ill = |c: &mut Controller, now| c.on(unhealthy("a@1", ServiceState::Standby), now);
+    let well = |c: &mut AutomaticFailover, now| c.on(healthy("a@1", ServiceState::Standby), now);
+    let ill = |c: &mut AutomaticFailover, now| c.on(unhealthy("a@1", ServiceState::Standby), now);
     lease(&mut c, "b@1", true, 1);
     ill(&mut c, 10);
     well(&mut c, 20);
@@ -431,19 +431,19 @@ fn a_namenode_that_falls_ill_again_and_again_is_not_elected_each_time() {
 }
 
 /// Hears of a lock that is its own now, in this session.
-fn wins_the_lock(c: &mut Controller, session: SessionNumber, now: u64) -> Vec<ControllerAction> {
+fn wins_the_lock(c: &mut AutomaticFailover, session: SessionNumber, now: u64) -> Vec<ControllerAction> {
     c.on(zookeeper_says(session, ZooKeeperMessage::LockCreated(Ok(()))), now)
 }
 
 /// Hears what the breadcrumb says, and writes it; whether it is to be promoted then.
-fn writes_its_breadcrumb(c: &mut Controller, session: SessionNumber, now: u64) -> bool {
+fn writes_its_breadcrumb(c: &mut AutomaticFailover, session: SessionNumber, now: u64) -> bool {
     let written = zookeeper_says(session, ZooKeeperMessage::BreadcrumbWritten(Ok(5)));
     c.on(written, now) == [ControllerAction::BecomeActive]
 }
 
 #[test]
 fn a_namenode_that_was_said_to_be_fenced_and_goes_on_is_told_of_and_fenced_until_it_stops() {
-    let mut c = Controller::new(config(), Box::new(ActiveStandbyElector::new(vec![1], 3)));
+    let mut c = AutomaticFailover::new(config(), Box::new(ActiveStandbyElector::new(vec![1], 3)));
     lease(&mut c, "a@1", true, 0);
     c.on(healthy("b@1", ServiceState::Standby), 1);
     let read = |version: i32, named: u8| ZooKeeperMessage::Breadcrumb(Ok(Some((vec![named], version))));
@@ -502,10 +502,10 @@ fn a_namenode_that_was_said_to_be_fenced_and_goes_on_is_told_of_and_fenced_until
 
 #[test]
 fn who_is_fenced_and_whose_lease_runs_out_is_no_split() {
-    let mut c = Controller::new(config(), Box::new(ActiveStandbyElector::new(vec![1], 3)));
+    let mut c = AutomaticFailover::new(config(), Box::new(ActiveStandbyElector::new(vec![1], 3)));
     lease(&mut c, "a@1", true, 0);
     c.on(healthy("b@1", ServiceState::Standby), 1);
-    let refused = |c: &mut Controller, session: SessionNumber, now: u64| {
+    let refused = |c: &mut AutomaticFailover, session: SessionNumber, now: u64| {
         wins_the_lock(c, session, now);
         c.on(
             zookeeper_says(session, ZooKeeperMessage::Breadcrumb(Ok(Some((vec![0], 4))))),

@@ -53,7 +53,7 @@ use crate::membership::Membership;
 use crate::messages::{Answer, Micros, Request};
 use crate::mutant::{Mutant, Mutation};
 use crate::segments::{
-    Memory, PREALLOCATE_BYTES, SegmentName, SegmentScan, SegmentWriter, Segments, is_full, sync_result,
+    PREALLOCATE_BYTES, PageCache, SegmentName, SegmentScan, SegmentWriter, Segments, is_full, sync_result,
 };
 
 mod check;
@@ -251,7 +251,7 @@ struct FormattedJournal<D: Disk> {
     /// segment is not read again at every step of a recovery.
     settled: Option<(TxId, SegmentScan)>,
     /// Whether reads may show bytes that a sync can't write any more.
-    memory: Memory,
+    page_cache: PageCache,
     /// Last transaction of the segment that this process finalized last with the cache's content.
     finalized_to: TxId,
     /// All transactions before this one in the open segment are durable.
@@ -425,7 +425,11 @@ impl<D: Disk> Acceptor<D> {
             highest: TxId(0),
             settled: None,
             finalized_to: TxId(0),
-            memory: if suspect { Memory::Suspect } else { Memory::Trusted },
+            page_cache: if suspect {
+                PageCache::Suspect
+            } else {
+                PageCache::Trusted
+            },
             synced_next: TxId(0),
             synced_len: 0,
             unclosed: false,
@@ -464,7 +468,7 @@ impl<D: Disk> Acceptor<D> {
         let removed = removed.and_then(|()| disk.sync_dir(&self.storage.current()));
         self.disk_result("removing the mark of a failed disk", removed)?;
         self.suspect = false;
-        self.formatted_mut()?.memory = Memory::Trusted;
+        self.formatted_mut()?.page_cache = PageCache::Trusted;
         Ok(())
     }
 
@@ -511,7 +515,7 @@ impl<D: Disk> Acceptor<D> {
         let path = journal.segments.path(&name);
         let settled = journal
             .segments
-            .settle_unless_damaged(&path, start, journal.memory, journal.durable_to);
+            .settle_unless_damaged(&path, start, journal.page_cache, journal.durable_to);
         match self.disk_result("scanning an in-progress segment", settled)? {
             Ok(scan) => {
                 self.formatted_mut()?.settled = Some((start, scan.clone()));

@@ -204,7 +204,7 @@ impl<D: Disk> Acceptor<D> {
         }
         let journal = self.formatted_mut()?;
         journal.settled = None;
-        let settled = journal.segments.settle_file(from, start, journal.memory);
+        let settled = journal.segments.settle_file(from, start, journal.page_cache);
         let scan = self.disk_result("checking a segment of a peer", settled)?;
         let whole = scan.last == Some(end) && scan.torn.is_none();
         if !whole && !self.mutated(Mutant::AdoptUnchecked) {

@@ -3,20 +3,20 @@
 use hathi_formats::exceptions;
 use hathi_formats::ids::TxId;
 
-use super::tests::Bench;
+use super::tests::Fixture;
 use super::*;
 use crate::frames::tests::frame;
 use crate::lease::LeaseProof;
 use crate::messages::LeaseRequest;
 
 /// The segments in a manifest from `since` on: first and last transaction, and whether in progress.
-fn manifest(bench: &mut Bench, since: u64, in_progress_ok: bool) -> Vec<(u64, u64, bool)> {
+fn manifest(fixture: &mut Fixture, since: u64, in_progress_ok: bool) -> Vec<(u64, u64, bool)> {
     let request = Request::GetEditLogManifest {
         since: TxId(since),
         in_progress_ok,
         from_journal: false,
     };
-    let Answer::Manifest(manifest) = bench.ok(&request) else {
+    let Answer::Manifest(manifest) = fixture.ok(&request) else {
         panic!("no manifest");
     };
     let segments = manifest.segments.iter();
@@ -25,36 +25,36 @@ fn manifest(bench: &mut Bench, since: u64, in_progress_ok: bool) -> Vec<(u64, u6
 
 #[test]
 fn manifests_purges_and_discards() {
-    let mut bench = Bench::formatted();
-    bench.write(1, 1, 3);
+    let mut fixture = Fixture::formatted();
+    fixture.write(1, 1, 3);
     for (start, end) in [(1, 3), (4, 6)] {
-        let finalize = bench.finalize(1, start, end);
-        bench.ok(&finalize);
-        let next = bench.start(1, end + 1);
-        bench.ok(&next);
-        let journal = bench.journal(1, end + 1, end + 1, 3);
-        bench.ok(&journal);
+        let finalize = fixture.finalize(1, start, end);
+        fixture.ok(&finalize);
+        let next = fixture.start(1, end + 1);
+        fixture.ok(&next);
+        let journal = fixture.journal(1, end + 1, end + 1, 3);
+        fixture.ok(&journal);
     }
     assert_eq!(
-        manifest(&mut bench, 2, true),
+        manifest(&mut fixture, 2, true),
         [(1, 3, false), (4, 6, false), (7, 9, true)]
     );
-    assert_eq!(manifest(&mut bench, 4, false), [(4, 6, false)]);
+    assert_eq!(manifest(&mut fixture, 4, false), [(4, 6, false)]);
     let purge = Request::PurgeLogsOlderThan {
-        info: bench.info(1),
+        info: fixture.info(1),
         min_to_keep: TxId(5),
     };
-    bench.ok(&purge);
-    assert_eq!(manifest(&mut bench, 1, true), [(4, 6, false), (7, 9, true)]);
+    fixture.ok(&purge);
+    assert_eq!(manifest(&mut fixture, 1, true), [(4, 6, false), (7, 9, true)]);
     assert_eq!(
-        bench.class(&Request::DiscardSegments { start: TxId(5) }),
+        fixture.class(&Request::DiscardSegments { start: TxId(5) }),
         exceptions::ILLEGAL_STATE
     );
-    bench.ok(&Request::DiscardSegments { start: TxId(7) });
-    assert_eq!(manifest(&mut bench, 1, true), [(4, 6, false)]);
-    assert_eq!(bench.acceptor.gauges().committed, Some(TxId(6)));
+    fixture.ok(&Request::DiscardSegments { start: TxId(7) });
+    assert_eq!(manifest(&mut fixture, 1, true), [(4, 6, false)]);
+    assert_eq!(fixture.acceptor.gauges().committed, Some(TxId(6)));
     assert!(
-        bench
+        fixture
             .names()
             .contains(&"edits_inprogress_0000000000000000007.trash".to_owned())
     );
@@ -62,8 +62,8 @@ fn manifests_purges_and_discards() {
 
 #[test]
 fn readers_get_what_is_committed_and_vouched_for() {
-    let mut bench = Bench::formatted();
-    bench.write(1, 1, 4);
+    let mut fixture = Fixture::formatted();
+    fixture.write(1, 1, 4);
     let edits = |since: u64, committed_only: bool, wait_ms: u32| Request::GetJournaledEdits {
         since: TxId(since),
         max_txns: 100,
@@ -74,35 +74,35 @@ fn readers_get_what_is_committed_and_vouched_for() {
         Answer::JournaledEdits { count, .. } => count,
         other => panic!("{other:?}"),
     };
-    assert_eq!(count(bench.ok(&edits(1, false, 0))), 4);
-    assert_eq!(count(bench.ok(&edits(5, false, 0))), 0);
-    assert_eq!(bench.class(&edits(6, false, 0)), exceptions::NEWER_TXID);
-    assert_eq!(count(bench.ok(&edits(1, true, 0))), 0);
-    let parked = bench.acceptor.handle(&edits(1, true, 50), 0);
+    assert_eq!(count(fixture.ok(&edits(1, false, 0))), 4);
+    assert_eq!(count(fixture.ok(&edits(5, false, 0))), 0);
+    assert_eq!(fixture.class(&edits(6, false, 0)), exceptions::NEWER_TXID);
+    assert_eq!(count(fixture.ok(&edits(1, true, 0))), 0);
+    let parked = fixture.acceptor.handle(&edits(1, true, 50), 0);
     assert!(matches!(parked, Handled::Park { until: 50_000 }));
-    bench.committed = Some(TxId(3));
-    let heartbeat = bench.heartbeat(1);
-    bench.ok(&heartbeat);
-    assert_eq!(count(bench.ok(&edits(1, true, 50))), 3);
+    fixture.committed = Some(TxId(3));
+    let heartbeat = fixture.heartbeat(1);
+    fixture.ok(&heartbeat);
+    assert_eq!(count(fixture.ok(&edits(1, true, 50))), 3);
     // A later writer commits different transactions under these numbers.
-    let promise = bench.new_epoch(2);
-    bench.ok(&promise);
-    bench.committed = Some(TxId(4));
-    let heartbeat = bench.heartbeat(2);
-    bench.ok(&heartbeat);
-    assert_eq!(bench.class(&edits(1, true, 50)), exceptions::CACHE_MISS);
-    assert_eq!(bench.class(&edits(1, false, 0)), exceptions::CACHE_MISS);
+    let promise = fixture.new_epoch(2);
+    fixture.ok(&promise);
+    fixture.committed = Some(TxId(4));
+    let heartbeat = fixture.heartbeat(2);
+    fixture.ok(&heartbeat);
+    assert_eq!(fixture.class(&edits(1, true, 50)), exceptions::CACHE_MISS);
+    assert_eq!(fixture.class(&edits(1, false, 0)), exceptions::CACHE_MISS);
 }
 
 /// Number of edits that a reader gets that does not ask for committed ones only.
-fn edits_for_java(bench: &mut Bench, since: u64) -> u32 {
+fn edits_for_java(fixture: &mut Fixture, since: u64) -> u32 {
     let edits = Request::GetJournaledEdits {
         since: TxId(since),
         max_txns: 100,
         wait_ms: 0,
         committed_only: false,
     };
-    match bench.ok(&edits) {
+    match fixture.ok(&edits) {
         Answer::JournaledEdits { count, .. } => count,
         other => panic!("{other:?}"),
     }
@@ -110,14 +110,14 @@ fn edits_for_java(bench: &mut Bench, since: u64) -> u32 {
 
 #[test]
 fn safety_13_no_reader_gets_an_edit_before_it_is_synced() {
-    let mut bench = Bench::formatted();
-    bench.write(1, 1, 2);
-    let request = bench.journal(1, 1, 3, 2);
-    assert!(matches!(bench.acceptor.handle(&request, 0), Handled::AfterSync(_)));
-    assert_eq!(edits_for_java(&mut bench, 1), 2);
-    assert_eq!(edits_for_java(&mut bench, 3), 0);
-    assert_eq!(manifest(&mut bench, 1, true), [(1, 2, true)]);
-    let open = bench.acceptor.segment_file(TxId(1), true).unwrap().unwrap();
+    let mut fixture = Fixture::formatted();
+    fixture.write(1, 1, 2);
+    let request = fixture.journal(1, 1, 3, 2);
+    assert!(matches!(fixture.acceptor.handle(&request, 0), Handled::AfterSync(_)));
+    assert_eq!(edits_for_java(&mut fixture, 1), 2);
+    assert_eq!(edits_for_java(&mut fixture, 3), 0);
+    assert_eq!(manifest(&mut fixture, 1, true), [(1, 2, true)]);
+    let open = fixture.acceptor.segment_file(TxId(1), true).unwrap().unwrap();
     let before = 8 + [frame(1, 20), frame(2, 20)].concat().len() as u64;
     assert_eq!(open.len, Some(before), "over HTTP, too");
     let committed = Request::GetJournaledEdits {
@@ -127,16 +127,16 @@ fn safety_13_no_reader_gets_an_edit_before_it_is_synced() {
         committed_only: true,
     };
     // Other JournalNodes have it, and this one's disk is slow.
-    bench.committed = Some(TxId(4));
-    let heartbeat = bench.heartbeat(1);
-    assert!(matches!(bench.acceptor.handle(&heartbeat, 0), Handled::Now(Ok(_))));
-    let parked = bench.acceptor.handle(&committed, 0);
+    fixture.committed = Some(TxId(4));
+    let heartbeat = fixture.heartbeat(1);
+    assert!(matches!(fixture.acceptor.handle(&heartbeat, 0), Handled::Now(Ok(_))));
+    let parked = fixture.acceptor.handle(&committed, 0);
     assert!(matches!(parked, Handled::Park { .. }), "{parked:?}");
-    let version = bench.acceptor.version();
-    bench.acceptor.sync().unwrap();
-    assert_ne!(bench.acceptor.version(), version, "the sync wakes who waits");
-    assert_eq!(edits_for_java(&mut bench, 1), 4);
-    let served = bench.acceptor.handle(&committed, 0);
+    let version = fixture.acceptor.version();
+    fixture.acceptor.sync().unwrap();
+    assert_ne!(fixture.acceptor.version(), version, "the sync wakes who waits");
+    assert_eq!(edits_for_java(&mut fixture, 1), 4);
+    let served = fixture.acceptor.handle(&committed, 0);
     assert!(matches!(
         served,
         Handled::Now(Ok(Answer::JournaledEdits { count: 2, .. }))
@@ -145,28 +145,28 @@ fn safety_13_no_reader_gets_an_edit_before_it_is_synced() {
 
 #[test]
 fn safety_13_javas_readers_get_what_is_committed_when_the_writer_tells_it_at_once() {
-    let mut bench = Bench::formatted();
-    bench.lease = Some(LeaseRequest {
+    let mut fixture = Fixture::formatted();
+    fixture.lease = Some(LeaseRequest {
         ms: 1000,
         holder: "a@1".into(),
         proof: LeaseProof(1),
     });
-    bench.write(1, 1, 4);
-    assert_eq!(edits_for_java(&mut bench, 1), 0, "it may lose to another writer's");
-    assert_eq!(manifest(&mut bench, 1, true), []);
-    bench.committed = Some(TxId(3));
-    let heartbeat = bench.heartbeat(1);
-    bench.ok(&heartbeat);
-    assert_eq!(edits_for_java(&mut bench, 1), 3);
-    assert_eq!(manifest(&mut bench, 1, true), [(1, 3, true)]);
+    fixture.write(1, 1, 4);
+    assert_eq!(edits_for_java(&mut fixture, 1), 0, "it may lose to another writer's");
+    assert_eq!(manifest(&mut fixture, 1, true), []);
+    fixture.committed = Some(TxId(3));
+    let heartbeat = fixture.heartbeat(1);
+    fixture.ok(&heartbeat);
+    assert_eq!(edits_for_java(&mut fixture, 1), 3);
+    assert_eq!(manifest(&mut fixture, 1, true), [(1, 3, true)]);
     // A finalized segment was decided, whether or not this JournalNode has heard of the commit.
-    let finalize = bench.finalize(1, 1, 4);
-    bench.ok(&finalize);
-    assert_eq!(edits_for_java(&mut bench, 1), 4);
+    let finalize = fixture.finalize(1, 1, 4);
+    fixture.ok(&finalize);
+    assert_eq!(edits_for_java(&mut fixture, 1), 4);
     // A writer of Java tells what is committed only with its next batch.
-    bench.now = 2_000_000;
-    bench.lease = None;
-    bench.committed = None;
-    bench.write(2, 5, 2);
-    assert_eq!(edits_for_java(&mut bench, 5), 2);
+    fixture.now = 2_000_000;
+    fixture.lease = None;
+    fixture.committed = None;
+    fixture.write(2, 5, 2);
+    assert_eq!(edits_for_java(&mut fixture, 5), 2);
 }

@@ -305,7 +305,9 @@ impl<D: Disk> Acceptor<D> {
             return Ok(Answer::Done);
         }
         let journal = self.formatted()?;
-        let settled = journal.segments.settle_file(&download.to, state.start, journal.memory);
+        let settled = journal
+            .segments
+            .settle_file(&download.to, state.start, journal.page_cache);
         let scan = self.disk_result("checking a fetched segment", settled)?;
         if scan.last != Some(state.end) || scan.torn.is_some() {
             return Err(self.refused(format!(

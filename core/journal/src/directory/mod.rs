@@ -27,7 +27,7 @@ use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_storage::{Disk, DiskFile, NodeType, StorageDirectory, StorageError, VersionFile};
 
 use crate::frames::frame_len;
-use crate::segments::{HEADER_LEN_BYTES, Memory, SegmentName, SegmentWriter, Segments};
+use crate::segments::{HEADER_LEN_BYTES, PageCache, SegmentName, SegmentWriter, Segments};
 
 /// File of the claim in `current`.
 const CLAIM: &str = "hathi-writer";
@@ -401,7 +401,7 @@ impl<D: Disk> DirectoryJournal<D> {
         };
         // Written once more: the earlier writer may have met a failed sync. Then what a read returns may be in no place
         // but the kernel's cache.
-        self.directory.io(segments.settle(name.start, Memory::Suspect))?;
+        self.directory.io(segments.settle(name.start, PageCache::Suspect))?;
         self.directory.io(segments.finalize(name.start, last))?;
         Ok(Some(last))
     }

@@ -9,7 +9,7 @@ use crate::messages::{Micros, SegmentState};
 
 /// A call under way or waiting. Epoch, serial number and committed transaction are added when it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Op {
+pub(super) enum ChannelCall {
     GetJournalState,
     NewEpoch {
         epoch: Epoch,
@@ -56,15 +56,15 @@ pub(super) enum Op {
     },
 }
 
-impl Op {
+impl ChannelCall {
     fn is_journal(&self) -> bool {
-        matches!(self, Op::Journal { .. })
+        matches!(self, ChannelCall::Journal { .. })
     }
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct InFlight {
-    pub op: Op,
+pub(super) struct CallInFlight {
+    pub op: ChannelCall,
     pub sent: Micros,
     /// Value of [`super::QuorumWriter::round`] when the call was made.
     pub round: u64,
@@ -73,7 +73,7 @@ pub(super) struct InFlight {
 
 /// State of a JournalNode in the segment that its channel works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sync {
+pub(super) enum SegmentProgress {
     /// The segment is not open there yet; it has to be opened.
     Fresh,
     /// The JournalNode takes batches in order.
@@ -108,12 +108,12 @@ pub(super) struct Channel {
     /// It is no JournalNode of the journal any more, or never became one.
     pub gone: bool,
     pub serial: u64,
-    pub in_flight: BTreeMap<CallId, InFlight>,
+    pub in_flight: BTreeMap<CallId, CallInFlight>,
     /// Calls of a recovery, and purges. They are sent before everything else.
-    pub waiting: Vec<Op>,
+    pub waiting: Vec<ChannelCall>,
     /// Start of the segment that the channel works on.
     pub segment: Option<TxId>,
-    pub sync: Sync,
+    pub progress: SegmentProgress,
     /// The next transaction to send.
     pub next: TxId,
     /// Last transaction that is durable there, with all before it.
@@ -153,7 +153,7 @@ impl Channel {
             in_flight: BTreeMap::new(),
             waiting: Vec::new(),
             segment: None,
-            sync: Sync::GivenUp,
+            progress: SegmentProgress::GivenUp,
             next: TxId(0),
             acked: TxId(0),
             backoff: BACKOFF_MIN,
@@ -197,11 +197,14 @@ impl Channel {
     /// its disk may be new.
     pub fn fall_out_of_sync(&mut self, committed: TxId, now: Micros) {
         self.acked = self.acked.min(committed);
-        if matches!(self.sync, Sync::Current | Sync::Fresh) {
+        if matches!(self.progress, SegmentProgress::Current | SegmentProgress::Fresh) {
             self.lost_at = now;
         }
-        if matches!(self.sync, Sync::Current | Sync::Fresh | Sync::Behind { .. }) {
-            self.sync = Sync::Behind {
+        if matches!(
+            self.progress,
+            SegmentProgress::Current | SegmentProgress::Fresh | SegmentProgress::Behind { .. }
+        ) {
+            self.progress = SegmentProgress::Behind {
                 retry_at: now + self.backoff,
             };
             self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
@@ -216,7 +219,7 @@ impl Channel {
             "one that is gone is asked"
         );
         assert!((BACKOFF_MIN..=BACKOFF_MAX).contains(&self.backoff));
-        if self.sync == Sync::Current {
+        if self.progress == SegmentProgress::Current {
             assert!(
                 self.segment.is_some_and(|segment| segment <= self.next),
                 "in sync in no segment"
@@ -230,7 +233,7 @@ impl Channel {
 
     pub fn work_at(&mut self, segment: TxId) {
         self.segment = Some(segment);
-        self.sync = Sync::Fresh;
+        self.progress = SegmentProgress::Fresh;
         self.next = segment;
         self.backoff = BACKOFF_MIN;
     }

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hathi_formats::ids::TxId;
 
-use super::channel::{Channel, Op, Sync};
-use super::{Actions, CallError, Phase, QuorumWriter, WriterAction};
+use super::channel::{Channel, ChannelCall, SegmentProgress};
+use super::{CallError, Phase, QuorumWriter, Turn, WriterAction};
 use crate::membership::{MEMBERS_MAX, MEMBERS_MIN, Membership};
 use crate::messages::{Answer, Micros, Request};
 use crate::mutant::Mutant;
@@ -22,7 +22,7 @@ const RETRY: Micros = 500_000;
 
 /// A change of the membership by one JournalNode.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum MemberChange {
     /// The learner with this address becomes a voting member.
     Add(String),
     /// This JournalNode is no member any more.
@@ -210,7 +210,7 @@ impl QuorumWriter {
     // ---- coming into office
 
     /// Asks every member that was not asked in this phase.
-    pub(super) fn ask_members(&mut self, op: impl Fn(usize) -> Op) {
+    pub(super) fn ask_members(&mut self, op: impl Fn(usize) -> ChannelCall) {
         for i in self.members.now.clone() {
             if self.members.asked.insert(i)
                 && let Some(channel) = self.channels.get_mut(i)
@@ -237,10 +237,10 @@ impl QuorumWriter {
         self.members.now = now;
         self.members.record = Some(found);
         match self.phase {
-            Phase::JournalStates => self.ask_members(|_| Op::GetJournalState),
+            Phase::JournalStates => self.ask_members(|_| ChannelCall::GetJournalState),
             Phase::NewEpoch => {
                 let epoch = self.epoch;
-                self.ask_members(|_| Op::NewEpoch { epoch });
+                self.ask_members(|_| ChannelCall::NewEpoch { epoch });
             }
             _ => {}
         }
@@ -285,8 +285,9 @@ impl QuorumWriter {
     ///
     /// # Errors
     /// Why it can't be added, in words for people.
-    pub fn add_learner(&mut self, address: &str, now: Micros, out: &mut Actions) -> Result<(), String> {
-        self.check_changeable(now)?;
+    pub fn add_learner(&mut self, address: &str, now: Micros, out: &mut Vec<WriterAction>) -> Result<(), String> {
+        let turn = &mut Turn { now, out };
+        self.check_changeable(turn.now)?;
         if self.members.learner.is_some() {
             return Err("another JournalNode is being added".to_owned());
         }
@@ -304,11 +305,11 @@ impl QuorumWriter {
         }
         let i = self.channel_of(address);
         if let Some(channel) = self.channels.get_mut(i) {
-            channel.waiting.push(Op::Join);
+            channel.waiting.push(ChannelCall::Join);
         }
         self.members.learner = Some(i);
         self.members.learner_problem = None;
-        self.pump_all(now, out);
+        self.pump_all(turn);
         Ok(())
     }
 
@@ -339,10 +340,14 @@ impl QuorumWriter {
             return Learner::Joining;
         }
         let newest = self.targets.back().map(|target| target.start);
-        match channel.sync {
+        match channel.progress {
             _ if newest.is_none() || channel.segment != newest => Learner::Behind { waits: false },
-            Sync::Current | Sync::Finalized if newest.is_some_and(|start| channel.acked >= start) => Learner::InSync,
-            Sync::GivenUp => Learner::Behind { waits: true },
+            SegmentProgress::Current | SegmentProgress::Finalized
+                if newest.is_some_and(|start| channel.acked >= start) =>
+            {
+                Learner::InSync
+            }
+            SegmentProgress::GivenUp => Learner::Behind { waits: true },
             _ => Learner::Behind { waits: false },
         }
     }
@@ -405,10 +410,11 @@ impl QuorumWriter {
     ///
     /// # Errors
     /// Why the change can't begin, in words for people. Then nothing was done.
-    pub fn change(&mut self, change: &Change, now: Micros, out: &mut Actions) -> Result<(), String> {
-        self.check_changeable(now)?;
+    pub fn change(&mut self, change: &MemberChange, now: Micros, out: &mut Vec<WriterAction>) -> Result<(), String> {
+        let turn = &mut Turn { now, out };
+        self.check_changeable(turn.now)?;
         let next = match change {
-            Change::Add(address) => {
+            MemberChange::Add(address) => {
                 let learner = self.members.learner.filter(|i| self.addresses.get(*i) == Some(address));
                 let in_sync = self.learner() == Learner::InSync || self.mutated(Mutant::CountUnsynced);
                 let Some(learner) = learner.filter(|_| in_sync) else {
@@ -418,7 +424,7 @@ impl QuorumWriter {
                 next.push(learner);
                 next
             }
-            Change::Remove(address) => {
+            MemberChange::Remove(address) => {
                 let mut next = self.members.now.clone();
                 next.retain(|i| self.addresses.get(*i) != Some(address));
                 if next.len() == self.members.now.len() {
@@ -435,7 +441,9 @@ impl QuorumWriter {
         };
         let in_sync = |i: &&usize| {
             let channel = self.channels.get(**i);
-            channel.is_some_and(|channel| matches!(channel.sync, Sync::Current | Sync::Finalized))
+            channel.is_some_and(|channel| {
+                matches!(channel.progress, SegmentProgress::Current | SegmentProgress::Finalized)
+            })
         };
         let (well, needed) = (next.iter().filter(in_sync).count(), next.len() / 2 + 1);
         if well < needed {
@@ -453,7 +461,7 @@ impl QuorumWriter {
                 self.spread(0, members, TxId(0));
             }
         }
-        self.pump_all(now, out);
+        self.pump_all(turn);
         Ok(())
     }
 
@@ -487,11 +495,13 @@ impl QuorumWriter {
         let spread = self.members.spread.as_ref()?;
         let channel = self.channels.get(i)?;
         let wanted = self.will_count(i) && !spread.kept.contains(&i);
-        let reachable = channel.ours != Some(false) && !channel.fenced && !matches!(channel.sync, Sync::Behind { .. });
+        let reachable = channel.ours != Some(false)
+            && !channel.fenced
+            && !matches!(channel.progress, SegmentProgress::Behind { .. });
         (wanted && reachable && !channel.gone).then(|| spread.retry_at.get(&i).copied().unwrap_or(0))
     }
 
-    pub(super) fn membership_op(&mut self, i: usize, now: Micros) -> Option<(Op, Request)> {
+    pub(super) fn membership_op(&mut self, i: usize, now: Micros) -> Option<(ChannelCall, Request)> {
         if self.membership_due(i)? > now {
             return None;
         }
@@ -501,7 +511,7 @@ impl QuorumWriter {
         let membership = spread.record.clone();
         let version = membership.version;
         Some((
-            Op::SetMembership { version },
+            ChannelCall::SetMembership { version },
             Request::SetMembership { info, membership },
         ))
     }
@@ -537,7 +547,7 @@ impl QuorumWriter {
     }
 
     /// Ends a change when enough JournalNodes keep the membership and have the transactions that they need.
-    pub(super) fn check_change(&mut self, now: Micros, out: &mut Actions) {
+    pub(super) fn check_change(&mut self, turn: &mut Turn<'_>) {
         let Some(spread) = self.members.spread.as_ref().filter(|spread| !spread.done) else {
             return;
         };
@@ -575,11 +585,11 @@ impl QuorumWriter {
                 }
                 // The lease may now end earlier, because the leases of removed JournalNodes count no more.
                 self.lease_until = self.lease_of_quorum();
-                out.push(WriterAction::MembershipChanged { membership: record });
-                self.advance_commit(out);
-                self.check_targets(out);
+                turn.out.push(WriterAction::MembershipChanged { membership: record });
+                self.advance_commit(turn);
+                self.check_targets(turn);
             }
         }
-        self.pump_all(now, out);
+        self.pump_all(turn);
     }
 }

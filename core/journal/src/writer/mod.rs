@@ -52,9 +52,9 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-use channel::{Channel, InFlight, Op, Sync};
+use channel::{CallInFlight, Channel, ChannelCall, SegmentProgress};
 use members::Members;
-pub use members::{Change, Learner};
+pub use members::{Learner, MemberChange};
 use recent::RecentEdits;
 use reelection::Reelections;
 
@@ -308,7 +308,11 @@ pub struct QuorumWriter {
     reelections: Reelections,
 }
 
-type Actions = Vec<WriterAction>;
+/// One call of a method from outside: when it came, and what follows from it. The methods behind it pass it on.
+struct Turn<'a> {
+    now: Micros,
+    out: &'a mut Vec<WriterAction>,
+}
 
 /// How far a JournalNode is behind, seen from the writer (`IPCLoggerChannelMetrics`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -412,7 +416,7 @@ impl QuorumWriter {
         let lag = |channel: &Channel| {
             let (queued_bytes, since) = self.recent.behind(channel.acked);
             Lag {
-                in_sync: matches!(channel.sync, Sync::Current | Sync::Finalized),
+                in_sync: matches!(channel.progress, SegmentProgress::Current | SegmentProgress::Finalized),
                 txns: committed.0.saturating_sub(channel.acked.0),
                 time: since.map_or(0, |since| now.saturating_sub(since)),
                 queued_bytes,
@@ -423,16 +427,17 @@ impl QuorumWriter {
     }
 
     /// Deletes segments that end before `min_to_keep` on all JournalNodes. Nobody waits for it.
-    pub fn purge_logs_older_than(&mut self, min_to_keep: TxId, now: Micros, out: &mut Actions) {
+    pub fn purge_logs_older_than(&mut self, min_to_keep: TxId, now: Micros, out: &mut Vec<WriterAction>) {
+        let turn = &mut Turn { now, out };
         if self.phase != Phase::Ready {
             return;
         }
         for channel in self.channels.iter_mut().filter(|channel| !channel.gone) {
             // Of several purges that wait for a JournalNode only the last one is needed.
-            channel.waiting.retain(|op| !matches!(op, Op::Purge { .. }));
-            channel.waiting.push(Op::Purge { min_to_keep });
+            channel.waiting.retain(|op| !matches!(op, ChannelCall::Purge { .. }));
+            channel.waiting.push(ChannelCall::Purge { min_to_keep });
         }
-        self.pump_all(now, out);
+        self.pump_all(turn);
     }
 
     /// Takes the answer to a call, or the reason why there is none.
@@ -442,8 +447,9 @@ impl QuorumWriter {
         call: CallId,
         mut result: Result<Answer, CallError>,
         now: Micros,
-        out: &mut Actions,
+        out: &mut Vec<WriterAction>,
     ) {
+        let turn = &mut Turn { now, out };
         if self.phase == Phase::Dead {
             return;
         }
@@ -456,15 +462,15 @@ impl QuorumWriter {
         match &result {
             Ok(answer) => {
                 // A JournalNode that is only asked for its promise does nothing for this writer.
-                if call.op != Op::AskPromise {
+                if call.op != ChannelCall::AskPromise {
                     channel.last_success = channel.last_success.max(call.sent);
                 }
-                self.take_lease(journalnode, answer, call.sent, now);
+                self.take_lease(journalnode, answer, call.sent, turn.now);
             }
             // Of a writer in office, a refusal of a call sent before a re-election says nothing about the new epoch.
             Err(CallError::Remote(exception)) if is_fenced(exception) => {
                 if self.phase != Phase::Ready || call.round == self.round {
-                    channel.fence(now);
+                    channel.fence(turn.now);
                 }
             }
             // Java's JournalNodes know no leases, so this is one of ours.
@@ -472,63 +478,56 @@ impl QuorumWriter {
             // Java's JournalNodes promise an epoch with any call, so this is one of ours.
             Err(CallError::Remote(exception)) if is_not_promised(exception) && self.phase == Phase::Ready => {
                 channel.ours = Some(true);
-                channel.unpromised = Some(now);
+                channel.unpromised = Some(turn.now);
                 // The JournalNode did nothing. Once it has promised, the channel goes on as after a lost connection.
                 result = Err(CallError::Broken(exception.message.clone()));
             }
             Err(_) => {}
         }
-        self.dispatch(journalnode, call, result, now, out);
-        self.check_change(now, out);
-        self.check_fenced(out);
-        self.pump_all(now, out);
+        self.dispatch(journalnode, call, result, turn);
+        self.check_change(turn);
+        self.check_fenced(turn);
+        self.pump_all(turn);
         self.debug_check();
     }
 
-    fn dispatch(
-        &mut self,
-        i: usize,
-        call: InFlight,
-        result: Result<Answer, CallError>,
-        now: Micros,
-        out: &mut Actions,
-    ) {
+    fn dispatch(&mut self, i: usize, call: CallInFlight, result: Result<Answer, CallError>, turn: &mut Turn<'_>) {
         match call.op {
             // The answer to a finalize that was repeated because its first answer may have been lost.
-            Op::FinalizeRecovered { start, .. } if self.phase == Phase::Ready => {
-                self.finalize_answer(i, start, result, now, out);
+            ChannelCall::FinalizeRecovered { start, .. } if self.phase == Phase::Ready => {
+                self.finalize_answer(i, start, result, turn);
             }
-            Op::Establish => self.establish_answer(i, &result, now),
-            Op::AskPromise => self.promise_answer(i, &result, now, out),
-            Op::NewEpoch { epoch } if self.phase == Phase::Ready => {
-                self.reelection_answer(i, epoch, &result, now, out);
+            ChannelCall::Establish => self.establish_answer(i, &result, turn.now),
+            ChannelCall::AskPromise => self.promise_answer(i, &result, turn),
+            ChannelCall::NewEpoch { epoch } if self.phase == Phase::Ready => {
+                self.reelection_answer(i, epoch, &result, turn);
             }
-            Op::GetJournalState
-            | Op::NewEpoch { .. }
-            | Op::Prepare { .. }
-            | Op::Accept { .. }
-            | Op::FinalizeRecovered { .. } => self.recovery_answer(i, &call.op, call.round, result, now, out),
-            Op::Start { segment } => self.start_answer(i, segment, result, now, out),
-            Op::Resume { segment } => self.resume_answer(i, segment, result, now, out),
-            Op::Journal { last } => self.journal_answer(i, last, result, now, out),
-            Op::Finalize { start, .. } => self.finalize_answer(i, start, result, now, out),
-            Op::Heartbeat => {
+            ChannelCall::GetJournalState
+            | ChannelCall::NewEpoch { .. }
+            | ChannelCall::Prepare { .. }
+            | ChannelCall::Accept { .. }
+            | ChannelCall::FinalizeRecovered { .. } => self.recovery_answer(i, &call.op, call.round, result, turn),
+            ChannelCall::Start { segment } => self.start_answer(i, segment, result, turn),
+            ChannelCall::Resume { segment } => self.resume_answer(i, segment, result, turn),
+            ChannelCall::Journal { last } => self.journal_answer(i, last, result, turn),
+            ChannelCall::Finalize { start, .. } => self.finalize_answer(i, start, result, turn),
+            ChannelCall::Heartbeat => {
                 if result.is_ok() {
                     self.told(i, call.committed);
                 } else {
-                    self.out_of_sync(i, now);
+                    self.out_of_sync(i, turn.now);
                 }
             }
-            Op::Join if self.channels.get(i).is_some_and(|channel| channel.unpromised.is_some()) => {
+            ChannelCall::Join if self.channels.get(i).is_some_and(|channel| channel.unpromised.is_some()) => {
                 if let Some(channel) = self.channels.get_mut(i) {
-                    channel.waiting.push(Op::Join);
+                    channel.waiting.push(ChannelCall::Join);
                 }
             }
-            Op::Join => self.join_answer(i, result),
+            ChannelCall::Join => self.join_answer(i, result),
             // After another round the membership is another one.
-            Op::SetMembership { .. } if call.round != self.round => {}
-            Op::SetMembership { version } => self.membership_answer(i, version, result, now),
-            Op::Purge { .. } | Op::Release => {}
+            ChannelCall::SetMembership { .. } if call.round != self.round => {}
+            ChannelCall::SetMembership { version } => self.membership_answer(i, version, result, turn.now),
+            ChannelCall::Purge { .. } | ChannelCall::Release => {}
         }
     }
 
@@ -595,53 +594,53 @@ impl QuorumWriter {
     }
 
     /// Steps down when so many JournalNodes have promised a higher epoch that no majority is left.
-    fn check_fenced(&mut self, out: &mut Actions) {
+    fn check_fenced(&mut self, turn: &mut Turn<'_>) {
         let loyal = |i: usize| self.channels.get(i).is_some_and(|channel| !channel.fenced);
         if self.phase != Phase::Dead && !self.is_quorum(loyal) {
             let fenced = self.channels.iter().filter(|channel| channel.fenced).count();
             let reason = format!("{fenced} JournalNodes promised an epoch higher than {}", self.epoch);
-            self.die(WriterAction::Fenced { reason }, out);
+            self.die(WriterAction::Fenced { reason }, turn);
         }
     }
 
-    fn die(&mut self, last_word: WriterAction, out: &mut Actions) {
+    fn die(&mut self, last_word: WriterAction, turn: &mut Turn<'_>) {
         if self.phase != Phase::Dead {
             self.phase = Phase::Dead;
-            out.push(last_word);
+            turn.out.push(last_word);
         }
     }
 
-    fn lose_quorum(&mut self, reason: String, out: &mut Actions) {
-        self.die(WriterAction::LostQuorum { reason }, out);
+    fn lose_quorum(&mut self, reason: String, turn: &mut Turn<'_>) {
+        self.die(WriterAction::LostQuorum { reason }, turn);
     }
 
     /// Sends everything that may be sent now.
-    fn pump_all(&mut self, now: Micros, out: &mut Actions) {
+    fn pump_all(&mut self, turn: &mut Turn<'_>) {
         for i in 0..self.channels.len() {
             while self.phase != Phase::Dead {
-                let Some(request) = self.next_op(i, now) else {
+                let Some(request) = self.next_op(i, turn.now) else {
                     break;
                 };
-                self.send(i, request, now, out);
+                self.send(i, request, turn);
             }
         }
     }
 
-    fn send(&mut self, i: usize, (op, request): (Op, Request), now: Micros, out: &mut Actions) {
+    fn send(&mut self, i: usize, (op, request): (ChannelCall, Request), turn: &mut Turn<'_>) {
         let timeouts = &self.config.timeouts;
         let timeout = match &op {
-            Op::GetJournalState | Op::AskPromise => timeouts.get_journal_state,
-            Op::NewEpoch { .. } | Op::Establish => timeouts.new_epoch,
-            Op::Prepare { .. } => timeouts.prepare_recovery,
-            Op::Accept { .. } => timeouts.accept_recovery,
-            Op::FinalizeRecovered { .. } | Op::Finalize { .. } => timeouts.finalize_segment,
-            Op::Start { .. } | Op::Resume { .. } => timeouts.start_segment,
-            Op::Journal { .. }
-            | Op::Heartbeat
-            | Op::Purge { .. }
-            | Op::Release
-            | Op::Join
-            | Op::SetMembership { .. } => timeouts.write_txns,
+            ChannelCall::GetJournalState | ChannelCall::AskPromise => timeouts.get_journal_state,
+            ChannelCall::NewEpoch { .. } | ChannelCall::Establish => timeouts.new_epoch,
+            ChannelCall::Prepare { .. } => timeouts.prepare_recovery,
+            ChannelCall::Accept { .. } => timeouts.accept_recovery,
+            ChannelCall::FinalizeRecovered { .. } | ChannelCall::Finalize { .. } => timeouts.finalize_segment,
+            ChannelCall::Start { .. } | ChannelCall::Resume { .. } => timeouts.start_segment,
+            ChannelCall::Journal { .. }
+            | ChannelCall::Heartbeat
+            | ChannelCall::Purge { .. }
+            | ChannelCall::Release
+            | ChannelCall::Join
+            | ChannelCall::SetMembership { .. } => timeouts.write_txns,
         };
         let call = CallId(self.next_call);
         self.next_call += 1;
@@ -653,17 +652,17 @@ impl QuorumWriter {
             channel.serial += 1;
         }
         if request.info().is_some_and(|info| info.lease.is_some()) {
-            channel.last_lease_asked = now;
+            channel.last_lease_asked = turn.now;
         }
-        channel.last_sent = now;
-        let under_way = InFlight {
+        channel.last_sent = turn.now;
+        let under_way = CallInFlight {
             op,
-            sent: now,
+            sent: turn.now,
             round: self.round,
             committed,
         };
         channel.in_flight.insert(call, under_way);
-        out.push(WriterAction::Send {
+        turn.out.push(WriterAction::Send {
             journalnode: i,
             call,
             request,
@@ -703,7 +702,7 @@ impl QuorumWriter {
     }
 
     /// The next call of a channel, if it may send anything now.
-    fn next_op(&mut self, i: usize, now: Micros) -> Option<(Op, Request)> {
+    fn next_op(&mut self, i: usize, now: Micros) -> Option<(ChannelCall, Request)> {
         let channel = self.channels.get(i)?;
         if channel.gone {
             return None;
@@ -717,7 +716,7 @@ impl QuorumWriter {
         if let Some(at) = channel.unpromised {
             let due = channel.is_idle() && at <= now;
             return if due {
-                self.recovery_request(i, Op::Establish)
+                self.recovery_request(i, ChannelCall::Establish)
             } else {
                 None
             };
@@ -746,7 +745,7 @@ impl QuorumWriter {
         if !channel.is_idle() || channel.fenced || channel.gone || channel.unpromised.is_some() {
             return None;
         }
-        if let Sync::Behind { .. } = channel.sync
+        if let SegmentProgress::Behind { .. } = channel.progress
             && channel.ours == Some(true)
         {
             // The JournalNode is tried again with `resumeSegment`.
@@ -757,7 +756,7 @@ impl QuorumWriter {
             let period = Micros::from(self.config.lease_ms) * 1000 / LEASE_RENEWALS;
             due = due.min(channel.last_lease_asked + period);
         }
-        let reachable = matches!(channel.sync, Sync::Current | Sync::Finalized);
+        let reachable = matches!(channel.progress, SegmentProgress::Current | SegmentProgress::Finalized);
         if reachable && channel.told_committed < self.committed {
             due = due.min(channel.last_sent + COMMIT_DELAY);
         }
@@ -769,13 +768,13 @@ impl QuorumWriter {
         Some(due)
     }
 
-    fn heartbeat_op(&mut self, i: usize, now: Micros) -> Option<(Op, Request)> {
+    fn heartbeat_op(&mut self, i: usize, now: Micros) -> Option<(ChannelCall, Request)> {
         let channel = self.channels.get(i)?;
         if self.heartbeat_due(channel)? > now {
             return None;
         }
         let info = self.info(channel);
-        Some((Op::Heartbeat, Request::Heartbeat { info }))
+        Some((ChannelCall::Heartbeat, Request::Heartbeat { info }))
     }
 
     /// Sending time of the newest requests that a majority has answered.
@@ -825,7 +824,7 @@ impl QuorumWriter {
             if let Some(asked_at) = channel.unpromised.filter(|_| channel.is_idle() && !channel.fenced) {
                 at = at.min(asked_at);
             }
-            if let Sync::Behind { retry_at } = channel.sync
+            if let SegmentProgress::Behind { retry_at } = channel.progress
                 && channel.unpromised.is_none()
                 && channel.ours == Some(true)
                 && channel.is_idle()
@@ -838,17 +837,18 @@ impl QuorumWriter {
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, now: Micros, out: &mut Actions) {
+    pub fn tick(&mut self, now: Micros, out: &mut Vec<WriterAction>) {
+        let turn = &mut Turn { now, out };
         if self.phase != Phase::Ready {
             return;
         }
         let (deadline, reason) = self.quorum_deadline();
-        if now >= deadline {
-            self.lose_quorum(reason.to_owned(), out);
+        if turn.now >= deadline {
+            self.lose_quorum(reason.to_owned(), turn);
             return;
         }
-        self.retry_reelection(now, out);
-        self.pump_all(now, out);
+        self.retry_reelection(turn);
+        self.pump_all(turn);
     }
 }
 

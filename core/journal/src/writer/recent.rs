@@ -13,14 +13,14 @@ use crate::frames;
 use crate::messages::Micros;
 
 #[derive(Clone, Debug)]
-struct Batch {
+struct RecentBatch {
     first: TxId,
     count: u32,
     records: Bytes,
     at: Micros,
 }
 
-impl Batch {
+impl RecentBatch {
     fn end(&self) -> u64 {
         self.first.0 + u64::from(self.count)
     }
@@ -45,7 +45,7 @@ pub(super) struct RecentEdits {
     limit_bytes: usize,
     bytes: usize,
     unsynced_bytes: usize,
-    batches: VecDeque<Batch>,
+    batches: VecDeque<RecentBatch>,
     committed: u64,
 }
 
@@ -105,7 +105,7 @@ impl RecentEdits {
         debug_assert!(self.next().is_none_or(|next| next == first));
         self.bytes += records.len();
         self.unsynced_bytes += records.len();
-        self.batches.push_back(Batch {
+        self.batches.push_back(RecentBatch {
             first,
             count,
             records,

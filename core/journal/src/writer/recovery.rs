@@ -19,8 +19,8 @@
 
 use hathi_formats::ids::{Epoch, TxId};
 
-use super::channel::Op;
-use super::{Actions, CallError, Phase, QuorumWriter, Vote, WriterAction, lease_retry_at};
+use super::channel::ChannelCall;
+use super::{CallError, Phase, QuorumWriter, Turn, Vote, WriterAction, lease_retry_at};
 use crate::acceptor::MAX_EPOCH_JUMP;
 use crate::choose::{ChooseError, choose, vouching_epoch};
 use crate::errors::{is_not_fetched, is_outrun};
@@ -32,32 +32,33 @@ const DEFAULT_HTTP_PORT: u16 = 8480;
 
 impl QuorumWriter {
     /// Becomes the writer. This ends with `Recovered`, or with a final action.
-    pub fn recover(&mut self, now: Micros, out: &mut Actions) {
+    pub fn recover(&mut self, now: Micros, out: &mut Vec<WriterAction>) {
+        let turn = &mut Turn { now, out };
         if self.phase == Phase::Idle {
-            self.begin_phase(Phase::JournalStates, |_| Op::GetJournalState, now, out);
+            self.begin_phase(Phase::JournalStates, |_| ChannelCall::GetJournalState, turn);
         }
     }
 
-    fn begin_phase(&mut self, phase: Phase, op: impl Fn(usize) -> Op, now: Micros, out: &mut Actions) {
+    fn begin_phase(&mut self, phase: Phase, op: impl Fn(usize) -> ChannelCall, turn: &mut Turn<'_>) {
         self.phase = phase;
         self.votes.fill(None);
         self.begin_asking();
         self.ask_members(op);
-        self.pump_all(now, out);
+        self.pump_all(turn);
     }
 
-    pub(super) fn recovery_request(&self, i: usize, op: Op) -> Option<(Op, Request)> {
+    pub(super) fn recovery_request(&self, i: usize, op: ChannelCall) -> Option<(ChannelCall, Request)> {
         let info = self.info(self.channels.get(i)?);
         let request = match &op {
-            Op::GetJournalState => Request::GetJournalState,
-            Op::NewEpoch { epoch } => self.new_epoch(*epoch, false),
-            Op::Establish => self.new_epoch(self.epoch, true),
-            Op::AskPromise => Request::GetJournalState,
-            Op::Prepare { segment } => Request::PrepareRecovery {
+            ChannelCall::GetJournalState => Request::GetJournalState,
+            ChannelCall::NewEpoch { epoch } => self.new_epoch(*epoch, false),
+            ChannelCall::Establish => self.new_epoch(self.epoch, true),
+            ChannelCall::AskPromise => Request::GetJournalState,
+            ChannelCall::Prepare { segment } => Request::PrepareRecovery {
                 info,
                 segment: *segment,
             },
-            Op::Accept {
+            ChannelCall::Accept {
                 state,
                 from_url,
                 chosen_epoch,
@@ -67,26 +68,26 @@ impl QuorumWriter {
                 from_url: from_url.clone(),
                 chosen_epoch: *chosen_epoch,
             },
-            Op::FinalizeRecovered { start, end } => Request::FinalizeLogSegment {
+            ChannelCall::FinalizeRecovered { start, end } => Request::FinalizeLogSegment {
                 info,
                 start: *start,
                 end: *end,
             },
-            Op::Purge { min_to_keep } => Request::PurgeLogsOlderThan {
+            ChannelCall::Purge { min_to_keep } => Request::PurgeLogsOlderThan {
                 info,
                 min_to_keep: *min_to_keep,
             },
-            Op::Join => Request::JoinJournal {
+            ChannelCall::Join => Request::JoinJournal {
                 info,
                 ns_info: self.config.ns_info.clone(),
             },
-            Op::Start { .. }
-            | Op::Resume { .. }
-            | Op::Journal { .. }
-            | Op::Finalize { .. }
-            | Op::Heartbeat
-            | Op::SetMembership { .. }
-            | Op::Release => {
+            ChannelCall::Start { .. }
+            | ChannelCall::Resume { .. }
+            | ChannelCall::Journal { .. }
+            | ChannelCall::Finalize { .. }
+            | ChannelCall::Heartbeat
+            | ChannelCall::SetMembership { .. }
+            | ChannelCall::Release => {
                 return None;
             }
         };
@@ -111,11 +112,10 @@ impl QuorumWriter {
     pub(super) fn recovery_answer(
         &mut self,
         i: usize,
-        op: &Op,
+        op: &ChannelCall,
         round: u64,
         result: Result<Answer, CallError>,
-        now: Micros,
-        out: &mut Actions,
+        turn: &mut Turn<'_>,
     ) {
         if let (
             Some(channel),
@@ -127,16 +127,16 @@ impl QuorumWriter {
             channel.endpoint = Some(endpoint(from_url.as_deref(), *http_port));
         }
         let current = match op {
-            Op::GetJournalState => Phase::JournalStates,
-            Op::NewEpoch { .. } => Phase::NewEpoch,
-            Op::Prepare { .. } => Phase::Prepare,
-            Op::Accept { .. } => Phase::Accept,
+            ChannelCall::GetJournalState => Phase::JournalStates,
+            ChannelCall::NewEpoch { .. } => Phase::NewEpoch,
+            ChannelCall::Prepare { .. } => Phase::Prepare,
+            ChannelCall::Accept { .. } => Phase::Accept,
             _ => Phase::FinalizeRecovered,
         };
         match (op, &result) {
             // A late answer. Our epoch, which is not above this promise, would keep the JournalNode out until the next
             // writer; a higher epoch does not.
-            (Op::GetJournalState, Ok(Answer::JournalState { promised_epoch, .. }))
+            (ChannelCall::GetJournalState, Ok(Answer::JournalState { promised_epoch, .. }))
                 if self.phase == Phase::NewEpoch && *promised_epoch >= self.epoch =>
             {
                 let absurd = promised_epoch.0 - self.epoch.0 > MAX_EPOCH_JUMP;
@@ -145,14 +145,18 @@ impl QuorumWriter {
                         "it has promised epoch {promised_epoch}, the others none near {}",
                         self.epoch
                     );
-                    self.distrust(i, why, out);
-                    return self.count_votes(now, out);
+                    self.distrust(i, why, turn);
+                    return self.count_votes(turn);
                 }
-                return self.propose_epoch(*promised_epoch, now, out);
+                return self.propose_epoch(*promised_epoch, turn);
             }
             // An answer to an earlier proposal with a lower epoch.
-            (Op::NewEpoch { epoch }, _) if *epoch != self.epoch => return,
-            (Op::Prepare { .. } | Op::Accept { .. } | Op::FinalizeRecovered { .. }, _) if round != self.round => return,
+            (ChannelCall::NewEpoch { epoch }, _) if *epoch != self.epoch => return,
+            (ChannelCall::Prepare { .. } | ChannelCall::Accept { .. } | ChannelCall::FinalizeRecovered { .. }, _)
+                if round != self.round =>
+            {
+                return;
+            }
             // A late answer: a majority went on without it.
             _ if current != self.phase => return,
             _ => {}
@@ -160,7 +164,7 @@ impl QuorumWriter {
         let mut found = None;
         let vote = match (op, result) {
             (
-                Op::GetJournalState,
+                ChannelCall::GetJournalState,
                 Ok(Answer::JournalState {
                     promised_epoch,
                     membership,
@@ -171,7 +175,7 @@ impl QuorumWriter {
                 Vote::State(promised_epoch)
             }
             (
-                Op::NewEpoch { .. },
+                ChannelCall::NewEpoch { .. },
                 Ok(Answer::NewEpoch {
                     last_segment,
                     membership,
@@ -181,8 +185,8 @@ impl QuorumWriter {
                 found = membership;
                 Vote::Promised(last_segment)
             }
-            (Op::Prepare { .. }, Ok(Answer::PrepareRecovery(answer))) => Vote::Prepared(answer),
-            (Op::Accept { .. } | Op::FinalizeRecovered { .. }, Ok(_)) => Vote::Done,
+            (ChannelCall::Prepare { .. }, Ok(Answer::PrepareRecovery(answer))) => Vote::Prepared(answer),
+            (ChannelCall::Accept { .. } | ChannelCall::FinalizeRecovered { .. }, Ok(_)) => Vote::Done,
             (_, Ok(_)) => Vote::Failed(CallError::Broken("an answer to something else".to_owned())),
             (_, Err(error)) => Vote::Failed(error),
         };
@@ -190,29 +194,29 @@ impl QuorumWriter {
             *slot = Some(vote);
         }
         self.follow(found);
-        self.count_votes(now, out);
+        self.count_votes(turn);
     }
 
     /// Goes on when enough have answered, or gives up when too few are left.
-    fn count_votes(&mut self, now: Micros, out: &mut Actions) {
+    fn count_votes(&mut self, turn: &mut Turn<'_>) {
         let less = usize::from(self.phase == Phase::NewEpoch && self.mutated(Mutant::EpochFromMinority));
         let distrusted = |i: usize| self.channels.get(i).is_some_and(|channel| channel.distrusted);
         let failed = |i: usize| matches!(self.votes.get(i), Some(Some(Vote::Failed(_)))) || distrusted(i);
         let voted = |i: usize| matches!(self.votes.get(i), Some(Some(_))) && !failed(i);
         if self.is_quorum_less(less, voted) {
-            self.end_phase(now, out);
+            self.end_phase(turn);
         } else if !self.is_quorum_less(less, |i| !failed(i)) {
-            self.fail_phase(now, out);
+            self.fail_phase(turn);
         }
     }
 
     /// Ignores everything that this JournalNode says in this recovery.
-    pub(super) fn distrust(&mut self, i: usize, why: String, out: &mut Actions) {
+    pub(super) fn distrust(&mut self, i: usize, why: String, turn: &mut Turn<'_>) {
         if let Some(channel) = self.channels.get_mut(i)
             && !channel.distrusted
         {
             channel.distrusted = true;
-            out.push(WriterAction::Distrusted { journalnode: i, why });
+            turn.out.push(WriterAction::Distrusted { journalnode: i, why });
         }
     }
 
@@ -245,21 +249,21 @@ impl QuorumWriter {
         Some((agreed, above.copied().collect()))
     }
 
-    fn end_phase(&mut self, now: Micros, out: &mut Actions) {
+    fn end_phase(&mut self, turn: &mut Turn<'_>) {
         match self.phase {
             Phase::JournalStates => match self.agreed_promise() {
                 Some((promised, above)) => {
                     for (i, absurd) in above {
                         let why = format!("it has promised epoch {absurd}, the others {promised} at most");
-                        self.distrust(i, why, out);
+                        self.distrust(i, why, turn);
                     }
-                    self.propose_epoch(promised, now, out);
+                    self.propose_epoch(promised, turn);
                 }
                 // An answer that is still missing may decide which of them is right.
                 None if self.counting().iter().any(|i| matches!(self.votes.get(*i), Some(None))) => {}
                 None => {
                     let why = "the JournalNodes' promises are so far apart that no majority agrees on one";
-                    self.lose_quorum(why.to_owned(), out);
+                    self.lose_quorum(why.to_owned(), turn);
                 }
             },
             Phase::NewEpoch => {
@@ -279,27 +283,26 @@ impl QuorumWriter {
                     .collect();
                 match highest {
                     Some(segment) if !self.mutated(Mutant::SkipRecovery) => {
-                        self.begin_phase(Phase::Prepare, |_| Op::Prepare { segment }, now, out);
+                        self.begin_phase(Phase::Prepare, |_| ChannelCall::Prepare { segment }, turn);
                     }
-                    _ => self.become_ready(now, out),
+                    _ => self.become_ready(turn),
                 }
             }
-            Phase::Prepare => self.choose_segment(now, out),
+            Phase::Prepare => self.choose_segment(turn),
             Phase::Accept => {
                 let Some((start, end)) = self.recovered else {
                     return;
                 };
                 self.begin_phase(
                     Phase::FinalizeRecovered,
-                    |_| Op::FinalizeRecovered { start, end },
-                    now,
-                    out,
+                    |_| ChannelCall::FinalizeRecovered { start, end },
+                    turn,
                 );
             }
             Phase::FinalizeRecovered => {
                 // A majority has it, so it is committed.
                 self.committed = self.recovered.map(|(_, end)| end);
-                self.become_ready(now, out);
+                self.become_ready(turn);
             }
             Phase::Idle | Phase::Ready | Phase::Dead => {}
         }
@@ -312,7 +315,7 @@ impl QuorumWriter {
             channel.waiting.retain(|op| {
                 let of_a_segment = matches!(
                     op,
-                    Op::Prepare { .. } | Op::Accept { .. } | Op::FinalizeRecovered { .. }
+                    ChannelCall::Prepare { .. } | ChannelCall::Accept { .. } | ChannelCall::FinalizeRecovered { .. }
                 );
                 !of_a_segment || self.phase == Phase::Ready
             });
@@ -322,12 +325,12 @@ impl QuorumWriter {
     /// A majority has nothing of the segment that was named as the last one. Either that segment never reached a
     /// majority and the JournalNode that has it is silent now, or it is an invention. In both cases the JournalNode
     /// that named it has not said which older segments it has. So it is left out.
-    fn recover_without_claimants(&mut self, now: Micros, out: &mut Actions) {
+    fn recover_without_claimants(&mut self, turn: &mut Turn<'_>) {
         for i in std::mem::take(&mut self.named_by) {
             match self.votes.get(i) {
                 Some(Some(Vote::Prepared(_))) => {
                     let why = "the last segment that it names is one that it has nothing of".to_owned();
-                    self.distrust(i, why, out);
+                    self.distrust(i, why, turn);
                 }
                 _ => {
                     if let Some(channel) = self.channels.get_mut(i) {
@@ -336,35 +339,35 @@ impl QuorumWriter {
                 }
             }
         }
-        self.propose_epoch(self.epoch, now, out);
+        self.propose_epoch(self.epoch, turn);
     }
 
     /// Proposes an epoch above the highest promised one and above every epoch that we have asked for.
-    fn propose_epoch(&mut self, promised: Epoch, now: Micros, out: &mut Actions) {
+    fn propose_epoch(&mut self, promised: Epoch, turn: &mut Turn<'_>) {
         let mut taken = promised.max(self.config.asked_before);
         if self.mutated(Mutant::AskTwice) {
             taken = promised;
         }
         let Some(epoch) = taken.0.checked_add(1).map(Epoch) else {
-            return self.lose_quorum("a majority has promised the highest epoch there is".to_owned(), out);
+            return self.lose_quorum("a majority has promised the highest epoch there is".to_owned(), turn);
         };
         self.begin_round();
         self.epoch = epoch;
         self.recovered = None;
-        self.begin_phase(Phase::NewEpoch, |_| Op::NewEpoch { epoch }, now, out);
+        self.begin_phase(Phase::NewEpoch, |_| ChannelCall::NewEpoch { epoch }, turn);
     }
 
-    fn become_ready(&mut self, now: Micros, out: &mut Actions) {
+    fn become_ready(&mut self, turn: &mut Turn<'_>) {
         self.phase = Phase::Ready;
-        self.ready_at = now;
-        out.push(WriterAction::Recovered {
+        self.ready_at = turn.now;
+        turn.out.push(WriterAction::Recovered {
             epoch: self.epoch,
             last_segment: self.recovered,
         });
         self.settle_members();
     }
 
-    fn choose_segment(&mut self, now: Micros, out: &mut Actions) {
+    fn choose_segment(&mut self, turn: &mut Turn<'_>) {
         let answer = |vote: &Vote| match vote {
             Vote::Prepared(answer) => Some(*answer),
             _ => None,
@@ -373,30 +376,30 @@ impl QuorumWriter {
         let answers: Vec<PrepareRecoveryAnswer> = prepared.iter().map(|(_, answer)| *answer).collect();
         let chosen = match choose(&answers, self.config.mutation) {
             Ok(chosen) => chosen.and_then(|index| prepared.get(index)),
-            Err(ChooseError::ShorterThanCommitted { end, .. }) if self.distrust_committed(end, &prepared, out) => {
-                return self.count_votes(now, out);
+            Err(ChooseError::ShorterThanCommitted { end, .. }) if self.distrust_committed(end, &prepared, turn) => {
+                return self.count_votes(turn);
             }
             Err(error) => {
-                return self.lose_quorum(format!("the last segment cannot be recovered: {error}"), out);
+                return self.lose_quorum(format!("the last segment cannot be recovered: {error}"), turn);
             }
         };
         let Some((best, state)) = chosen.and_then(|(i, answer)| Some((*i, answer.segment?))) else {
             if self.mutated(Mutant::BelieveLoneSegment) {
-                return self.become_ready(now, out);
+                return self.become_ready(turn);
             }
-            return self.recover_without_claimants(now, out);
+            return self.recover_without_claimants(turn);
         };
         let vouched = chosen.map(|(_, answer)| vouching_epoch(answer));
         let chosen_epoch = vouched.filter(|_| state.in_progress);
         let from_url = self.segment_url(best, state.start);
         self.recovered = Some((state.start, state.end));
         self.source = Some(best);
-        let accept = |_| Op::Accept {
+        let accept = |_| ChannelCall::Accept {
             state,
             from_url: from_url.clone(),
             chosen_epoch,
         };
-        self.begin_phase(Phase::Accept, accept, now, out);
+        self.begin_phase(Phase::Accept, accept, turn);
     }
 
     /// Ignores JournalNodes that say that more is committed than the chosen copy has, if they are too few to be right:
@@ -405,7 +408,7 @@ impl QuorumWriter {
         &mut self,
         end: TxId,
         prepared: &[(usize, PrepareRecoveryAnswer)],
-        out: &mut Actions,
+        turn: &mut Turn<'_>,
     ) -> bool {
         let alone: Vec<(usize, TxId)> = prepared
             .iter()
@@ -418,14 +421,14 @@ impl QuorumWriter {
         }
         for (i, committed) in alone {
             let why = format!("it says that {committed} is committed, and the others have nothing behind {end}");
-            self.distrust(i, why, out);
+            self.distrust(i, why, turn);
         }
         true
     }
 
     /// The winning copy can't be fetched. Begins again without the JournalNode that claims to have it, if the others
     /// may still be a majority.
-    fn distrust_source(&mut self, now: Micros, out: &mut Actions) -> bool {
+    fn distrust_source(&mut self, turn: &mut Turn<'_>) -> bool {
         let Some(source) = self.source.take().filter(|_| self.phase == Phase::Accept) else {
             return false;
         };
@@ -441,9 +444,9 @@ impl QuorumWriter {
         self.distrust(
             source,
             "the copy of the last segment that it says it has can't be had".to_owned(),
-            out,
+            turn,
         );
-        self.propose_epoch(self.epoch, now, out);
+        self.propose_epoch(self.epoch, turn);
         true
     }
 
@@ -462,7 +465,7 @@ impl QuorumWriter {
 
     /// Gives back the leases that a minority has granted. They would keep every other NameNode out until they end, and
     /// of two NameNodes that try at once neither would win. We have no use for them.
-    fn give_leases_back(&mut self, now: Micros, out: &mut Actions) {
+    fn give_leases_back(&mut self, turn: &mut Turn<'_>) {
         if self.config.lease_ms == 0 || self.epoch == Epoch(0) {
             return;
         }
@@ -471,13 +474,13 @@ impl QuorumWriter {
             if self.channels.get(i).is_some_and(|channel| channel.ours != Some(false)) {
                 let (proof, up_to) = (self.config.proof, Some(self.epoch));
                 let release = Request::ReleaseLease { holder, proof, up_to };
-                self.send(i, (Op::Release, release), now, out);
+                self.send(i, (ChannelCall::Release, release), turn);
             }
         }
     }
 
-    fn fail_phase(&mut self, now: Micros, out: &mut Actions) {
-        if self.distrust_source(now, out) {
+    fn fail_phase(&mut self, turn: &mut Turn<'_>) {
+        if self.distrust_source(turn) {
             return;
         }
         let failures = self.votes.iter().enumerate().filter_map(|(i, vote)| match vote {
@@ -491,7 +494,7 @@ impl QuorumWriter {
             let host = self.addresses().get(i).map_or("", String::as_str);
             match error {
                 CallError::Remote(exception) => {
-                    retry_at = retry_at.max(lease_retry_at(exception, now));
+                    retry_at = retry_at.max(lease_retry_at(exception, turn.now));
                     outrun |= is_outrun(exception);
                     reasons.push(format!("{host}: {exception}"));
                 }
@@ -499,11 +502,11 @@ impl QuorumWriter {
             }
         }
         let reason = format!("{:?}: {}", self.phase, reasons.join("; "));
-        self.give_leases_back(now, out);
+        self.give_leases_back(turn);
         match retry_at {
-            Some(retry_at) => self.die(WriterAction::LeaseHeld { retry_at }, out),
-            None if outrun => self.die(WriterAction::Fenced { reason }, out),
-            None => self.lose_quorum(reason, out),
+            Some(retry_at) => self.die(WriterAction::LeaseHeld { retry_at }, turn),
+            None if outrun => self.die(WriterAction::Fenced { reason }, turn),
+            None => self.lose_quorum(reason, turn),
         }
     }
 }

@@ -24,8 +24,8 @@
 
 use hathi_formats::ids::{Epoch, TxId};
 
-use super::channel::{BACKOFF_MAX, BACKOFF_MIN, Channel, Op, Sync};
-use super::{Actions, CallError, HEARTBEAT_PERIOD, Phase, QuorumWriter, Vote, WriterAction};
+use super::channel::{BACKOFF_MAX, BACKOFF_MIN, Channel, ChannelCall, SegmentProgress};
+use super::{CallError, HEARTBEAT_PERIOD, Phase, QuorumWriter, Turn, Vote, WriterAction};
 use crate::acceptor::MAX_EPOCH_JUMP;
 use crate::errors::is_outrun;
 use crate::messages::{Answer, Micros, Request};
@@ -40,7 +40,7 @@ const PAUSE_MAX: Micros = 600_000_000;
 
 /// A re-election under way.
 #[derive(Clone, Debug)]
-struct UnderWay {
+struct Reelection {
     /// Epoch in which it began.
     before: Epoch,
     /// End of the lease at that time. Leases that were granted later do not prove that there was no gap.
@@ -54,7 +54,7 @@ struct UnderWay {
 /// The re-elections of a writer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reelections {
-    under_way: Option<UnderWay>,
+    under_way: Option<Reelection>,
     /// When the last one began, and how long no other may begin after it.
     last: Option<(Micros, Micros)>,
 }
@@ -69,7 +69,7 @@ impl Reelections {
         self.last.map_or(0, |(began, pause)| began + pause)
     }
 
-    fn begin(&mut self, under_way: UnderWay, first_pause: Micros, now: Micros) {
+    fn begin(&mut self, under_way: Reelection, first_pause: Micros, now: Micros) {
         self.under_way = Some(under_way);
         // After a long quiet time the pauses begin at their shortest again.
         let lately = self.last.filter(|(began, _)| now < began + 2 * PAUSE_MAX);
@@ -95,23 +95,17 @@ impl QuorumWriter {
         asked.then(|| due.max(self.reelections.not_before()))
     }
 
-    pub(super) fn ask_promise_op(&mut self, i: usize, now: Micros) -> Option<(Op, Request)> {
+    pub(super) fn ask_promise_op(&mut self, i: usize, now: Micros) -> Option<(ChannelCall, Request)> {
         let channel = self.channels.get(i)?;
         let due = self.ask_promise_due(channel).is_some_and(|at| at <= now);
         if !due || !channel.is_idle() {
             return None;
         }
         self.channels.get_mut(i)?.ask_promise_at = now + self.config.timeouts.reelect_after;
-        self.recovery_request(i, Op::AskPromise)
+        self.recovery_request(i, ChannelCall::AskPromise)
     }
 
-    pub(super) fn promise_answer(
-        &mut self,
-        i: usize,
-        result: &Result<Answer, CallError>,
-        now: Micros,
-        out: &mut Actions,
-    ) {
+    pub(super) fn promise_answer(&mut self, i: usize, result: &Result<Answer, CallError>, turn: &mut Turn<'_>) {
         let epoch = self.epoch;
         let Some(channel) = self.channels.get_mut(i).filter(|channel| channel.fenced) else {
             return;
@@ -122,12 +116,12 @@ impl QuorumWriter {
         };
         if *promised_epoch <= epoch {
             // The JournalNode has another directory now, or we were re-elected meanwhile.
-            channel.let_in(now);
+            channel.let_in(turn.now);
         } else if promised_epoch.0 - epoch.0 < MAX_EPOCH_JUMP {
             channel.left_behind = Some(*promised_epoch);
         } else {
             let why = format!("it has promised epoch {promised_epoch}, and the writer's is {epoch}");
-            self.distrust(i, why, out);
+            self.distrust(i, why, turn);
         }
     }
 
@@ -160,7 +154,7 @@ impl QuorumWriter {
             .filter(|target| target.finalized_reported)
             .map(|target| target.start);
         if let (Some(epoch), Some(last_segment)) = (self.reelection_epoch(now), last_segment) {
-            let under_way = UnderWay {
+            let under_way = Reelection {
                 before: self.epoch,
                 lease_until: self.lease_until,
                 last_segment,
@@ -179,23 +173,24 @@ impl QuorumWriter {
         for channel in self.channels.iter_mut().filter(|channel| !channel.gone) {
             channel.unpromised = None;
             // An older segment can be neither written nor finalized in another epoch. Peers of the JournalNode have it.
-            if channel.sync != Sync::Finalized {
-                channel.sync = Sync::GivenUp;
+            if channel.progress != SegmentProgress::Finalized {
+                channel.progress = SegmentProgress::GivenUp;
             }
-            let of_before = |op: &Op| matches!(op, Op::NewEpoch { .. } | Op::FinalizeRecovered { .. });
+            let of_before =
+                |op: &ChannelCall| matches!(op, ChannelCall::NewEpoch { .. } | ChannelCall::FinalizeRecovered { .. });
             channel.waiting.retain(|op| !of_before(op));
         }
         for i in self.counting().to_vec() {
             if let Some(channel) = self.channels.get_mut(i).filter(|channel| !channel.fenced) {
-                channel.waiting.insert(0, Op::NewEpoch { epoch });
+                channel.waiting.insert(0, ChannelCall::NewEpoch { epoch });
             }
         }
     }
 
     /// The call that a channel may send during a re-election.
-    pub(super) fn vote_op(&mut self, i: usize) -> Option<(Op, Request)> {
+    pub(super) fn vote_op(&mut self, i: usize) -> Option<(ChannelCall, Request)> {
         let channel = self.channels.get_mut(i)?;
-        let asks = matches!(channel.waiting.first(), Some(Op::NewEpoch { .. }));
+        let asks = matches!(channel.waiting.first(), Some(ChannelCall::NewEpoch { .. }));
         if !asks || channel.fenced || !channel.is_idle() {
             return None;
         }
@@ -208,8 +203,7 @@ impl QuorumWriter {
         i: usize,
         epoch: Epoch,
         result: &Result<Answer, CallError>,
-        now: Micros,
-        out: &mut Actions,
+        turn: &mut Turn<'_>,
     ) {
         if epoch != self.epoch {
             // An answer to an earlier proposal. The next proposal is sent when the channel is free.
@@ -230,11 +224,11 @@ impl QuorumWriter {
             }) => {
                 let changed = membership.as_ref().is_some_and(|it| it.epoch > under_way.before);
                 let written = *last_segment > Some(under_way.last_segment);
-                let proven = under_way.lease_until > now || self.mutated(Mutant::IgnoreRival);
+                let proven = under_way.lease_until > turn.now || self.mutated(Mutant::IgnoreRival);
                 if (changed || written) && !proven {
                     let address = self.addresses().get(i).map_or("", String::as_str);
                     let reason = format!("another writer was at {address} before it promised epoch {epoch}");
-                    return self.die(WriterAction::Fenced { reason }, out);
+                    return self.die(WriterAction::Fenced { reason }, turn);
                 }
                 Vote::Promised(*last_segment)
             }
@@ -243,7 +237,7 @@ impl QuorumWriter {
                 if let (CallError::Remote(exception), Some(channel)) = (error, self.channels.get_mut(i))
                     && is_outrun(exception)
                 {
-                    channel.fence(now);
+                    channel.fence(turn.now);
                 }
                 Vote::Failed(error.clone())
             }
@@ -251,58 +245,58 @@ impl QuorumWriter {
         if let Some(slot) = self.votes.get_mut(i) {
             *slot = Some(vote);
         }
-        self.count_promises(now, out);
+        self.count_promises(turn);
     }
 
     fn has_promised(&self, i: usize) -> bool {
         matches!(self.votes.get(i), Some(Some(Vote::Promised(_))))
     }
 
-    fn count_promises(&mut self, now: Micros, out: &mut Actions) {
+    fn count_promises(&mut self, turn: &mut Turn<'_>) {
         let less = usize::from(self.mutated(Mutant::EpochFromMinority));
         if self.is_quorum_less(less, |i| self.has_promised(i)) {
-            return self.go_on(now, out);
+            return self.resume_writing(turn);
         }
         let failed = |i: usize| matches!(self.votes.get(i), Some(Some(Vote::Failed(_))));
         let fenced = |i: usize| self.channels.get(i).is_none_or(|channel| channel.fenced);
         let lost = !self.is_quorum(|i| !failed(i) && !fenced(i));
         if let Some(under_way) = self.reelections.under_way.as_mut().filter(|_| lost) {
-            under_way.retry_at.get_or_insert(now + BACKOFF_MAX);
+            under_way.retry_at.get_or_insert(turn.now + BACKOFF_MAX);
         }
     }
 
     /// Asks again, in a new epoch: JournalNodes that could not be asked may answer now, and what was sent in vain must
     /// not count. The time limit of the segment that waits to be opened ends this.
-    pub(super) fn retry_reelection(&mut self, now: Micros, out: &mut Actions) {
+    pub(super) fn retry_reelection(&mut self, turn: &mut Turn<'_>) {
         let Some(under_way) = self.reelections.under_way.as_mut() else {
             return;
         };
-        if under_way.retry_at.is_none_or(|at| at > now) {
+        if under_way.retry_at.is_none_or(|at| at > turn.now) {
             return;
         }
         under_way.retry_at = None;
         match self.epoch.0.checked_add(1) {
             Some(epoch) => self.ask_for_epoch(Epoch(epoch)),
-            None => self.lose_quorum("there is no higher epoch".to_owned(), out),
+            None => self.lose_quorum("there is no higher epoch".to_owned(), turn),
         }
     }
 
     /// A majority has promised. All others are told so, and the segment that waits is opened.
-    fn go_on(&mut self, now: Micros, out: &mut Actions) {
+    fn resume_writing(&mut self, turn: &mut Turn<'_>) {
         self.reelections.under_way = None;
         for i in 0..self.channels.len() {
             let promised = self.has_promised(i);
             let Some(channel) = self.channels.get_mut(i).filter(|channel| !channel.gone) else {
                 continue;
             };
-            channel.waiting.retain(|op| !matches!(op, Op::NewEpoch { .. }));
+            channel.waiting.retain(|op| !matches!(op, ChannelCall::NewEpoch { .. }));
             channel.backoff = BACKOFF_MIN;
             if !promised {
-                channel.let_in(now);
+                channel.let_in(turn.now);
             }
         }
         self.spread_in_own_epoch();
-        out.push(WriterAction::Reelected { epoch: self.epoch });
+        turn.out.push(WriterAction::Reelected { epoch: self.epoch });
     }
 
     /// Asserts the invariants that hold between calls.
@@ -316,7 +310,7 @@ impl QuorumWriter {
             waits.is_some_and(|target| !target.started_reported && target.start > under_way.last_segment),
             "a segment is open in two epochs"
         );
-        let asked = |op: &Op| matches!(op, Op::Start { .. } | Op::Establish);
+        let asked = |op: &ChannelCall| matches!(op, ChannelCall::Start { .. } | ChannelCall::Establish);
         let channels = self.channels.iter().flat_map(|channel| channel.in_flight.values());
         for call in channels.filter(|call| call.round == self.round) {
             assert!(

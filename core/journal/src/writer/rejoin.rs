@@ -6,7 +6,7 @@
 
 use hathi_formats::ids::TxId;
 
-use super::channel::{Channel, Sync};
+use super::channel::{Channel, SegmentProgress};
 use super::{CallError, Phase, QuorumWriter};
 use crate::errors::is_lease_held;
 use crate::messages::{Answer, Micros};
@@ -25,8 +25,8 @@ impl QuorumWriter {
         };
         let pause = channel.backoff;
         channel.unpromised = None;
-        match (result, channel.sync) {
-            (Ok(_), Sync::Behind { .. }) => channel.sync = Sync::Behind { retry_at: now },
+        match (result, channel.progress) {
+            (Ok(_), SegmentProgress::Behind { .. }) => channel.progress = SegmentProgress::Behind { retry_at: now },
             (Ok(_), _) => {}
             (Err(CallError::Remote(exception)), _) if is_lease_held(exception) => {
                 channel.unpromised = Some(now + pause);
@@ -52,10 +52,10 @@ impl QuorumWriter {
         }
         let waits = |channel: &Channel| {
             let for_this = channel.segment == Some(target.start) && !channel.refused && !channel.fenced;
-            let stuck = match channel.sync {
-                Sync::GivenUp => true,
-                Sync::Behind { .. } => channel.ours != Some(true),
-                Sync::Fresh | Sync::Current | Sync::Finalized => false,
+            let stuck = match channel.progress {
+                SegmentProgress::GivenUp => true,
+                SegmentProgress::Behind { .. } => channel.ours != Some(true),
+                SegmentProgress::Fresh | SegmentProgress::Current | SegmentProgress::Finalized => false,
             };
             for_this && stuck && channel.last_success > channel.lost_at
         };

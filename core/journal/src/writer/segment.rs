@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use hathi_formats::ids::TxId;
 
-use super::channel::{BACKOFF_MIN, Op, Sync};
+use super::channel::{BACKOFF_MIN, ChannelCall, SegmentProgress};
 use super::{
-    Actions, CallError, MAX_TARGETS, MERGE_LIMIT_BYTES, Phase, QuorumWriter, Target, WriterAction, is_unknown_protocol,
+    CallError, MAX_TARGETS, MERGE_LIMIT_BYTES, Phase, QuorumWriter, Target, Turn, WriterAction, is_unknown_protocol,
 };
 use crate::errors::is_lease_held;
 use crate::messages::{Answer, Micros, Request};
@@ -13,7 +13,8 @@ use crate::mutant::Mutant;
 
 impl QuorumWriter {
     /// Opens a segment; the one before must be finalized. This ends with `SegmentStarted`.
-    pub fn start_segment(&mut self, txid: TxId, now: Micros, out: &mut Actions) {
+    pub fn start_segment(&mut self, txid: TxId, now: Micros, out: &mut Vec<WriterAction>) {
+        let turn = &mut Turn { now, out };
         if self.phase != Phase::Ready {
             return;
         }
@@ -27,40 +28,42 @@ impl QuorumWriter {
             failures: vec![None; n],
             started_reported: false,
             finalized_reported: false,
-            deadline: now + self.config.timeouts.start_segment,
+            deadline: turn.now + self.config.timeouts.start_segment,
         });
         if self.targets.len() > MAX_TARGETS {
             self.targets.pop_front();
         }
         self.next = txid;
-        self.begin_reelection(now);
-        self.pump_all(now, out);
+        self.begin_reelection(turn.now);
+        self.pump_all(turn);
     }
 
     /// Sends `count` framed ops, the first of which follows the last one that was handed in. This ends with `Synced`;
     /// one `Synced` may stand for several calls.
-    pub fn journal(&mut self, first: TxId, count: u32, records: Bytes, now: Micros, out: &mut Actions) {
+    pub fn journal(&mut self, first: TxId, count: u32, records: Bytes, now: Micros, out: &mut Vec<WriterAction>) {
+        let turn = &mut Turn { now, out };
         if self.phase != Phase::Ready || count == 0 {
             return;
         }
         debug_assert_eq!(first, self.next);
         self.next = TxId(first.0 + u64::from(count));
-        self.recent.push(first, count, records, now);
-        self.pump_all(now, out);
+        self.recent.push(first, count, records, turn.now);
+        self.pump_all(turn);
     }
 
     /// Finalizes the open segment at the last transaction that was handed in. This ends with `SegmentFinalized`.
-    pub fn finalize_segment(&mut self, now: Micros, out: &mut Actions) {
+    pub fn finalize_segment(&mut self, now: Micros, out: &mut Vec<WriterAction>) {
+        let turn = &mut Turn { now, out };
         if self.phase != Phase::Ready {
             return;
         }
         let end = TxId(self.next.0.saturating_sub(1));
-        let deadline = now + self.config.timeouts.finalize_segment;
+        let deadline = turn.now + self.config.timeouts.finalize_segment;
         if let Some(target) = self.targets.back_mut() {
             target.end = Some(end);
             target.deadline = deadline;
         }
-        self.pump_all(now, out);
+        self.pump_all(turn);
     }
 
     fn target_index(&self, start: TxId) -> Option<usize> {
@@ -72,18 +75,18 @@ impl QuorumWriter {
         let Some(channel) = self.channels.get(i) else {
             return;
         };
-        let done = match channel.sync {
-            Sync::Finalized | Sync::GivenUp => true,
+        let done = match channel.progress {
+            SegmentProgress::Finalized | SegmentProgress::GivenUp => true,
             // The edits that it needs of an older segment may still be in memory. A Java JournalNode can't be caught up
             // anyway.
-            Sync::Behind { .. } => channel.ours != Some(true),
-            Sync::Fresh | Sync::Current => false,
+            SegmentProgress::Behind { .. } => channel.ours != Some(true),
+            SegmentProgress::Fresh | SegmentProgress::Current => false,
         };
         let next = match channel.segment {
             None => self.targets.back(),
             Some(segment) => {
                 let gone = self.target_index(segment).is_none();
-                if channel.sync == Sync::Finalized {
+                if channel.progress == SegmentProgress::Finalized {
                     self.targets.iter().find(|target| target.start > segment)
                 } else if done || gone {
                     self.targets.back().filter(|target| target.start > segment)
@@ -101,28 +104,35 @@ impl QuorumWriter {
     }
 
     /// The next call of a channel for its segment.
-    pub(super) fn segment_op(&mut self, i: usize, now: Micros) -> Option<(Op, Request)> {
+    pub(super) fn segment_op(&mut self, i: usize, now: Micros) -> Option<(ChannelCall, Request)> {
         self.advance(i);
         let channel = self.channels.get(i)?;
         let segment = channel.segment?;
-        match channel.sync {
-            Sync::Fresh if channel.is_idle() => Some((
-                Op::Start { segment },
+        match channel.progress {
+            SegmentProgress::Fresh if channel.is_idle() => Some((
+                ChannelCall::Start { segment },
                 Request::StartLogSegment {
                     info: self.info(channel),
                     txid: segment,
                     layout_version: Some(self.config.layout_version),
                 },
             )),
-            Sync::Current => self.batch_op(i, segment).or_else(|| self.finalize_op(i, segment)),
-            Sync::Behind { retry_at } if channel.ours == Some(true) && channel.is_idle() && retry_at <= now => Some((
-                Op::Resume { segment },
-                Request::ResumeSegment {
-                    info: self.info(channel),
-                    segment,
-                },
-            )),
-            Sync::Fresh | Sync::Behind { .. } | Sync::GivenUp | Sync::Finalized => None,
+            SegmentProgress::Current => self.batch_op(i, segment).or_else(|| self.finalize_op(i, segment)),
+            SegmentProgress::Behind { retry_at }
+                if channel.ours == Some(true) && channel.is_idle() && retry_at <= now =>
+            {
+                Some((
+                    ChannelCall::Resume { segment },
+                    Request::ResumeSegment {
+                        info: self.info(channel),
+                        segment,
+                    },
+                ))
+            }
+            SegmentProgress::Fresh
+            | SegmentProgress::Behind { .. }
+            | SegmentProgress::GivenUp
+            | SegmentProgress::Finalized => None,
         }
     }
 
@@ -132,7 +142,7 @@ impl QuorumWriter {
         Some(target.end.unwrap_or(TxId(self.next.0.saturating_sub(1))))
     }
 
-    fn batch_op(&mut self, i: usize, segment: TxId) -> Option<(Op, Request)> {
+    fn batch_op(&mut self, i: usize, segment: TxId) -> Option<(ChannelCall, Request)> {
         let until = self.written_end(segment)?;
         let channel = self.channels.get(i)?;
         if channel.next > until || !channel.has_room_for_batch(self.config.pipeline_depth) {
@@ -140,14 +150,14 @@ impl QuorumWriter {
         }
         let Some(part) = self.recent.take(channel.next, until, MERGE_LIMIT_BYTES) else {
             // It is behind the oldest edits in memory (`LoggerTooFarBehindException`).
-            self.channels.get_mut(i)?.sync = Sync::GivenUp;
+            self.channels.get_mut(i)?.progress = SegmentProgress::GivenUp;
             return None;
         };
         let info = self.info(channel);
         let last = part.last();
         self.channels.get_mut(i)?.next = last.next();
         Some((
-            Op::Journal { last },
+            ChannelCall::Journal { last },
             Request::Journal {
                 info,
                 segment,
@@ -158,7 +168,7 @@ impl QuorumWriter {
         ))
     }
 
-    fn finalize_op(&mut self, i: usize, segment: TxId) -> Option<(Op, Request)> {
+    fn finalize_op(&mut self, i: usize, segment: TxId) -> Option<(ChannelCall, Request)> {
         let channel = self.channels.get(i)?;
         let target = self.targets.get(self.target_index(segment)?)?;
         let end = target.end?;
@@ -169,7 +179,7 @@ impl QuorumWriter {
             return None;
         }
         let info = self.info(channel);
-        let op = Op::Finalize { start: segment, end };
+        let op = ChannelCall::Finalize { start: segment, end };
         Some((
             op,
             Request::FinalizeLogSegment {
@@ -185,47 +195,46 @@ impl QuorumWriter {
         i: usize,
         segment: TxId,
         result: Result<Answer, CallError>,
-        now: Micros,
-        out: &mut Actions,
+        turn: &mut Turn<'_>,
     ) {
         let Some(channel) = self.channels.get_mut(i) else {
             return;
         };
         match result {
             Ok(_) => {
-                channel.sync = Sync::Current;
+                channel.progress = SegmentProgress::Current;
                 channel.refused = false;
                 channel.next = segment;
                 // The segment was opened empty. What the JournalNode acknowledged of it before is gone.
                 channel.acked = TxId(segment.0.saturating_sub(1));
                 channel.backoff = BACKOFF_MIN;
-                self.note_started(i, segment, out);
+                self.note_started(i, segment, turn);
             }
             Err(error @ CallError::Broken(_)) => {
                 // The call may have been carried out.
-                self.out_of_sync(i, now);
-                self.note_failure(i, segment, &error, out);
+                self.out_of_sync(i, turn.now);
+                self.note_failure(i, segment, &error, turn);
             }
             // The lease of the previous writer still runs there. The JournalNode will take the segment when it ends.
-            Err(CallError::Remote(exception)) if is_lease_held(&exception) => self.out_of_sync(i, now),
+            Err(CallError::Remote(exception)) if is_lease_held(&exception) => self.out_of_sync(i, turn.now),
             Err(error @ CallError::Remote(_)) => {
-                channel.sync = Sync::GivenUp;
+                channel.progress = SegmentProgress::GivenUp;
                 channel.refused = true;
-                self.note_failure(i, segment, &error, out);
+                self.note_failure(i, segment, &error, turn);
             }
         }
     }
 
-    fn note_started(&mut self, i: usize, segment: TxId, out: &mut Actions) {
+    fn note_started(&mut self, i: usize, segment: TxId, turn: &mut Turn<'_>) {
         let target = self.targets.iter_mut().find(|target| target.start == segment);
         if let Some(started) = target.and_then(|target| target.started.get_mut(i)) {
             *started = true;
         }
-        self.check_targets(out);
+        self.check_targets(turn);
     }
 
     /// Reports segments that a majority has opened or finalized.
-    pub(super) fn check_targets(&mut self, out: &mut Actions) {
+    pub(super) fn check_targets(&mut self, turn: &mut Turn<'_>) {
         for index in 0..self.targets.len() {
             let Some(target) = self.targets.get(index) else {
                 return;
@@ -238,19 +247,19 @@ impl QuorumWriter {
             };
             if started {
                 target.started_reported = true;
-                out.push(WriterAction::SegmentStarted { txid: target.start });
+                turn.out.push(WriterAction::SegmentStarted { txid: target.start });
             }
             if let (true, Some(end)) = (finalized, target.end) {
                 target.finalized_reported = true;
                 let start = target.start;
-                out.push(WriterAction::SegmentFinalized { start, end });
+                turn.out.push(WriterAction::SegmentFinalized { start, end });
             }
         }
     }
 
     /// Counts JournalNodes that can't open or finalize a segment. When no majority is left, waiting for the time limit
     /// is useless.
-    fn note_failure(&mut self, i: usize, segment: TxId, error: &CallError, out: &mut Actions) {
+    fn note_failure(&mut self, i: usize, segment: TxId, error: &CallError, turn: &mut Turn<'_>) {
         let retried = self.channels.get(i).is_some_and(|channel| channel.ours == Some(true));
         let Some(target) = self.targets.iter_mut().find(|target| target.start == segment) else {
             return;
@@ -273,7 +282,7 @@ impl QuorumWriter {
         if waiting && !self.is_quorum(|i| target.failures.get(i).is_some_and(Option::is_none)) {
             let reasons: Vec<&str> = target.failures.iter().flatten().map(String::as_str).collect();
             let reason = format!("segment {segment}: {}", reasons.join("; "));
-            self.lose_quorum(reason, out);
+            self.lose_quorum(reason, turn);
         }
     }
 
@@ -282,8 +291,7 @@ impl QuorumWriter {
         i: usize,
         last: TxId,
         result: Result<Answer, CallError>,
-        now: Micros,
-        out: &mut Actions,
+        turn: &mut Turn<'_>,
     ) {
         match result {
             Ok(_) => {
@@ -291,20 +299,20 @@ impl QuorumWriter {
                     channel.acked = channel.acked.max(last);
                     channel.backoff = BACKOFF_MIN;
                 }
-                self.advance_commit(out);
+                self.advance_commit(turn);
             }
-            Err(_) => self.out_of_sync(i, now),
+            Err(_) => self.out_of_sync(i, turn.now),
         }
     }
 
     /// Advances the committed transaction to the highest one that a majority has acknowledged.
-    pub(super) fn advance_commit(&mut self, out: &mut Actions) {
+    pub(super) fn advance_commit(&mut self, turn: &mut Turn<'_>) {
         let less = usize::from(self.mutated(Mutant::AckAtMinority));
         let committed = self.quorum_value(less, |i| self.channels.get(i).map_or(TxId(0), |channel| channel.acked));
         if committed.0 > 0 && Some(committed) > self.committed && committed < self.next {
             self.committed = Some(committed);
             self.recent.commit(committed);
-            out.push(WriterAction::Synced { txid: committed });
+            turn.out.push(WriterAction::Synced { txid: committed });
         }
     }
 
@@ -313,8 +321,7 @@ impl QuorumWriter {
         i: usize,
         segment: TxId,
         result: Result<Answer, CallError>,
-        now: Micros,
-        out: &mut Actions,
+        turn: &mut Turn<'_>,
     ) {
         let oldest = self.recent.oldest();
         let end = self
@@ -329,40 +336,42 @@ impl QuorumWriter {
             return;
         }
         let Some(until) = until else {
-            channel.sync = Sync::GivenUp;
+            channel.progress = SegmentProgress::GivenUp;
             return;
         };
         match result {
             Ok(Answer::Resumed { next, .. }) => {
                 let here = next > until || oldest.is_some_and(|oldest| oldest <= next);
                 if next.0 > until.0 + 1 || next < segment || !here {
-                    channel.sync = Sync::GivenUp;
+                    channel.progress = SegmentProgress::GivenUp;
                     return;
                 }
-                channel.sync = Sync::Current;
+                channel.progress = SegmentProgress::Current;
                 channel.next = next;
                 channel.acked = TxId(next.0 - 1);
                 channel.backoff = BACKOFF_MIN;
-                self.note_started(i, segment, out);
-                self.advance_commit(out);
+                self.note_started(i, segment, turn);
+                self.advance_commit(turn);
             }
             Err(CallError::Remote(exception)) if is_unknown_protocol(&exception) => {
                 channel.ours = Some(false);
-                channel.sync = Sync::GivenUp;
+                channel.progress = SegmentProgress::GivenUp;
             }
             Err(CallError::Remote(exception)) if refuses_to_resume(&exception) => {
                 let whole = oldest.is_none_or(|oldest| oldest <= segment);
                 if let Some(end) = end {
                     // It may have finalized the segment before the connection broke. Asking again is harmless.
-                    channel.sync = Sync::GivenUp;
-                    channel.waiting.push(Op::FinalizeRecovered { start: segment, end });
+                    channel.progress = SegmentProgress::GivenUp;
+                    channel
+                        .waiting
+                        .push(ChannelCall::FinalizeRecovered { start: segment, end });
                 } else if whole {
                     channel.work_at(segment);
                 } else {
-                    channel.sync = Sync::GivenUp;
+                    channel.progress = SegmentProgress::GivenUp;
                 }
             }
-            Ok(_) | Err(_) => self.out_of_sync(i, now),
+            Ok(_) | Err(_) => self.out_of_sync(i, turn.now),
         }
     }
 
@@ -371,26 +380,25 @@ impl QuorumWriter {
         i: usize,
         start: TxId,
         result: Result<Answer, CallError>,
-        now: Micros,
-        out: &mut Actions,
+        turn: &mut Turn<'_>,
     ) {
         match result {
             Ok(_) => {
                 if let Some(channel) = self.channels.get_mut(i)
                     && channel.segment == Some(start)
                 {
-                    channel.sync = Sync::Finalized;
+                    channel.progress = SegmentProgress::Finalized;
                     channel.backoff = BACKOFF_MIN;
                 }
                 let target = self.targets.iter_mut().find(|target| target.start == start);
                 if let Some(finalized) = target.and_then(|target| target.finalized.get_mut(i)) {
                     *finalized = true;
                 }
-                self.check_targets(out);
+                self.check_targets(turn);
             }
             Err(error) => {
-                self.out_of_sync(i, now);
-                self.note_failure(i, start, &error, out);
+                self.out_of_sync(i, turn.now);
+                self.note_failure(i, start, &error, turn);
             }
         }
     }

@@ -14,18 +14,29 @@ pub const BATCHES_UNDER_WAY: usize = 2;
 /// The log of one life from which batches are taken.
 pub trait OpenLog {
     /// The edit log, or `None` if an edit failed to apply: then the log and the namespace have diverged.
-    fn edit_log(&mut self) -> Option<&mut EditLog>;
+    fn open_log(&self) -> Option<&EditLog>;
+
+    /// [`EditLog::take`]
+    fn take_logged(&mut self) -> VecDeque<LogItem>;
 }
 
 impl OpenLog for Namesystem {
-    fn edit_log(&mut self) -> Option<&mut EditLog> {
-        (!self.is_broken()).then_some(&mut self.edit_log)
+    fn open_log(&self) -> Option<&EditLog> {
+        (!self.is_broken()).then_some(self.edit_log())
+    }
+
+    fn take_logged(&mut self) -> VecDeque<LogItem> {
+        Namesystem::take_logged(self)
     }
 }
 
 impl OpenLog for EditLog {
-    fn edit_log(&mut self) -> Option<&mut EditLog> {
+    fn open_log(&self) -> Option<&EditLog> {
         Some(self)
+    }
+
+    fn take_logged(&mut self) -> VecDeque<LogItem> {
+        self.take()
     }
 }
 
@@ -128,19 +139,19 @@ impl<W> Shipping<W> {
         if !self.may_take() {
             return Ok(());
         }
-        let log = log.edit_log().ok_or(Broken)?;
+        let open = log.open_log().ok_or(Broken)?;
         let leaves = match &mut self.group_commit {
             Some(group_commit) => {
-                let transactions = log.pending_txns();
+                let transactions = open.pending_txns();
                 for (synced, took) in self.synced.drain(..) {
                     group_commit.synced(synced, transactions, took);
                 }
-                group_commit.leaves(transactions, log.pending_bytes(), !self.under_way.is_empty(), now)
+                group_commit.leaves(transactions, open.pending_bytes(), !self.under_way.is_empty(), now)
             }
-            None => log.has_pending(),
+            None => open.has_pending(),
         };
         if leaves {
-            self.held = log.take();
+            self.held = log.take_logged();
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ mod scripts;
 use super::*;
 use cluster::{Cluster, journal};
 use hathi_namesystem::edit_log::EditLog;
+use std::collections::VecDeque;
 
 /// One NameNode, which the tests call by its index.
 const NN: usize = 0;
@@ -223,8 +224,12 @@ fn without_gathering_a_single_edit_leaves_at_once_after_a_large_batch() {
 struct BrokenLog;
 
 impl OpenLog for BrokenLog {
-    fn edit_log(&mut self) -> Option<&mut EditLog> {
+    fn open_log(&self) -> Option<&EditLog> {
         None
+    }
+
+    fn take_logged(&mut self) -> VecDeque<LogItem> {
+        VecDeque::new()
     }
 }
 

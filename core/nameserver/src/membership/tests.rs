@@ -105,7 +105,10 @@ fn a_new_one_becomes_a_member_when_it_has_what_the_others_have() {
     assert_eq!(change.on(Got::Done, 105), Order::AskLearner);
     asked_of(&change.on(Got::Learner(Learner::InSync), 106));
     let answers = told(&[("a:1", OLD), ("b:1", &OLD[1..]), ("d:1", OLD)]);
-    assert_eq!(change.on(answers, 107), Order::Change(Change::Add("d:1".to_owned())));
+    assert_eq!(
+        change.on(answers, 107),
+        Order::Change(MemberChange::Add("d:1".to_owned()))
+    );
     let end = change.on(Got::Changed(Ok(after())), 108);
     let expected = Order::End {
         result: Ok(after()),
@@ -215,7 +218,7 @@ fn without_the_writer_a_change_ends_and_its_learner_is_given_up() {
     let mut change = remove();
     change.on(Got::Nothing, 0);
     let all = told(&[("a:1", OLD), ("b:1", OLD), ("c:1", OLD)]);
-    assert_eq!(change.on(all, 1), Order::Change(Change::Remove("a:1".to_owned())));
+    assert_eq!(change.on(all, 1), Order::Change(MemberChange::Remove("a:1".to_owned())));
     assert_eq!(failed(change.on(Got::WriterLost, 2)), (ChangeError::WriterLost, false));
 }
 
@@ -229,7 +232,10 @@ fn none_leaves_with_a_segment_that_a_majority_of_the_others_lacks() {
     assert_eq!(asked_of(&change.on(Got::Done, 501)), ["a:1", "b:1", "c:1"]);
     // The one that leaves does not answer: the others tell what there is.
     let without = told(&[("b:1", OLD), ("c:1", OLD)]);
-    assert_eq!(change.on(without, 502), Order::Change(Change::Remove("a:1".to_owned())));
+    assert_eq!(
+        change.on(without, 502),
+        Order::Change(MemberChange::Remove("a:1".to_owned()))
+    );
 
     let mut change = remove();
     change.on(Got::Nothing, 0);
@@ -247,12 +253,12 @@ fn what_the_writer_refuses_anyway_waits_for_no_segments() {
     let mut change = MembershipChange::new(None, Some("a:1"), two, 0).unwrap();
     assert_eq!(
         change.on(Got::Nothing, 0),
-        Order::Change(Change::Remove("a:1".to_owned()))
+        Order::Change(MemberChange::Remove("a:1".to_owned()))
     );
     let mut change = MembershipChange::new(None, Some("x:1"), members(), 0).unwrap();
     assert_eq!(
         change.on(Got::Nothing, 0),
-        Order::Change(Change::Remove("x:1".to_owned()))
+        Order::Change(MemberChange::Remove("x:1".to_owned()))
     );
     let unchanged = Unchanged {
         why: "x:1 is no JournalNode of this journal".to_owned(),

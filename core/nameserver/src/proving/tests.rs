@@ -27,9 +27,9 @@ fn segment(writer: u32, last: u64) -> Bytes {
 /// A standby that has replayed an open segment of writer 1.
 fn standby(last: u64) -> Namesystem {
     let mut ns = namesystem(0, Life::first());
-    let mut edits = Edits::new(segment(1, last), TxId(last), Source::Open).unwrap();
+    let mut edits = Edits::new(segment(1, last), TxId(last), EditsSource::Open).unwrap();
     while edits.apply(&mut ns, 100, 0).unwrap() {}
-    assert_eq!(ns.edit_log.applied(), TxId(last));
+    assert_eq!(ns.edit_log().applied(), TxId(last));
     ns
 }
 
@@ -157,7 +157,7 @@ fn the_epochs_of_one_writer_prove_what_it_wrote_without_reading_it_again() {
     let mut prover = Prover::new(Purpose::Standby, &mut ns);
     prover.begin();
     assert!(matches!(prover.on(states(1, 1, 0)), Order::Done));
-    let mut edits = Edits::new(segment(1, 5), TxId(5), Source::Open).unwrap();
+    let mut edits = Edits::new(segment(1, 5), TxId(5), EditsSource::Open).unwrap();
     while edits.apply(&mut ns, 100, 0).unwrap() {}
     assert_eq!(proven(&ns), 0);
     let mut prover = Prover::new(Purpose::Standby, &mut ns);

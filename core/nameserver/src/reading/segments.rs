@@ -4,7 +4,7 @@ use hathi_formats::ids::TxId;
 use hathi_journal::Answer;
 use hathi_journal::messages::{Manifest, ManifestSegment};
 use hathi_journal::writer::CallError;
-use hathi_namesystem::history::Source;
+use hathi_namesystem::history::EditsSource;
 use std::cmp::Reverse;
 
 /// A segment at one JournalNode.
@@ -23,11 +23,11 @@ pub struct Candidate {
 impl Candidate {
     /// Whether its content stays for good.
     #[must_use]
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> EditsSource {
         if self.segment.in_progress {
-            Source::Open
+            EditsSource::Open
         } else {
-            Source::Finalized
+            EditsSource::Finalized
         }
     }
 }

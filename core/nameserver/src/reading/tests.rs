@@ -233,7 +233,10 @@ fn what_no_memory_holds_is_fetched_and_damaged_copies_are_passed_over() {
     let Order::Fetch(candidate) = order else {
         panic!("{order:?}")
     };
-    assert_eq!((candidate.limit, candidate.source()), (TxId(50), Source::Finalized));
+    assert_eq!(
+        (candidate.limit, candidate.source()),
+        (TxId(50), EditsSource::Finalized)
+    );
     let order = reader.on(Got::Fetched(Err("404".to_owned())));
     assert!(matches!(order, Order::Fetch(_)), "{order:?}");
     let order = reader.on(Got::Fetched(Ok(file())));

@@ -60,21 +60,16 @@ impl<D> RoleChanges<D> {
         place: &mut Place<'_, R>,
         actions: &mut Vec<Action<R, D>>,
     ) -> Option<Step> {
-        let refusal = match place.ns.role {
+        let refusal = match place.ns.role() {
             Role::Active => {
                 actions.push(Action::Answer(by, Ok(())));
                 return None;
             }
             Role::Standby if let Some(known) = place.health.divergence.difference() => Some(known.what.clone()),
-            Role::Standby if self.config.not_active_in_safe_mode && place.ns.blockmanager.in_safe_mode() => {
+            Role::Standby if self.config.not_active_in_safe_mode && place.ns.blockmanager().in_safe_mode() => {
                 Some("NameNode still not leave safemode".to_owned())
             }
-            Role::Standby => place
-                .ns
-                .role
-                .change(Role::BecomingActive)
-                .err()
-                .map(|error| error.to_string()),
+            Role::Standby => place.ns.begin_activation().err().map(|error| error.to_string()),
             role => Some(format!("cannot become active while {role:?}")),
         };
         if let Some(why) = refusal {
@@ -118,7 +113,7 @@ impl<D> RoleChanges<D> {
                     took_us: attempt.recovered_us.saturating_sub(attempt.started_us),
                 }));
                 match last {
-                    Some(last) if last > place.ns.edit_log.applied() => {
+                    Some(last) if last > place.ns.edit_log().applied() => {
                         self.go_on(Activation::CatchUp, attempt, Step::CatchUpTo(last))
                     }
                     last => self.go_on(Activation::Prove, attempt, Step::ProveBeforeActive(epoch, last)),
@@ -156,7 +151,7 @@ impl<D> RoleChanges<D> {
 
     /// The role becomes active; answers the first transaction of the new life.
     fn open<R>(&self, attempt: &Attempt<D>, place: &mut Place<'_, R>) -> Result<(TxId, Life), String> {
-        let applied = place.ns.edit_log.applied();
+        let applied = place.ns.edit_log().applied();
         // Found while this change was under way.
         if let Some(known) = place.health.divergence.difference() {
             return Err(known.what.clone());
@@ -175,7 +170,7 @@ impl<D> RoleChanges<D> {
         );
         let first = place.ns.start_active(place.now).map_err(|error| error.to_string())?;
         if place.another_was_active {
-            place.ns.blockmanager.take_over();
+            place.ns.take_over_blocks();
         }
         let life = place.ns.life().clone();
         place.gate.open(life.clone());
@@ -198,7 +193,7 @@ impl<D> RoleChanges<D> {
         };
         let failed = RemoteException::new(exceptions::SERVICE_FAILED, format!("Failed to become active: {what}"));
         let answer = Some((by, Err(failed)));
-        let then = if place.ns.role == Role::Active {
+        let then = if place.ns.role() == Role::Active {
             // The writer was lost before its first transaction was durable.
             if let Err(error) = place.ns.begin_stepping_down() {
                 debug_assert!(false, "an active can step down: {error}");
@@ -208,7 +203,7 @@ impl<D> RoleChanges<D> {
             unhealthy(problem, place, actions);
             Then::Load
         } else {
-            match place.ns.role.change(Role::Standby) {
+            match place.ns.become_standby() {
                 Ok(()) => Then::Follow,
                 Err(_) => Then::Load,
             }

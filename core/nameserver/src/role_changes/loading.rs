@@ -2,7 +2,6 @@
 
 use super::messages::{Action, Event, News, Place, Problem, ProblemKind, Step};
 use super::{Phase, RoleChanges};
-use hathi_namesystem::Role;
 use hathi_namesystem::standby_health::Aspect;
 
 /// Before another try to read a journal that can't be read.
@@ -73,9 +72,9 @@ impl<D> RoleChanges<D> {
 
     fn loaded<R>(&mut self, place: &mut Place<'_, R>, actions: &mut Vec<Action<R, D>>) -> Option<Step> {
         // The block manager is new as well.
-        place.ns.blockmanager.activate_safe_mode(place.now);
+        place.ns.activate_safe_mode(place.now);
         actions.push(Action::Tell(News::Loaded {
-            applied: place.ns.edit_log.applied(),
+            applied: place.ns.edit_log().applied(),
             took_ms: place.now.monotonic_ms.saturating_sub(self.load_began_ms),
         }));
         place.health.well(Aspect::Loading);
@@ -84,7 +83,7 @@ impl<D> RoleChanges<D> {
             let attempt = self.attempt(true, None, place);
             return self.recover(attempt);
         }
-        if let Err(error) = place.ns.role.change(Role::Standby) {
+        if let Err(error) = place.ns.become_standby() {
             debug_assert!(false, "who has loaded is a standby: {error}");
         }
         actions.push(Action::Follow);

@@ -15,7 +15,7 @@ impl<D> RoleChanges<D> {
         place: &mut Place<'_, R>,
         actions: &mut Vec<Action<R, D>>,
     ) -> Option<Step> {
-        match place.ns.role {
+        match place.ns.role() {
             Role::Standby => {
                 actions.push(Action::Answer(by, Ok(())));
                 return None;
@@ -34,7 +34,7 @@ impl<D> RoleChanges<D> {
             .ns
             .begin_stepping_down()
             .map_err(|error| error.to_string())
-            .and_then(|()| place.ns.edit_log.close().map_err(|error| error.to_string()));
+            .and_then(|()| place.ns.close_edit_log().map_err(|error| error.to_string()));
         match closed {
             Ok(last) => {
                 self.phase = Phase::Finishing(by);
@@ -61,7 +61,11 @@ impl<D> RoleChanges<D> {
 
     /// The end of a life in which this NameNode was active.
     pub(super) fn close<R>(&mut self, reason: &str, place: &mut Place<'_, R>, actions: &mut Vec<Action<R, D>>) -> Then {
-        debug_assert_eq!(place.ns.role, Role::SteppingDown, "who leaves takes no calls any more");
+        debug_assert_eq!(
+            place.ns.role(),
+            Role::SteppingDown,
+            "who leaves takes no calls any more"
+        );
         // What a quorum has may still be answered: the lease is held until it is given back.
         if place.lease_held {
             actions.push(Action::Send(place.gate.release()));
@@ -70,7 +74,7 @@ impl<D> RoleChanges<D> {
         let parked = place.gate.close();
         actions.extend([Action::DropLease, Action::GiveUp(parked)]);
         // What is broken is used by no later role; the load makes another one.
-        let must_load = place.ns.edit_log.has_unsynced() || place.ns.is_broken();
+        let must_load = place.ns.edit_log().has_unsynced() || place.ns.is_broken();
         if !must_load && place.ns.end_stepping_down(place.now.wall_ms).is_ok() {
             actions.push(Action::Tell(News::Standby(reason.to_owned())));
             return Then::Follow;

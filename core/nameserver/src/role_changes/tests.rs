@@ -101,7 +101,7 @@ impl Bench {
             assert!(bench.step.is_some(), "{step}");
             bench.on(Event::Done);
         }
-        assert_eq!((bench.ns.role, bench.step.is_none()), (Role::Standby, true));
+        assert_eq!((bench.ns.role(), bench.step.is_none()), (Role::Standby, true));
         bench
     }
 
@@ -114,7 +114,7 @@ impl Bench {
         bench.on(Event::Done);
         bench.sync();
         bench.on(Event::Done);
-        assert_eq!((bench.ns.role, bench.step.is_none()), (Role::Active, true));
+        assert_eq!((bench.ns.role(), bench.step.is_none()), (Role::Active, true));
         bench
     }
 
@@ -128,9 +128,15 @@ impl Bench {
 
     /// The edits of another writer up to this one are applied.
     pub(super) fn replay(&mut self, txid: TxId) {
-        let role = self.ns.role;
+        let role = self.ns.role();
         self.ns = namesystem(txid.0, self.ns.life().next(txid));
-        self.ns.role = role;
+        if role != Role::Initializing {
+            self.ns.become_standby().unwrap();
+        }
+        if role == Role::BecomingActive {
+            self.ns.begin_activation().unwrap();
+        }
+        assert_eq!(self.ns.role(), role, "who writes replays nothing");
         self.forget_orders();
     }
 
@@ -148,9 +154,9 @@ impl Bench {
 
     /// A quorum has everything that was logged.
     pub(super) fn sync(&mut self) {
-        self.ns.edit_log.take();
-        let applied = self.ns.edit_log.applied();
-        self.ns.edit_log.life().acknowledge(applied).unwrap();
+        self.ns.take_logged();
+        let applied = self.ns.edit_log().applied();
+        self.ns.life().acknowledge(applied).unwrap();
     }
 
     pub(super) fn change(&mut self) -> TxId {
@@ -159,7 +165,7 @@ impl Bench {
             mode: 0o755,
         };
         self.ns.commit(&[chmod]).unwrap();
-        self.ns.edit_log.applied()
+        self.ns.edit_log().applied()
     }
 
     pub(super) fn park(&mut self, after: TxId) {
@@ -216,18 +222,18 @@ fn a_standby_becomes_active_only_behind_epoch_edits_and_proof() {
     let mut bench = Bench::standby(5);
     bench.asked(true, 9);
     assert_step!(bench, Some(Step::StopTailing));
-    assert_eq!(bench.ns.role, Role::BecomingActive);
+    assert_eq!(bench.ns.role(), Role::BecomingActive);
     bench.on(Event::Done);
     bench.recovered(Some(7));
     assert_step!(bench, Some(Step::CatchUpTo(TxId(7))));
-    assert_eq!(bench.ns.role, Role::BecomingActive, "edits are missing");
+    assert_eq!(bench.ns.role(), Role::BecomingActive, "edits are missing");
     bench.replay(TxId(7));
     bench.on(Event::Done);
     assert_step!(bench, Some(Step::ProveBeforeActive(Epoch(2), Some(TxId(7)))));
-    assert_eq!(bench.ns.role, Role::BecomingActive, "nothing is proven");
+    assert_eq!(bench.ns.role(), Role::BecomingActive, "nothing is proven");
     bench.on(Event::Done);
     assert_step!(bench, Some(Step::AwaitSynced(TxId(8))));
-    assert_eq!(bench.ns.role, Role::Active);
+    assert_eq!(bench.ns.role(), Role::Active);
     assert_eq!(bench.answer(), None, "its first transaction is not durable");
     bench.sync();
     bench.on(Event::Done);
@@ -243,7 +249,7 @@ fn a_lease_that_is_held_is_waited_for_by_who_insists_and_by_nobody_for_ever() {
     assert_step!(bench, Some(Step::Resign));
     bench.on(Event::Done);
     assert_eq!(bench.answer(), Some((1, false)));
-    assert!(bench.follows() && bench.ns.role == Role::Standby);
+    assert!(bench.follows() && bench.ns.role() == Role::Standby);
 
     bench.on(Event::Asked {
         to_active: true,
@@ -271,13 +277,13 @@ fn a_standby_whose_edits_are_not_the_journals_loads_anew_instead_of_becoming_act
     assert_step!(bench, Some(Step::ProveBeforeActive(..)));
     bench.fail(ProblemKind::Unusable);
     assert_step!(bench, Some(Step::Resign));
-    assert_ne!(bench.ns.role, Role::Active);
+    assert_ne!(bench.ns.role(), Role::Active);
     bench.on(Event::Done);
     assert_eq!(bench.answer(), Some((1, false)));
     assert_step!(bench, Some(Step::StopTailing));
     bench.on(Event::Done);
     assert_step!(bench, Some(Step::Load(_)));
-    assert_eq!(bench.ns.role, Role::Initializing);
+    assert_eq!(bench.ns.role(), Role::Initializing);
 }
 
 #[test]
@@ -287,7 +293,7 @@ fn an_active_that_is_asked_to_step_down_finishes_its_segment_and_gives_the_lease
     bench.park(last);
     bench.asked(false, 3);
     assert_step!(bench, Some(Step::AwaitFinalized(..)));
-    assert_eq!(bench.ns.role, Role::SteppingDown);
+    assert_eq!(bench.ns.role(), Role::SteppingDown);
     bench.sync();
     bench.on(Event::Done);
     assert_eq!(bench.sent(), [last.0], "a quorum has it, and the lease is held");
@@ -296,7 +302,7 @@ fn an_active_that_is_asked_to_step_down_finishes_its_segment_and_gives_the_lease
     assert_eq!(bench.answer(), None, "the lease is not given back");
     bench.on(Event::Done);
     assert_eq!(bench.answer(), Some((3, true)));
-    assert!(bench.follows() && bench.ns.role == Role::Standby);
+    assert!(bench.follows() && bench.ns.role() == Role::Standby);
 }
 
 #[test]
@@ -341,7 +347,7 @@ fn a_writer_that_is_lost_before_its_first_transaction_is_durable_answers_with_a_
     assert_step!(bench, Some(Step::AwaitSynced(_)));
     bench.fail(ProblemKind::Passing);
     assert_step!(bench, Some(Step::Resign));
-    assert_eq!(bench.ns.role, Role::SteppingDown, "it takes no more calls");
+    assert_eq!(bench.ns.role(), Role::SteppingDown, "it takes no more calls");
     bench.on(Event::Done);
     assert_eq!(bench.answer(), Some((4, false)));
     // The news of the same loss comes behind it.
@@ -352,10 +358,10 @@ fn a_writer_that_is_lost_before_its_first_transaction_is_durable_answers_with_a_
 fn what_was_said_of_another_namespace_or_writer_moves_no_role() {
     let mut bench = Bench::active(5);
     bench.on(Event::Unusable);
-    assert_eq!((bench.ns.role, bench.step.is_none()), (Role::Active, true));
+    assert_eq!((bench.ns.role(), bench.step.is_none()), (Role::Active, true));
     let mut bench = Bench::standby(5);
     bench.on(Event::WriterLost("late".to_owned()));
-    assert_eq!((bench.ns.role, bench.step.is_none()), (Role::Standby, true));
+    assert_eq!((bench.ns.role(), bench.step.is_none()), (Role::Standby, true));
 }
 
 #[test]
@@ -366,7 +372,7 @@ fn who_has_the_role_already_is_answered_at_once_and_who_loads_is_refused() {
     let mut bench = Bench::standby(5);
     assert!(bench.asked(false, 2).is_none());
     assert_eq!(bench.answer(), Some((2, true)));
-    bench.ns.role = Role::Initializing;
+    drop(bench.ns.begin_loading());
     for to_active in [true, false] {
         assert!(bench.asked(to_active, 3).is_none());
         assert_eq!(bench.answer(), Some((3, false)));
@@ -376,12 +382,12 @@ fn who_has_the_role_already_is_answered_at_once_and_who_loads_is_refused() {
 #[test]
 fn a_namenode_in_safe_mode_becomes_active_unless_that_is_configured() {
     let mut bench = Bench::standby(5);
-    bench.ns.blockmanager.enter_safe_mode();
+    bench.ns.enter_safe_mode();
     bench.roles.config.not_active_in_safe_mode = true;
-    assert!(bench.ns.blockmanager.in_safe_mode());
+    assert!(bench.ns.blockmanager().in_safe_mode());
     assert!(bench.asked(true, 1).is_none());
     assert_eq!(bench.answer(), Some((1, false)));
-    assert_eq!(bench.ns.role, Role::Standby);
+    assert_eq!(bench.ns.role(), Role::Standby);
     bench.roles.config.not_active_in_safe_mode = false;
     assert!(bench.asked(true, 1).is_some());
 }
@@ -460,7 +466,7 @@ fn the_only_namenode_is_active_when_it_has_loaded_and_ends_with_what_is_wrong() 
     bench.on(Event::Done);
     bench.sync();
     bench.on(Event::Done);
-    assert_eq!(bench.ns.role, Role::Active);
+    assert_eq!(bench.ns.role(), Role::Active);
     bench.on(Event::WriterLost("no directory is left".to_owned()));
     assert!(matches!(bench.actions.last(), Some(Action::End)));
 }
@@ -478,7 +484,7 @@ fn the_only_namenode_does_not_serve_when_its_directories_have_seen_more() {
     bench.recovered(Some(5));
     assert!(bench.on(Event::Done).is_none());
     assert!(matches!(bench.actions.last(), Some(Action::End)));
-    assert_eq!(bench.ns.role, Role::Initializing);
+    assert_eq!(bench.ns.role(), Role::Initializing);
 }
 
 /// What a test does next, by chance.
@@ -528,13 +534,13 @@ proptest! {
             let busy = bench.roles.is_busy();
             let synced = bench.ns.life().synced();
             match chance {
-                Chance::Change if bench.ns.role == Role::Active && !bench.ns.is_broken() => {
+                Chance::Change if bench.ns.role() == Role::Active && !bench.ns.is_broken() => {
                     let txid = bench.change();
                     bench.park(txid);
                     parked.push(txid.0);
                     continue;
                 }
-                Chance::Synced if matches!(bench.ns.role, Role::Active | Role::SteppingDown) => {
+                Chance::Synced if matches!(bench.ns.role(), Role::Active | Role::SteppingDown) => {
                     bench.sync();
                     settled.extend(bench.gate.release());
                     continue;
@@ -549,7 +555,7 @@ proptest! {
                         }
                         Some(Step::Recover) => {
                             order = vec!["recovered"];
-                            let last = Some(bench.ns.edit_log.applied());
+                            let last = Some(bench.ns.edit_log().applied());
                             bench.on(Event::Recovered { epoch: Epoch(2), last })
                         }
                         Some(Step::ProveBeforeActive(..)) => {
@@ -589,11 +595,11 @@ proptest! {
             }
             settled.extend(bench.given_up());
             answered.extend(bench.answer().map(|(by, _)| by));
-            if bench.ns.role == Role::Active {
+            if bench.ns.role() == Role::Active {
                 prop_assert_eq!(&order, &["recovered", "proven"]);
             }
-            if bench.ns.role == Role::Standby {
-                prop_assert!(!bench.ns.edit_log.has_unsynced());
+            if bench.ns.role() == Role::Standby {
+                prop_assert!(!bench.ns.edit_log().has_unsynced());
                 prop_assert!(bench.gate.is_empty());
             }
         }

@@ -18,7 +18,6 @@ use crate::attributes::{Attributes, Quota};
 use crate::carried::Carried;
 use crate::config::{ImageOptions, NamespaceConfig};
 use crate::files::FrozenFiles;
-use crate::files::block::BlockRec;
 use crate::namespace::{Counters, Namespace};
 use crate::store::slab::Slot;
 use crate::store::strings::Strings;
@@ -101,56 +100,17 @@ impl Namespace {
 }
 
 impl View for Frozen {
-    fn config(&self) -> &NamespaceConfig {
-        &self.config
-    }
+    type Tree = FrozenTree;
+    type Files = FrozenFiles;
 
-    fn root(&self) -> Slot {
-        self.tree.root()
-    }
-
-    /// Looks at every inode, because the map of ids is not in shared pages. Only paths by id and walks ask for it.
-    fn slot(&self, id: InodeId) -> Option<Slot> {
-        let found = self.tree.iter().find(|(_, rec)| rec.id() == id);
-        found.map(|(slot, _)| slot).filter(|slot| !self.waits(*slot))
+    #[inline]
+    fn tree(&self) -> &FrozenTree {
+        &self.tree
     }
 
     #[inline]
-    fn rec(&self, slot: Slot) -> &InodeRec {
-        self.tree.rec(slot)
-    }
-
-    #[inline]
-    fn name_of(&self, slot: Slot) -> &[u8] {
-        self.tree.name_of(slot)
-    }
-
-    fn child(&self, dir: Slot, name: &[u8]) -> Option<Slot> {
-        self.tree.child(dir, name)
-    }
-
-    fn child_count(&self, dir: Slot) -> usize {
-        self.tree.children(dir).len()
-    }
-
-    fn children(&self, dir: Slot) -> impl Iterator<Item = Slot> {
-        self.tree.children(dir).iter()
-    }
-
-    fn children_after(&self, dir: Slot, name: &[u8]) -> (usize, impl Iterator<Item = Slot>) {
-        self.tree
-            .children(dir)
-            .iter_after(move |slot| self.tree.name_of(slot) <= name)
-    }
-
-    #[inline]
-    fn block_slots(&self, file: Slot) -> &[Slot] {
-        self.files.slots(self.tree.rec(file))
-    }
-
-    #[inline]
-    fn block_rec(&self, block: Slot) -> &BlockRec {
-        self.files.get(block)
+    fn files(&self) -> &FrozenFiles {
+        &self.files
     }
 
     fn attributes(&self) -> &Attributes {
@@ -159,6 +119,16 @@ impl View for Frozen {
 
     fn open_files(&self) -> &OpenFiles {
         &self.open_files
+    }
+
+    fn config(&self) -> &NamespaceConfig {
+        &self.config
+    }
+
+    /// Looks at every inode, because the map of ids is not in shared pages. Only paths by id and walks ask for it.
+    fn slot(&self, id: InodeId) -> Option<Slot> {
+        let found = self.tree.iter().find(|(_, rec)| rec.id() == id);
+        found.map(|(slot, _)| slot).filter(|slot| !self.waits(*slot))
     }
 }
 

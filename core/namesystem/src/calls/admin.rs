@@ -2,7 +2,7 @@
 
 use super::border::{Answer, OrDeferred, Outcome};
 use super::io;
-use super::walks::{CorruptFilesWalk, OpenFiles, Walk, WalkWork, Walked};
+use super::walks::{CorruptFilesWalk, ListOpenFiles, Walk, WalkWork, Walked};
 use crate::context::{CallContext, Deferred};
 use crate::{Namesystem, OperationCategory};
 use hathi_blockmanager::Now;
@@ -57,7 +57,7 @@ pub fn get_server_defaults(
 
 /// `getFsStats`
 pub fn get_fs_stats(ns: &Namesystem, _: &CallContext, _: GetFsStatusRequestProto) -> Outcome<GetFsStatsResponseProto> {
-    let counts = ns.blockmanager.counts();
+    let counts = ns.blockmanager().counts();
     Ok(Answer::new(
         GetFsStatsResponseProto {
             capacity: counts.capacity,
@@ -80,7 +80,7 @@ pub fn get_fs_replicated_block_stats(
     _: &CallContext,
     _: GetFsReplicatedBlockStatsRequestProto,
 ) -> Outcome<GetFsReplicatedBlockStatsResponseProto> {
-    let counts = ns.blockmanager.counts();
+    let counts = ns.blockmanager().counts();
     Ok(Answer::new(
         GetFsReplicatedBlockStatsResponseProto {
             low_redundancy: counts.low_redundancy,
@@ -123,7 +123,7 @@ pub fn get_datanode_report(
     request: GetDatanodeReportRequestProto,
 ) -> Outcome<GetDatanodeReportResponseProto> {
     ctx.check_superuser_for(ns, "datanodeReport")?;
-    let di = ns.blockmanager.datanode_report(report_type(request.r#type));
+    let di = ns.blockmanager().datanode_report(report_type(request.r#type));
     Ok(Answer::new(GetDatanodeReportResponseProto { di }, None))
 }
 
@@ -134,7 +134,7 @@ pub fn get_datanode_storage_report(
     request: GetDatanodeStorageReportRequestProto,
 ) -> Outcome<GetDatanodeStorageReportResponseProto> {
     ctx.check_superuser_for(ns, "getDatanodeStorageReport")?;
-    let datanode_storage_reports = ns.blockmanager.datanode_storage_report(report_type(request.r#type));
+    let datanode_storage_reports = ns.blockmanager().datanode_storage_report(report_type(request.r#type));
     Ok(Answer::new(
         GetDatanodeStorageReportResponseProto {
             datanode_storage_reports,
@@ -177,22 +177,22 @@ pub fn set_safe_mode(
         SafeModeActionProto::SafemodeGet => {}
         SafeModeActionProto::SafemodeEnter => {
             ctx.check_superuser_for(ns, "safemode_enter")?;
-            ns.blockmanager.enter_safe_mode();
+            ns.enter_safe_mode();
         }
         SafeModeActionProto::SafemodeLeave => {
             ctx.check_superuser_for(ns, "safemode_leave")?;
             // The NameNode stays in safe mode when reports name blocks with stamps of the future. The answer
             // tells.
-            ns.blockmanager.leave_safe_mode(false, now);
+            ns.leave_safe_mode(false, now);
         }
         SafeModeActionProto::SafemodeForceExit => {
             ctx.check_superuser_for(ns, "safemode_force_exit")?;
-            ns.blockmanager.leave_safe_mode(true, now);
+            ns.leave_safe_mode(true, now);
         }
     }
     Ok(Answer::new(
         SetSafeModeResponseProto {
-            result: ns.blockmanager.in_safe_mode(),
+            result: ns.blockmanager().in_safe_mode(),
         },
         None,
     ))
@@ -205,7 +205,7 @@ pub fn save_namespace(
     request: SaveNamespaceRequestProto,
 ) -> Outcome<OrDeferred<SaveNamespaceResponseProto>> {
     ctx.check_superuser_for(ns, "saveNamespace")?;
-    if !ns.blockmanager.in_safe_mode() {
+    if !ns.blockmanager().in_safe_mode() {
         return Err(io("Safe mode should be turned ON in order to create namespace image."));
     }
     Ok(Answer::deferred(Deferred::SaveNamespace {
@@ -220,8 +220,7 @@ pub fn roll_edits(ns: &mut Namesystem, ctx: &CallContext, _: RollEditsRequestPro
     ns.check_operation(OperationCategory::Journal)?;
     ns.check_not_in_safe_mode("Log not rolled")?;
     let first = ns
-        .edit_log
-        .roll(ctx.now_ms)
+        .roll_edit_log(ctx.now_ms)
         .map_err(|error| RemoteException::new(exceptions::STANDBY, error.to_string()))?;
     Ok(Answer::new(
         RollEditsResponseProto {
@@ -358,7 +357,7 @@ pub fn list_open_files(
         return Ok(Answer::now(Walked::OpenFiles(nothing), ns.shown_everything()));
     }
     let previous = InodeId(u64::try_from(request.id).unwrap_or(0));
-    let open = OpenFiles {
+    let open = ListOpenFiles {
         path: path.to_owned(),
         types,
         walk: OpenFilesWalk::after(previous),
@@ -373,8 +372,8 @@ pub fn get_current_edit_log_txid(
     _: GetCurrentEditLogTxidRequestProto,
 ) -> Outcome<GetCurrentEditLogTxidResponseProto> {
     ctx.check_superuser_for(ns, "getCurrentEditLogTxid")?;
-    let txid = if ns.edit_log.is_open_for_write() {
-        ns.edit_log.applied().0 as i64
+    let txid = if ns.edit_log().is_open_for_write() {
+        ns.edit_log().applied().0 as i64
     } else {
         -1
     };
@@ -423,6 +422,6 @@ pub fn set_balancer_bandwidth(
             "Bandwidth should not be negative",
         ));
     };
-    ns.blockmanager.set_balancer_bandwidth(bandwidth);
+    ns.blockmanager_mut().set_balancer_bandwidth(bandwidth);
     Ok(Answer::new(SetBalancerBandwidthResponseProto {}, None))
 }

@@ -31,7 +31,7 @@ fn change<R: Default>(
     plan: impl FnOnce(&Namespace, &Ctx<'_>) -> Result<Plan<()>, RemoteException>,
 ) -> Outcome<R> {
     let machine = ClientMachine::default();
-    let plan = plan(&ns.namespace, &plan_context(ctx, &machine))?;
+    let plan = plan(ns.namespace(), &plan_context(ctx, &machine))?;
     commit_void(ns, plan)
 }
 
@@ -89,7 +89,7 @@ pub fn set_replication(
     let machine = ClientMachine::of(ctx);
     let replication = u16::try_from(request.replication).unwrap_or(u16::MAX);
     let plan = ns
-        .namespace
+        .namespace()
         .plan_set_replication(&plan_context(ctx, &machine), &request.src, replication)?;
     let (changed, after) = commit(ns, plan)?;
     Ok(Answer::new(SetReplicationResponseProto { result: changed }, after))
@@ -101,7 +101,7 @@ pub fn set_quota(
     ctx: &CallContext,
     request: SetQuotaRequestProto,
 ) -> Outcome<SetQuotaResponseProto> {
-    if !ns.namespace.config.owner_set_quota {
+    if !ns.namespace().config.owner_set_quota {
         ctx.check_superuser_for(ns, "setQuota")?;
     }
     no_safe_mode(ns, || format!("Cannot set quota on {}", request.path))?;
@@ -198,8 +198,8 @@ pub fn get_acl_status(
     ctx: &CallContext,
     request: GetAclStatusRequestProto,
 ) -> Outcome<GetAclStatusResponseProto> {
-    let iip = ns.namespace.resolve(&request.src)?;
-    let (status, entries) = ns.namespace.acl_status(&caller(ctx), &iip, &request.src)?;
+    let iip = ns.namespace().resolve(&request.src)?;
+    let (status, entries) = ns.namespace().acl_status(&caller(ctx), &iip, &request.src)?;
     let entries = entries
         .into_iter()
         .map(|entry| AclEntryProto {
@@ -255,7 +255,7 @@ fn change_once<R: Default>(
     plan: impl FnOnce(&Namespace, &Ctx<'_>) -> Result<Plan<()>, RemoteException>,
 ) -> Result<Once<R>, RemoteException> {
     let machine = ClientMachine::default();
-    let plan = plan(&ns.namespace, &plan_context(ctx, &machine))?;
+    let plan = plan(ns.namespace(), &plan_context(ctx, &machine))?;
     commit_void_once(ns, plan)
 }
 
@@ -296,8 +296,8 @@ pub fn get_xattrs(
         .iter()
         .map(|message| xattr(Some(message)))
         .collect::<Result<Vec<_>, _>>()?;
-    let iip = ns.namespace.resolve(&request.src)?;
-    let found = ns.namespace.xattrs(&caller(ctx), &iip, &request.src, &names)?;
+    let iip = ns.namespace().resolve(&request.src)?;
+    let found = ns.namespace().xattrs(&caller(ctx), &iip, &request.src, &names)?;
     let response = GetXAttrsResponseProto {
         x_attrs: xattr_messages(found),
     };
@@ -310,8 +310,8 @@ pub fn list_xattrs(
     ctx: &CallContext,
     request: ListXAttrsRequestProto,
 ) -> Outcome<ListXAttrsResponseProto> {
-    let iip = ns.namespace.resolve(&request.src)?;
-    let found = ns.namespace.list_xattrs(&caller(ctx), &iip, &request.src)?;
+    let iip = ns.namespace().resolve(&request.src)?;
+    let found = ns.namespace().list_xattrs(&caller(ctx), &iip, &request.src)?;
     let response = ListXAttrsResponseProto {
         x_attrs: xattr_messages(found),
     };

@@ -133,8 +133,8 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: M, body: &Bytes, reply:
 }
 
 fn permission(ns: &Namesystem, path: &str) -> Option<String> {
-    let inode = ns.namespace.resolve(path).ok()?.last()?;
-    let status = ns.namespace.status(inode)?;
+    let inode = ns.namespace().resolve(path).ok()?.last()?;
+    let status = ns.namespace().status(inode)?;
     let bits = |shift: u16| fs_action_symbol((status.mode >> shift & 7) as u8);
     let mut mode = [bits(6), bits(3), bits(0)].concat();
     if status.mode & 0o1000 != 0 {

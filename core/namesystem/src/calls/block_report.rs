@@ -28,7 +28,7 @@ impl BlockReportWork {
         BlockReportWork {
             datanode,
             generation: ns.life().generation(),
-            by_active: ns.role == Role::Active,
+            by_active: ns.role() == Role::Active,
             waiting: request.reports.into(),
             current: None,
             context: request.context,
@@ -59,7 +59,7 @@ impl BlockReportWork {
 
     /// Processes at most `max` replicas. Returns the reply when all are done.
     pub fn step(&mut self, ns: &mut Namesystem, max: usize, now: Now) -> Option<Reply> {
-        let before = ns.edit_log.applied();
+        let before = ns.edit_log().applied();
         let outcome = self.go_on(ns, max, now).transpose()?;
         Some(Served::InEveryRole.reply(ns, before, outcome))
     }
@@ -73,14 +73,14 @@ impl BlockReportWork {
     ) -> Result<Option<Answer<BlockReportResponseProto>>, RemoteException> {
         ns.check_not_broken()?;
         // The role has changed, or the namespace was loaded anew. The node registers again and sends another report.
-        let gone = ns.blockmanager.datanode(self.datanode).is_none_or(|node| !node.alive);
-        let other_role = (ns.role == Role::Active) != self.by_active;
+        let gone = ns.blockmanager().datanode(self.datanode).is_none_or(|node| !node.alive);
+        let other_role = (ns.role() == Role::Active) != self.by_active;
         if gone || other_role || ns.life().generation() != self.generation {
             let cmd = Some(register_command());
             return Ok(Some(Answer::new(BlockReportResponseProto { cmd }, None)));
         }
         if let Some(current) = &mut self.current {
-            match ns.blockmanager.report_slice(current, max, now) {
+            match ns.blockmanager_mut().report_slice(current, max, now) {
                 Ok(ReportProgress::More) => return Ok(None),
                 Ok(ReportProgress::Done) => self.current = None,
                 Err(error) => return Err(refusal(&error)),
@@ -91,7 +91,7 @@ impl BlockReportWork {
                 return Ok(Some(self.finish(ns, now)));
             };
             self.current = ns
-                .blockmanager
+                .blockmanager_mut()
                 .begin_report(self.datanode, next)
                 .map_err(|error| refusal(&error))?;
         }
@@ -108,12 +108,13 @@ impl BlockReportWork {
             .as_ref()
             .is_none_or(|context| context.cur_rpc.saturating_add(1) >= context.total_rpcs);
         if last {
-            ns.blockmanager.end_report_lease(self.datanode);
+            ns.blockmanager_mut().end_report_lease(self.datanode);
         }
         // The node deletes what it keeps for a rollback. Only the active says so, and only to a node whose reports are
         // complete.
-        let finalize =
-            ns.role == Role::Active && ns.is_upgrade_finalized() && !ns.blockmanager.has_stale_storages(self.datanode);
+        let finalize = ns.role() == Role::Active
+            && ns.is_upgrade_finalized()
+            && !ns.blockmanager().has_stale_storages(self.datanode);
         let cmd = finalize.then(|| finalize_command(&ns.info.block_pool_id));
         // A file may have waited for this report.
         let begun = crate::monitor::resume_recoveries(ns, now);

@@ -70,7 +70,7 @@ fn allocate(
     let context = plan_context(ctx, &machine);
     let file = InodeId(request.file_id());
     let check = ns
-        .namespace
+        .namespace()
         .check_add_block(&context, src, file, &request.client_name, previous, &ns.replicas())?;
     let (file, last) = match check {
         AddBlockCheck::Allocate {
@@ -87,25 +87,25 @@ fn allocate(
                 client_machine: &client_machine,
             };
             let targets = choose_targets(ns, ctx, request, &wanted)?;
-            let plan = ns.namespace.plan_add_block(file, &request.client_name, previous)?;
+            let plan = ns.namespace().plan_add_block(file, &request.client_name, previous)?;
             if let Some(committed) = plan.reply.committed {
-                ns.blockmanager.commit_block(committed);
+                ns.blockmanager_mut().commit_block(committed);
             }
             let (added, after) = commit(ns, plan)?;
             debug_assert!(!targets.is_empty(), "a block is written somewhere");
             debug_assert_eq!(
-                ns.namespace.last_block_id(),
+                ns.namespace().last_block_id(),
                 added.block.id,
                 "the id of a new block was never given out before"
             );
-            ns.blockmanager.set_expected_locations(added.block.id, &targets);
+            ns.blockmanager_mut().set_expected_locations(added.block.id, &targets);
             debug_assert!(
-                ns.namespace.is_block_under_construction(added.block.id),
+                ns.namespace().is_block_under_construction(added.block.id),
                 "a new block is written to"
             );
             let pool = &ns.info.block_pool_id;
             return Ok((
-                ns.blockmanager
+                ns.blockmanager()
                     .located_block_on(pool, added.block, added.offset, &targets),
                 after,
             ));
@@ -115,10 +115,10 @@ fn allocate(
     // The client missed the answer to its first call and has written nothing, so it gets the same block. After a
     // failover this NameNode does not know the chosen DataNodes, so it chooses again.
     let (block, offset) = last;
-    let mut targets = ns.blockmanager.expected_locations(block.id);
+    let mut targets = ns.blockmanager().expected_locations(block.id);
     if targets.is_empty() {
         let status = ns
-            .namespace
+            .namespace()
             .status(file)
             .ok_or_else(|| io(format!("File does not exist: {src}")))?;
         let wanted = Targets {
@@ -128,10 +128,10 @@ fn allocate(
             client_machine: machine.as_str(),
         };
         targets = choose_targets(ns, ctx, request, &wanted)?;
-        ns.blockmanager.set_expected_locations(block.id, &targets);
+        ns.blockmanager_mut().set_expected_locations(block.id, &targets);
     }
     let located = ns
-        .blockmanager
+        .blockmanager()
         .located_block_on(&ns.info.block_pool_id, block, offset, &targets);
     Ok((located, ns.shown_txid([file])))
 }
@@ -173,21 +173,23 @@ fn choose_targets(
         avoid_local_rack: false,
         ignore_client_locality: has(AddBlockFlagProto::IgnoreClientLocality),
     };
-    ns.blockmanager.choose_targets(&placement, now(ctx)).map_err(|error| {
-        let message = format!("File {} {error}", request.src);
-        let new_active = ctx.now_ms < ns.last_transition_ms + DATANODES_ARRIVE_MS;
-        if ns.config.ha_enabled && new_active && excluded.is_empty() {
-            RemoteException::new(exceptions::RETRIABLE, message)
-        } else {
-            io(message)
-        }
-    })
+    ns.blockmanager_mut()
+        .choose_targets(&placement, now(ctx))
+        .map_err(|error| {
+            let message = format!("File {} {error}", request.src);
+            let new_active = ctx.now_ms < ns.last_transition_ms + DATANODES_ARRIVE_MS;
+            if ns.config.ha_enabled && new_active && excluded.is_empty() {
+                RemoteException::new(exceptions::RETRIABLE, message)
+            } else {
+                io(message)
+            }
+        })
 }
 
 fn indexes(ns: &Namesystem, nodes: &[DatanodeInfoProto]) -> Vec<DatanodeIndex> {
     nodes
         .iter()
-        .filter_map(|node| ns.blockmanager.datanode_by_uuid(&node.id.datanode_uuid).ok())
+        .filter_map(|node| ns.blockmanager().datanode_by_uuid(&node.id.datanode_uuid).ok())
         .collect()
 }
 
@@ -204,14 +206,14 @@ pub fn get_additional_datanode(
     })?;
     let file = InodeId(request.file_id());
     let status = ns
-        .namespace
+        .namespace()
         .check_additional_datanode(src, file, &request.client_name)?;
     let (block_size, policy) = (status.block_size, policies::by_id(status.storage_policy));
     let chosen: Vec<StorageIndex> = request
         .existings
         .iter()
         .zip(&request.existing_storage_uuids)
-        .filter_map(|(node, storage)| ns.blockmanager.find_storage(&node.id.datanode_uuid, storage))
+        .filter_map(|(node, storage)| ns.blockmanager().find_storage(&node.id.datanode_uuid, storage))
         .collect();
     let excluded = indexes(ns, &request.excludes);
     let machine = ClientMachine::of(ctx);
@@ -226,7 +228,7 @@ pub fn get_additional_datanode(
         ..Default::default()
     };
     let targets = ns
-        .blockmanager
+        .blockmanager_mut()
         .choose_targets(&placement, now(ctx))
         .map_err(|error| io(format!("File {src} {error}")))?;
     let block = with_existing(ns, &request, &targets);
@@ -245,7 +247,7 @@ fn with_existing(
 ) -> LocatedBlockProto {
     let pool = &request.blk.pool_id;
     let located = |on: &[StorageIndex]| {
-        ns.blockmanager
+        ns.blockmanager()
             .located_block_on(pool, local_block(&request.blk), OFFSET_UNKNOWN, on)
     };
     let mut block = LocatedBlockProto {
@@ -255,9 +257,9 @@ fn with_existing(
     for (at, node) in request.existings.iter().enumerate() {
         let storage = request.existing_storage_uuids.get(at).map_or("", String::as_str);
         let kind = ns
-            .blockmanager
+            .blockmanager()
             .find_storage(&node.id.datanode_uuid, storage)
-            .and_then(|index| ns.blockmanager.storage(index))
+            .and_then(|index| ns.blockmanager().storage(index))
             .map_or(StorageTypeProto::Disk, |storage| storage.storage_type);
         block.locs.push(node.clone());
         block.is_cached.push(false);
@@ -283,7 +285,7 @@ pub fn abandon_block(
         format!("Cannot abandon block {} for file{src}", block_text(&request.b))
     })?;
     let machine = ClientMachine::default();
-    let plan = ns.namespace.plan_abandon_block(
+    let plan = ns.namespace().plan_abandon_block(
         &plan_context(ctx, &machine),
         local_block(&request.b),
         src,
@@ -323,7 +325,7 @@ pub fn complete(ns: &mut Namesystem, ctx: &CallContext, request: CompleteRequest
     let last = request.last.as_ref().map(|block| block_of(ns, block)).transpose()?;
     let mut plan = plan_complete(ns, ctx, &request, last)?;
     if let Some(committed) = plan.reply.committed {
-        ns.blockmanager.commit_block(committed);
+        ns.blockmanager_mut().commit_block(committed);
         if !plan.reply.done {
             // Replicas that were reported with exactly this length count from now on.
             plan = plan_complete(ns, ctx, &request, last)?;
@@ -337,7 +339,7 @@ pub fn complete(ns: &mut Namesystem, ctx: &CallContext, request: CompleteRequest
     debug_assert!(
         completed
             .committed
-            .is_none_or(|last| !ns.namespace.is_block_under_construction(last.id)),
+            .is_none_or(|last| !ns.namespace().is_block_under_construction(last.id)),
         "a file that was completed ends with a block that is not written any more"
     );
     debug_assert!(completed.done, "only a file that can be closed gets this far");
@@ -351,7 +353,7 @@ fn plan_complete(
     last: Option<Block>,
 ) -> Result<Plan<Completed>, RemoteException> {
     let machine = ClientMachine::default();
-    ns.namespace.plan_complete(
+    ns.namespace().plan_complete(
         &plan_context(ctx, &machine),
         &request.src,
         InodeId(request.file_id()),
@@ -365,7 +367,7 @@ fn plan_complete(
 pub fn fsync(ns: &mut Namesystem, ctx: &CallContext, request: FsyncRequestProto) -> Outcome<FsyncResponseProto> {
     no_safe_mode(ns, || format!("Cannot fsync file {}", request.src))?;
     let machine = ClientMachine::default();
-    let plan = ns.namespace.plan_fsync(
+    let plan = ns.namespace().plan_fsync(
         &plan_context(ctx, &machine),
         &request.src,
         InodeId(request.file_id()),
@@ -384,11 +386,11 @@ pub fn update_block_for_pipeline(
     check_under_construction(ns, &request.block)?;
     let block = local_block(&request.block);
     let plan = ns
-        .namespace
+        .namespace()
         .plan_update_block_for_pipeline(block, &request.client_name)?;
     let (stamped, after) = commit(ns, plan)?;
     debug_assert!(
-        ns.namespace
+        ns.namespace()
             .block(block.id)
             .is_none_or(|(known, _)| stamped.generation_stamp > known.generation_stamp),
         "replicas with the old stamp are told from those that go on"
@@ -412,7 +414,7 @@ fn check_under_construction(ns: &Namesystem, block: &ExtendedBlockProto) -> Resu
             text()
         )
     })?;
-    let Some(view) = ns.blockmanager.block(BlockId(block.block_id as i64)) else {
+    let Some(view) = ns.blockmanager().block(BlockId(block.block_id as i64)) else {
         return Err(io(format!("{} does not exist.", text())));
     };
     let state = match view.state {
@@ -439,7 +441,7 @@ pub fn update_pipeline(
     let (old, new) = (local_block(&request.old_block), local_block(&request.new_block));
     let context = plan_context(ctx, &machine);
     let plan = ns
-        .namespace
+        .namespace()
         .plan_update_pipeline(&context, &request.client_name, old, new)?;
     let once = commit_void_once(
         ns,
@@ -449,7 +451,7 @@ pub fn update_pipeline(
         },
     )?;
     debug_assert_eq!(
-        ns.namespace.block(new.id).map(|(block, _)| block.generation_stamp),
+        ns.namespace().block(new.id).map(|(block, _)| block.generation_stamp),
         Some(new.generation_stamp),
         "the pipeline goes on with the stamp that was logged"
     );
@@ -457,9 +459,9 @@ pub fn update_pipeline(
         .new_nodes
         .iter()
         .zip(&request.storage_i_ds)
-        .filter_map(|(node, storage)| ns.blockmanager.find_storage(&node.datanode_uuid, storage))
+        .filter_map(|(node, storage)| ns.blockmanager().find_storage(&node.datanode_uuid, storage))
         .collect();
-    ns.blockmanager.set_expected_locations(new.id, &storages);
+    ns.blockmanager_mut().set_expected_locations(new.id, &storages);
     Ok(once)
 }
 
@@ -494,7 +496,7 @@ pub fn renew_lease(
         )));
     }
     no_safe_mode(ns, || format!("Cannot renew lease for {}", request.client_name))?;
-    ns.namespace.renew_lease(&request.client_name, ctx.mono_ms);
+    ns.renew_lease(&request.client_name, ctx.mono_ms);
     Ok(Answer::new(RenewLeaseResponseProto {}, None))
 }
 
@@ -511,8 +513,8 @@ pub fn recover_lease(
     )?;
     no_safe_mode(ns, || format!("Cannot recover the lease of {}", request.src))?;
     let machine = ClientMachine::of(ctx);
-    ns.blockmanager.note_time(now(ctx));
-    let plan = ns.namespace.plan_recover_lease(
+    ns.blockmanager_mut().note_time(now(ctx));
+    let plan = ns.namespace().plan_recover_lease(
         &plan_context(ctx, &machine),
         &request.src,
         &request.client_name,
@@ -547,11 +549,11 @@ pub(super) fn finish_lease_recovery(
         return Ok(());
     }
     let dead = ns
-        .namespace
+        .namespace()
         .lease_holder(file_of(recovery))
         .unwrap_or_default()
         .to_owned();
-    ns.namespace.renew_lease(&dead, ctx.mono_ms);
+    ns.renew_lease(&dead, ctx.mono_ms);
     let machine = ClientMachine::of(ctx);
     Err(RemoteException::new(
         exceptions::RECOVERY_IN_PROGRESS,
@@ -610,11 +612,13 @@ pub(super) fn recover_block(
     block: BlockId,
     recovery_id: GenerationStamp,
 ) {
-    let truncate = ns.namespace.truncate_target(file).map(|target| TruncateRecovery {
+    let truncate = ns.namespace().truncate_target(file).map(|target| TruncateRecovery {
         length: target.length,
         source: target.source,
     });
     ns.recoveries.insert(file);
     // When no DataNode can be asked now, the monitor tries again.
-    let _ = ns.blockmanager.begin_recovery(block, recovery_id, truncate, now(ctx));
+    let _ = ns
+        .blockmanager_mut()
+        .begin_recovery(block, recovery_id, truncate, now(ctx));
 }

@@ -136,7 +136,7 @@ impl Served {
     /// one of its own call. The answer to a read does not show what the read writes, such as an access time.
     fn check_reply(self, ns: &Namesystem, before: TxId, reply: &Reply) {
         let Served::In(category) = self else { return };
-        let applied = ns.edit_log.applied();
+        let applied = ns.edit_log().applied();
         debug_assert!(
             reply.after.is_none_or(|after| after <= applied),
             "a reply would wait for a transaction that does not exist"
@@ -162,7 +162,7 @@ pub(crate) fn call<N: Deref<Target = Namesystem>, R: Response>(
     if let Err(refused) = served.check(&ns) {
         return Reply::refuse(refused);
     }
-    let before = ns.edit_log.applied();
+    let before = ns.edit_log().applied();
     let outcome = run(&mut ns);
     served.reply(&ns, before, outcome)
 }
@@ -177,7 +177,7 @@ pub(crate) fn read_first<R: Response>(
         return Some(Reply::refuse(refused));
     }
     let outcome = run().transpose()?;
-    Some(served.reply(ns, ns.edit_log.applied(), outcome))
+    Some(served.reply(ns, ns.edit_log().applied(), outcome))
 }
 
 /// Runs a write whose repetitions get the first answer (`RetryCache.waitForCompletion`). A repetition that comes while the
@@ -192,25 +192,25 @@ pub(crate) fn once<R: Response>(
         return Reply::refuse(refused);
     }
     let key = CallKey::new(&ctx.client_id, ctx.call_id);
-    if let Some(cached) = key.and_then(|key| ns.retry_cache.get(&key)) {
+    if let Some(cached) = key.and_then(|key| ns.retry_cache().get(&key)) {
         debug_assert!(
-            cached.txid <= ns.edit_log.applied(),
+            cached.txid <= ns.edit_log().applied(),
             "an answer is remembered no longer than what it shows"
         );
-        let after = (cached.txid > ns.edit_log.synced()).then_some(cached.txid);
+        let after = (cached.txid > ns.edit_log().synced()).then_some(cached.txid);
         let reply = Reply::encoded(Bytes::copy_from_slice(cached.payload)).after(after);
-        ns.retry_cache.count_hit();
+        ns.count_repeated_call();
         return reply;
     }
-    let before = ns.edit_log.applied();
+    let before = ns.edit_log().applied();
     let (outcome, keep) = match run(ns) {
         Ok(Once { answer, keep }) => (Ok(answer), keep),
         Err(refused) => (Err(refused), false),
     };
     let reply = served.reply(ns, before, outcome);
     if let (true, Some(key), Ok(payload)) = (keep, key, &reply.result) {
-        let txid = reply.after.unwrap_or_else(|| ns.edit_log.applied());
-        ns.retry_cache.insert(key, txid, payload, ctx.mono_ms);
+        let txid = reply.after.unwrap_or_else(|| ns.edit_log().applied());
+        ns.remember_answer(key, txid, payload, ctx.mono_ms);
     }
     reply
 }
@@ -240,7 +240,7 @@ macro_rules! row {
     (once with $decode:expr => $handler:path) => {
         (
             Write,
-            Verb::Write(|ns, ctx, body| border::once(ns, ctx, |ns| $handler(ns, ctx, $decode(&body)?))),
+            MethodHandler::Write(|ns, ctx, body| border::once(ns, ctx, |ns| $handler(ns, ctx, $decode(&body)?))),
         )
     };
     (read $category:ident with $decode:expr => $handler:path) => {
@@ -252,7 +252,7 @@ pub(crate) use row;
 /// A handler that reads, with the decoder of its request.
 macro_rules! read {
     ($served:expr, $decode:expr => $handler:path) => {
-        Verb::Read(|ns, ctx, body| border::call(ns, $served, |ns| $handler(*ns, ctx, $decode(&body)?)))
+        MethodHandler::Read(|ns, ctx, body| border::call(ns, $served, |ns| $handler(*ns, ctx, $decode(&body)?)))
     };
 }
 pub(crate) use read;
@@ -260,7 +260,7 @@ pub(crate) use read;
 /// A handler that writes, with the decoder of its request.
 macro_rules! write {
     ($served:expr, $decode:expr => $handler:path) => {
-        Verb::Write(|ns, ctx, body| border::call(ns, $served, |ns| $handler(ns, ctx, $decode(&body)?)))
+        MethodHandler::Write(|ns, ctx, body| border::call(ns, $served, |ns| $handler(ns, ctx, $decode(&body)?)))
     };
 }
 pub(crate) use write;

@@ -35,11 +35,11 @@ pub fn snapshottable_dirs(
     ctx: &CallContext,
     _: GetSnapshottableDirListingRequestProto,
 ) -> Outcome<GetSnapshottableDirListingResponseProto> {
-    let mut listed: Vec<_> = (ns.namespace.snapshottable_dirs())
+    let mut listed: Vec<_> = (ns.namespace().snapshottable_dirs())
         .filter_map(|id| {
-            let status = ns.namespace.status(id)?;
+            let status = ns.namespace().status(id)?;
             let owned = ctx.superuser || !ns.config.permissions_enabled || status.owner == &*ctx.user;
-            let path = owned.then(|| ns.namespace.path_of(id))??;
+            let path = owned.then(|| ns.namespace().path_of(id))??;
             let (parent, name) = path.rsplit_once('/')?;
             let mut encoded = Vec::new();
             WireStatus {
@@ -77,7 +77,7 @@ pub fn disallow_snapshot(
     ctx.check_superuser_for(ns, "disallowSnapshot")?;
     no_safe_mode(ns, || format!("Cannot disallow snapshot for {}", request.snapshot_root))?;
     let plan = ns
-        .namespace
+        .namespace()
         .plan_disallow_snapshot(&caller(ctx), &request.snapshot_root)?;
     commit_void(ns, plan)
 }
@@ -118,7 +118,7 @@ pub fn list_cache_pools(
     ctx: &CallContext,
     request: ListCachePoolsRequestProto,
 ) -> Outcome<ListCachePoolsResponseProto> {
-    let mut rest = ns.namespace.cache_pools_after(&request.prev_pool_name);
+    let mut rest = ns.namespace().cache_pools_after(&request.prev_pool_name);
     let entries = (rest.by_ref().take(LISTED_MAX))
         .map(|pool| CachePoolEntryProto {
             info: if may_read(ns, &caller(ctx), pool) {
@@ -160,13 +160,16 @@ pub fn list_cache_directives(
     }
     let wanted = |directive: &&CacheDirectiveInfoProto| {
         let is = |asked: &Option<String>, has: &Option<String>| asked.is_none() || asked == has;
-        let pool = directive.pool.as_deref().and_then(|pool| ns.namespace.cache_pool(pool));
+        let pool = directive
+            .pool
+            .as_deref()
+            .and_then(|pool| ns.namespace().cache_pool(pool));
         is(&filter.path, &directive.path)
             && is(&filter.pool, &directive.pool)
             && (filter.id.is_none() || filter.id == directive.id)
             && pool.is_some_and(|pool| may_read(ns, &caller(ctx), pool))
     };
-    let mut rest = ns.namespace.cache_directives_after(request.prev_id).filter(wanted);
+    let mut rest = ns.namespace().cache_directives_after(request.prev_id).filter(wanted);
     let elements = (rest.by_ref().take(LISTED_MAX))
         .map(|directive| CacheDirectiveEntryProto {
             info: directive.clone(),
@@ -193,7 +196,7 @@ pub fn erasure_coding_policies(
     _: &CallContext,
     _: GetErasureCodingPoliciesRequestProto,
 ) -> Outcome<GetErasureCodingPoliciesResponseProto> {
-    let ec_policies = ns.namespace.erasure_coding_policies().cloned().collect();
+    let ec_policies = ns.namespace().erasure_coding_policies().cloned().collect();
     Ok(Answer::new(
         GetErasureCodingPoliciesResponseProto { ec_policies },
         ns.shown_everything(),

@@ -3,7 +3,7 @@
 use super::border::{self, Served, row};
 use super::{admin, attributes, blocks, carried, delete, locations, policies, read, summary, unsupported, wire, write};
 use crate::OperationCategory::{self, Journal, Read, Unchecked, Write};
-use crate::context::Verb;
+use crate::context::MethodHandler;
 use hathi_formats::proto::hdfs::{
     AbandonBlockRequestProto, AddBlockRequestProto, AllowSnapshotRequestProto, AppendRequestProto,
     CheckAccessRequestProto, CompleteRequestProto, ConcatRequestProto, CreateEncryptionZoneRequestProto,
@@ -39,16 +39,16 @@ pub(super) fn category(method: ClientMethod) -> OperationCategory {
 }
 
 /// The handler of a method.
-pub(super) fn verb(method: ClientMethod) -> Verb {
+pub(super) fn handler(method: ClientMethod) -> MethodHandler {
     row(method).1
 }
 
-fn row(method: ClientMethod) -> (OperationCategory, Verb) {
+fn row(method: ClientMethod) -> (OperationCategory, MethodHandler) {
     use ClientMethod as M;
     match method {
         M::GetBlockLocations => (
             Read,
-            Verb::ReadThenWrite(
+            MethodHandler::ReadThenWrite(
                 |ns, ctx, body| {
                     border::read_first(ns, Served::In(Read), || {
                         let request = wire::GetBlockLocationsView::decode(body)?;

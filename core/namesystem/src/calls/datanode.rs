@@ -10,7 +10,7 @@
 use super::block_report::BlockReportWork;
 use super::border::{self, Answer, OrDeferred, Outcome, Response, Served};
 use super::{commit_void, io, wire};
-use crate::context::{CallContext, Deferred, Reply, Reported, Verb};
+use crate::context::{CallContext, Deferred, MethodHandler, Reply, Reported};
 use crate::namenode_protocol::SOFTWARE_VERSION;
 use crate::{HaState, Namesystem, OperationCategory, Role, namenode_protocol};
 use bytes::Bytes;
@@ -61,7 +61,7 @@ const STORAGES_MAX: usize = 10_000;
 const MIN_DATANODE_VERSION: [u32; 3] = [2, 1, 0];
 
 /// The handler of a method of `DatanodeProtocol`.
-pub(super) fn verb(method: DatanodeMethod) -> Verb {
+pub(super) fn handler(method: DatanodeMethod) -> MethodHandler {
     use DatanodeMethod as M;
     match method {
         M::BlockReceivedAndDeleted => report!(BlockReceivedAndDeletedRequestProto => block_received_and_deleted),
@@ -79,12 +79,12 @@ pub(super) fn verb(method: DatanodeMethod) -> Verb {
         M::RegisterDatanode => report!(RegisterDatanodeRequestProto => register_datanode),
         M::ReportBadBlocks => report!(ReportBadBlocksRequestProto => report_bad_blocks),
         M::SendHeartbeat => report!(HeartbeatRequestProto => send_heartbeat),
-        M::VersionRequest => namenode_protocol::verb(NamenodeMethod::VersionRequest),
+        M::VersionRequest => namenode_protocol::handler(NamenodeMethod::VersionRequest),
     }
 }
 
 /// The handler of a method of `DatanodeLifelineProtocol`.
-pub(super) fn lifeline_verb(method: DatanodeLifelineMethod) -> Verb {
+pub(super) fn lifeline_handler(method: DatanodeLifelineMethod) -> MethodHandler {
     match method {
         DatanodeLifelineMethod::SendLifeline => report!(HeartbeatRequestProto => send_lifeline),
     }
@@ -153,13 +153,13 @@ fn registered(
     registration: &DatanodeRegistrationProto,
 ) -> Result<Option<DatanodeIndex>, RemoteException> {
     let Ok(index) = ns
-        .blockmanager
+        .blockmanager()
         .datanode_by_uuid(&registration.datanode_id.datanode_uuid)
     else {
         return Ok(None);
     };
     let theirs = &registration.datanode_id;
-    match ns.blockmanager.datanode(index) {
+    match ns.blockmanager().datanode(index) {
         Some(node) if (&node.id.ip_addr, node.id.xfer_port) != (&theirs.ip_addr, theirs.xfer_port) => {
             Err(RemoteException::new(
                 exceptions::UNREGISTERED_NODE,
@@ -211,7 +211,7 @@ fn register_datanode(
     if let Some(ip) = ctx.client_ip {
         registration.datanode_id.ip_addr = ip.to_canonical().to_string();
     }
-    ns.blockmanager
+    ns.blockmanager_mut()
         .register(
             registration.datanode_id.clone(),
             &registration.software_version,
@@ -242,8 +242,8 @@ fn check_identity(registration: &DatanodeRegistrationProto) -> Result<(), Remote
 /// Refuses a new DataNode when the largest number is reached.
 fn check_number(ns: &Namesystem, registration: &DatanodeRegistrationProto) -> Result<(), RemoteException> {
     let uuid = &registration.datanode_id.datanode_uuid;
-    let is_known = ns.blockmanager.datanode_by_uuid(uuid).is_ok();
-    if is_known || ns.blockmanager.datanodes().count() < DATANODES_MAX {
+    let is_known = ns.blockmanager().datanode_by_uuid(uuid).is_ok();
+    if is_known || ns.blockmanager().datanodes().count() < DATANODES_MAX {
         return Ok(());
     }
     Err(RemoteException::new(
@@ -329,15 +329,15 @@ fn send_heartbeat(
 ) -> Outcome<HeartbeatResponseProto> {
     verify(ns, &request.registration)?;
     check_storages(request.reports.len())?;
-    ns.blockmanager
+    ns.blockmanager()
         .check_allowed(&request.registration.datanode_id)
         .map_err(|error| refusal(&error))?;
-    let active = ns.role == Role::Active;
+    let active = ns.role() == Role::Active;
     let mut response = HeartbeatResponseProto {
         cmds: Vec::new(),
         ha_status: NnhaStatusHeartbeatProto {
             state: heartbeat_state(ns.ha_state()),
-            txid: ns.edit_log.applied().0,
+            txid: ns.edit_log().applied().0,
         },
         // A DataNode that knows only the first field takes its absence for the end.
         rolling_upgrade_status: ns.rolling_upgrade_status().filter(|status| !status.finalized()),
@@ -347,16 +347,15 @@ fn send_heartbeat(
     };
     match registered(ns, &request.registration)? {
         None => response.cmds.push(register_command()),
-        Some(index) if ns.blockmanager.wants_registration(index) => response.cmds.push(register_command()),
+        Some(index) if ns.blockmanager().wants_registration(index) => response.cmds.push(register_command()),
         Some(index) => {
-            ns.blockmanager.heartbeat(index, stats(&request), now(ctx));
+            ns.blockmanager_mut().heartbeat(index, stats(&request), now(ctx));
             if request.request_full_block_report_lease() {
-                response.full_block_report_lease_id = Some(ns.blockmanager.request_report_lease(index, now(ctx)));
+                response.full_block_report_lease_id = Some(ns.blockmanager_mut().request_report_lease(index, now(ctx)));
             }
             if active {
-                ns.blockmanager.told_active(index);
-                let pool = &ns.info.block_pool_id;
-                response.cmds = ns.blockmanager.take_commands(index, pool, now(ctx));
+                ns.blockmanager_mut().told_active(index);
+                response.cmds = ns.take_datanode_commands(index, now(ctx));
             }
         }
     }
@@ -378,7 +377,7 @@ fn send_lifeline(
     check_storages(request.reports.len())?;
     // A lifeline of an unknown node changes nothing. Only a heartbeat can make it register.
     if let Some(index) = registered(ns, &request.registration)? {
-        ns.blockmanager.lifeline(index, stats(&request), now(ctx));
+        ns.blockmanager_mut().lifeline(index, stats(&request), now(ctx));
     }
     Ok(Answer::new(LifelineResponseProto {}, None))
 }
@@ -397,7 +396,7 @@ fn block_report(
         return Ok(Answer::now(BlockReportResponseProto { cmd }, None));
     };
     let lease = request.context.as_ref().map_or(0, |context| context.lease_id());
-    ns.blockmanager
+    ns.blockmanager_mut()
         .check_report_lease(datanode, lease, now(ctx))
         .map_err(|error| refusal(&error))?;
     let mut work = BlockReportWork::new(ns, datanode, request);
@@ -474,7 +473,7 @@ fn block_received_and_deleted(
             if kind == IncrementalNotice::Received {
                 blocks.push(block.id);
             }
-            ns.blockmanager.incremental_report(
+            ns.blockmanager_mut().incremental_report(
                 datanode,
                 &storage,
                 block,
@@ -500,7 +499,7 @@ fn error_report(
     if code == ErrorCode::FatalDiskError
         && let Some(index) = registered(ns, &request.registartion)?
     {
-        ns.blockmanager.node_died(index);
+        ns.blockmanager_mut().node_died(index);
     }
     Ok(Answer::new(ErrorReportResponseProto {}, None))
 }
@@ -524,9 +523,9 @@ pub(super) fn mark_corrupt(ns: &mut Namesystem, located: &LocatedBlockProto) -> 
     let block = super::local_block(&located.b);
     let mut news = false;
     for node in &located.locs {
-        if let Some(index) = ns.blockmanager.find_datanode(&node.id.datanode_uuid) {
+        if let Some(index) = ns.blockmanager().find_datanode(&node.id.datanode_uuid) {
             news |= ns
-                .blockmanager
+                .blockmanager_mut()
                 .mark_corrupt(block, index)
                 .map_err(|error| refusal(&error))?;
         }
@@ -546,7 +545,7 @@ fn commit_block_synchronization(
         .new_taragets
         .iter()
         .zip(&request.new_target_storages)
-        .filter_map(|(node, storage)| ns.blockmanager.find_storage(&node.datanode_uuid, storage))
+        .filter_map(|(node, storage)| ns.blockmanager().find_storage(&node.datanode_uuid, storage))
         .collect();
     let agreed = BlockSynchronization {
         block,
@@ -556,16 +555,16 @@ fn commit_block_synchronization(
         delete_block: request.delete_block,
     };
     let plan = ns
-        .namespace
+        .namespace()
         .plan_commit_block_synchronization(ctx.now_ms, &agreed, &ns.replicas())?;
     let recovered = plan.reply.map(|(_, block)| block);
     let is_truncated = plan
         .reply
-        .is_some_and(|(file, _)| ns.namespace.truncate_target(file).is_some());
+        .is_some_and(|(file, _)| ns.namespace().truncate_target(file).is_some());
     if !plan.ops.is_empty() && !is_truncated {
         // The length of a truncate is decided, and was compared already.
         let length = (!request.delete_block).then_some(request.new_length);
-        ns.blockmanager
+        ns.blockmanager_mut()
             .judge_recovery(block.id, length, now(ctx))
             .map_err(|reason| {
                 io(format!(
@@ -578,7 +577,7 @@ fn commit_block_synchronization(
         && request.close_file
     {
         // This message names the locations, so readers need not wait for reports.
-        ns.blockmanager.recovered(block, &on);
+        ns.blockmanager_mut().recovered(block, &on);
     }
     let plan = hathi_namespace::Plan {
         ops: plan.ops,
@@ -587,7 +586,7 @@ fn commit_block_synchronization(
     let answer = commit_void(ns, plan)?;
     debug_assert!(
         recovered.is_none_or(|block| {
-            let known = ns.namespace.block(block.id).map(|(known, _)| known.generation_stamp);
+            let known = ns.namespace().block(block.id).map(|(known, _)| known.generation_stamp);
             known == Some(block.generation_stamp)
         }),
         "a recovered block has the stamp of its recovery"
@@ -595,7 +594,7 @@ fn commit_block_synchronization(
     if let Some(block) = recovered
         && !request.close_file
     {
-        ns.blockmanager.set_expected_locations(block.id, &on);
+        ns.blockmanager_mut().set_expected_locations(block.id, &on);
     }
     Ok(answer)
 }

@@ -42,7 +42,7 @@ impl DeleteWork {
         let is_over =
             ns.check_operation(OperationCategory::Write).is_err() || ns.life().generation() != self.generation;
         match &mut self.walk {
-            Some(walk) if !is_over => ns.namespace.sub_access_step(&caller(&self.ctx), walk, max),
+            Some(walk) if !is_over => ns.namespace().sub_access_step(&caller(&self.ctx), walk, max),
             _ => true,
         }
     }
@@ -58,7 +58,7 @@ impl DeleteWork {
     /// Nobody waits for the answer any more.
     pub fn give_up(&mut self, ns: &mut Namesystem) {
         if let Some(walk) = self.walk.take() {
-            ns.namespace.unwatch_access(&walk);
+            ns.unwatch_access(&walk);
         }
     }
 
@@ -89,7 +89,7 @@ impl DeleteWork {
 
     fn delete(&mut self, ns: &mut Namesystem, ctx: &CallContext) -> Result<Option<Deleting>, RemoteException> {
         if let Some(walk) = &mut self.walk
-            && !ns.namespace.catch_up_access(&caller(ctx), walk)
+            && !ns.catch_up_access(&caller(ctx), walk)
         {
             self.walk = None;
         }
@@ -103,7 +103,7 @@ impl DeleteWork {
             return Err(RemoteException::new(exceptions::RETRIABLE, message));
         }
         if self.walk.as_ref().is_none_or(|walk| walk.root() != dir) {
-            self.walk = Some(ns.namespace.watch_access(dir));
+            self.walk = Some(ns.watch_access(dir));
         }
         Ok(None)
     }
@@ -150,7 +150,7 @@ fn try_delete(
     let machine = ClientMachine::default();
     let context = plan_context(ctx, &machine);
     let plan = ns
-        .namespace
+        .namespace()
         .plan_delete(&context, &request.src, request.recursive, walk)?;
     if let Deleted::WalkFirst(dir) = plan.reply {
         return Ok(Tried::WalkFirst(dir));

@@ -38,14 +38,14 @@ pub(super) fn located_blocks(
     let machine = ClientMachine::of(ctx);
     let client = (!machine.as_str().is_empty()).then(|| machine.as_str());
     let pool = &ns.info.block_pool_id;
-    let located = |block: Block, offset: u64| ns.blockmanager.located_block(pool, block, offset, client);
+    let located = |block: Block, offset: u64| ns.blockmanager().located_block(pool, block, offset, client);
 
     // The block manager knows a length that a client has committed before the edits know it.
     let blocks: SmallVec<[Block; 8]> = ns
-        .namespace
+        .namespace()
         .blocks_of(status.id)
         .map(|in_file| {
-            ns.blockmanager
+            ns.blockmanager()
                 .block(in_file.block.id)
                 .map_or(in_file.block, |view| view.block)
         })
@@ -59,7 +59,7 @@ pub(super) fn located_blocks(
     };
     let length: u64 = blocks.iter().map(|block| block.num_bytes).sum();
     let last_start = length - last.num_bytes;
-    let last_complete = ns.blockmanager.is_complete(last.id);
+    let last_complete = ns.blockmanager().is_complete(last.id);
     // Bytes of a block under construction do not count: a reader asks a DataNode for the visible length.
     answer.file_length = if last_complete || !status.under_construction {
         length
@@ -121,7 +121,7 @@ pub fn get_block_locations_write(
 ) -> Outcome<GetBlockLocationsResponseProto> {
     let located = block_locations(ns, ctx, &request)?;
     if wants_access_time(ns, ctx, located.file) {
-        let plan = ns.namespace.plan_access_time(located.file, ctx.now_ms);
+        let plan = ns.namespace().plan_access_time(located.file, ctx.now_ms);
         // The answer does not show the access time, so it need not wait for it. A failure to write the access time does
         // not make the read fail (as in `FSNamesystem.getBlockLocations`).
         let _ = ns.commit(&plan.ops);
@@ -130,7 +130,7 @@ pub fn get_block_locations_write(
 }
 
 fn wants_access_time(ns: &Namesystem, ctx: &CallContext, file: InodeId) -> bool {
-    ns.role == Role::Active && !ns.blockmanager.in_safe_mode() && ns.namespace.wants_access_time(file, ctx.now_ms)
+    ns.role() == Role::Active && !ns.blockmanager().in_safe_mode() && ns.namespace().wants_access_time(file, ctx.now_ms)
 }
 
 fn block_locations(
@@ -147,14 +147,14 @@ fn block_locations(
             ));
         }
     }
-    let iip = ns.namespace.resolve(src)?;
-    let status = ns.namespace.open_for_read(&caller(ctx), &iip, src)?;
+    let iip = ns.namespace().resolve(src)?;
+    let status = ns.namespace().open_for_read(&caller(ctx), &iip, src)?;
     let range = WholeFile::Range {
         offset: request.offset,
         length: request.length,
     };
     let locations = located_blocks(ns, ctx, &status, range);
-    if ns.blockmanager.in_safe_mode()
+    if ns.blockmanager().in_safe_mode()
         && locations
             .iter()
             .flat_map(|locations| &locations.blocks)
@@ -172,7 +172,7 @@ fn block_locations(
 /// mode.
 fn zero_locations(ns: &Namesystem, src: &str) -> RemoteException {
     match no_safe_mode(ns, || format!("Zero blocklocations for {src}")) {
-        Err(refused) if refused.is(exceptions::SAFE_MODE) && ns.config.ha_enabled && ns.role == Role::Active => {
+        Err(refused) if refused.is(exceptions::SAFE_MODE) && ns.config.ha_enabled && ns.role() == Role::Active => {
             RemoteException::new(exceptions::RETRIABLE, refused.to_string())
         }
         Err(refused) => refused,

@@ -45,7 +45,7 @@ pub(crate) use wire::decode;
 pub use wire::{CreateView, GetBlockLocationsView, MkdirsView};
 
 use crate::Namesystem;
-use crate::context::{CallContext, Verb};
+use crate::context::{CallContext, MethodHandler};
 use crate::retry_cache::CallKey;
 use arrayvec::ArrayString;
 use bytes::Bytes;
@@ -62,12 +62,12 @@ use std::net::IpAddr;
 /// The handler of a method. `None` for the methods of other protocols than `ClientProtocol`, `DatanodeProtocol`,
 /// `DatanodeLifelineProtocol` and `NamenodeProtocol`.
 #[must_use]
-pub fn verb(method: Method) -> Option<Verb> {
+pub fn handler(method: Method) -> Option<MethodHandler> {
     match method {
-        Method::Client(method) => Some(client::verb(method)),
-        Method::Datanode(method) => Some(datanode::verb(method)),
-        Method::DatanodeLifeline(method) => Some(datanode::lifeline_verb(method)),
-        Method::Namenode(method) => Some(crate::namenode_protocol::verb(method)),
+        Method::Client(method) => Some(client::handler(method)),
+        Method::Datanode(method) => Some(datanode::handler(method)),
+        Method::DatanodeLifeline(method) => Some(datanode::lifeline_handler(method)),
+        Method::Namenode(method) => Some(crate::namenode_protocol::handler(method)),
         _ => None,
     }
 }
@@ -82,16 +82,16 @@ pub fn serve<M: Message + Default>(
     method: impl Into<Method>,
     request: &impl Message,
 ) -> Result<M, RemoteException> {
-    let verb = verb(method.into()).expect("a handler has this method");
+    let handler = handler(method.into()).expect("a handler has this method");
     let body = Bytes::from(request.encode_to_vec());
-    let response = verb.run(ns, ctx, &body).result?;
+    let response = handler.run(ns, ctx, &body).result?;
     Ok(M::decode(response).expect("the method's response"))
 }
 
-/// [`verb`] for names (`declaringClassProtocolName`, method name).
+/// [`handler`] for names (`declaringClassProtocolName`, method name).
 #[must_use]
-pub fn lookup(protocol: &str, method: &str) -> Option<Verb> {
-    verb(Method::of(protocol, method)?)
+pub fn lookup(protocol: &str, method: &str) -> Option<MethodHandler> {
+    handler(Method::of(protocol, method)?)
 }
 
 /// Commits the ops of a plan. Returns what the plan decided, and the transaction after which a reply may leave. That is
@@ -117,7 +117,7 @@ fn commit_void_once<R: Default>(ns: &mut Namesystem, plan: Plan<()>) -> Result<O
 
 /// Refuses a change in safe mode. `what` is called only then.
 pub(crate) fn no_safe_mode(ns: &Namesystem, what: impl FnOnce() -> String) -> Result<(), RemoteException> {
-    if ns.blockmanager.in_safe_mode() {
+    if ns.blockmanager().in_safe_mode() {
         return ns.check_not_in_safe_mode(&what());
     }
     Ok(())

@@ -147,8 +147,8 @@ pub fn get_storage_policy(
     ctx: &CallContext,
     request: GetStoragePolicyRequestProto,
 ) -> Outcome<GetStoragePolicyResponseProto> {
-    let iip = ns.namespace.resolve(&request.path)?;
-    let id = ns.namespace.storage_policy(&caller(ctx), &iip, &request.path)?;
+    let iip = ns.namespace().resolve(&request.path)?;
+    let id = ns.namespace().storage_policy(&caller(ctx), &iip, &request.path)?;
     let policy = by_id(id).or_else(|| by_id(0)).map(message).unwrap_or_default();
     Ok(Answer::new(
         GetStoragePolicyResponseProto { storage_policy: policy },
@@ -187,13 +187,13 @@ pub fn unset_storage_policy(
 fn set<R: Default>(ns: &mut Namesystem, ctx: &CallContext, src: &str, policy: Option<&str>) -> Outcome<R> {
     let machine = super::ClientMachine::default();
     let plan = ns
-        .namespace
+        .namespace()
         .plan_set_storage_policy(&super::plan_context(ctx, &machine), src, policy)?;
     super::commit_void(ns, plan)
 }
 
 fn check_enabled(ns: &Namesystem, operation: &str) -> Result<(), RemoteException> {
-    if ns.namespace.config.storage_policy_enabled {
+    if ns.namespace().config.storage_policy_enabled {
         return Ok(());
     }
     Err(super::io(format!(

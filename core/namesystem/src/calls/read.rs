@@ -64,8 +64,8 @@ pub fn get_located_file_info<'a>(
 }
 
 fn file_info<'a>(ns: &'a Namesystem, ctx: &CallContext, src: &str, located: bool) -> Outcome<FileInfo<'a>> {
-    let iip = ns.namespace.resolve(src)?;
-    let status = match ns.namespace.file_info(&caller(ctx), &iip) {
+    let iip = ns.namespace().resolve(src)?;
+    let status = match ns.namespace().file_info(&caller(ctx), &iip) {
         Ok(status) => status,
         // Hadoop tells a superuser that a path through a file does not exist, and everybody else that access is denied.
         Err(refused) if ctx.superuser && refused.is(exceptions::ACCESS_CONTROL) => None,
@@ -81,7 +81,7 @@ fn file_info<'a>(ns: &'a Namesystem, ctx: &CallContext, src: &str, located: bool
 
 /// A page of a directory, encoded entry by entry.
 pub struct Listing {
-    entries: wire::ListingResponse,
+    entries: wire::ListingBuilder,
     /// Number of entries after the last one of this page. `None`: the path does not exist.
     pub remaining: Option<u32>,
 }
@@ -97,8 +97,8 @@ impl Response for Listing {
 
 /// `getListing`
 pub fn get_listing(ns: &Namesystem, ctx: &CallContext, request: GetListingRequestProto) -> Outcome<Listing> {
-    let iip = ns.namespace.resolve(&request.src)?;
-    let mut entries = wire::ListingResponse::new(16);
+    let iip = ns.namespace().resolve(&request.src)?;
+    let mut entries = wire::ListingBuilder::new(16);
     let listed = list(
         ns,
         ctx,
@@ -140,7 +140,7 @@ fn list(
     let mut given = 0;
     let settled = ns.in_flight.is_empty();
     let remaining = ns
-        .namespace
+        .namespace()
         .list(&caller(ctx), iip, start_after, limit, &mut |status| {
             if !settled {
                 shown = shown
@@ -227,7 +227,7 @@ pub fn get_batched_listing(
         };
         let start_after = std::mem::take(&mut cookie.start_after);
         let mut last_name = Vec::new();
-        let outcome = ns.namespace.resolve(path).and_then(|iip| {
+        let outcome = ns.namespace().resolve(path).and_then(|iip| {
             after = after.max(shown_path(ns, &iip));
             list(
                 ns,
@@ -316,9 +316,9 @@ pub fn get_preferred_block_size(
     ctx: &CallContext,
     request: GetPreferredBlockSizeRequestProto,
 ) -> Outcome<GetPreferredBlockSizeResponseProto> {
-    let iip = ns.namespace.resolve(&request.filename)?;
+    let iip = ns.namespace().resolve(&request.filename)?;
     let bsize = ns
-        .namespace
+        .namespace()
         .preferred_block_size(&caller(ctx), &iip, &request.filename)?;
     Ok(Answer::new(
         GetPreferredBlockSizeResponseProto { bsize },
@@ -332,8 +332,8 @@ pub fn is_file_closed(
     ctx: &CallContext,
     request: IsFileClosedRequestProto,
 ) -> Outcome<IsFileClosedResponseProto> {
-    let iip = ns.namespace.resolve(&request.src)?;
-    let closed = ns.namespace.is_file_closed(&caller(ctx), &iip, &request.src)?;
+    let iip = ns.namespace().resolve(&request.src)?;
+    let closed = ns.namespace().is_file_closed(&caller(ctx), &iip, &request.src)?;
     Ok(Answer::new(
         IsFileClosedResponseProto { result: closed },
         shown_path(ns, &iip),
@@ -346,8 +346,8 @@ pub fn get_link_target(
     ctx: &CallContext,
     request: GetLinkTargetRequestProto,
 ) -> Outcome<GetLinkTargetResponseProto> {
-    let iip = ns.namespace.resolve(&request.path)?;
-    let target = ns.namespace.link_target(&caller(ctx), &iip, &request.path)?;
+    let iip = ns.namespace().resolve(&request.path)?;
+    let target = ns.namespace().link_target(&caller(ctx), &iip, &request.path)?;
     Ok(Answer::new(
         GetLinkTargetResponseProto {
             target_path: Some(target),
@@ -362,11 +362,12 @@ pub fn check_access(
     ctx: &CallContext,
     request: CheckAccessRequestProto,
 ) -> Outcome<CheckAccessResponseProto> {
-    let iip = ns.namespace.resolve(&request.path)?;
+    let iip = ns.namespace().resolve(&request.path)?;
     if !iip.exists() {
         return Err(RemoteException::new(exceptions::FILE_NOT_FOUND, "Path not found"));
     }
-    ns.namespace.check_access(&caller(ctx), &iip, request.mode as u8 & 7)?;
+    ns.namespace()
+        .check_access(&caller(ctx), &iip, request.mode as u8 & 7)?;
     Ok(Answer::new(CheckAccessResponseProto {}, shown_path(ns, &iip)))
 }
 
@@ -376,8 +377,8 @@ pub fn get_enclosing_root(
     ctx: &CallContext,
     request: GetEnclosingRootRequestProto,
 ) -> Outcome<GetEnclosingRootResponseProto> {
-    let iip = ns.namespace.resolve(request.filename())?;
-    ns.namespace.check_traverse(&caller(ctx), &iip)?;
+    let iip = ns.namespace().resolve(request.filename())?;
+    ns.namespace().check_traverse(&caller(ctx), &iip)?;
     let response = GetEnclosingRootResponseProto {
         enclosing_root_path: Some("/".to_owned()),
     };

@@ -16,7 +16,7 @@ const YES: Bytes = Bytes::from_static(&[8, 1]);
 pub(crate) fn remember_replayed(ns: &mut Namesystem, txid: TxId, op: &EditOp, mono_ms: u64) {
     debug_assert_eq!(
         txid,
-        ns.edit_log.applied(),
+        ns.edit_log().applied(),
         "an answer is that of the moment right after its op"
     );
     let Some(key) = op
@@ -27,7 +27,7 @@ pub(crate) fn remember_replayed(ns: &mut Namesystem, txid: TxId, op: &EditOp, mo
         return;
     };
     if let Some(payload) = answer_to(ns, op) {
-        ns.retry_cache.insert(key, txid, &payload, mono_ms);
+        ns.remember_answer(key, txid, &payload, mono_ms);
     }
 }
 
@@ -35,11 +35,11 @@ pub(crate) fn remember_replayed(ns: &mut Namesystem, txid: TxId, op: &EditOp, mo
 fn answer_to(ns: &Namesystem, op: &EditOp) -> Option<Bytes> {
     match op {
         EditOp::Add(add) => {
-            let status = ns.namespace.status(add.inode_id)?;
+            let status = ns.namespace().status(add.inode_id)?;
             Some(wire::status_response(&status, None))
         }
         EditOp::Append { path, new_block, .. } => {
-            let file = ns.namespace.resolve(path).ok()?.last()?;
+            let file = ns.namespace().resolve(path).ok()?.last()?;
             appended(ns, file, *new_block).ok()?.reply(ns).result.ok()
         }
         EditOp::RenameOld { .. } | EditOp::Delete { .. } => Some(YES),

@@ -38,11 +38,11 @@ pub(super) struct Summary {
 
 impl Summary {
     fn begin(ns: &Namesystem, ctx: &CallContext, path: &str, usage: bool) -> Result<Walk, RemoteException> {
-        let iip = ns.namespace.resolve(path)?;
-        let walk = ns.namespace.content_summary(&caller(ctx), &iip, path)?;
+        let iip = ns.namespace().resolve(path)?;
+        let walk = ns.namespace().content_summary(&caller(ctx), &iip, path)?;
         let is_file = iip
             .last()
-            .and_then(|id| ns.namespace.status(id))
+            .and_then(|id| ns.namespace().status(id))
             .is_some_and(|status| status.kind == InodeKind::File);
         Ok(Walk::Summary(Summary {
             walk,
@@ -65,7 +65,7 @@ impl Summary {
             groups: &self.groups,
             superuser: self.superuser,
         };
-        let is_whole = ns.namespace.content_summary_step(&caller, &mut self.walk, max)?;
+        let is_whole = ns.namespace().content_summary_step(&caller, &mut self.walk, max)?;
         Ok(is_whole.then(|| self.response(ns)))
     }
 
@@ -107,7 +107,7 @@ impl Summary {
 /// Quotas and bytes by storage type, for all types that may have a quota, when there is anything to tell
 /// (`PBHelperClient.convert`).
 fn type_quota_infos(ns: &Namesystem, dir: InodeId, consumed: &[i64; 6]) -> Option<StorageTypeQuotaInfosProto> {
-    let quotas = ns.namespace.type_quotas(dir);
+    let quotas = ns.namespace().type_quotas(dir);
     if quotas.is_empty() && consumed.iter().all(|bytes| *bytes <= 0) {
         return None;
     }
@@ -145,8 +145,8 @@ pub fn get_quota_usage(
     ctx: &CallContext,
     request: GetQuotaUsageRequestProto,
 ) -> Outcome<OrDeferred<Walked>> {
-    let iip = ns.namespace.resolve(&request.path)?;
-    let Some(usage) = ns.namespace.quota_usage(&caller(ctx), &iip, &request.path)? else {
+    let iip = ns.namespace().resolve(&request.path)?;
+    let Some(usage) = ns.namespace().quota_usage(&caller(ctx), &iip, &request.path)? else {
         return WalkWork::start(ns, Summary::begin(ns, ctx, &request.path, true)?);
     };
     let usage = QuotaUsageProto {

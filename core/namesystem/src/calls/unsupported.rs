@@ -58,7 +58,7 @@ pub fn get_data_encryption_key(
 /// `allowSnapshot`
 pub fn allow_snapshot(ns: &mut Namesystem, ctx: &CallContext, _: AllowSnapshotRequestProto) -> Outcome<Never> {
     ctx.check_superuser_for(ns, "allowSnapshot")?;
-    Err(ns.namespace.snapshots_refused())
+    Err(ns.namespace().snapshots_refused())
 }
 
 fn not_snapshottable(path: &str) -> RemoteException {
@@ -125,8 +125,8 @@ pub fn get_ez_for_path(
     ctx: &CallContext,
     request: GetEzForPathRequestProto,
 ) -> Outcome<GetEzForPathResponseProto> {
-    let iip = ns.namespace.resolve(&request.src)?;
-    ns.namespace.check_traverse(&caller(ctx), &iip)?;
+    let iip = ns.namespace().resolve(&request.src)?;
+    ns.namespace().check_traverse(&caller(ctx), &iip)?;
     Ok(Answer::new(GetEzForPathResponseProto::default(), shown_path(ns, &iip)))
 }
 
@@ -138,8 +138,8 @@ pub fn get_erasure_coding_policy(
     ctx: &CallContext,
     request: GetErasureCodingPolicyRequestProto,
 ) -> Outcome<GetErasureCodingPolicyResponseProto> {
-    let iip = ns.namespace.resolve(&request.src)?;
-    ns.namespace.check_traverse(&caller(ctx), &iip)?;
+    let iip = ns.namespace().resolve(&request.src)?;
+    ns.namespace().check_traverse(&caller(ctx), &iip)?;
     if !iip.exists() {
         return Err(RemoteException::new(
             exceptions::FILE_NOT_FOUND,

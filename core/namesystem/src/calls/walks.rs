@@ -35,7 +35,7 @@ pub struct WalkWork {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Walk {
     Summary(Summary),
-    OpenFiles(OpenFiles),
+    OpenFiles(ListOpenFiles),
     CorruptFiles(CorruptFilesWalk),
 }
 
@@ -103,16 +103,16 @@ impl WalkWork {
 
 /// `listOpenFiles` under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct OpenFiles {
+pub(super) struct ListOpenFiles {
     pub(super) path: String,
     pub(super) types: Vec<i32>,
     pub(super) walk: OpenFilesWalk,
 }
 
-impl OpenFiles {
+impl ListOpenFiles {
     fn step(&mut self, ns: &Namesystem, max: usize) -> Option<ListOpenFilesResponseProto> {
         let has_more = ns
-            .namespace
+            .namespace()
             .open_files_step(&mut self.walk, &self.path, OPEN_FILES_MAX, max)?;
         let found = std::mem::take(&mut self.walk.found);
         debug_assert!(found.len() <= OPEN_FILES_MAX, "an answer has an end");
@@ -156,12 +156,12 @@ impl CorruptFilesWalk {
     pub fn step(&mut self, ns: &Namesystem, max: usize) -> bool {
         let max = max.max(1);
         let after = (self.cookie != 0).then_some(BlockId(self.cookie));
-        let corrupt = ns.blockmanager.corrupt_blocks(after, max);
+        let corrupt = ns.blockmanager().corrupt_blocks(after, max);
         let is_end = corrupt.len() < max;
         for (block, file) in corrupt {
             debug_assert!(block.0 > self.cookie || after.is_none(), "no block is looked at twice");
             self.cookie = block.0;
-            if let Some(path) = ns.namespace.path_of(file)
+            if let Some(path) = ns.namespace().path_of(file)
                 && is_below(&path, &self.path)
             {
                 self.found.push((block, path));

@@ -102,12 +102,12 @@ pub(crate) fn status_response(status: &FileStatus<'_>, locations: Option<&Locate
 }
 
 /// Builds a `GetListingResponseProto`, entry by entry.
-pub(crate) struct ListingResponse(client_protocol::ListingResponse);
+pub(crate) struct ListingBuilder(client_protocol::ListingResponse);
 
-impl ListingResponse {
+impl ListingBuilder {
     /// For about so many entries.
-    pub fn new(entries: usize) -> ListingResponse {
-        ListingResponse(client_protocol::ListingResponse::new(entries))
+    pub fn new(entries: usize) -> ListingBuilder {
+        ListingBuilder(client_protocol::ListingResponse::new(entries))
     }
 
     /// Appends `partialListing`.

@@ -40,7 +40,7 @@ pub fn mkdirs(ns: &mut Namesystem, ctx: &CallContext, request: MkdirsView<'_>) -
     no_safe_mode(ns, || format!("Cannot create directory {}", request.src))?;
     let machine = ClientMachine::default();
     let context = plan_context(ctx, &machine);
-    let plan = ns.namespace.plan_mkdirs(
+    let plan = ns.namespace().plan_mkdirs(
         &context,
         request.src,
         request.masked,
@@ -59,7 +59,7 @@ pub struct Created {
 
 impl Response for Created {
     fn reply(self, ns: &Namesystem) -> Reply {
-        match ns.namespace.status(self.file) {
+        match ns.namespace().status(self.file) {
             Some(status) => Reply::encoded(wire::status_response(&status, None)),
             None => Reply::refuse(vanished(self.file)),
         }
@@ -81,7 +81,7 @@ pub fn create(
             "SHOULD_REPLICATE flag and ecPolicyName are exclusive parameters. Set both is not allowed!",
         ));
     }
-    if ns.blockmanager.in_safe_mode() {
+    if ns.blockmanager().in_safe_mode() {
         Namespace::check_create_name(src)?;
     }
     no_safe_mode(ns, || format!("Cannot create file{src}"))?;
@@ -101,7 +101,7 @@ pub fn create(
         ec_policy: request.ec_policy_name,
     };
     let plan = ns
-        .namespace
+        .namespace()
         .plan_create(&plan_context(ctx, &machine), &create, &ns.replicas())?;
     let (outcome, after) = commit(ns, plan)?;
     let file = match outcome {
@@ -138,7 +138,7 @@ pub struct Appended {
 
 impl Response for Appended {
     fn reply(self, ns: &Namesystem) -> Reply {
-        let Some(status) = ns.namespace.status(self.file) else {
+        let Some(status) = ns.namespace().status(self.file) else {
             return Reply::refuse(vanished(self.file));
         };
         let block = self.block;
@@ -163,7 +163,7 @@ pub fn append(
     loop {
         let context = plan_context(ctx, &machine);
         let plan = ns
-            .namespace
+            .namespace()
             .plan_append(&context, src, &request.client_name, new_block, &ns.replicas())?;
         let (outcome, after) = commit(ns, plan)?;
         match outcome {
@@ -187,9 +187,9 @@ pub fn append(
 
 /// `LastBlockWithStatus` of a file that was just opened for append.
 pub(super) fn appended(ns: &Namesystem, file: InodeId, new_block: bool) -> Result<Appended, RemoteException> {
-    let status = ns.namespace.status(file).ok_or_else(|| vanished(file))?;
+    let status = ns.namespace().status(file).ok_or_else(|| vanished(file))?;
     let pool = &ns.info.block_pool_id;
-    let block = match ns.namespace.blocks_of(file).last() {
+    let block = match ns.namespace().blocks_of(file).last() {
         None => None,
         Some(last) if new_block => Some(LocatedBlockProto {
             b: super::blocks::extended(pool, last.block),
@@ -197,7 +197,7 @@ pub(super) fn appended(ns: &Namesystem, file: InodeId, new_block: bool) -> Resul
             ..Default::default()
         }),
         Some(last) if last.block.num_bytes == status.block_size => None,
-        Some(last) => Some(ns.blockmanager.located_block(pool, last.block, last.offset, None)),
+        Some(last) => Some(ns.blockmanager().located_block(pool, last.block, last.offset, None)),
     };
     Ok(Appended { file, block })
 }
@@ -226,7 +226,7 @@ pub fn truncate(
         let context = plan_context(ctx, &machine);
         let replicas = ns.replicas();
         let plan = ns
-            .namespace
+            .namespace()
             .plan_truncate(&context, src, request.new_length, &request.client_name, &replicas)?;
         let (outcome, after) = commit(ns, plan)?;
         match outcome {
@@ -259,7 +259,7 @@ pub fn rename(
     no_safe_mode(ns, || format!("Cannot rename {}", request.src))?;
     let machine = ClientMachine::default();
     let plan = ns
-        .namespace
+        .namespace()
         .plan_rename(&plan_context(ctx, &machine), &request.src, &request.dst)?;
     let (renamed, after) = commit(ns, plan)?;
     Ok(Once {
@@ -281,7 +281,7 @@ pub fn rename2(
         to_trash: request.move_to_trash(),
     };
     let plan = ns
-        .namespace
+        .namespace()
         .plan_rename2(&plan_context(ctx, &machine), &request.src, &request.dst, options)?;
     commit_void_once(ns, plan)
 }
@@ -296,7 +296,7 @@ pub fn concat(
     no_safe_mode(ns, || format!("Cannot concat {}", request.trg))?;
     let machine = ClientMachine::default();
     let plan = ns
-        .namespace
+        .namespace()
         .plan_concat(&plan_context(ctx, &machine), &request.trg, &request.srcs)?;
     commit_void_once(ns, plan)
 }
@@ -310,7 +310,7 @@ pub fn create_symlink(
     if !Namespace::is_path_length_ok(&request.link) {
         return Err(super::io("Symlink path exceeds 8000 character limit"));
     }
-    if !ns.namespace.config.symlinks_enabled {
+    if !ns.namespace().config.symlinks_enabled {
         return Err(RemoteException::new(
             exceptions::UNSUPPORTED_OPERATION,
             "Symlinks not supported",
@@ -318,7 +318,7 @@ pub fn create_symlink(
     }
     no_safe_mode(ns, || format!("Cannot create symlink {}", request.link))?;
     let machine = ClientMachine::default();
-    let plan = ns.namespace.plan_create_symlink(
+    let plan = ns.namespace().plan_create_symlink(
         &plan_context(ctx, &machine),
         &request.target,
         &request.link,

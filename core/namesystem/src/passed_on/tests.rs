@@ -21,14 +21,21 @@ fn safety_11_a_call_held_up_between_two_namenodes_is_late() {
     let calls = LatestCalls::default();
     let passed_on = waiting(10_000, 0);
     assert_eq!(calls.check(&key(1, 5), &passed_on, 10_000 + FRESH_MS), Ok(()));
-    assert_eq!(calls.check(&key(1, 5), &passed_on, 10_001 + FRESH_MS), Err(Doubt::Late));
+    assert_eq!(
+        calls.check(&key(1, 5), &passed_on, 10_001 + FRESH_MS),
+        Err(CallDoubt::Late)
+    );
     // The clock is another process's.
-    assert_eq!(calls.check(&key(1, 5), &passed_on, 9_999), Err(Doubt::Late));
+    assert_eq!(calls.check(&key(1, 5), &passed_on, 9_999), Err(CallDoubt::Late));
 }
 
 #[test]
 fn safety_11_a_call_whose_client_was_served_elsewhere_meanwhile_is_refused() {
-    for (answered, doubt) in [(4, Ok(())), (5, Err(Doubt::Overtaken)), (6, Err(Doubt::Overtaken))] {
+    for (answered, doubt) in [
+        (4, Ok(())),
+        (5, Err(CallDoubt::Overtaken)),
+        (6, Err(CallDoubt::Overtaken)),
+    ] {
         let mut calls = LatestCalls::default();
         calls.note(&key(1, answered), None, 18_000);
         // It has been at the standby for longer than that.
@@ -45,7 +52,7 @@ fn what_a_client_was_served_before_its_call_came_is_no_reason_to_refuse_it() {
     assert_eq!(calls.check(&key(1, 5), &waiting(20_000, 1_999), 20_010), Ok(()));
     assert_eq!(
         calls.check(&key(1, 5), &waiting(20_000, 2_000), 20_010),
-        Err(Doubt::Overtaken)
+        Err(CallDoubt::Overtaken)
     );
 }
 
@@ -65,7 +72,7 @@ fn threads_of_a_client_that_come_at_once_by_several_ways_are_all_served() {
         ..there
     };
     calls.note(&key(1, 6), Some(&later), 20_001);
-    assert_eq!(calls.check(&key(1, 5), &here, 20_002), Err(Doubt::Overtaken));
+    assert_eq!(calls.check(&key(1, 5), &here, 20_002), Err(CallDoubt::Overtaken));
 }
 
 #[test]
@@ -84,9 +91,9 @@ fn calls_of_one_connection_do_not_contradict_each_other() {
     assert_eq!(calls.check(&key(1, 10), &other, 20_102), Ok(()));
     calls.note(&key(1, 10), Some(&other), 20_102);
     // The client went on over another connection, and what came over the first one counts there like a direct call.
-    assert_eq!(calls.check(&key(1, 8), &first, 20_103), Err(Doubt::Overtaken));
+    assert_eq!(calls.check(&key(1, 8), &first, 20_103), Err(CallDoubt::Overtaken));
     let earlier = PassedOn { age_ms: 700, ..other };
-    assert_eq!(calls.check(&key(1, 9), &earlier, 20_103), Err(Doubt::Overtaken));
+    assert_eq!(calls.check(&key(1, 9), &earlier, 20_103), Err(CallDoubt::Overtaken));
 }
 
 #[test]
@@ -100,8 +107,8 @@ fn a_client_that_was_forgotten_is_not_believed_until_its_call_is_newer() {
     let (mut forgotten, mut overtaken) = (0, 0);
     for client in 0..clients {
         match calls.check(&key(client, 5), &waiting(now, clients), now) {
-            Err(Doubt::Forgotten) => forgotten += 1,
-            Err(Doubt::Overtaken) => overtaken += 1,
+            Err(CallDoubt::Forgotten) => forgotten += 1,
+            Err(CallDoubt::Overtaken) => overtaken += 1,
             other => panic!("{other:?}"),
         }
         let fresh = waiting(now + 2_000_000, 0);
@@ -125,5 +132,5 @@ fn safety_11_who_stood_still_takes_calls_for_as_old_as_they_may_be() {
     let mut calls = LatestCalls::default();
     calls.note(&key(1, 6), None, 5_000);
     let frozen = waiting(9_010, 9_010 - 1_050);
-    assert_eq!(calls.check(&key(1, 5), &frozen, 9_011), Err(Doubt::Overtaken));
+    assert_eq!(calls.check(&key(1, 5), &frozen, 9_011), Err(CallDoubt::Overtaken));
 }

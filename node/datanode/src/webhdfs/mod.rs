@@ -14,7 +14,7 @@ use bytes::Bytes;
 use hathi_client::{ClientError, FileSystem};
 use hathi_conf::Configuration;
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::webhdfs::{self, Op, Parameters, Verb};
+use hathi_formats::webhdfs::{self, HttpMethod, Op, Parameters};
 use hathi_net::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
     CONNECTION, CONTENT_LENGTH, HeaderValue,
@@ -41,8 +41,8 @@ impl Asked {
     fn of(conf: &WebHdfsConf, head: &RequestHead, path: &str) -> Result<Asked, RemoteException> {
         let parameters = Parameters::new(Query::pairs(&head.raw_query))?;
         let text = parameters.text("op").unwrap_or("NULL");
-        let op = Verb::of(head.method.as_str())
-            .and_then(|verb| Op::parse(verb, Some(text)).ok())
+        let op = HttpMethod::of(head.method.as_str())
+            .and_then(|method| Op::parse(method, Some(text)).ok())
             .filter(|op| matches!(op, Op::Open | Op::Create | Op::Append | Op::GetFileChecksum))
             .ok_or_else(|| illegal(format!("Invalid operation {text}")))?;
         let (caller, proxied) = parameters.users(&conf.static_user)?;

@@ -38,7 +38,7 @@ fn context(nn: &NameNode, user: &str, superuser: bool) -> CallContext {
 }
 
 fn write(nn: &NameNode, ns: &mut Namesystem, user: &str, method: &str, request: &impl Message) {
-    let Some(Verb::Write(write)) = calls::lookup(protocols::CLIENT_PROTOCOL.name, method) else {
+    let Some(MethodHandler::Write(write)) = calls::lookup(protocols::CLIENT_PROTOCOL.name, method) else {
         panic!("{method} changes nothing");
     };
     let context = context(nn, user, user == "hdfs");
@@ -47,9 +47,9 @@ fn write(nn: &NameNode, ns: &mut Namesystem, user: &str, method: &str, request: 
 
 /// A quorum has everything.
 fn sync(ns: &mut Namesystem) {
-    ns.edit_log.take();
-    let applied = ns.edit_log.applied();
-    ns.edit_log.life().acknowledge(applied).unwrap();
+    ns.take_logged();
+    let applied = ns.edit_log().applied();
+    ns.life().acknowledge(applied).unwrap();
 }
 
 fn set_permission(path: &str, perm: u32) -> SetPermissionRequestProto {
@@ -68,7 +68,7 @@ fn with_a_big_directory(logs: &TempDir) -> Alone {
     let nn = &alone.shared.nn;
     nn.replies.set_lease(u64::MAX);
     let mut ns = nn.ns.write();
-    ns.blockmanager.leave_safe_mode(true, nn.clock.now());
+    ns.leave_safe_mode(true, nn.clock.now());
     let make = |src: String| MkdirsRequestProto {
         src,
         masked: FsPermissionProto { perm: 0o777 },
@@ -143,7 +143,7 @@ async fn a_large_directory_is_looked_through_before_it_is_deleted_and_audited_af
         answer
     });
     let gone = async {
-        while nn.ns.read().namespace.resolve(BIG).unwrap().exists() {
+        while nn.ns.read().namespace().resolve(BIG).unwrap().exists() {
             tokio::task::yield_now().await;
         }
     };
@@ -188,7 +188,7 @@ fn what_was_deleted_is_freed_in_slices_between_which_nobody_holds_the_lock() {
     let slices = 3;
     {
         let mut ns = nn.ns.write();
-        ns.blockmanager.leave_safe_mode(true, nn.clock.now());
+        ns.leave_safe_mode(true, nn.clock.now());
         for number in 0..(slices - 1) * RECLAIM_INODES + RECLAIM_INODES / 2 {
             let make = MkdirsRequestProto {
                 src: format!("/big/{number}"),

@@ -19,7 +19,7 @@ use crate::rpc::Handler;
 use crate::settings::Settings;
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::webhdfs::{self, Op, Parameters, Verb};
+use hathi_formats::webhdfs::{self, HttpMethod, Op, Parameters};
 use hathi_namesystem::Namesystem;
 use hathi_net::http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue};
 use hathi_net::http::{self, HttpResponse, RequestHead, StatusCode};
@@ -82,7 +82,7 @@ impl WebHdfs {
     }
 
     async fn serve(self: &Arc<Self>, head: &RequestHead, path: &str) -> Result<HttpResponse, Failed> {
-        let Some(verb) = Verb::of(head.method.as_str()) else {
+        let Some(verb) = HttpMethod::of(head.method.as_str()) else {
             return Ok(http::error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"));
         };
         let parameters = Parameters::new(http::Query::pairs(&head.raw_query))?;
@@ -111,10 +111,10 @@ impl WebHdfs {
             peer,
         };
         match verb {
-            Verb::Get => get::serve(asked).await,
-            Verb::Put => put::serve(&asked).await,
-            Verb::Post => post::post(&asked).await,
-            Verb::Delete => post::delete(&asked).await,
+            HttpMethod::Get => get::serve(asked).await,
+            HttpMethod::Put => put::serve(&asked).await,
+            HttpMethod::Post => post::post(&asked).await,
+            HttpMethod::Delete => post::delete(&asked).await,
         }
     }
 }

@@ -108,7 +108,7 @@ async fn to_any(asked: &Asked, block_size: u64) -> Result<HttpResponse, Failed> 
         let chosen = ns.datanode_for_webhdfs(&writer, &excluded, block_size, parts.clock.now());
         // None has room for a block, but each can read.
         chosen.or_else(|| {
-            let live = ns.blockmanager.datanode_report(DatanodeReportTypeProto::Live);
+            let live = ns.blockmanager().datanode_report(DatanodeReportTypeProto::Live);
             live.into_iter().find(|node| !is_excluded(node, &excluded))
         })
     };

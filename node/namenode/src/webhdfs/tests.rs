@@ -22,7 +22,7 @@ impl Web {
         let alone = testing::active_with(keys);
         let nn = alone.shared.nn.clone();
         nn.replies.set_lease(u64::MAX);
-        nn.ns.write().blockmanager.leave_safe_mode(true, nn.clock.now());
+        nn.ns.write().leave_safe_mode(true, nn.clock.now());
         let (held, queue) = mpsc::unbounded_channel();
         let handler = alone.shared.handler(held);
         tokio::spawn(serve_held(handler.clone(), queue));
@@ -62,9 +62,9 @@ impl Web {
 
     fn make_durable(&self) {
         let mut ns = self.nn().ns.write();
-        ns.edit_log.take();
-        let applied = ns.edit_log.applied();
-        ns.edit_log.life().acknowledge(applied).unwrap();
+        ns.take_logged();
+        let applied = ns.edit_log().applied();
+        ns.life().acknowledge(applied).unwrap();
         drop(ns);
         self.nn().replies.release();
     }
@@ -181,12 +181,7 @@ async fn what_is_refused_says_so_with_its_class_and_status() {
     );
     let other = web.head(Method::GET, "/?op=LISTSTATUS").path.replace("v1", "v2");
     assert_eq!(webhdfs::path_of(&other), None);
-    web.nn()
-        .ns
-        .write()
-        .role
-        .change(hathi_namesystem::Role::SteppingDown)
-        .unwrap();
+    web.nn().ns.write().begin_stepping_down().unwrap();
     let (code, json) = web.ask(Method::GET, "/?op=LISTSTATUS").await;
     assert_eq!((code, exception(&json)), (403, "StandbyException"));
 }

@@ -51,7 +51,7 @@ pub enum Lookup {
     Unknown,
 }
 
-struct Entry {
+struct CachedUser {
     /// `None` until the first answer.
     identity: Option<Identity>,
     /// Time from which the groups are looked up again, in monotonic milliseconds. `u64::MAX`: never.
@@ -74,8 +74,8 @@ pub struct GroupsOptions {
 }
 
 #[derive(Default)]
-struct Known {
-    users: HashMap<String, Entry>,
+struct UserCache {
+    users: HashMap<String, CachedUser>,
     /// Users whose groups are looked up when a thread is free.
     waiting: VecDeque<String>,
     threads: usize,
@@ -88,7 +88,7 @@ pub struct Groups(Arc<Shared>);
 struct Shared {
     options: GroupsOptions,
     overrides: HashMap<String, Vec<String>>,
-    known: Mutex<Known>,
+    known: Mutex<UserCache>,
     answers: watch::Sender<u64>,
     look_up: Box<dyn Fn(&str) -> Lookup + Send + Sync>,
     /// Clock in monotonic milliseconds.
@@ -163,7 +163,7 @@ impl Groups {
         }
         make_room(&mut known.users);
         let identity = self.without_asking(user);
-        let entry = Entry {
+        let entry = CachedUser {
             // An override never expires.
             ask_at_ms: identity.as_ref().map_or(now_ms, |_| u64::MAX),
             asked: identity.is_none(),
@@ -226,7 +226,7 @@ impl Groups {
         }
     }
 
-    fn ask(&self, mut known: parking_lot::MutexGuard<'_, Known>, user: &str) {
+    fn ask(&self, mut known: parking_lot::MutexGuard<'_, UserCache>, user: &str) {
         known.waiting.push_back(user.to_owned());
         if known.threads >= LOOKUPS_MAX {
             return;
@@ -285,7 +285,7 @@ impl Groups {
     }
 }
 
-fn make_room(users: &mut HashMap<String, Entry>) {
+fn make_room(users: &mut HashMap<String, CachedUser>) {
     if users.len() < USERS_MAX {
         return;
     }

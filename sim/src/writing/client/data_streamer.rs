@@ -1,7 +1,7 @@
 //! How a client gets a block and a pipeline, and repairs it (`DataStreamer`).
 
 use super::{Does, OpenBlock, Step, Writer, block_in, located_nodes};
-use crate::writing::namenodes::{CallError, NameNodes};
+use crate::writing::namenodes::{NameNodes, WriterCallError};
 use crate::writing::pipeline::Setup;
 use crate::writing::talk::{extended, identity, storage_id};
 use crate::writing::{DATANODES, World, WritingMutant};
@@ -77,11 +77,11 @@ impl<N: NameNodes> World<N> {
             exclude_nodes: writer.excluded.iter().map(|node| info_of(*node)).collect(),
             ..AddBlockRequestProto::default()
         };
-        let answer: Result<AddBlockResponseProto, CallError> =
+        let answer: Result<AddBlockResponseProto, WriterCallError> =
             self.call(file, (writer.client, writer.call), "addBlock", &request);
         let answer = match answer {
-            Err(CallError::Refused(refusal)) if refusal.is(exceptions::NOT_REPLICATED_YET) => {
-                return Err(CallError::Again);
+            Err(WriterCallError::Refused(refusal)) if refusal.is(exceptions::NOT_REPLICATED_YET) => {
+                return Err(WriterCallError::Again);
             }
             other => other?,
         };
@@ -142,7 +142,7 @@ impl<N: NameNodes> World<N> {
         let Some(block) = &mut writer.block else { return Ok(()) };
         if block.recoveries > RECOVERIES_MAX || block.nodes.is_empty() {
             let refusal = RemoteException::new(exceptions::IO, format!("all DataNodes are bad: {:?}", block.nodes));
-            return Err(CallError::Refused(refusal));
+            return Err(WriterCallError::Refused(refusal));
         }
         let request = UpdateBlockForPipelineRequestProto {
             block: extended(block.block),
@@ -167,10 +167,10 @@ impl<N: NameNodes> World<N> {
             existing_storage_uuids: block.nodes.iter().map(|node| storage_id(*node)).collect(),
             file_id: None,
         };
-        let answer: Result<GetAdditionalDatanodeResponseProto, CallError> =
+        let answer: Result<GetAdditionalDatanodeResponseProto, WriterCallError> =
             self.call(file, (writer.client, writer.call), "getAdditionalDatanode", &request);
-        if answer == Err(CallError::Again) {
-            return Err(CallError::Again);
+        if answer == Err(WriterCallError::Again) {
+            return Err(WriterCallError::Again);
         }
         writer.does = Does::Stamp;
         // Best effort: it goes on with fewer.

@@ -291,10 +291,10 @@ fn safety_d16_a_replica_that_the_pipeline_left_behind_is_no_holder() {
     world.manager.add_block(open);
     // Node 0 dropped out before the pipeline got its stamp. Node 1, which has all, has not reported yet.
     world.full(0, &[(block(1), ReplicaState::Rwr)]);
-    assert_eq!(world.manager.holders(block(1).id), Holders::Awaited);
+    assert_eq!(world.manager.holders(block(1).id), HolderKnowledge::Awaited);
     assert!(!world.begin_recovery(1003), "there is nobody to ask");
     world.full(1, &[(open.block, ReplicaState::Rbw)]);
-    assert_eq!(world.manager.holders(block(1).id), Holders::Known);
+    assert_eq!(world.manager.holders(block(1).id), HolderKnowledge::Known);
     assert!(world.begin_recovery(1004));
     // Nor does it replace the only pipeline of a node that is to leave.
     world

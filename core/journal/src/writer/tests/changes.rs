@@ -17,7 +17,7 @@ fn membership(epoch: u64, version: u64, members: &str) -> Membership {
 }
 
 impl Cluster {
-    fn change(&mut self, writer: &mut QuorumWriter, change: &Change) -> Result<Vec<WriterAction>, String> {
+    fn change(&mut self, writer: &mut QuorumWriter, change: &MemberChange) -> Result<Vec<WriterAction>, String> {
         let mut out = Vec::new();
         writer.change(change, self.now, &mut out)?;
         Ok(self.settle(writer, &mut out))
@@ -33,11 +33,11 @@ impl Cluster {
     fn add(&mut self, writer: &mut QuorumWriter, address: &str) -> Vec<WriterAction> {
         self.learn(writer, address);
         assert_eq!(writer.learner(), Learner::InSync);
-        self.change(writer, &Change::Add(address.to_owned())).unwrap()
+        self.change(writer, &MemberChange::Add(address.to_owned())).unwrap()
     }
 
     fn remove(&mut self, writer: &mut QuorumWriter, address: &str) -> Vec<WriterAction> {
-        self.change(writer, &Change::Remove(address.to_owned())).unwrap()
+        self.change(writer, &MemberChange::Remove(address.to_owned())).unwrap()
     }
 
     /// A writer of a configuration that was never touched, once the last one's lease is over.
@@ -100,11 +100,14 @@ fn edits_need_both_majorities_while_a_change_is_under_way() {
     cluster.learn(&mut writer, "d:1");
     // The answers of b, c and d to the change are not there yet.
     cluster.silent = vec![false, true, true, true, false, false];
-    assert_eq!(cluster.change(&mut writer, &Change::Add("d:1".to_owned())), Ok(vec![]));
+    assert_eq!(
+        cluster.change(&mut writer, &MemberChange::Add("d:1".to_owned())),
+        Ok(vec![])
+    );
     assert!(writer.is_changing());
     assert!(
         writer
-            .change(&Change::Remove("a:1".to_owned()), 0, &mut Vec::new())
+            .change(&MemberChange::Remove("a:1".to_owned()), 0, &mut Vec::new())
             .is_err()
     );
     assert_eq!(cluster.journal(&mut writer, 2, 1), []);
@@ -130,7 +133,9 @@ fn a_half_done_change_is_finished_by_whoever_meets_it() {
     cluster.learn(&mut writer, "d:1");
     cluster.silent[1] = true;
     cluster.silent[2] = true;
-    cluster.change(&mut writer, &Change::Add("d:1".to_owned())).unwrap();
+    cluster
+        .change(&mut writer, &MemberChange::Add("d:1".to_owned()))
+        .unwrap();
     cluster.release(&mut writer, 1);
     cluster.silent[1] = true;
     assert_eq!(cluster.kept(3), Some(membership(1, 1, "abcd")));
@@ -157,7 +162,7 @@ fn two_changes_from_one_base(mutant: Option<Mutant>) -> [Vec<WriterAction>; 2] {
     cluster.down[3] = true;
     let mut out = Vec::new();
     first
-        .change(&Change::Add("e:1".to_owned()), cluster.now, &mut out)
+        .change(&MemberChange::Add("e:1".to_owned()), cluster.now, &mut out)
         .unwrap();
     cluster.settle(&mut first, &mut out);
     assert_eq!(cluster.kept(0), Some(membership(1, 2, "abcde")));
@@ -177,7 +182,9 @@ fn two_changes_from_one_base(mutant: Option<Mutant>) -> [Vec<WriterAction>; 2] {
     cluster.journal(&mut second, 2, 1);
     // It begins to remove d, of which only b hears.
     cluster.down = vec![true, false, true, true, true, false];
-    cluster.change(&mut second, &Change::Remove("d:1".to_owned())).unwrap();
+    cluster
+        .change(&mut second, &MemberChange::Remove("d:1".to_owned()))
+        .unwrap();
     assert_eq!(cluster.kept(1), Some(membership(2, 1, "abc")));
     drop(second);
     cluster.down = vec![false, true, true, false, false, false];
@@ -213,11 +220,11 @@ fn what_would_be_unsafe_is_refused_with_a_reason() {
     let mut cluster = Cluster::new();
     let mut writer = cluster.writing("a", 1);
     cluster.journal(&mut writer, 1, 1);
-    let refused = |cluster: &mut Cluster, writer: &mut QuorumWriter, change: Change| {
+    let refused = |cluster: &mut Cluster, writer: &mut QuorumWriter, change: MemberChange| {
         cluster.change(writer, &change).expect_err("must be refused")
     };
-    let add = |name: &str| Change::Add(name.to_owned());
-    let remove = |name: &str| Change::Remove(name.to_owned());
+    let add = |name: &str| MemberChange::Add(name.to_owned());
+    let remove = |name: &str| MemberChange::Remove(name.to_owned());
     assert!(refused(&mut cluster, &mut writer, add("d:1")).contains("not caught up"));
     assert!(refused(&mut cluster, &mut writer, remove("x:1")).contains("no JournalNode of this journal"));
     let mut out = Vec::new();
@@ -274,7 +281,7 @@ fn one_that_was_removed_comes_back() {
     cluster.journal(&mut writer, 3, 1);
     assert_eq!(writer.learner(), Learner::InSync);
     assert_eq!(
-        cluster.change(&mut writer, &Change::Add("c:1".to_owned())),
+        cluster.change(&mut writer, &MemberChange::Add("c:1".to_owned())),
         Ok(vec![changed(1, 2, "abc")])
     );
     assert_eq!(cluster.written(), [3, 3, 3]);

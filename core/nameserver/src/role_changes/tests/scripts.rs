@@ -127,11 +127,11 @@ fn played(script: &str) -> String {
             }
             continue;
         };
-        let before = bench.ns.role;
+        let before = bench.ns.role();
         happens(&mut bench, event);
         let _ = writeln!(out, "> {event}");
-        if bench.ns.role != before {
-            let _ = writeln!(out, "  role {:?}", bench.ns.role);
+        if bench.ns.role() != before {
+            let _ = writeln!(out, "  role {:?}", bench.ns.role());
         }
         for line in bench
             .actions

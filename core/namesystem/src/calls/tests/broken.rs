@@ -1,7 +1,7 @@
 //! A namesystem in which an op failed half applied is of no use any more, to nobody and in no role.
 
 use super::*;
-use crate::calls::verb;
+use crate::calls::handler;
 use hathi_formats::editlog::{EditOp, RenameOption, RpcIds};
 use hathi_formats::protocols::{DatanodeLifelineMethod, DatanodeMethod, Method, NamenodeMethod};
 
@@ -32,8 +32,8 @@ fn refuses_every_call(ns: &mut Namesystem) {
         .chain(datanodes.filter(|method| *method != DatanodeMethod::VersionRequest.into()))
         .chain(lifeline)
         .chain(namenodes.map(Method::from));
-    for (name, verb) in served.map(|method| (method.name(), verb(method).unwrap())) {
-        let reply = verb.run(ns, &hdfs(), &Bytes::new());
+    for (name, handler) in served.map(|method| (method.name(), handler(method).unwrap())) {
+        let reply = handler.run(ns, &hdfs(), &Bytes::new());
         let refused = reply.result.expect_err(name);
         assert!(refused.is(exceptions::STANDBY), "{name}: {refused:?}");
         assert!(reply.deferred.is_none(), "{name}");
@@ -42,7 +42,7 @@ fn refuses_every_call(ns: &mut Namesystem) {
 
 fn makes_no_image(ns: &Namesystem) {
     let saved = ns
-        .namespace
+        .namespace()
         .freeze()
         .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false);
     assert!(matches!(saved, Err(hathi_namespace::image::SaveError::Broken)));
@@ -52,13 +52,17 @@ fn makes_no_image(ns: &Namesystem) {
 fn safety_n3_an_op_that_fails_half_applied_ends_the_use_of_the_namespace_for_good() {
     let mut ns = active();
     call(&mut ns, &hdfs(), &mkdirs("/a/b")).unwrap();
-    let logged = ns.edit_log.applied();
+    let logged = ns.edit_log().applied();
     assert!(!ns.is_broken());
 
     let refused = ns.commit(&[fails_half_applied()]).unwrap_err();
     assert!(refused.is(exceptions::STANDBY), "{refused:?}");
     assert!(ns.is_broken());
-    assert_eq!(ns.edit_log.applied(), logged, "an op that did not apply is not logged");
+    assert_eq!(
+        ns.edit_log().applied(),
+        logged,
+        "an op that did not apply is not logged"
+    );
 
     refuses_every_call(&mut ns);
     assert!(
@@ -75,7 +79,7 @@ fn safety_n3_an_op_that_fails_half_applied_ends_the_use_of_the_namespace_for_goo
     // The edits before it are good and become durable, and no later role is served from this state.
     let mut other = standby();
     replay(&mut ns, &mut other);
-    assert_eq!(other.edit_log.applied(), logged);
+    assert_eq!(other.edit_log().applied(), logged);
     ns.begin_stepping_down().unwrap();
     assert!(ns.end_stepping_down(NOW.wall_ms).is_err());
     refuses_every_call(&mut ns);
@@ -87,7 +91,7 @@ fn safety_n3_a_standby_whose_replay_fails_answers_nothing_and_becomes_nothing() 
     call(&mut from, &hdfs(), &mkdirs("/a/b")).unwrap();
     let mut ns = standby();
     replay(&mut from, &mut ns);
-    let next = ns.edit_log.applied().next();
+    let next = ns.edit_log().applied().next();
     assert!(ns.replay(next, &fails_half_applied(), 1).is_err());
     assert!(ns.is_broken());
 
@@ -97,9 +101,9 @@ fn safety_n3_a_standby_whose_replay_fails_answers_nothing_and_becomes_nothing() 
     };
     assert!(ns.replay(next, &good, 1).is_err(), "nothing is replayed on it any more");
     makes_no_image(&ns);
-    ns.role.change(Role::BecomingActive).unwrap();
+    ns.begin_activation().unwrap();
     assert!(ns.start_active(NOW).is_err());
-    assert_ne!(ns.role, Role::Active);
+    assert_ne!(ns.role(), Role::Active);
     ns.config.allow_stale_reads = true;
     refuses_every_call(&mut ns);
 }

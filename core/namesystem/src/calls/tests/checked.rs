@@ -10,25 +10,27 @@ type Break = fn(&mut Namesystem);
 const BREAKS: [(&str, Break); 7] = [
     ("an answer shows", |ns| {
         let key = CallKey::new(&[9; 16], 1).unwrap();
-        let beyond = ns.edit_log.applied().next();
-        ns.retry_cache.insert(key, beyond, b"", NOW.monotonic_ms);
+        let beyond = ns.edit_log().applied().next();
+        ns.remember_answer(key, beyond, b"", NOW.monotonic_ms);
     }),
     ("a transaction is in flight that was not applied", |ns| {
-        let beyond = ns.edit_log.applied().next();
+        let beyond = ns.edit_log().applied().next();
         ns.in_flight.mark(Shown::Inode(InodeId::ROOT), beyond);
     }),
     ("the namespace is ahead of its log", |ns| {
-        let beyond = ns.edit_log.applied().next();
-        ns.namespace.set_last_applied_txid(beyond.0);
+        let beyond = ns.edit_log().applied().next();
+        ns.break_namespace(|namespace| namespace.set_last_applied_txid(beyond.0));
     }),
     ("is not known to the block manager", |ns| {
-        let last = ns.namespace.last_block_id();
-        ns.blockmanager.remove_block(last);
+        let last = ns.namespace().last_block_id();
+        ns.blockmanager_mut().remove_block(last);
     }),
     ("the stamps that an active gives out count", |ns| {
-        ns.namespace.stop_active()
+        ns.break_namespace(Namespace::stop_active)
     }),
-    ("only the active has a log to write to", |ns| ns.role = Role::Standby),
+    ("only the active has a log to write to", |ns| {
+        ns.break_role(Role::Standby)
+    }),
     ("what was deleted is freed some time", |ns| {
         for number in 0..200 {
             call(ns, &hdfs(), &mkdirs(&format!("/large/{number}"))).unwrap();

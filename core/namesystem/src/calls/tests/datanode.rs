@@ -23,8 +23,8 @@ pub(super) fn raw_dn(ns: &mut Namesystem, ctx: &CallContext, method: &str, reque
     } else {
         &DATANODE_PROTOCOL
     };
-    let verb = lookup(protocol.name, method).unwrap_or_else(|| panic!("no {method}"));
-    verb.run(ns, ctx, &body(request))
+    let handler = lookup(protocol.name, method).unwrap_or_else(|| panic!("no {method}"));
+    handler.run(ns, ctx, &body(request))
 }
 
 pub(super) fn dn<M: Message + Default>(
@@ -249,7 +249,7 @@ fn strangers_and_old_versions_are_refused() {
         let answer = dn::<RegisterDatanodeResponseProto>(&mut ns, 1, "registerDatanode", &request);
         assert_eq!(answer.is_err(), refused, "{version} {ctime}");
     }
-    ns.blockmanager.set_hosts(["dn7".to_owned()], []);
+    ns.set_hosts(["dn7".to_owned()], []);
     let error = dn::<HeartbeatResponseProto>(&mut ns, 0, "sendHeartbeat", &heartbeat(0)).unwrap_err();
     assert!(error.is(exceptions::DISALLOWED_DATANODE), "{error}");
 }
@@ -268,12 +268,12 @@ fn commands_of_an_active_wait_for_the_edits_behind_them() {
     let reply = raw_dn(&mut ns, &from(0), "sendHeartbeat", &heartbeat(0));
     assert_eq!(
         reply.after,
-        Some(ns.edit_log.applied()),
+        Some(ns.edit_log().applied()),
         "the deletion is not durable yet"
     );
     let answer = HeartbeatResponseProto::decode(reply.result.unwrap()).unwrap();
     assert_eq!(answer.cmds[0].blk_cmd.as_ref().unwrap().action, 2);
-    assert_eq!(answer.ha_status.txid, ns.edit_log.applied().0);
+    assert_eq!(answer.ha_status.txid, ns.edit_log().applied().0);
 }
 
 #[test]
@@ -302,10 +302,10 @@ fn a_full_report_replaces_what_was_known() {
     let id = BlockId(block.block_id as i64);
     let answer: BlockReportResponseProto = dn(&mut ns, 0, "blockReport", &report(0, [])).unwrap();
     assert_eq!(answer.cmd.unwrap().cmd_type, CommandType::FinalizeCommand as i32);
-    assert_eq!(ns.blockmanager.count_replicas(id).live, 0);
+    assert_eq!(ns.blockmanager().count_replicas(id).live, 0);
     let known = [(block.block_id, 100, block.generation_stamp)];
     dn::<BlockReportResponseProto>(&mut ns, 0, "blockReport", &report(0, known)).unwrap();
-    assert_eq!(ns.blockmanager.count_replicas(id).live, 1);
+    assert_eq!(ns.blockmanager().count_replicas(id).live, 1);
     let mut late = report(0, known);
     late.context.as_mut().unwrap().lease_id = Some(77);
     let error = dn::<BlockReportResponseProto>(&mut ns, 0, "blockReport", &late).unwrap_err();
@@ -357,7 +357,7 @@ fn numbers_that_no_disk_has_are_added_up_without_an_overflow() {
         }
         let _: HeartbeatResponseProto = dn(&mut ns, node, "sendHeartbeat", &request).unwrap();
     }
-    let counts = ns.blockmanager.counts();
+    let counts = ns.blockmanager().counts();
     assert_eq!((counts.capacity, counts.remaining), (u64::MAX, u64::MAX));
     let request = GetDatanodeReportRequestProto {
         r#type: DatanodeReportTypeProto::All as i32,
@@ -388,7 +388,7 @@ fn a_large_report_is_left_to_the_shell_in_slices() {
     let (steps, answer) = step_all(&mut ns, *work);
     assert!(steps > 20, "{steps} slices");
     assert_eq!(answer.cmd.unwrap().cmd_type, CommandType::FinalizeCommand as i32);
-    assert_eq!(ns.blockmanager.counts().pending_deletion, 20_000);
+    assert_eq!(ns.blockmanager().counts().pending_deletion, 20_000);
     // A change of role in the middle makes the node begin anew.
     let reply = raw_dn(&mut ns, &from(0), "blockReport", &request);
     let Some(Deferred::BlockReport(work)) = reply.deferred else {
@@ -457,7 +457,7 @@ fn datanodes_agree_on_the_last_block_of_an_abandoned_file() {
     let error = dn::<Answer>(&mut ns, 0, "commitBlockSynchronization", &wrong).unwrap_err();
     assert!(error.message.contains("does not match current recovery id"), "{error}");
     let reply = raw_dn(&mut ns, &from(0), "commitBlockSynchronization", &agreed);
-    assert_eq!(reply.after, Some(ns.edit_log.applied()));
+    assert_eq!(reply.after, Some(ns.edit_log().applied()));
     reply.result.unwrap();
     dn::<Answer>(&mut ns, 0, "commitBlockSynchronization", &agreed).unwrap();
     let asked = GetBlockLocationsRequestProto {
@@ -470,7 +470,7 @@ fn datanodes_agree_on_the_last_block_of_an_abandoned_file() {
     assert_eq!((found.file_length, found.under_construction), (33, false));
     assert_eq!(found.blocks[0].b.generation_stamp, order.new_gen_stamp);
     assert_eq!(found.blocks[0].storage_i_ds, ["DS-1"]);
-    ns.blockmanager.check();
+    ns.blockmanager().check();
 }
 
 fn located_on(block: ExtendedBlockProto, node: u32) -> LocatedBlockProto {
@@ -507,12 +507,12 @@ fn safety_10_a_standby_takes_reports_of_bad_replicas_and_keeps_them_when_it_beco
     assert!(again.deferred.is_none(), "no news");
     let passed_on = ReportBadBlocksRequestProto { blocks };
     dn::<ReportBadBlocksResponseProto>(&mut second, 0, "reportBadBlocks", &passed_on).unwrap();
-    second.role.change(Role::BecomingActive).unwrap();
+    second.begin_activation().unwrap();
     second.start_active(NOW).unwrap();
-    second.blockmanager.leave_safe_mode(true, NOW);
+    second.leave_safe_mode(true, NOW);
     dn::<HeartbeatResponseProto>(&mut second, 0, "sendHeartbeat", &heartbeat(0)).unwrap();
     dn::<BlockReportResponseProto>(&mut second, 0, "blockReport", &report(0, known)).unwrap();
-    let counts = second.blockmanager.count_replicas(BlockId(block.block_id as i64));
+    let counts = second.blockmanager().count_replicas(BlockId(block.block_id as i64));
     assert_eq!((counts.live, counts.corrupt), (0, 1));
 }
 
@@ -528,7 +528,7 @@ fn safety_05_who_is_active_again_asks_for_a_registration_first() {
     sync(&mut ns);
     ns.begin_stepping_down().unwrap();
     ns.end_stepping_down(0).unwrap();
-    ns.role.change(Role::BecomingActive).unwrap();
+    ns.begin_activation().unwrap();
     ns.start_active(NOW).unwrap();
     // The node may not have heard of the standby in between, and may have orders left from before.
     assert_eq!(commands(&mut ns), [CommandType::RegisterCommand]);
@@ -552,13 +552,13 @@ fn bad_replicas_errors_and_lifelines() {
         msg: "disks".to_owned(),
     };
     dn::<ErrorReportResponseProto>(&mut ns, 1, "errorReport", &error).unwrap();
-    assert_eq!(ns.blockmanager.counts().dead_datanodes, 1);
+    assert_eq!(ns.blockmanager().counts().dead_datanodes, 1);
     let block = one_block(&mut ns);
     let bad = ReportBadBlocksRequestProto {
         blocks: vec![located_on(block, 0)],
     };
     dn::<ReportBadBlocksResponseProto>(&mut ns, 0, "reportBadBlocks", &bad).unwrap();
-    assert_eq!(ns.blockmanager.counts().corrupt, 1);
+    assert_eq!(ns.blockmanager().counts().corrupt, 1);
     let cached = CacheReportRequestProto {
         registration: registration(0),
         block_pool_id: POOL.to_owned(),

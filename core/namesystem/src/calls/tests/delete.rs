@@ -74,17 +74,17 @@ fn a_large_subtree_is_deleted_when_it_was_looked_through() {
         call_id: 5,
         ..alice()
     };
-    let before = ns.edit_log.applied();
+    let before = ns.edit_log().applied();
     let work = begun(&mut ns, &ctx);
-    assert_eq!(ns.edit_log.applied(), before, "nothing is decided yet");
+    assert_eq!(ns.edit_log().applied(), before, "nothing is decided yet");
     let done = finish(&mut ns, work, |_| {});
     assert!(is_deleted(&done));
-    assert_eq!(done.after, Some(ns.edit_log.applied()));
-    assert_eq!(ns.edit_log.applied(), TxId(before.0 + 1), "it is one op, as ever");
+    assert_eq!(done.after, Some(ns.edit_log().applied()));
+    assert_eq!(ns.edit_log().applied(), TxId(before.0 + 1), "it is one op, as ever");
     sync(&mut ns);
     let again = reply(&mut ns, &ctx, &delete_of("/alice/big"));
     assert!(is_deleted(&again), "a repetition gets the same answer");
-    assert_eq!(ns.edit_log.applied(), TxId(before.0 + 1));
+    assert_eq!(ns.edit_log().applied(), TxId(before.0 + 1));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_large_subtree_is_not_deleted_after_its_owner_was_refused() {
         call(ns, &hdfs(), &close).unwrap();
     });
     assert!(done.result.unwrap_err().is(exceptions::ACCESS_CONTROL));
-    assert!(ns.namespace.resolve("/alice/big").unwrap().exists());
+    assert!(ns.namespace().resolve("/alice/big").unwrap().exists());
 }
 
 #[test]
@@ -132,8 +132,8 @@ fn a_delete_ends_with_the_role_or_the_namespace_for_which_it_began() {
     let mut ns = with_a_big_directory();
     let mut work = begun(&mut ns, &alice());
     assert!(work.finish(&mut ns, NOW).is_none());
-    ns.role.change(Role::SteppingDown).unwrap();
-    ns.role.change(Role::Standby).unwrap();
+    ns.begin_stepping_down().unwrap();
+    ns.end_stepping_down(NOW.wall_ms).unwrap();
     assert!(work.step(&ns, 1), "there is no more to look at");
     let refused = work.finish(&mut ns, NOW).unwrap().result.unwrap_err();
     assert!(refused.is(exceptions::STANDBY), "{refused:?}");

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 fn safety_n1_what_the_log_cannot_hold_is_refused_while_nothing_has_changed() {
     let mut ns = active();
     call(&mut ns, &hdfs(), &mkdirs("/d")).unwrap();
-    let before = (ns.edit_log.applied(), ns.namespace.digest());
+    let before = (ns.edit_log().applied(), ns.namespace().digest());
     // Longer than a reader of `PermissionStatus` takes; a server that lets in such a caller is not this module's matter.
     let nobody = user(&"n".repeat((1 << 20) + 1), true);
 
@@ -17,13 +17,13 @@ fn safety_n1_what_the_log_cannot_hold_is_refused_while_nothing_has_changed() {
     // Of a plan of several ops none is applied: the missing parents are not made either.
     let refused = call(&mut ns, &nobody, &create("/x/y/f")).unwrap_err();
     assert!(refused.is(exceptions::IO), "{refused:?}");
-    assert_eq!((ns.edit_log.applied(), ns.namespace.digest()), before);
+    assert_eq!((ns.edit_log().applied(), ns.namespace().digest()), before);
     assert!(!ns.is_broken());
 
     call(&mut ns, &hdfs(), &mkdirs("/e")).unwrap();
     let mut other = standby();
     replay(&mut ns, &mut other);
-    assert_eq!(other.namespace.digest(), ns.namespace.digest());
+    assert_eq!(other.namespace().digest(), ns.namespace().digest());
 }
 
 #[test]

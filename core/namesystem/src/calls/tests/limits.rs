@@ -4,10 +4,10 @@ use super::*;
 use hathi_formats::limits;
 
 fn refused<R: Request<Response: std::fmt::Debug>>(ns: &mut Namesystem, request: &R) {
-    let before = ns.edit_log.applied();
+    let before = ns.edit_log().applied();
     let refused = call(ns, &hdfs(), request).unwrap_err();
     assert!(refused.is(exceptions::HADOOP_ILLEGAL_ARGUMENT), "{refused}");
-    assert_eq!(ns.edit_log.applied(), before, "{refused}");
+    assert_eq!(ns.edit_log().applied(), before, "{refused}");
 }
 
 #[test]

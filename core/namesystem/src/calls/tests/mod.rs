@@ -18,10 +18,10 @@ mod upgrade;
 mod words;
 mod writers;
 
-use super::{audit, lookup, serve, verb};
+use super::{audit, handler, lookup, serve};
 use crate::context::{CallContext, Deferred, Reply, Reported};
 use crate::edit_log::LogItem;
-use crate::loader::{Parts, assemble};
+use crate::loader::{NamesystemParts, assemble};
 use crate::namesystem::NamesystemConfig;
 use crate::retry_cache::{CallKey, RetryCacheOptions};
 use crate::{Life, Namesystem, OperationCategory, Role};
@@ -44,6 +44,11 @@ const NOW: Now = Now {
 };
 
 fn new_namesystem() -> Namesystem {
+    namesystem_at(TxId(0))
+}
+
+/// A standby that has nothing but these transactions, which change nothing.
+fn namesystem_at(applied: TxId) -> Namesystem {
     let config = NamesystemConfig {
         superuser: "hdfs".to_owned(),
         rpc_address: "nn1.example:8020".to_owned(),
@@ -53,34 +58,34 @@ fn new_namesystem() -> Namesystem {
         block_pool_id: POOL.to_owned(),
         ..Default::default()
     };
-    let parts = Parts {
+    let parts = NamesystemParts {
         config,
         blockmanager: BlockManagerConfig::default(),
         retry_cache: RetryCacheOptions::default(),
         info,
     };
     let namespace = Namespace::new(hathi_namespace::NamespaceConfig::default());
-    let mut ns = assemble(parts, namespace, TxId(0), Life::first());
-    ns.role.change(Role::Standby).unwrap();
+    let mut ns = assemble(parts, namespace, applied, Life::first());
+    ns.become_standby().unwrap();
     ns
 }
 
 /// An active out of safe mode.
 fn active() -> Namesystem {
     let mut ns = new_namesystem();
-    ns.role.change(Role::BecomingActive).unwrap();
+    ns.begin_activation().unwrap();
     ns.start_active(NOW).unwrap();
-    ns.blockmanager.leave_safe_mode(true, NOW);
+    ns.leave_safe_mode(true, NOW);
     sync(&mut ns);
     ns
 }
 
 /// A quorum has everything.
 fn sync(ns: &mut Namesystem) -> Vec<LogItem> {
-    let items = ns.edit_log.take();
-    let applied = ns.edit_log.applied();
-    ns.edit_log.life().acknowledge(applied).unwrap();
-    ns.edit_log.check();
+    let items = ns.take_logged();
+    let applied = ns.edit_log().applied();
+    ns.life().acknowledge(applied).unwrap();
+    ns.edit_log().check();
     items.into()
 }
 
@@ -175,7 +180,7 @@ requests! {
 }
 
 fn raw(ns: &mut Namesystem, ctx: &CallContext, method: ClientMethod, body: Bytes) -> Reply {
-    verb(method.into()).unwrap().run(ns, ctx, &body)
+    handler(method.into()).unwrap().run(ns, ctx, &body)
 }
 
 fn reply<R: Request>(ns: &mut Namesystem, ctx: &CallContext, request: &R) -> Reply {
@@ -266,7 +271,7 @@ fn datanodes(ns: &mut Namesystem, count: u32) -> Vec<DatanodeIndex> {
                 ipc_port: 9867,
                 info_secure_port: None,
             };
-            let index = ns.blockmanager.register(id, "3.5.0", NOW).unwrap();
+            let index = ns.blockmanager_mut().register(id, "3.5.0", NOW).unwrap();
             let report = StorageReport {
                 uuid: format!("DS-{number}"),
                 storage_type: StorageTypeProto::Disk,
@@ -282,7 +287,7 @@ fn datanodes(ns: &mut Namesystem, count: u32) -> Vec<DatanodeIndex> {
                 reports: vec![report],
                 ..Default::default()
             };
-            ns.blockmanager.heartbeat(index, stats, NOW);
+            ns.blockmanager_mut().heartbeat(index, stats, NOW);
             index
         })
         .collect()
@@ -296,12 +301,12 @@ fn received(ns: &mut Namesystem, located: &LocatedBlockProto, num_bytes: u64) {
         generation_stamp: GenerationStamp(located.b.generation_stamp),
     };
     for (node, storage) in located.locs.iter().zip(&located.storage_i_ds) {
-        let index = ns.blockmanager.datanode_by_uuid(&node.id.datanode_uuid).unwrap();
+        let index = ns.blockmanager().datanode_by_uuid(&node.id.datanode_uuid).unwrap();
         let storage = DatanodeStorageProto {
             storage_uuid: storage.clone(),
             ..Default::default()
         };
-        ns.blockmanager
+        ns.blockmanager_mut()
             .incremental_report(index, &storage, block, IncrementalNotice::Received, None, NOW);
     }
 }
@@ -333,9 +338,7 @@ fn replay(from: &mut Namesystem, to: &mut Namesystem) {
 
 /// A standby that has what an [`active`] has at its start: its first segment began with transaction 1.
 fn standby() -> Namesystem {
-    let mut ns = new_namesystem();
-    ns.edit_log.set_applied(TxId(1));
-    ns
+    namesystem_at(TxId(1))
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn a_create_that_may_not_be_is_refused_before_its_parameters_are_looked_at() {
         let refused = call(&mut ns, &user("alice", false), &request).unwrap_err();
         assert!(refused.is(exceptions::ACCESS_CONTROL), "{refused}");
     }
-    ns.blockmanager.enter_safe_mode();
+    ns.enter_safe_mode();
     for request in wrong("/d/f") {
         let refused = call(&mut ns, &hdfs(), &request).unwrap_err();
         assert!(refused.is(exceptions::SAFE_MODE), "{refused}");

@@ -153,39 +153,39 @@ fn truncate(ns: &mut Namesystem, src: &str, new_length: u64) -> bool {
 }
 
 fn become_active(ns: &mut Namesystem, now: Now) {
-    ns.role.change(Role::BecomingActive).unwrap();
+    ns.begin_activation().unwrap();
     ns.start_active(now).unwrap();
-    ns.blockmanager.leave_safe_mode(true, now);
+    ns.leave_safe_mode(true, now);
 }
 
 /// A NameNode that was started from nothing but the log, and is active.
 fn restarted(from: &mut Namesystem, before: Namesystem) -> Namesystem {
     let mut next = before;
     replay(from, &mut next);
-    next.blockmanager.activate_safe_mode(NOW);
+    next.activate_safe_mode(NOW);
     become_active(&mut next, NOW);
     next
 }
 
 /// A standby that has read an image of this namespace, and no edits.
 fn from_image(ns: &Namesystem) -> Namesystem {
-    let txid = ns.namespace.last_applied_txid();
-    let saved = ns.namespace.freeze();
+    let txid = ns.namespace().last_applied_txid();
+    let saved = ns.namespace().freeze();
     let (bytes, _) = saved
         .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false)
         .unwrap();
     let image = Image::open(&bytes[..]).unwrap();
     let loaded = hathi_namespace::image::load(hathi_namespace::NamespaceConfig::default(), &image).unwrap();
-    assert_eq!(loaded.digest(), ns.namespace.digest());
+    assert_eq!(loaded.digest(), ns.namespace().digest());
     let empty = new_namesystem();
-    let parts = Parts {
+    let parts = NamesystemParts {
         config: empty.config.clone(),
         blockmanager: BlockManagerConfig::default(),
         retry_cache: RetryCacheOptions::default(),
         info: empty.info.clone(),
     };
     let mut next = assemble(parts, loaded, TxId(txid), Life::first());
-    next.role.change(Role::Standby).unwrap();
+    next.become_standby().unwrap();
     next
 }
 
@@ -236,8 +236,8 @@ fn expect_cut_to_40(ns: &mut Namesystem, ctx: &CallContext) {
     assert!(!status(ns, "/f").1);
     synchronize(ns, &agreed(&order, 40, &[0, 1, 2])).unwrap();
     assert_eq!(status(ns, "/f"), (40, true));
-    ns.blockmanager.check();
-    ns.namespace.check();
+    ns.blockmanager().check();
+    ns.namespace().check();
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn safety_01_a_truncate_is_finished_after_a_failover() {
 fn safety_01_a_truncate_is_finished_after_its_attempt_expired() {
     let (mut ns, _) = truncated();
     assert!(order(&mut ns, 0..3).is_some());
-    ns.blockmanager.heartbeat_check(later(90_001), 100);
+    ns.heartbeat_check(later(90_001), 100);
     expect_cut_to_40(&mut ns, &at(90_001));
 }
 
@@ -297,14 +297,14 @@ fn safety_n12_the_source_of_a_copy_on_truncate_is_kept_until_the_copy_is_there()
         time: 1,
         truncate_block: Some(copy),
     };
-    let txid = next.edit_log.applied().next();
+    let txid = next.edit_log().applied().next();
     next.replay(txid, &truncate, NOW.monotonic_ms).unwrap();
     become_active(&mut next, NOW);
     for node in 0..3 {
         full_report(&mut next, node, &[(&block, 100, FINALIZED)]);
     }
     assert_eq!(
-        next.blockmanager.counts().pending_deletion,
+        next.blockmanager().counts().pending_deletion,
         0,
         "the only replicas with the bytes"
     );
@@ -316,9 +316,13 @@ fn safety_n12_the_source_of_a_copy_on_truncate_is_kept_until_the_copy_is_there()
     assert_eq!((cut.block_id, cut.num_bytes), (copy.id.0 as u64, Some(40)));
     synchronize(&mut next, &agreed(&order, 40, &[0, 1, 2])).unwrap();
     assert_eq!(status(&mut next, "/f"), (40, true));
-    assert_eq!(next.blockmanager.counts().pending_deletion, 3, "now the source may go");
-    next.namespace.check();
-    next.blockmanager.check();
+    assert_eq!(
+        next.blockmanager().counts().pending_deletion,
+        3,
+        "now the source may go"
+    );
+    next.namespace().check();
+    next.blockmanager().check();
 }
 
 /// Through the log and through an image alike.
@@ -342,7 +346,7 @@ fn safety_03_a_recovery_that_somebody_asked_for_goes_on_after_a_failover() {
         let order = order(next, 0..3).expect("the recovery is forgotten");
         synchronize(next, &agreed(&order, 100, &[0, 1, 2])).unwrap();
         assert_eq!(status(next, "/f"), (100, true));
-        next.namespace.check();
+        next.namespace().check();
     }
 }
 
@@ -370,12 +374,12 @@ fn is_closed(ns: &mut Namesystem, src: &str) -> bool {
 }
 
 fn blocks(ns: &Namesystem, src: &str) -> Vec<Block> {
-    let iip = ns.namespace.resolve(src).unwrap();
+    let iip = ns.namespace().resolve(src).unwrap();
     let file = ns
-        .namespace
+        .namespace()
         .open_for_read(&super::super::caller(&hdfs()), &iip, src)
         .unwrap();
-    ns.namespace.blocks_of(file.id).map(|block| block.block).collect()
+    ns.namespace().blocks_of(file.id).map(|block| block.block).collect()
 }
 
 /// An open file of a log whose NameNode is gone with everything that it knew of DataNodes.
@@ -419,7 +423,7 @@ fn who_steps_down_begins_no_recovery_when_reports_come() {
     let (mut ns, block) = restarted_with_open_file(3);
     assert!(!recover_lease(&mut ns, &hdfs(), "/f"), "nobody has reported");
     ns.begin_stepping_down().unwrap();
-    assert!(ns.edit_log.is_open_for_write());
+    assert!(ns.edit_log().is_open_for_write());
     for node in 0..3 {
         arrive(&mut ns, node, &[(&block, 100, RWR)]);
     }
@@ -460,7 +464,7 @@ fn safety_03_a_block_that_nobody_has_is_dropped_when_all_datanodes_would_be_dead
 #[test]
 fn safety_03_an_included_host_is_waited_for_and_nobody_else() {
     let (mut ns, _) = restarted_with_open_file(3);
-    ns.blockmanager.set_hosts(["dn0".to_owned(), "dn1:9866".to_owned()], []);
+    ns.set_hosts(["dn0".to_owned(), "dn1:9866".to_owned()], []);
     arrive(&mut ns, 0, &[]);
     assert!(!recover_lease(&mut ns, &hdfs(), "/f"));
     arrive(&mut ns, 1, &[]);
@@ -521,7 +525,7 @@ fn a_complete_without_a_block_takes_the_length_that_all_replicas_have() {
     tell(&mut ns, 1, &block, 100, BlockStatus::Received);
     assert!(ask(&mut ns));
     assert_eq!(status(&mut ns, "/f"), (100, true));
-    ns.blockmanager.check();
+    ns.blockmanager().check();
 }
 
 #[test]

@@ -67,9 +67,9 @@ fn a_new_active_without_datanodes_makes_clients_try_again() {
 fn safe_mode_refuses_changes_and_says_of_which_kind_it_is() {
     // In start-up safe mode an active tells its clients to come again.
     let mut ns = new_namesystem();
-    ns.role.change(Role::BecomingActive).unwrap();
+    ns.begin_activation().unwrap();
     ns.start_active(NOW).unwrap();
-    assert!(ns.blockmanager.in_startup_safe_mode());
+    assert!(ns.blockmanager().in_startup_safe_mode());
     let refused = reply(&mut ns, &hdfs(), &mkdirs("/a")).result.unwrap_err();
     assert!(refused.is(exceptions::RETRIABLE), "{refused}");
     let start = "org.apache.hadoop.hdfs.server.namenode.SafeModeException: \
@@ -148,7 +148,7 @@ fn cache_directives_are_not_looked_for_by_what_is_no_path() {
 fn a_change_that_can_not_be_made_is_refused_and_logs_nothing() {
     let mut ns = active();
     call(&mut ns, &hdfs(), &mkdirs("/d")).unwrap();
-    let before = ns.edit_log.applied();
+    let before = ns.edit_log().applied();
     let start = RollingUpgradeRequestProto {
         action: RollingUpgradeActionProto::Start as i32,
     };
@@ -158,7 +158,7 @@ fn a_change_that_can_not_be_made_is_refused_and_logs_nothing() {
             answer.result.is_err() && answer.deferred.is_none(),
             "{method:?}: {answer:?}"
         );
-        assert_eq!(ns.edit_log.applied(), before, "{method:?}");
+        assert_eq!(ns.edit_log().applied(), before, "{method:?}");
     };
     refuse(M::RollingUpgrade, body(&start));
     for method in [
@@ -218,7 +218,7 @@ fn a_directory_that_is_not_snapshottable_any_more_is_not_listed_any_more() {
 #[test]
 fn what_standbys_and_balancers_ask_is_for_superusers() {
     let mut ns = active();
-    let before = ns.edit_log.applied();
+    let before = ns.edit_log().applied();
     for method in [
         "getTransactionId",
         "getMostRecentCheckpointTxId",
@@ -233,10 +233,10 @@ fn what_standbys_and_balancers_ask_is_for_superusers() {
         "getNextSPSPath",
     ] {
         let alice = user("alice", false);
-        let verb = lookup(NAMENODE_PROTOCOL.name, method).unwrap();
-        let refused = verb.run(&mut ns, &alice, &Bytes::new());
+        let handler = lookup(NAMENODE_PROTOCOL.name, method).unwrap();
+        let refused = handler.run(&mut ns, &alice, &Bytes::new());
         let refused = refused.result.expect_err(method);
         assert!(refused.is(exceptions::ACCESS_CONTROL), "{method}: {refused}");
     }
-    assert_eq!(ns.edit_log.applied(), before);
+    assert_eq!(ns.edit_log().applied(), before);
 }

@@ -6,12 +6,12 @@ use super::*;
 fn a_repeated_call_gets_its_first_answer() {
     let mut ns = active();
     let first = reply(&mut ns, &numbered(1), &create("/f"));
-    let applied = ns.edit_log.applied();
+    let applied = ns.edit_log().applied();
     assert_eq!(first.after, Some(applied));
     // The repetition comes while the first answer still waits: it waits for the same transaction.
     let again = reply(&mut ns, &numbered(1), &create("/f"));
     assert_eq!((&again.result, again.after), (&first.result, first.after));
-    assert_eq!(ns.edit_log.applied(), applied);
+    assert_eq!(ns.edit_log().applied(), applied);
     sync(&mut ns);
     let again = reply(&mut ns, &numbered(1), &create("/f"));
     assert_eq!((&again.result, again.after), (&first.result, None));
@@ -25,7 +25,7 @@ fn a_repeated_call_gets_its_first_answer() {
     assert_eq!(renamed.result.unwrap(), [8, 1][..]);
     let renamed = reply(&mut ns, &numbered(3), &rename("/x", "/y"));
     assert_eq!(renamed.result.unwrap(), [8, 1][..], "from the cache, as /x is gone");
-    assert_eq!(ns.retry_cache.hits(), 3);
+    assert_eq!(ns.retry_cache().hits(), 3);
     // Calls without ids are never repetitions.
     assert!(reply(&mut ns, &hdfs(), &create("/g")).result.is_ok());
     assert!(reply(&mut ns, &hdfs(), &create("/g")).result.is_err());
@@ -102,13 +102,13 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
 
     let mut standby = standby();
     replay(&mut ns, &mut standby);
-    assert_eq!(standby.edit_log.applied(), ns.edit_log.applied());
-    assert_eq!(standby.namespace.digest(), ns.namespace.digest());
+    assert_eq!(standby.edit_log().applied(), ns.edit_log().applied());
+    assert_eq!(standby.namespace().digest(), ns.namespace().digest());
 
     let mut answers = 0;
     for (id, method, _) in &calls {
         let key = CallKey::new(&[7; 16], *id).unwrap();
-        let (here, there) = (ns.retry_cache.get(&key), standby.retry_cache.get(&key));
+        let (here, there) = (ns.retry_cache().get(&key), standby.retry_cache().get(&key));
         // Where the blocks are is soft state; the standby answers with what it knows.
         if *method == M::Append {
             assert_eq!(here.is_some(), there.is_some(), "{method:?}");
@@ -120,12 +120,12 @@ fn a_standby_that_replays_has_the_same_namespace_and_the_same_answers() {
     assert_eq!(answers, 7);
 
     // And after a failover the repetition of a create gets the old answer.
-    standby.role.change(Role::BecomingActive).unwrap();
+    standby.begin_activation().unwrap();
     standby.start_active(NOW).unwrap();
-    standby.blockmanager.leave_safe_mode(true, NOW);
+    standby.leave_safe_mode(true, NOW);
     let (id, method, body) = calls.iter().find(|(_, method, _)| *method == M::Create).unwrap();
     let key = CallKey::new(&[7; 16], *id).unwrap();
-    let expected = Bytes::copy_from_slice(ns.retry_cache.get(&key).unwrap().payload);
+    let expected = Bytes::copy_from_slice(ns.retry_cache().get(&key).unwrap().payload);
     assert_eq!(
         raw(&mut standby, &numbered(*id), *method, body.clone()).result.unwrap(),
         expected
@@ -140,22 +140,22 @@ fn safety_n7_a_repetition_after_a_load_in_place_gets_its_first_answer_unless_its
     let deleted = reply(&mut ns, &numbered(1), &delete("/f", true)).result;
     let mut loaded = standby();
     replay(&mut ns, &mut loaded);
-    loaded.retry_cache.clear();
+    loaded.replace_retry_cache(crate::retry_cache::RetryCache::default());
     // This one reaches no quorum.
     let lost = reply(&mut ns, &numbered(2), &create("/lost")).result;
     assert!(lost.is_ok());
 
     drop(ns.begin_loading());
     loaded.inherit(&mut ns);
-    loaded.role.change(Role::BecomingActive).unwrap();
+    loaded.begin_activation().unwrap();
     loaded.start_active(NOW).unwrap();
-    loaded.blockmanager.leave_safe_mode(true, NOW);
+    loaded.leave_safe_mode(true, NOW);
     let again = reply(&mut loaded, &numbered(1), &delete("/f", true)).result;
     assert_eq!(again, deleted, "the first answer");
-    let applied = loaded.edit_log.applied();
+    let applied = loaded.edit_log().applied();
     assert!(reply(&mut loaded, &numbered(2), &create("/lost")).result.is_ok());
     assert!(
-        loaded.edit_log.applied() > applied,
+        loaded.edit_log().applied() > applied,
         "it runs: its first edit is nowhere"
     );
 }

@@ -48,7 +48,7 @@ fn the_lock_is_given_away_while_a_large_subtree_is_counted() {
         (count..=count + 1).contains(&answer.summary.directory_count),
         "{answer:?}"
     );
-    assert_eq!(done.after, Some(ns.edit_log.applied()), "it may show the deletion");
+    assert_eq!(done.after, Some(ns.edit_log().applied()), "it may show the deletion");
 
     let usage = GetQuotaUsageRequestProto {
         path: "/big".to_owned(),
@@ -95,7 +95,7 @@ fn the_lock_is_given_away_while_open_files_are_looked_for() {
     let found = ListOpenFilesResponseProto::decode(done.result.unwrap()).unwrap();
     let paths: Vec<&str> = found.entries.iter().map(|entry| entry.path.as_str()).collect();
     assert_eq!((paths, found.has_more), (vec!["/wanted/f"], false));
-    assert_eq!(done.after, Some(ns.edit_log.applied()), "it shows what is in flight");
+    assert_eq!(done.after, Some(ns.edit_log().applied()), "it shows what is in flight");
 }
 
 /// Closed files with a block each, of which no DataNode has a replica.
@@ -150,10 +150,10 @@ fn with_corrupt_files(paths: impl Iterator<Item = String>) -> Namesystem {
             ..CloseOp::default()
         }));
     }
-    ns.role.change(Role::BecomingActive).unwrap();
+    ns.begin_activation().unwrap();
     ns.start_active(NOW).unwrap();
-    ns.blockmanager.leave_safe_mode(true, NOW);
-    while ns.blockmanager.redundancy_tick(NOW, 1000) {}
+    ns.leave_safe_mode(true, NOW);
+    while ns.blockmanager_mut().redundancy_tick(NOW, 1000) {}
     ns
 }
 

@@ -226,7 +226,7 @@ fn unused_features_answer_as_if_nobody_used_them() {
 #[test]
 fn rolling_the_log_answers_the_new_segment() {
     let mut ns = active();
-    let before = ns.edit_log.applied();
+    let before = ns.edit_log().applied();
     let rolled = reply(&mut ns, &hdfs(), &RollEditsRequestProto {});
     let first = RollEditsResponseProto::decode(rolled.result.unwrap())
         .unwrap()

@@ -46,7 +46,7 @@ impl Row {
 
 fn check(ns: &mut Namesystem, rows: Vec<Row>) {
     for row in rows {
-        let before = ns.edit_log.applied();
+        let before = ns.edit_log().applied();
         let reply = raw(ns, &row.caller, row.method, row.body);
         let refused = reply.result.expect_err(&row.words);
         assert_eq!(
@@ -57,7 +57,7 @@ fn check(ns: &mut Namesystem, rows: Vec<Row>) {
         );
         assert_eq!(refused.remedy(), row.remedy, "{refused}");
         assert_eq!(
-            ns.edit_log.applied(),
+            ns.edit_log().applied(),
             before,
             "a refused call changes nothing: {refused}"
         );
@@ -519,7 +519,7 @@ fn a_standby_and_safe_mode_pass() {
     );
     check(&mut new_namesystem(), vec![on_standby]);
     let mut ns = filled();
-    ns.blockmanager.enter_safe_mode();
+    ns.enter_safe_mode();
     let in_safe_mode = row(
         M::Mkdirs,
         &mkdirs("/a"),

@@ -19,11 +19,11 @@ fn blocks_are_written_completed_and_located() {
     let second = second.block;
     assert_eq!(second.offset, length);
     // The answer got lost; the same question again allocates nothing.
-    let applied = ns.edit_log.applied();
+    let applied = ns.edit_log().applied();
     let again = call(&mut ns, &hdfs(), &add_block("/f", Some(previous))).unwrap();
     assert_eq!(again.block.b, second.b);
     assert_eq!(again.block.locs.len(), second.locs.len());
-    assert_eq!(ns.edit_log.applied(), applied);
+    assert_eq!(ns.edit_log().applied(), applied);
 
     let last = Some(of_length(&second.b, 1000));
     let not_yet = reply(&mut ns, &hdfs(), &complete("/f", last.clone()));
@@ -78,12 +78,12 @@ fn a_read_notes_the_access_time_once_per_precision() {
         offset: 0,
         length: 1,
     };
-    let before = ns.edit_log.applied();
+    let before = ns.edit_log().applied();
     assert_eq!(reply(&mut ns, &later, &request).after, None);
-    assert_eq!(ns.edit_log.applied(), before.next());
+    assert_eq!(ns.edit_log().applied(), before.next());
     sync(&mut ns);
     reply(&mut ns, &later, &request).result.unwrap();
-    assert_eq!(ns.edit_log.applied(), before.next());
+    assert_eq!(ns.edit_log().applied(), before.next());
     let found = call(&mut ns, &hdfs(), &file_info("/f")).unwrap();
     assert_eq!(found.fs.unwrap().access_time, later.now_ms);
 }
@@ -190,7 +190,7 @@ fn a_new_active_asks_readers_to_wait_for_block_reports() {
 
     let mut next = standby();
     replay(&mut ns, &mut next);
-    next.role.change(Role::BecomingActive).unwrap();
+    next.begin_activation().unwrap();
     next.start_active(NOW).unwrap();
     let request = GetBlockLocationsRequestProto {
         src: "/f".to_owned(),
@@ -264,7 +264,7 @@ fn files_are_appended_to_and_truncated() {
     assert!(cut.result, "the length it has");
     let cut = call(&mut ns, &hdfs(), &truncate(40)).unwrap();
     assert!(!cut.result, "DataNodes must shorten the last block");
-    let recovery = ns.blockmanager.recovery(BlockId(located.block.b.block_id as i64));
+    let recovery = ns.blockmanager().recovery(BlockId(located.block.b.block_id as i64));
     assert_eq!(recovery.unwrap().1.unwrap().length, 40);
     let refused = reply(&mut ns, &hdfs(), &truncate(u64::MAX)).result.unwrap_err();
     assert!(refused.is(exceptions::HADOOP_ILLEGAL_ARGUMENT), "{refused}");

@@ -6,11 +6,11 @@ use crate::ipc::{Method, Protocol};
 /// The protocols of a handler, indexed.
 #[derive(Debug)]
 pub(super) struct ProtocolTable {
-    entries: Vec<Entry>,
+    entries: Vec<ProtocolEntry>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct ProtocolEntry {
     protocol: &'static Protocol,
     /// Indexes of methods by hash, `None` where a slot is free. Its length is a power of two, and it is at most half
     /// full.
@@ -34,7 +34,7 @@ impl ProtocolTable {
                         *free = Some(index);
                     }
                 }
-                Entry { protocol, slots }
+                ProtocolEntry { protocol, slots }
             })
             .collect();
         ProtocolTable { entries }
@@ -47,7 +47,7 @@ impl ProtocolTable {
     /// The index of a protocol. `hint` is the index of the connection's last call, which is nearly always right.
     #[inline]
     pub(super) fn protocol(&self, name: &[u8], hint: usize) -> Option<usize> {
-        let is = |entry: &Entry| entry.protocol.name.as_bytes() == name;
+        let is = |entry: &ProtocolEntry| entry.protocol.name.as_bytes() == name;
         if self.entries.get(hint).is_some_and(is) {
             return Some(hint);
         }
