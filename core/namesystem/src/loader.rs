@@ -1,24 +1,12 @@
 //! Joins a loaded namespace with the other parts of a namesystem: the block manager learns every block of the image.
 
 use crate::life::Life;
-use crate::namesystem::{Namesystem, NamesystemConfig};
-use crate::retry_cache::RetryCacheOptions;
-use hathi_blockmanager::{BlockManager, BlockManagerConfig, BlockState, NewBlock};
-use hathi_formats::ids::{NamespaceInfo, TxId};
+use crate::namesystem::Namesystem;
+use hathi_blockmanager::{BlockManager, BlockState, NewBlock};
+use hathi_formats::ids::TxId;
 use hathi_namespace::Namespace;
 
-/// The parts of a namesystem besides its namespace.
-#[derive(Clone, Debug)]
-pub struct NamesystemParts {
-    /// Typed configuration.
-    pub config: NamesystemConfig,
-    /// Configuration of the block manager.
-    pub blockmanager: BlockManagerConfig,
-    /// Configuration of the retry cache.
-    pub retry_cache: RetryCacheOptions,
-    /// Identity of the namespace.
-    pub info: NamespaceInfo,
-}
+pub use crate::namesystem::NamesystemParts;
 
 /// A namesystem around a namespace that holds everything up to `txid` and nothing after it. It begins in this life.
 #[must_use]

@@ -12,7 +12,6 @@ use crate::CallContext;
 use crate::edit_log::{EditLog, EditLogError};
 use crate::history::History;
 use crate::life::Life;
-use crate::loader::NamesystemParts;
 use crate::monitor::Recoveries;
 use crate::passed_on::{CallDoubt, LatestCalls};
 use crate::reply_gate::{InFlight, Shown};
@@ -27,7 +26,7 @@ use hathi_namespace::{BlockView, Effect, Effects, Holders, Namespace};
 mod config;
 mod parts;
 
-pub use config::NamesystemConfig;
+pub use config::{NamesystemConfig, NamesystemParts};
 
 /// The namesystem; see the module.
 pub struct Namesystem {

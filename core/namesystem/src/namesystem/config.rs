@@ -1,5 +1,9 @@
 //! Configuration of a namesystem.
 
+use crate::retry_cache::RetryCacheOptions;
+use hathi_blockmanager::BlockManagerConfig;
+use hathi_formats::ids::NamespaceInfo;
+
 /// Configuration of the handlers, parsed from `*-site.xml`.
 #[derive(Clone, Debug)]
 pub struct NamesystemConfig {
@@ -79,4 +83,17 @@ impl Default for NamesystemConfig {
             rpc_address: String::new(),
         }
     }
+}
+
+/// The parts of a namesystem besides its namespace.
+#[derive(Clone, Debug)]
+pub struct NamesystemParts {
+    /// Typed configuration.
+    pub config: NamesystemConfig,
+    /// Configuration of the block manager.
+    pub blockmanager: BlockManagerConfig,
+    /// Configuration of the retry cache.
+    pub retry_cache: RetryCacheOptions,
+    /// Identity of the namespace.
+    pub info: NamespaceInfo,
 }
