@@ -47,10 +47,15 @@ impl DirectoryClaim {
     pub fn seen(&mut self, began_us: u64) -> u64 {
         debug_assert!(began_us >= self.looked_us, "the clock does not go back");
         self.looked_us = began_us;
-        match self.lease_ms {
+        let until_us = match self.lease_ms {
             0 => u64::MAX,
             lease_ms => began_us.saturating_add(COUNTED_US * u64::from(lease_ms)),
-        }
+        };
+        debug_assert!(
+            self.lease_ms == 0 || until_us >= began_us.saturating_add(self.renewal_us()),
+            "the lease ends after the next look"
+        );
+        until_us
     }
 }
 

@@ -82,6 +82,8 @@ impl LeaseWatch {
             Ok(_) | Err(_) => (None, RETRY_MS),
         };
         self.forget(journalnode);
+        debug_assert!(!self.states.contains_key(&journalnode), "what is silent has no vote");
+        debug_assert!(pause_ms > 0, "what does not answer is not asked without a pause");
         Next {
             knows_extensions,
             membership: None,
@@ -99,6 +101,7 @@ impl LeaseWatch {
     pub fn view(&self, members: &[usize]) -> LeaseView {
         let states = members.iter().filter_map(|member| self.states.get(member));
         let answers: Vec<LeaseAnswer> = states.map(LeaseAnswer::of).collect();
+        debug_assert!(answers.len() <= members.len(), "each member has one vote");
         match quorum_lease(members.len(), answers.iter()) {
             QuorumLease::Free => LeaseView::Free,
             QuorumLease::Held { holder, .. } if holder != self.holder => LeaseView::HeldByOther(holder.into()),

@@ -103,6 +103,10 @@ impl Monitors {
         for row in &mut self.rows {
             if row.when.includes(role) && now_ms >= row.due_ms {
                 row.due_ms = now_ms.saturating_add(row.every_ms);
+                debug_assert!(
+                    row.every_ms == 0 || row.due_ms > now_ms,
+                    "work is due once in its period"
+                );
                 due.push(row.work);
             }
         }

@@ -150,6 +150,11 @@ impl Announced {
             return Err(Refused::Unnamed);
         };
         let md5 = stated.md5.ok_or(Refused::NoDigest)?;
+        debug_assert_eq!(
+            stated.storage,
+            Some(own.as_str()),
+            "an image of another namespace was refused"
+        );
         let txid = TxId(txid);
         Ok(Announced { txid, len, md5 })
     }
@@ -325,6 +330,7 @@ impl Body {
         if self.received > self.announced {
             return Err(BadBody::TooLong(self.announced));
         }
+        debug_assert!(self.counted <= self.received, "what was counted has come");
         let is_progress = self.received - self.counted >= PROGRESS_BYTES;
         if is_progress {
             self.counted = self.received;

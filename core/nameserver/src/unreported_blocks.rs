@@ -46,7 +46,12 @@ impl<C> UnreportedBlocks<C> {
         if now_ms >= until_ms || self.waiting.len() >= CALLS_MAX {
             return Err(call);
         }
+        debug_assert!(until_ms - now_ms <= WAIT_MS, "no call waits longer in all");
         self.waiting.push(Waiting { call, until_ms, block });
+        debug_assert!(
+            self.waiting.len() <= CALLS_MAX,
+            "the number of waiting calls is limited"
+        );
         Ok(())
     }
 
@@ -61,7 +66,10 @@ impl<C> UnreportedBlocks<C> {
     }
 
     fn take(&mut self, wanted: impl Fn(&Waiting<C>) -> bool) -> Vec<Waiting<C>> {
-        self.waiting.extract_if(.., |waiting| wanted(waiting)).collect()
+        let before = self.waiting.len();
+        let taken: Vec<_> = self.waiting.extract_if(.., |waiting| wanted(waiting)).collect();
+        debug_assert_eq!(taken.len() + self.waiting.len(), before, "no call is lost or doubled");
+        taken
     }
 }
 
