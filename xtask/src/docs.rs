@@ -8,10 +8,16 @@ use std::path::Path;
 const WORDS_MIN: usize = 3;
 /// Beginnings of names that look like a test's and are none.
 const NO_TESTS: &[&str] = &["edits_", "fsimage_", "hathi_", "arithmetic_side_effects"];
+/// Fewest bytes of a part of a message that is looked for.
+const PART_MIN: usize = 4;
 /// The document in which operators look up lines of logs.
-const OPERATIONS: &str = "docs/operations.md";
+const MONITORING: &str = "docs/monitoring.md";
 /// Its section about attributes and lines.
 const ALARMS: &str = "## What each alarm means";
+/// The document in which everybody looks messages up.
+const TROUBLESHOOTING: &str = "docs/troubleshooting.md";
+/// The document that lists all others.
+const INDEX: &str = "docs/README.md";
 /// The section of compatibility.md in which each row of a table names a test.
 const BEHAVIOURS: &str = "## What high availability promises, and the test of it";
 const COMPATIBILITY: &str = "docs/compatibility.md";
@@ -38,8 +44,18 @@ pub fn check(root: &Path, code: &[String], findings: &mut Vec<String>) -> Result
         if name == COMPATIBILITY {
             findings.extend(untested(&name, &text, &tests)?);
         }
-        if name == OPERATIONS {
+        if name == MONITORING {
             findings.extend(unknown_alarms(&name, &text, code)?);
+        }
+        if name == TROUBLESHOOTING {
+            findings.extend(unsaid(&name, &text, code)?);
+        }
+        if name == INDEX {
+            let listed: BTreeSet<&str> = text.lines().flat_map(linked_files).collect();
+            let pages = markdown_in(root, "docs/")?.into_iter();
+            let pages = pages.filter_map(|page| Some(page.strip_prefix("docs/")?.to_owned()));
+            let missing = pages.filter(|page| page != "README.md" && !listed.contains(page.as_str()));
+            findings.extend(missing.map(|page| format!("{name}: {page} is not listed")));
         }
     }
     Ok(())
@@ -162,6 +178,22 @@ fn unknown_alarms(name: &str, text: &str, code: &[String]) -> Result<Vec<String>
     Ok(unknown)
 }
 
+/// Messages in the first column that no code gives. `…` stands for what is filled in.
+fn unsaid(name: &str, text: &str, code: &[String]) -> Result<Vec<String>> {
+    let code: Vec<String> = code.iter().map(|text| joined(text)).collect();
+    let rows = (1..).zip(text.lines()).filter(|(_, line)| line.starts_with("| `"));
+    let messages = rows.filter_map(|(number, line)| Some((number, code_spans(line).next()?)));
+    let parts = messages.flat_map(|(number, message)| message.split('…').map(move |part| (number, part.trim())));
+    let parts: Vec<_> = parts.filter(|(_, part)| part.len() >= PART_MIN).collect();
+    ensure!(!parts.is_empty(), "{name}: no messages are found");
+    let unsaid = parts
+        .into_iter()
+        .filter(|(_, part)| !code.iter().any(|text| text.contains(part)));
+    Ok(unsaid
+        .map(|(number, part)| format!("{name}:{number}: no code says {part}"))
+        .collect())
+}
+
 /// The text with continued string literals on one line.
 fn joined(text: &str) -> String {
     let mut parts = text.split("\\\n");
@@ -211,6 +243,14 @@ mod tests {
         let found = untested("x", &text, &tests).unwrap();
         assert_eq!(found, ["x:6: no test is named"]);
         assert!(untested("x", "", &tests).is_err());
+    }
+
+    #[test]
+    fn a_message_that_no_code_gives_is_found() {
+        let code = ["bail!(\"{path} is not there, and \\\n    never was\")".to_owned()];
+        let text = "| `… is not there, and never was` | |\n| `… is gone: …` | |\n";
+        assert_eq!(unsaid("x", text, &code).unwrap(), ["x:2: no code says is gone:"]);
+        assert!(unsaid("x", "", &code).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! High availability from a single NameNode and back, as docs/operations.md says, with directories of ours and Hadoop's.
+//! High availability from a single NameNode and back, as docs/upgrade.md says, with directories of ours and Hadoop's.
 
 use anyhow::{Result, ensure};
 use hathi_interop::{Hadoop, Kind, Pair, SharedEdits, wait_for};

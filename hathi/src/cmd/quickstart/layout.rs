@@ -179,7 +179,7 @@ impl Layout {
             _ => return Ok(()),
         };
         bail!(
-            "{} holds {found}: name another directory with --dir. How one becomes the other stands in docs/operations.md",
+            "{} holds {found}: name another directory with --dir. How one becomes the other stands in docs/upgrade.md",
             self.dir.display()
         );
     }

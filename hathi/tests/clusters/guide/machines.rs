@@ -1,6 +1,6 @@
-//! The machines of docs/operations.md, all of them on this one.
+//! The machines of the how-to pages, all of them on this one.
 //!
-//! The page's files are used as they are, with these rules:
+//! The files of docs/operations.md are used as they are, with these rules:
 //! - `nodeN.example.com:PORT` is 127.0.0.1 with a port of machine N's own, and so is `0.0.0.0:PORT` in machine N's files;
 //! - `/etc/hadoop/conf` and `/data/` are directories of the machine's own;
 //! - what a machine of its own would know by its address is added: the id of its NameNode, and the port of each controller;
@@ -9,12 +9,16 @@
 //!
 //! A block of commands names the machines that it is for behind its language, and is run there from top to bottom. `hathi` is
 //! run as it stands, `systemctl` is what starts, stops and kills here, with the command line of the unit file.
+//! A block in which it does not occur is a script that bash runs.
 //! What systemd does by itself is done at once: a daemon that was killed is started again.
+//! A unit of Hadoop's daemon is one of ours here: the tests against the real Hadoop show that each takes the other's place.
 
+use super::HATHI;
+use super::pages::{Pages, Section};
 use anyhow::{Context, Result, bail, ensure};
 use hathi_interop::{PortRange, send_signal, wait_for};
 use rustix::process::{Pid, Signal};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -23,7 +27,6 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The ports that the page names, in the order in which a machine has them here.
 const PORTS: [&str; 8] = ["8020", "9870", "8019", "8485", "8480", "9866", "9867", "9864"];
@@ -40,55 +43,17 @@ const SOON: [(&str, &str); 4] = [
     ("dfs.namenode.checkpoint.check.period", "1"),
 ];
 const DATA: &str = "/data/";
-
-/// The page, as its blocks: the heading above, what stands behind the fence, the text.
-pub struct Page(Vec<(String, String, String)>);
-
-impl Page {
-    pub fn read() -> Result<Page> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let (mut blocks, mut heading, mut open) = (Vec::new(), String::new(), None);
-        for line in text.lines() {
-            let fence = line.trim_start().strip_prefix("```");
-            match (&mut open, fence) {
-                (None, Some(info)) => open = Some((info.to_owned(), String::new())),
-                (Some(_), Some(_)) => {
-                    let (info, body): (String, String) = open.take().unwrap_or_default();
-                    blocks.push((heading.clone(), info, body));
-                }
-                (Some((_, body)), None) => {
-                    body.push_str(line.trim());
-                    body.push('\n');
-                }
-                (None, None) => {
-                    if let Some(title) = line.strip_prefix('#') {
-                        heading = title.trim_start_matches('#').trim().to_owned();
-                    }
-                }
-            }
-        }
-        Ok(Page(blocks))
-    }
-
-    /// The blocks under a heading, in their order.
-    fn under(&self, heading: &str) -> Vec<(&str, &str)> {
-        let blocks = self.0.iter().filter(|(above, ..)| above == heading);
-        blocks.map(|(_, info, body)| (info.as_str(), body.as_str())).collect()
-    }
-
-    /// The one block under a heading behind whose fence this stands.
-    fn block(&self, heading: &str, info: &str) -> Result<&str> {
-        let mut found = self.under(heading).into_iter().filter(|(its, _)| *its == info);
-        match (found.next(), found.next()) {
-            (Some((_, body)), None) => Ok(body),
-            _ => bail!("docs/operations.md: not one block '{info}' under '{heading}'"),
-        }
-    }
-}
+const FILES: [&str; 2] = ["core-site.xml", "hdfs-site.xml"];
+/// Where the files of the cluster are.
+const CONFIGURATION: Section = ("operations.md", "The configuration");
+/// Where those of one NameNode without high availability are.
+const ONE_NAMENODE: Section = ("upgrade.md", "From one NameNode to high availability");
+const OURS: &str = "hathi@";
+const HADOOPS: &str = "hadoop-hdfs-";
 
 pub struct Machines {
-    page: Page,
+    pages: Pages,
+    followed: BTreeSet<Section>,
     dir: TempDir,
     ports: PortRange,
     /// `ExecStart` of the unit.
@@ -97,16 +62,17 @@ pub struct Machines {
 }
 
 impl Machines {
-    /// With the page's files on machines 1 to `count`; `more` is put into them under these headings of the page, and
-    /// `quorum` is where ZooKeeper is.
-    pub fn new(count: u16, more: &[&str], quorum: &str) -> Result<Machines> {
-        let page = Page::read()?;
+    /// With the files of the cluster on machines 1 to `count`; what stands in `more` is put into them, and `quorum` is where
+    /// ZooKeeper is.
+    pub fn new(count: u16, more: &[Section], quorum: &str) -> Result<Machines> {
+        let pages = Pages::read()?;
         let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/systemd/hathi@.service");
         let unit = std::fs::read_to_string(&unit).with_context(|| unit.display().to_string())?;
         let exec_start = unit.lines().find_map(|line| line.strip_prefix("ExecStart="));
         let machines = Machines {
             exec_start: exec_start.context("no ExecStart")?.to_owned(),
-            page,
+            pages,
+            followed: BTreeSet::new(),
             dir: TempDir::with_prefix("hathi-guide-")?,
             ports: PortRange::claim()?,
             running: BTreeMap::new(),
@@ -118,39 +84,58 @@ impl Machines {
     }
 
     /// Writes a machine's files.
-    pub fn configure(&self, machine: u16, more: &[&str], quorum: &str) -> Result<()> {
+    pub fn configure(&self, machine: u16, more: &[Section], quorum: &str) -> Result<()> {
+        let ports = (1..=NAMENODES).map(|namenode| {
+            let key = format!("dfs.ha.zkfc.port.cluster1.nn{namenode}");
+            (key, self.port(namenode, "8019").to_string())
+        });
+        let mut own: Vec<(String, String)> = ports.collect();
+        if machine <= NAMENODES {
+            own.push(("dfs.ha.namenode.id".to_owned(), format!("nn{machine}")));
+        }
+        self.write_files(machine, CONFIGURATION, more, &own, quorum)
+    }
+
+    /// Writes the files of a machine on which is the only NameNode.
+    pub fn configure_one_namenode(&self, machine: u16) -> Result<()> {
+        self.write_files(machine, ONE_NAMENODE, &[], &[], "")
+    }
+
+    fn write_files(
+        &self,
+        machine: u16,
+        section: Section,
+        more: &[Section],
+        own: &[(String, String)],
+        quorum: &str,
+    ) -> Result<()> {
         let conf = self.conf(machine);
         std::fs::create_dir_all(&conf)?;
         for disk in ["1", "2"] {
             std::fs::create_dir_all(self.root(machine).join("data").join(disk))?;
         }
-        for name in ["core-site.xml", "hdfs-site.xml"] {
-            let info = format!("xml {name}");
-            let mut text = self.page.block("The configuration", &info)?.to_owned();
-            for heading in more {
-                let added = self.page.block(heading, &info)?;
-                text = text.replace("</configuration>", &format!("{added}</configuration>"));
-            }
-            std::fs::write(conf.join(name), self.here(machine, &text, quorum))?;
-        }
         // Of the page, an empty file.
         std::fs::write(conf.join("dfs.exclude"), "")?;
-        let mut own: Vec<(String, String)> = SOON.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-        for namenode in 1..=NAMENODES {
-            let key = format!("dfs.ha.zkfc.port.cluster1.nn{namenode}");
-            own.push((key, self.port(namenode, "8019").to_string()));
-        }
-        if machine <= NAMENODES {
-            own.push(("dfs.ha.namenode.id".to_owned(), format!("nn{machine}")));
-        }
-        let own: String = own
+        let soon = SOON.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let own: String = soon
             .iter()
+            .chain(own)
             .map(|(key, value)| format!("<property><name>{key}</name><value>{value}</value></property>\n"))
             .collect();
-        let site = conf.join("hdfs-site.xml");
-        let text = std::fs::read_to_string(&site)?;
-        let end = "</configuration>";
-        Ok(std::fs::write(&site, text.replace(end, &format!("{own}{end}")))?)
+        for name in FILES {
+            let info = format!("xml {name}");
+            let mut text = self.pages.block(section, &info)?.to_owned();
+            let mut added = more
+                .iter()
+                .map(|section| self.pages.block(*section, &info))
+                .collect::<Result<String>>()?;
+            if name == "hdfs-site.xml" {
+                added += &own;
+            }
+            text = text.replace("</configuration>", &format!("{added}</configuration>"));
+            std::fs::write(conf.join(name), self.here(machine, &text, quorum))?;
+        }
+        Ok(())
     }
 
     fn root(&self, machine: u16) -> PathBuf {
@@ -191,29 +176,70 @@ impl Machines {
         text
     }
 
-    /// Runs the commands under a heading of the page.
-    pub fn follow(&mut self, heading: &str) -> Result<()> {
-        let blocks = self.page.under(heading);
-        let blocks = blocks
-            .iter()
-            .filter_map(|(info, body)| Some((info.strip_prefix("sh node")?, *body)));
+    /// Runs the commands under a heading.
+    pub fn follow(&mut self, section: Section) -> Result<()> {
+        let blocks = self.pages.under(section).into_iter();
         let blocks: Vec<(String, String)> = blocks
-            .map(|(nodes, body)| (format!("node{nodes}"), body.to_owned()))
+            .filter(|block| block.info.starts_with("sh node"))
+            .map(|block| (block.info.replace("sh ", ""), block.body.clone()))
             .collect();
-        ensure!(!blocks.is_empty(), "docs/operations.md: no commands under '{heading}'");
+        ensure!(!blocks.is_empty(), "no commands under {section:?}");
+        self.followed.insert(section);
         for (nodes, body) in blocks {
             for node in nodes.split_whitespace() {
                 let machine = node.strip_prefix("node").context("no node")?.parse()?;
+                if !body.lines().any(is_known) {
+                    self.script(machine, &body)
+                        .with_context(|| format!("{section:?}: {node}"))?;
+                    continue;
+                }
                 for line in body.lines() {
                     self.step(machine, line)
-                        .with_context(|| format!("{heading}: {node}: {line}"))?;
+                        .with_context(|| format!("{section:?}: {node}: {line}"))?;
                 }
             }
         }
         Ok(())
     }
 
+    /// Checks that these sections, and no other ones, were followed.
+    pub fn has_followed(&self, sections: &[Section]) -> Result<()> {
+        let sections: BTreeSet<Section> = sections.iter().copied().collect();
+        ensure!(self.followed == sections, "{:?} instead of {sections:?}", self.followed);
+        Ok(())
+    }
+
+    /// Runs a whole block as it stands.
+    fn script(&self, machine: u16, body: &str) -> Result<()> {
+        let bin = self.dir.path().join("bin");
+        if !bin.exists() {
+            std::fs::create_dir(&bin)?;
+            std::os::unix::fs::symlink(HATHI, bin.join("hathi"))?;
+        }
+        let path = std::env::var("PATH")?;
+        let script = format!("sleep() {{ command sleep 0.05; }}\n{}", self.here(machine, body, ""));
+        let output = Command::new("timeout")
+            .args([
+                &PATIENCE.as_secs().to_string(),
+                "bash",
+                "-euo",
+                "pipefail",
+                "-c",
+                &script,
+            ])
+            .current_dir(self.root(machine))
+            .env("PATH", format!("{}:{path}", bin.display()))
+            .env("HADOOP_CONF_DIR", self.conf(machine))
+            .stdin(Stdio::null())
+            .output()?;
+        ensure!(output.status.success(), "{}\n{body}", text(&output));
+        Ok(())
+    }
+
     fn step(&mut self, machine: u16, line: &str) -> Result<()> {
+        if line.starts_with("until [") {
+            return self.script(machine, line);
+        }
         let line = self.here(machine, line, "");
         if let Some(repeated) = line
             .strip_prefix("until ")
@@ -255,12 +281,7 @@ impl Machines {
                 child.wait()?;
                 self.start(machine, unit)?;
             }
-            ["curl", "-fsSo", file, url] => {
-                let url = url.trim_matches('"').strip_prefix("http://").context("no URL")?;
-                let (address, path) = url.split_once('/').context("no path")?;
-                std::fs::write(self.root(machine).join(file), get(address, &format!("/{path}"))?)?;
-            }
-            _ => bail!("docs/operations.md has a command that its test does not know"),
+            _ => bail!("a command that is not known beside systemctl"),
         }
         Ok(())
     }
@@ -320,16 +341,15 @@ impl Machines {
             TcpStream::connect(&address).ok().map(drop)
         });
         ensure!(
-            self.running.insert((machine, daemon.to_owned()), child).is_none(),
+            self.running.insert((machine, unit.to_owned()), child).is_none(),
             "{daemon} of node{machine} runs already"
         );
         Ok(())
     }
 
     fn running(&mut self, machine: u16, unit: &str) -> Result<Child> {
-        let daemon = daemon(unit)?;
-        let running = self.running.remove(&(machine, daemon.to_owned()));
-        running.with_context(|| format!("{daemon} of node{machine} does not run"))
+        let running = self.running.remove(&(machine, unit.to_owned()));
+        running.with_context(|| format!("{unit} of node{machine} does not run"))
     }
 
     pub fn stop(&mut self, machine: u16, unit: &str) -> Result<()> {
@@ -449,7 +469,8 @@ impl Drop for Machines {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            for (machine, daemon) in self.running.keys() {
+            for (machine, unit) in self.running.keys() {
+                let daemon = daemon(unit).unwrap_or(unit);
                 let log = self.log(*machine, daemon);
                 let lines: Vec<&str> = log.lines().rev().take(20).collect();
                 eprintln!("== {daemon} of node{machine}");
@@ -459,10 +480,17 @@ impl Drop for Machines {
     }
 }
 
-/// `hathi@DAEMON`
+/// A line that is more than a command for a shell here.
+fn is_known(line: &str) -> bool {
+    ["systemctl ", "hathi conf "]
+        .iter()
+        .any(|begin| line.starts_with(begin))
+}
+
+/// The daemon of `hathi@DAEMON`, or of Hadoop's unit for it.
 fn daemon(unit: &str) -> Result<&str> {
-    unit.strip_prefix("hathi@")
-        .with_context(|| format!("{unit} is no unit of ours"))
+    let daemon = unit.strip_prefix(OURS).or_else(|| unit.strip_prefix(HADOOPS));
+    daemon.with_context(|| format!("{unit} is no unit of ours"))
 }
 
 fn text(output: &Output) -> String {
