@@ -239,14 +239,15 @@ fn the_guides_cluster_is_elected_by_zookeeper_and_changes_its_elector() -> Resul
         (machines.log(1, "zkfc").matches("connected to ZooKeeper").count() >= 3).then_some(())
     });
 
+    ensure!(load.end()? > 0, "nothing was written");
+
     // What is done with Hadoop's daemons, there and back: ours take their places here.
     for section in &REPLACED[5..] {
         machines.follow(*section)?;
         machines.wait_for_active();
         machines.wait_for_datanodes(3);
-        load.goes_on();
+        serves(&machines)?;
     }
-    ensure!(load.end()? > 0, "nothing was written");
     serves(&machines)?;
     machines.has_followed(REPLACED)
 }
