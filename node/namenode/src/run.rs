@@ -212,7 +212,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
                 _ => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let ended = tokio::select! {
             stopped = stopped() => {
                 hathi_net::systemd::stopping();
                 hand_over(&nn.settings, nn.replies.role(), &nn.standby_calls).await;
@@ -221,7 +221,10 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
             reason = foreign => Err(reason),
             reason = hopeless => Err(reason),
             Ok(reason) = edits_are_lost => Err(anyhow::anyhow!(reason)),
-        }
+        };
+        // It may wait to be proven or compared, and the runtime ends only when its thread does.
+        nn.images.cancel_checkpoint();
+        ended
     })?;
     tracing::info!("stopping");
     drop(server);

@@ -36,12 +36,9 @@ const PORTS_OF_MACHINE: u16 = 10;
 const NAMENODES: u16 = 3;
 const CONF: &str = "/etc/hadoop/conf";
 /// What comes sooner here than in the page's cluster.
-const SOON: [(&str, &str); 2] = [
+const SOON: [(&str, &str); 4] = [
     ("dfs.namenode.safemode.extension", "100"),
     ("dfs.heartbeat.interval", "1"),
-];
-/// The same of images, where JournalNodes elect: no test of images has ZooKeeper.
-const IMAGES_SOON: [(&str, &str); 2] = [
     ("dfs.namenode.checkpoint.txns", "200"),
     ("dfs.namenode.checkpoint.check.period", "1"),
 ];
@@ -119,10 +116,8 @@ impl Machines {
         }
         // Of the page, an empty file.
         std::fs::write(conf.join("dfs.exclude"), "")?;
-        let images = IMAGES_SOON.iter().filter(|_| quorum.is_empty());
-        let soon = SOON.iter().chain(images);
-        let own: String = soon
-            .copied()
+        let own: String = SOON
+            .into_iter()
             .chain(own.iter().map(|(key, value)| (key.as_str(), value.as_str())))
             .map(|(key, value)| format!("<property><name>{key}</name><value>{value}</value></property>\n"))
             .collect();
