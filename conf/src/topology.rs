@@ -34,6 +34,7 @@ pub(super) const SPECIFIC_KEYS: &[&str] = &[
     "dfs.namenode.kerberos.internal.spnego.principal",
     "dfs.ha.fencing.methods",
     "dfs.ha.zkfc.port",
+    "hathi.zkfc.http-address",
     "dfs.ha.automatic-failover.enabled",
     "ha.zookeeper.quorum",
     "ha.zookeeper.session-timeout.ms",
@@ -235,6 +236,18 @@ impl Configuration {
             address.host = self.rpc_address(nameservice, namenode)?.host;
         }
         Ok(address)
+    }
+
+    /// The web address of the failover controller of a NameNode, if it has one (`hathi.zkfc.http-address`). A host that
+    /// means all addresses is replaced by that of the NameNode's RPC address, so that others can call it.
+    pub fn controller_http_address(&self, nameservice: &str, namenode: &str) -> Result<Option<HostPort>, ConfError> {
+        let (nameservice, namenode) = (Some(nameservice), Some(namenode));
+        let address = self.scoped_address("hathi.zkfc.http-address", nameservice, namenode, None)?;
+        let Some(mut address) = address else { return Ok(None) };
+        if address.host == "0.0.0.0" || address.host == "::" {
+            address.host = self.rpc_address(nameservice, namenode)?.host;
+        }
+        Ok(Some(address))
     }
 
     /// The identity of this process: by `dfs.nameservice.id` and `dfs.ha.namenode.id`, else by the only nameservice.

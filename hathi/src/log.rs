@@ -7,6 +7,8 @@
 //! - Lines are written whole and in order.
 //! - At most [`QUEUE_BYTES`] wait.
 
+use crate::log_counter::LogCounter;
+use hathi_net::metrics::log::LOG as LOG_COUNTERS;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -37,7 +39,11 @@ pub fn log_to_stderr() {
         .and_then(|filter| filter.as_ref().ok())
         .cloned()
         .unwrap_or_else(usual);
-    tracing_subscriber::registry().with(lines).with(used).init();
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(LogCounter)
+        .with(used)
+        .init();
     if let Some(Err(error)) = filter {
         let wanted = wanted.unwrap_or_default();
         tracing::warn!(wanted, %error, "HATHI_LOG is no list of levels, as in info,hathi_journal=debug: info is logged");
@@ -105,6 +111,7 @@ impl Write for Log {
         let mut state = self.0.state.lock();
         if state.bytes + line.len() > QUEUE_BYTES {
             state.dropped += 1;
+            LOG_COUNTERS.dropped();
         } else {
             state.bytes += line.len();
             state.lines.push_back(line.to_vec());
@@ -159,6 +166,7 @@ fn write_all(queue: &Queue, mut out: impl Write) {
                 torn = torn && written == 0 || written > 0 && text.get(written - 1) != Some(&b'\n');
                 reason = Some(error);
                 queue.state.lock().dropped += 1;
+                LOG_COUNTERS.dropped();
             }
         }
     }

@@ -7,6 +7,7 @@ mod cmd;
 mod daemon;
 mod launch;
 mod log;
+mod log_counter;
 
 use std::process::ExitCode;
 

@@ -82,8 +82,6 @@ impl LeaseWatch {
             Ok(_) | Err(_) => (None, RETRY_MS),
         };
         self.forget(journalnode);
-        debug_assert!(!self.states.contains_key(&journalnode), "what is silent has no vote");
-        debug_assert!(pause_ms > 0, "what does not answer is not asked without a pause");
         Next {
             knows_extensions,
             membership: None,
@@ -96,13 +94,19 @@ impl LeaseWatch {
         self.states.remove(&journalnode);
     }
 
-    /// What is known of the active's lease, if these are the members.
+    /// What a majority says of the lease, if these are the members.
     #[must_use]
-    pub fn view(&self, members: &[usize]) -> LeaseView {
+    pub fn lease(&self, members: &[usize]) -> QuorumLease {
         let states = members.iter().filter_map(|member| self.states.get(member));
         let answers: Vec<LeaseAnswer> = states.map(LeaseAnswer::of).collect();
         debug_assert!(answers.len() <= members.len(), "each member has one vote");
-        match quorum_lease(members.len(), answers.iter()) {
+        quorum_lease(members.len(), answers.iter())
+    }
+
+    /// What is known of the active's lease, if these are the members.
+    #[must_use]
+    pub fn view(&self, members: &[usize]) -> LeaseView {
+        match self.lease(members) {
             QuorumLease::Free => LeaseView::Free,
             QuorumLease::Held { holder, .. } if holder != self.holder => LeaseView::HeldByOther(holder.into()),
             QuorumLease::Held { .. } | QuorumLease::Written { .. } | QuorumLease::Unknown => LeaseView::Unknown,

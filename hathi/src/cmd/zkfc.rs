@@ -274,6 +274,21 @@ fn listen_address(own: &Configuration, namenode_host: &str, port: u16) -> Result
         .with_context(|| format!("{from}: no address of {host}"))
 }
 
+/// Address of the web server, as it is configured for this NameNode. `None`: there is none.
+fn http_address(conf: &Configuration, nameservice: &str, namenode_id: &str) -> Result<Option<SocketAddr>> {
+    const KEY: &str = "hathi.zkfc.http-address";
+    let Some(address) = conf.scoped_address(KEY, Some(nameservice), Some(namenode_id), None)? else {
+        return Ok(None);
+    };
+    let resolved = (address.host.as_str(), address.port)
+        .to_socket_addrs()
+        .with_context(|| format!("{KEY}: can't resolve {}", address.host))?
+        .next();
+    Ok(Some(
+        resolved.with_context(|| format!("{KEY}: no address of {}", address.host))?,
+    ))
+}
+
 fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
     let identity = conf.who_am_i(|address| TcpListener::bind((address.host.as_str(), 0)).is_ok())?;
     let (Some(nameservice), Some(namenode_id)) = (&identity.nameservice, &identity.namenode) else {
@@ -320,6 +335,7 @@ fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
     }
     let own_address = address(namenode_id)?;
     let listen = listen_address(&own, &own_address.host, port(namenode_id)?)?;
+    let http = http_address(conf, nameservice, namenode_id)?;
     let user = super::user_name();
     let groups = Groups::start(GroupsOptions::of(&own, &user)?);
     Ok(Ok(ZkfcConfig {
@@ -336,6 +352,7 @@ fn config(conf: &Configuration) -> Result<Result<ZkfcConfig, End>> {
         rank: u32::try_from(rank)?,
         namenodes,
         listen,
+        http,
         peers,
         election,
         times: times(&own)?,

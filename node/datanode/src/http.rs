@@ -1,4 +1,4 @@
-//! WebHDFS, `/jmx` and `/metrics`.
+//! WebHDFS, `/jmx`, `/metrics` and `/health`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,20 +6,24 @@ use std::sync::atomic::Ordering;
 use hathi_formats::ha::HaState;
 use hathi_formats::webhdfs::PATH_PREFIX;
 use hathi_net::http::jmx::{self, Bean};
-use hathi_net::http::{HttpRequest, HttpResponse, error, text};
+use hathi_net::http::{HttpRequest, HttpResponse, error, health};
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::config::SOFTWARE_VERSION;
 use crate::node::DataNode;
-use crate::webhdfs;
+use crate::{metrics, webhdfs};
 
 /// Answers a request.
 pub async fn respond(node: &Arc<DataNode>, request: HttpRequest) -> HttpResponse {
-    match request.head.path.as_str() {
+    let head = &request.head;
+    if let Some(response) = health::respond(head, || metrics::health(node)) {
+        return response;
+    }
+    match head.path.as_str() {
         path if path.starts_with(PATH_PREFIX) => webhdfs::respond(node, request).await,
         "/jmx" => jmx::respond(&request.head.query, beans(node)),
-        "/metrics" | "/prom" => text(StatusCode::OK, jmx::prometheus(&beans(node))),
+        "/metrics" | "/prom" => metrics::exposition(node).respond(head),
         _ => error(StatusCode::NOT_FOUND, "not found"),
     }
 }
@@ -86,6 +90,7 @@ pub fn beans(node: &DataNode) -> Vec<Bean> {
         "Capacity": reports.iter().map(|report| report.capacity).sum::<u64>(),
         "DfsUsed": reports.iter().map(|report| report.used).sum::<u64>(),
         "Remaining": reports.iter().map(|report| report.remaining).sum::<u64>(),
+        "NumBlocks": node.dataset.pools().iter().map(|pool| pool.len()).sum::<usize>(),
         "NumFailedVolumes": node.dataset.failed_volumes().len(),
         "StorageInfo": "FSDataset",
     });
@@ -113,7 +118,7 @@ pub fn beans(node: &DataNode) -> Vec<Bean> {
     };
     let dataset = "org.apache.hadoop.hdfs.server.datanode.fsdataset.impl.FsDatasetImpl";
     let activity_name = format!("DataNodeActivity-{}-{}", node.conf.host_name, node.ports.xfer);
-    vec![
+    let mut beans = vec![
         bean(
             "DataNodeInfo".to_owned(),
             "org.apache.hadoop.hdfs.server.datanode.DataNode",
@@ -121,5 +126,10 @@ pub fn beans(node: &DataNode) -> Vec<Bean> {
         ),
         bean("FSDatasetState".to_owned(), dataset, state),
         bean(activity_name.clone(), &activity_name, activity),
-    ]
+        jmx::process_bean("DataNode"),
+    ];
+    if let Some(meter) = node.rpc.get() {
+        beans.extend(jmx::rpc_beans("DataNode", meter));
+    }
+    beans
 }

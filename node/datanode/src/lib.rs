@@ -14,6 +14,7 @@ pub mod config;
 pub mod dataset;
 pub mod http;
 pub mod ipc;
+pub mod metrics;
 pub mod node;
 pub mod offer;
 pub mod pool;
@@ -92,6 +93,8 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
         Arc::new(ipc::Server::new(node.clone(), runtime.clone())),
         node.conf.rpc_server.clone(),
     )?;
+    // Set once, here.
+    let _ = node.rpc.set(ipc.meter());
     let served = node.clone();
     let http = HttpServer::bind(
         http_address,

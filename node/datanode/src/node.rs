@@ -1,7 +1,7 @@
 //! State that all parts of the DataNode share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use hathi_blockpool::{NoticeKind, ReceivedDeleted, Replica, VolumeId};
@@ -10,6 +10,7 @@ use hathi_formats::proto::common::TokenProto;
 use hathi_formats::proto::hdfs::{
     DatanodeIdProto, DatanodeInfoProto, DatanodeStorageProto, LocatedBlockProto, StorageTypeProto,
 };
+use hathi_net::ipc::RpcMeter;
 use parking_lot::RwLock;
 
 use crate::config::DataNodeConf;
@@ -63,6 +64,8 @@ pub struct DataNode {
     pub balance_throttle: Throttle,
     /// Counters.
     pub metrics: DataNodeMetrics,
+    /// Reads the counters of the RPC server, once it listens.
+    pub rpc: OnceLock<RpcMeter>,
     /// Ports.
     pub ports: Ports,
     /// When the process started.
@@ -85,6 +88,7 @@ impl DataNode {
             xmits: AtomicUsize::new(0),
             moves: AtomicUsize::new(0),
             metrics: DataNodeMetrics::default(),
+            rpc: OnceLock::new(),
             ports,
             started: Instant::now(),
             services: RwLock::default(),

@@ -1,4 +1,4 @@
-//! `/getJournal` (`GetJournalEditServlet`), `/jmx`, `/metrics`.
+//! `/getJournal` (`GetJournalEditServlet`), `/jmx`, `/metrics`, `/health`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,9 +8,10 @@ use bytes::Bytes;
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_net::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use hathi_net::http::{
-    BodySender, HttpRequest, HttpResponse, Method, Query, StatusCode, body_channel, error, jmx, text,
+    BodySender, HttpRequest, HttpResponse, Method, Query, StatusCode, body_channel, error, health, jmx, text,
 };
 
+use crate::exposition;
 use crate::journals::{Journals, is_name};
 
 /// Size of a read of a segment.
@@ -23,15 +24,18 @@ const FILE_NAME_HEADER: HeaderName = HeaderName::from_static("x-image-edits-name
 /// Answers one request.
 pub async fn handle(journals: Arc<Journals>, request: HttpRequest) -> HttpResponse {
     let head = &request.head;
-    if head.method != Method::GET && head.method != Method::HEAD {
+    if head.method != Method::GET {
         return error(StatusCode::METHOD_NOT_ALLOWED, "only GET is served");
+    }
+    if let Some(response) = health::respond(head, || exposition::health(&journals)) {
+        return response;
     }
     match head.path.as_str() {
         "/getJournal" => SegmentRequest::of(&head.query)
             .and_then(|asked| get_journal(&journals, &asked))
             .unwrap_or_else(|(status, message)| error(status, message)),
         "/jmx" => jmx::respond(&head.query, journals.beans()),
-        "/metrics" | "/prom" => text(StatusCode::OK, jmx::prometheus(&journals.beans())),
+        "/metrics" | "/prom" => exposition::exposition(&journals).respond(head),
         "/" | "/index.html" | "/journalnode.html" => {
             text(StatusCode::OK, "This is a JournalNode. See /jmx and /metrics.\n")
         }

@@ -384,6 +384,11 @@ impl Journal {
             .map(drop)
     }
 
+    /// What is counted here, beside the acceptor.
+    pub(crate) fn metrics(&self) -> &JournalMetrics {
+        &self.metrics
+    }
+
     /// The numbers of this journal as a bean's attributes.
     pub fn attributes(&self) -> Result<serde_json::Value, RemoteException> {
         Ok(self.metrics.attributes(self.id(), &self.figures()?))

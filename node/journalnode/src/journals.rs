@@ -11,8 +11,8 @@ use hathi_conf::{ConfError, Configuration, HostPort, JournalUri};
 use hathi_formats::exceptions::{ILLEGAL_ARGUMENT, IO, RemoteException};
 use hathi_journal::AcceptorOptions;
 use hathi_net::clock::BootClock;
-use hathi_net::http::jmx::{Bean, rpc_activity};
-use hathi_net::ipc::ServerMetrics;
+use hathi_net::http::jmx::{Bean, process_bean, rpc_beans};
+use hathi_net::ipc::RpcMeter;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -70,15 +70,6 @@ pub struct SharedJournal {
     pub name_service: Option<String>,
 }
 
-/// Returns the counters of the RPC server.
-struct Meter(Box<dyn Fn() -> ServerMetrics + Send + Sync>);
-
-impl std::fmt::Debug for Meter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Meter")
-    }
-}
-
 /// The journals of this JournalNode. Each is opened when it is first named.
 #[derive(Debug)]
 pub struct Journals {
@@ -90,7 +81,7 @@ pub struct Journals {
     clock: BootClock,
     started_ms: u64,
     addresses: OnceLock<Addresses>,
-    rpc_meter: OnceLock<Meter>,
+    rpc_meter: OnceLock<RpcMeter>,
     fetches: mpsc::UnboundedSender<Fetch>,
     /// What the configuration says of shared journals, by id.
     pub shared: BTreeMap<String, SharedJournal>,
@@ -128,9 +119,14 @@ impl Journals {
     }
 
     /// Calls are served at these addresses from now on.
-    pub fn serve(&self, addresses: Addresses, rpc_meter: Box<dyn Fn() -> ServerMetrics + Send + Sync>) {
+    pub fn serve(&self, addresses: Addresses, rpc_meter: RpcMeter) {
         let _ = self.addresses.set(addresses);
-        let _ = self.rpc_meter.set(Meter(rpc_meter));
+        let _ = self.rpc_meter.set(rpc_meter);
+    }
+
+    /// Reads the counters of the RPC server, once it listens.
+    pub fn rpc_meter(&self) -> Option<&RpcMeter> {
+        self.rpc_meter.get()
     }
 
     /// The configuration.
@@ -258,9 +254,10 @@ impl Journals {
                 "StorageInfos": storages,
             }),
         )];
-        if let (Some(meter), Some(address)) = (self.rpc_meter.get(), self.rpc_address()) {
-            beans.push(rpc_activity("JournalNode", address.port(), &meter.0()));
+        if let Some(meter) = self.rpc_meter() {
+            beans.extend(rpc_beans("JournalNode", meter));
         }
+        beans.push(process_bean("JournalNode"));
         for journal in &journals {
             if let Ok(attributes) = journal.attributes() {
                 let name = format!("Journal-{}", journal.id());

@@ -8,6 +8,7 @@
 //! * one thread serves HTTP (segments, `/jmx`). The main thread fetches from peers: for recoveries, to fill gaps, and
 //!   to take part again after the directory was lost.
 
+pub mod exposition;
 mod health;
 pub mod http;
 mod journal;

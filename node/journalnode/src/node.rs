@@ -85,7 +85,7 @@ impl JournalNode {
             http: http.local_addr(),
         };
         // Calls that came in the microseconds before this are told to come again.
-        journals.serve(addresses.clone(), Box::new(rpc.meter()));
+        journals.serve(addresses.clone(), rpc.meter());
         let peers = Peers::start(journals.clone(), wanted).map_err(io_error("thread for peers"))?;
         tracing::info!(rpc = %addresses.rpc, http = %addresses.http, "serving");
         hathi_net::systemd::ready("serving");

@@ -93,8 +93,19 @@ async fn keeps_edits_and_serves_them_in_every_way() {
     assert!(journal["SyncMicros"]["count"].as_u64().unwrap() >= 1);
     let (_, metrics) = http::get_bytes(&url("/metrics"), LIMIT, 1 << 20).await.unwrap();
     let metrics = String::from_utf8_lossy(&metrics);
-    assert!(metrics.contains("hathi_txns_written{name=\"Journal-ns1\""));
-    assert!(metrics.contains("hathi_write_micros_bucket{name=\"Journal-ns1\",service=\"JournalNode\",le=\"+Inf\"} 2"));
+    for line in [
+        "hathi_journalnode_transactions_written_total{journal=\"ns1\"} 10.0",
+        "hathi_journalnode_write_seconds_bucket{le=\"+Inf\",journal=\"ns1\"} 2",
+        "hathi_journalnode_ready 1.0",
+    ] {
+        assert!(metrics.lines().any(|there| there == line), "{line} is not in {metrics}");
+    }
+    let (_, health) = http::get_bytes(&url("/health"), LIMIT, 1 << 20).await.unwrap();
+    let health: serde_json::Value = serde_json::from_slice(&health).unwrap();
+    assert_eq!(
+        health,
+        serde_json::json!({"status": "ok", "state": "serving", "reasons": []})
+    );
 }
 
 #[tokio::test]

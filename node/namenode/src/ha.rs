@@ -291,6 +291,7 @@ fn tell(parts: &RoleParts, news: News) {
     match news {
         News::Loaded { applied, took_ms } => {
             parts.observed.loaded(took_ms);
+            parts.observed.startup.loaded(parts.clock.ms());
             if parts.settings.is_single() {
                 tracing::info!(%applied, took_ms, "namespace loaded");
             } else {

@@ -1,4 +1,4 @@
-//! The web server: WebHDFS, `/jmx`, `/metrics`, `/isActive`, `/conf`, `/fsck`, `/imagetransfer` and a status page.
+//! The web server: WebHDFS, `/jmx`, `/metrics`, `/health`, `/api`, `/isActive`, `/conf`, `/fsck`, `/imagetransfer` and a status page.
 
 use crate::checkpoint::send_file;
 use crate::debug_hooks;
@@ -7,6 +7,7 @@ use crate::state::Shared;
 use crate::status;
 use crate::storage::{NameDirs, hex, read_md5};
 use crate::webhdfs::WebHdfs;
+use crate::{beans, cluster, metrics, readiness};
 use hathi_conf::Configuration;
 use hathi_conf::keys::Program;
 use hathi_formats::editlog::SegmentFile;
@@ -30,13 +31,16 @@ pub async fn route(shared: Arc<Shared>, webhdfs: Arc<WebHdfs>, request: HttpRequ
 /// Answers a request for a page.
 pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
     let head = &request.head;
+    if let Some(response) = http::health::respond(head, || readiness::of(&shared)) {
+        return response;
+    }
     match (&head.method, head.path.as_str()) {
-        (&Method::GET, "/jmx") => jmx::respond(&head.query, status::beans(&shared)),
-        (&Method::GET, "/metrics" | "/prom") => http::bytes(
-            StatusCode::OK,
-            "text/plain; version=0.0.4; charset=utf-8",
-            jmx::prometheus(&status::beans(&shared)),
-        ),
+        (&Method::GET, "/jmx") => jmx::respond(&head.query, beans::beans(&shared)),
+        (&Method::GET, "/metrics" | "/prom") => metrics::exposition(&shared).respond(head),
+        (&Method::GET, "/api/cluster") => api(&cluster::cluster(shared).await),
+        (&Method::GET, "/api/namenode") => api(&cluster::namenode(&shared)),
+        (&Method::GET, "/api/history") => api(&shared.nn.observed.history.lock().to_json()),
+        (&Method::GET, "/startupProgress") => api(&beans::startup_json(&shared, &shared.nn.ns.read())),
         (&Method::GET, "/isActive") => is_active(&shared),
         (&Method::GET, "/conf") => conf(&shared.nn.settings.conf, head),
         (&Method::GET, "/" | "/index.html" | "/dfshealth.html") => {
@@ -51,6 +55,11 @@ pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
         (&Method::PUT, "/imagetransfer") => shared.uploads.put(request).await,
         _ => http::error(StatusCode::NOT_FOUND, "Not Found"),
     }
+}
+
+/// JSON of `/api`.
+fn api(value: &serde_json::Value) -> HttpResponse {
+    http::json(StatusCode::OK, value.to_string())
 }
 
 fn is_active(shared: &Shared) -> HttpResponse {

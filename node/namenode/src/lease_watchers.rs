@@ -1,5 +1,7 @@
 //! Watches the read lease at every JournalNode: the shell around [`hathi_nameserver::lease_watch`].
 
+use crate::clock::Clock;
+use crate::observed::Observed;
 use crate::standby_calls::StandbyCalls;
 use crate::storage::NameDirs;
 use crate::tail::{Tail, millis};
@@ -17,6 +19,8 @@ pub struct LeaseWatchers {
     pub(crate) tail: Arc<Tail>,
     pub(crate) dirs: Arc<NameDirs>,
     pub(crate) standby_calls: Arc<StandbyCalls>,
+    pub(crate) clock: Clock,
+    pub(crate) observed: Arc<Observed>,
     /// What the JournalNodes have last said.
     pub(crate) leases: Arc<Mutex<LeaseWatch>>,
 }
@@ -60,7 +64,11 @@ impl LeaseWatchers {
             if let Some(membership) = &next.membership {
                 nodes.learn(membership);
             }
-            let view = self.leases.lock().view(&nodes.members());
+            let (lease, view) = {
+                let (leases, members) = (self.leases.lock(), nodes.members());
+                (leases.lease(&members), leases.view(&members))
+            };
+            self.observed.handovers.lock().note(&lease, self.clock.wall_ms());
             self.standby_calls.set_view(view);
             if next.pause_ms > 0 {
                 tokio::time::sleep(Duration::from_millis(next.pause_ms)).await;

@@ -2,6 +2,7 @@
 
 use crate::low_priority;
 use crate::settings::Settings;
+use crate::startup::LoadProgress;
 use crate::storage::{NameDirs, read_md5};
 use hathi_formats::fsimage::{Image, ImageError, SectionName};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
@@ -22,6 +23,7 @@ use std::sync::Arc;
 pub struct Loader {
     settings: Settings,
     dirs: Arc<NameDirs>,
+    progress: Arc<LoadProgress>,
 }
 
 /// The parts of a namesystem that come from the configuration.
@@ -38,7 +40,18 @@ impl Loader {
     /// From these directories.
     #[must_use]
     pub fn new(settings: Settings, dirs: Arc<NameDirs>) -> Self {
-        Loader { settings, dirs }
+        Loader {
+            settings,
+            dirs,
+            progress: Arc::default(),
+        }
+    }
+
+    /// Shows there how far a load is.
+    #[must_use]
+    pub fn showing(mut self, progress: Arc<LoadProgress>) -> Self {
+        self.progress = progress;
+        self
     }
 
     /// Where it loads from.
@@ -52,7 +65,7 @@ impl Loader {
         let config = self.settings.namespace()?;
         let (image, (namespace, saved_ms)) = load_newest(
             &self.dirs,
-            |image| load_image(config.clone(), image),
+            |image| load_image(config.clone(), image, &self.progress),
             |image, error| {
                 let cause = error.source().map(ToString::to_string);
                 tracing::error!(image = %image.path.display(), %error, cause, "cannot load an image");
@@ -75,7 +88,11 @@ impl Loader {
 }
 
 /// An image, and when it was saved, in ms since 1970.
-fn load_image(config: NamespaceConfig, image: &ImageFile) -> Result<(Namespace, u64), LoadError> {
+fn load_image(
+    config: NamespaceConfig,
+    image: &ImageFile,
+    progress: &LoadProgress,
+) -> Result<(Namespace, u64), LoadError> {
     let unreadable = |source| LoadError::Unreadable {
         image: image.path.clone(),
         source,
@@ -88,14 +105,14 @@ fn load_image(config: NamespaceConfig, image: &ImageFile) -> Result<(Namespace, 
         .spawn(move || digest_of(&path))
         .map_err(unreadable)?;
     let file = File::open(&image.path).map_err(unreadable)?;
-    let saved_ms = file
-        .metadata()
-        .map_err(unreadable)?
+    let metadata = file.metadata().map_err(unreadable)?;
+    progress.begin(&image.path, metadata.len());
+    let saved_ms = metadata
         .modified()
         .ok()
         .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())
         .map_or(0, |since| since.as_millis() as u64);
-    let loaded = load_namespace(config, &file);
+    let loaded = load_namespace(config, &file, progress);
     let found = digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let namespace = image.check(expected, found.map_err(unreadable)?, loaded)?;
     Ok((namespace, saved_ms))
@@ -105,9 +122,10 @@ fn load_image(config: NamespaceConfig, image: &ImageFile) -> Result<(Namespace, 
 const BATCHES_WAITING: usize = 8;
 
 /// Decodes an image: threads decode inodes, this one puts them together.
-pub fn load_namespace(config: NamespaceConfig, file: &File) -> Result<Namespace, ImageError> {
+pub fn load_namespace(config: NamespaceConfig, file: &File, progress: &LoadProgress) -> Result<Namespace, ImageError> {
     let image = Image::open(file)?;
     let mut loader = ImageLoader::new(config, &image)?;
+    progress.expect(loader.expected_inodes());
     let parts = image.parts(SectionName::Inode);
     std::thread::scope(|scope| -> Result<(), ImageError> {
         let (sender, receiver) = std::sync::mpsc::sync_channel(BATCHES_WAITING);
@@ -127,7 +145,10 @@ pub fn load_namespace(config: NamespaceConfig, file: &File) -> Result<Namespace,
         }
         drop(sender);
         for batch in receiver {
-            loader.add_inodes(batch?)?;
+            let batch = batch?;
+            let inodes = batch.len() as u64;
+            loader.add_inodes(batch)?;
+            progress.add(inodes);
         }
         Ok(())
     })?;

@@ -313,13 +313,19 @@ impl LogTask {
     }
 
     fn perform(&mut self) {
-        self.parts.replies.set_lease(self.log.may_read_until());
+        self.renew_lease(self.log.may_read_until());
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             self.perform_one(action);
         }
         if self.actions.is_empty() {
             self.actions = actions;
+        }
+    }
+
+    fn renew_lease(&self, until_us: u64) {
+        if let Some(left_us) = self.parts.replies.renew_lease(until_us) {
+            self.parts.observed.lease_renewed(left_us);
         }
     }
 

@@ -1,34 +1,76 @@
-//! What is counted for `/jmx` and `/metrics`, besides what the namesystem knows.
+//! What is counted and noted for `/jmx`, `/metrics` and `/api`, besides what the namesystem knows.
 
+use crate::handovers::Handovers;
+use crate::history::{Following, History};
+use crate::others::Others;
+use crate::startup::Startup;
 use hathi_journal::Lag;
 use hathi_nameserver::edit_log_driver::Synced;
-use hathi_net::histogram::Histogram;
+use hathi_net::histogram::{Histogram, HistogramCounts};
+use hathi_net::ipc::RpcMeter;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Observed {
-    syncs: AtomicU64,
-    sync_us: AtomicU64,
+    /// Reads the counters of the RPC server, once it listens.
+    pub rpc: OnceLock<RpcMeter>,
+    /// What other daemons say of themselves.
+    pub others: Others,
+    /// How far its start is.
+    pub startup: Startup,
+    /// How far this NameNode follows the journal.
+    pub following: Mutex<Following>,
+    /// The last hour.
+    pub history: Mutex<History>,
+    /// Changes of the active NameNode, as the JournalNodes' leases show them.
+    pub handovers: Mutex<Handovers>,
     last_failover_us: AtomicU64,
+    became_active: AtomicU64,
     loads: AtomicU64,
     load_ms: AtomicU64,
     commits: Histogram,
+    lease_margins: Histogram,
     /// While this NameNode writes.
     journal_lags: Mutex<Vec<Lag>>,
     /// By index of the JournalNode: times of its answers to batches.
     journal_rpcs: Mutex<BTreeMap<usize, Arc<Histogram>>>,
+    rooms: Mutex<Vec<Room>>,
+}
+
+/// Room in a directory of this NameNode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The directory.
+    pub dir: PathBuf,
+    /// Free bytes for this process's user; `None` when the system does not tell.
+    pub free_bytes: Option<u64>,
+    /// Bytes of its file system.
+    pub total_bytes: Option<u64>,
+}
+
+impl Room {
+    /// Asks the system, which may take long when a disk hangs.
+    #[must_use]
+    pub fn of(dir: PathBuf) -> Room {
+        let stat = rustix::fs::statvfs(&dir).ok();
+        let bytes = |blocks: u64, of: u64| blocks.saturating_mul(of);
+        Room {
+            dir,
+            free_bytes: stat.as_ref().map(|stat| bytes(stat.f_bavail, stat.f_frsize)),
+            total_bytes: stat.as_ref().map(|stat| bytes(stat.f_blocks, stat.f_frsize)),
+        }
+    }
 }
 
 impl Observed {
     /// A quorum has these batches.
     pub fn synced(&self, synced: &Synced) {
         for took in &synced.batches {
-            self.syncs.fetch_add(1, Ordering::Relaxed);
-            self.sync_us.fetch_add(*took, Ordering::Relaxed);
             self.commits.add_micros(*took);
         }
     }
@@ -53,30 +95,53 @@ impl Observed {
     /// This NameNode became active in this time in µs.
     pub fn became_active(&self, took_us: u64) {
         self.last_failover_us.store(took_us, Ordering::Relaxed);
+        self.became_active.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Number of batches that a quorum has acknowledged.
-    #[must_use]
-    pub fn syncs(&self) -> u64 {
-        self.syncs.load(Ordering::Relaxed)
+    /// The read lease was renewed when it had still this time in µs.
+    pub fn lease_renewed(&self, left_us: u64) {
+        self.lease_margins.add_micros(left_us);
     }
 
-    /// Sum of their times in µs.
+    /// The directories have this room.
+    pub fn set_rooms(&self, rooms: Vec<Room>) {
+        *self.rooms.lock() = rooms;
+    }
+
+    /// The directories and their room, as of some seconds ago.
     #[must_use]
-    pub fn sync_us(&self) -> u64 {
-        self.sync_us.load(Ordering::Relaxed)
+    pub fn rooms(&self) -> Vec<Room> {
+        self.rooms.lock().clone()
     }
 
     /// Times of batches from being handed to the JournalNodes until a majority has them.
     #[must_use]
-    pub fn commits(&self) -> &Histogram {
-        &self.commits
+    pub fn commits(&self) -> HistogramCounts {
+        self.commits.counts()
+    }
+
+    /// The same, as `/jmx` shows it.
+    #[must_use]
+    pub fn commits_json(&self) -> serde_json::Value {
+        self.commits.to_json()
+    }
+
+    /// What was left of the read lease whenever it was renewed.
+    #[must_use]
+    pub fn lease_margins(&self) -> HistogramCounts {
+        self.lease_margins.counts()
     }
 
     /// Duration of the last change to active in µs; 0 if there was none.
     #[must_use]
     pub fn last_failover_us(&self) -> u64 {
         self.last_failover_us.load(Ordering::Relaxed)
+    }
+
+    /// How often this NameNode became active.
+    #[must_use]
+    pub fn times_active(&self) -> u64 {
+        self.became_active.load(Ordering::Relaxed)
     }
 
     /// Number of completed loads of a namespace.

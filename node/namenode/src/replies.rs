@@ -63,9 +63,10 @@ impl ReadLease {
         }
     }
 
-    /// Sets the end of the lease; `u64::MAX` when the JournalNodes know no leases (Hadoop's behaviour).
-    fn set(&self, until_us: u64) {
-        self.until_us.store(until_us, Ordering::Release);
+    /// Sets the end of the lease; `u64::MAX` when the JournalNodes know no leases (Hadoop's behaviour). Returns the end
+    /// before.
+    fn set(&self, until_us: u64) -> u64 {
+        self.until_us.swap(until_us, Ordering::AcqRel)
     }
 
     /// Whether the lease is held.
@@ -135,6 +136,16 @@ impl Replies {
     /// The lease ends at this time in microseconds; `u64::MAX` when the JournalNodes know no leases (Hadoop's behaviour).
     pub fn set_lease(&self, until_us: u64) {
         self.lease.set(until_us);
+    }
+
+    /// As [`Replies::set_lease`]. Returns, if the lease is held and ends later than before, how many microseconds of it
+    /// were left.
+    pub fn renew_lease(&self, until_us: u64) -> Option<u64> {
+        let before_us = self.lease.set(until_us);
+        if until_us <= before_us || until_us == u64::MAX {
+            return None;
+        }
+        Some(before_us.saturating_sub(self.clock.us())).filter(|left_us| *left_us > 0)
     }
 
     /// Whether the lease is held now.

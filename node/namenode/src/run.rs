@@ -113,6 +113,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
             let replies = nn.replies.clone();
             StateIds::new(move || replies.state_id())
         }),
+        slow_call: Some(settings.slow_call).filter(|limit| !limit.is_zero()),
         ..ServerOptions::of(&settings.conf)?
     };
     let server = RpcServer::bind(settings.rpc_bind, handler.clone(), options)
@@ -122,6 +123,8 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
             .add_listener(*address, handler.clone())
             .with_context(|| format!("cannot listen on {address}"))?;
     }
+    // Set once, here.
+    let _ = nn.observed.rpc.set(server.meter());
     serving::prove(&nn.serving, &nn.ns, &nn.clock, &server);
     if nn.settings.debug_hooks {
         // Set once, here.
@@ -186,7 +189,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
             }
             None => SharedLog::Directory(DirectoryTail::new(nn.replay(), dirs.edits())),
         });
-        let loader = Arc::new(Loader::new(settings, dirs));
+        let loader = Arc::new(Loader::new(settings, dirs).showing(nn.observed.startup.image.clone()));
         tokio::spawn(nn.pass_on(handler.clone()).settle_all(question_queue));
         let controller = Controller::new(shared.role_parts(), handler, tail.clone(), loader, log);
         tokio::spawn(resources::monitor(nn.ns.clone(), nn.settings.resources.clone()));
@@ -195,6 +198,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         tokio::spawn(nn.corrupt_marks().tell_again());
         tokio::spawn(nn.comparison().run(controller.unusable()));
         tokio::spawn(shared.checkpoints.clone().run());
+        tokio::spawn(crate::sampling::run(shared.clone()));
         let controller = tokio::spawn(controller.run(transition_queue, lost_queue));
         let hopeless = async {
             match controller.await {

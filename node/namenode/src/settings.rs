@@ -138,6 +138,10 @@ pub struct Settings {
     pub reactors: usize,
     /// `hathi.namenode.serving.limit.ms`: a reactor that stands still for so long costs the read lease.
     pub serving_limit: Duration,
+    /// The NameNodes whose failover controllers have a web server, and its address (`hathi.zkfc.http-address`).
+    pub controllers: Vec<(String, HostPort)>,
+    /// `hathi.namenode.slow.call.ms`: from when on a call is slow; 0: none is.
+    pub slow_call: Duration,
     /// `hathi.debug.hooks`: faults on demand, for tests.
     pub debug_hooks: bool,
     /// `dfs.hosts` and `dfs.hosts.exclude`.
@@ -317,6 +321,8 @@ impl Settings {
             state_context: conf.get_bool("dfs.namenode.state.context.enabled", false),
             reactors: conf.get_usize("hathi.namenode.rpc.reactors", 1)?.max(1),
             serving_limit: Duration::from_millis(ms("hathi.namenode.serving.limit.ms", 2000)?.max(1)),
+            slow_call: Duration::from_millis(ms("hathi.namenode.slow.call.ms", 1000)?),
+            controllers: controllers(all, identity)?,
             debug_hooks: conf.get_bool("hathi.debug.hooks", false),
             topology: TopologyOptions::from_conf(&conf)?,
             hosts_files: (
@@ -525,6 +531,20 @@ fn bind_address(conf: &Configuration, address: &HostPort, bind_host_key: &str) -
         host,
         port: address.port,
     })
+}
+
+/// Web addresses of the failover controllers, where they have any.
+fn controllers(all: &Configuration, identity: &NameNodeIdentity) -> anyhow::Result<Vec<(String, HostPort)>> {
+    let Some(ns) = &identity.nameservice else {
+        return Ok(Vec::new());
+    };
+    let mut controllers = Vec::new();
+    for id in all.namenode_ids(ns) {
+        if let Some(address) = all.controller_http_address(ns, &id)? {
+            controllers.push((id, address));
+        }
+    }
+    Ok(controllers)
 }
 
 /// Whether one of a name's addresses is this machine's: whether one can listen on it (with any port).

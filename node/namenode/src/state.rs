@@ -369,6 +369,8 @@ impl Shared {
             tail,
             dirs: self.dirs.clone(),
             standby_calls: self.nn.standby_calls.clone(),
+            clock: self.nn.clock.clone(),
+            observed: self.nn.observed.clone(),
             leases: self.leases.clone(),
         })
     }

@@ -11,6 +11,7 @@ mod local;
 mod namenode;
 mod run;
 mod server;
+pub mod status;
 mod zookeeper;
 
 pub use run::{Election, Times, ZkfcConfig, run};

@@ -5,6 +5,7 @@ use crate::graceful::{Attempt, Watched, failed, graceful_failover};
 use crate::journalnodes::WatchedJournalNodes;
 use crate::namenode::LocalNameNode;
 use crate::server::{Asked, REQUESTS_MAX, ZkfcRequest, ZkfcRpcServer};
+use crate::status::{self, Status};
 use crate::zookeeper::{Ended, Sessions, ZooKeeperConfig};
 use anyhow::Context as _;
 use hathi_conf::{Configuration, HostPort};
@@ -15,6 +16,7 @@ use hathi_failover::{
 use hathi_formats::exceptions::{RETRIABLE, RemoteException};
 use hathi_formats::proto::hdfs::ActiveNodeInfo;
 use hathi_net::auth::Administrators;
+use hathi_net::http::HttpServer;
 use hathi_net::ipc::{RpcServer, ServerOptions};
 use prost::Message;
 use std::net::SocketAddr;
@@ -78,6 +80,8 @@ pub struct ZkfcConfig {
     pub rank: u32,
     /// Address that this controller serves on.
     pub listen: SocketAddr,
+    /// Address of its web server, if it has one (`hathi.zkfc.http-address`).
+    pub http: Option<SocketAddr>,
     /// The other NameNodes' ids and their controllers' addresses.
     pub peers: Vec<(String, String)>,
     /// Who elects.
@@ -119,8 +123,22 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
         name: "zkfc".to_owned(),
         ..config.server.clone()
     };
-    let _server = RpcServer::bind(config.listen, Arc::new(handler), options)
+    let server = RpcServer::bind(config.listen, Arc::new(handler), options)
         .with_context(|| format!("dfs.ha.zkfc.port: can't listen on {}", config.listen))?;
+    let elector_word = match &config.election {
+        Election::Journal => "journal",
+        Election::ZooKeeper(_) => "zookeeper",
+    };
+    let status = Arc::new(Status::new(&config.nameservice, &config.namenode_id, elector_word));
+    status.serves(server.meter());
+    let _http = match config.http {
+        None => None,
+        Some(address) => {
+            let http = HttpServer::bind(address, Arc::new(status::handler(status.clone())))
+                .with_context(|| format!("hathi.zkfc.http-address: can't listen on {address}"))?;
+            Some(http)
+        }
+    };
     tokio::spawn(hathi_net::systemd::watchdog());
     hathi_net::systemd::ready("watching");
 
@@ -160,6 +178,7 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
         give_up: None,
         started: Instant::now(),
         health: watch::Sender::new(Health::Down),
+        status,
         last_lease: watch::Sender::new(QuorumLease::Unknown),
         journalnodes,
         namenode,
@@ -178,6 +197,7 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
             () = &mut stop => {
                 hathi_net::systemd::stopping();
                 tracing::info!("told to stop: leaving the election");
+                controller_loop.status.cause("the controller was told to stop");
                 controller_loop.quit().await;
                 return Ok(());
             }
@@ -233,6 +253,8 @@ struct Loop {
     started: Instant,
     /// The local NameNode's health and role, for a graceful failover that waits for a state.
     health: watch::Sender<Health>,
+    /// What the web server shows.
+    status: Arc<Status>,
     /// What a graceful failover looks at.
     last_lease: watch::Sender<QuorumLease>,
     journalnodes: Arc<WatchedJournalNodes>,
@@ -257,6 +279,10 @@ struct Loop {
 
 impl Loop {
     fn on(&mut self, event: ControllerEvent) {
+        if let ControllerEvent::ProcessEnded(instance) = &event {
+            let pid = instance.pid;
+            self.status.cause(format!("the NameNode's process {pid} is gone"));
+        }
         if let ControllerEvent::JournalNodes(_) = &event {
             self.journalnodes.watch_members(&self.events);
         }
@@ -268,6 +294,7 @@ impl Loop {
             let (before, now) = (self.health_state.name(), health_state.name());
             tracing::info!(before, now, "the NameNode's health, as it counts");
             self.health_state = health_state;
+            self.status.health_state(health_state);
         }
         self.answer_ceding(None);
         let lease = self.controller.lease();
@@ -279,6 +306,7 @@ impl Loop {
                 );
             }
             tracing::info!(lease = ?lease, "the quorum's lease");
+            self.status.lease(&lease);
             self.last_lease.send_replace(lease);
         }
         self.complain();
@@ -298,6 +326,7 @@ impl Loop {
             Health::Unhealthy { state, .. } => format!("{state:?}, not well"),
             Health::Down | Health::NotResponding => format!("{health:?}"),
         };
+        self.status.health(health);
         let before = state(&self.health.send_replace(health.clone()));
         let now = state(health);
         if before != now {
@@ -322,6 +351,7 @@ impl Loop {
                 let id = &self.config.namenode_id;
                 let failure = result.as_ref().err();
                 self.attempted(failure.map(|error| format!("Couldn't make {id} active\n{error}")));
+                self.status.promoted(failure.map(String::as_str));
                 self.on(ControllerEvent::BecameActive(result.map_err(drop)));
             }
             Done::BecameStandby(result) => {
@@ -334,6 +364,7 @@ impl Loop {
             Done::Fenced(result) => {
                 if let Err(error) = &result {
                     tracing::error!(error, "the former active is not fenced");
+                    self.status.not_fenced(error);
                     self.attempted(Some(format!("Unable to fence old active: {error}")));
                 }
                 let fenced = match &result {
@@ -355,10 +386,11 @@ impl Loop {
     }
 
     /// Says loudly when a NameNode goes on that a method has said to have fenced: nobody can be promoted beside it. The local
-    /// NameNode shows it with its own metrics, as a controller has no web server.
+    /// NameNode shows it with its own metrics too, because not every controller has a web server.
     fn complain(&mut self) {
         let split = self.controller.split().zip(self.unheard.as_ref());
         let told = split.map(|(id, unheard)| format!("{id} by {}", unheard.method));
+        self.status.split(told.as_deref());
         self.namenode.tell_split(told.unwrap_or_default());
         let Some((_, unheard)) = split else { return };
         if self.complained.is_none_or(|last| last.elapsed() >= COMPLAINT) {
@@ -375,8 +407,14 @@ impl Loop {
 
     fn perform(&mut self, action: ControllerAction) {
         match action {
-            ControllerAction::BecomeActive => self.transition(ServiceState::Active, Done::BecameActive),
-            ControllerAction::BecomeStandby => self.transition(ServiceState::Standby, Done::BecameStandby),
+            ControllerAction::BecomeActive => {
+                self.status.promoting();
+                self.transition(ServiceState::Active, Done::BecameActive);
+            }
+            ControllerAction::BecomeStandby => {
+                self.status.event("the NameNode is asked to be a standby");
+                self.transition(ServiceState::Standby, Done::BecameStandby);
+            }
             ControllerAction::ReleaseLease(holder) => {
                 let Some(proof) = self.namenode.take_proof(&holder) else {
                     tracing::warn!(
@@ -398,9 +436,12 @@ impl Loop {
                     holder = instance.holder,
                     "another one serves and this one is silent: killing it"
                 );
+                self.status
+                    .cause("the NameNode is silent while another one serves: it is killed");
                 self.namenode.kill(&instance);
             }
             ControllerAction::Fence(former) => {
+                self.status.event("the former active is being fenced");
                 let (config, done) = (self.config.clone(), self.done.clone());
                 tokio::spawn(async move {
                     // A closed channel means that this controller ends.
@@ -448,6 +489,10 @@ impl Loop {
         match request {
             ZkfcRequest::CedeActive(millis) => {
                 tracing::info!(millis, "asked to cede");
+                if millis > 0 {
+                    self.status
+                        .cause("a person asked for another active: the NameNode cedes the role");
+                }
                 self.on(ControllerEvent::Cede { millis });
                 if millis <= 0 || !self.controller.may_be_active() {
                     // The one who asked may be gone; nothing is lost.
@@ -464,9 +509,12 @@ impl Loop {
                     health: self.health.subscribe(),
                     attempt: self.attempt.subscribe(),
                 };
-                let config = self.config.clone();
+                let (config, status) = (self.config.clone(), self.status.clone());
+                status.asked_for();
                 tokio::spawn(async move {
-                    let _ = answer.send(graceful_failover(&config, watched).await);
+                    let result = graceful_failover(&config, watched).await;
+                    status.asking_ended();
+                    let _ = answer.send(result);
                 });
             }
         }

@@ -6,6 +6,7 @@ use clap::Args;
 use hathi_formats::fsimage::{MD5_SUFFIX, format_md5_file};
 use hathi_formats::ids::LayoutVersion;
 use hathi_namenode::load::load_namespace;
+use hathi_namenode::startup::LoadProgress;
 use hathi_namespace::{Namespace, NamespaceConfig, generator};
 use std::fs::File;
 use std::path::PathBuf;
@@ -62,7 +63,11 @@ pub(super) fn run(args: ImageArgs) -> Result<ExitCode> {
     }
     let before = resident_bytes();
     let started = Instant::now();
-    let loaded = load_namespace(NamespaceConfig::default(), &File::open(&args.file)?)?;
+    let loaded = load_namespace(
+        NamespaceConfig::default(),
+        &File::open(&args.file)?,
+        &LoadProgress::default(),
+    )?;
     let load = started.elapsed().as_secs_f64();
     println!(
         "files {} image {} bytes, saved and synced in {saved:.2} s, loaded in {load:.2} s ({:.2} M inodes/s), resident grew by {} bytes",

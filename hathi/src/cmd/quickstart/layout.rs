@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Most daemons of each role. Their ports are consecutive.
 pub const INSTANCES_MAX: u16 = 10;
 /// Number of ports of daemons, from the base port on.
-const DAEMON_PORTS: u16 = 8 * INSTANCES_MAX;
+const DAEMON_PORTS: u16 = 9 * INSTANCES_MAX;
 /// Number of ports of a cluster, from its base port on. The last one is the claim's.
 const PORTS: u16 = DAEMON_PORTS + 1;
 
@@ -105,6 +105,9 @@ impl Layout {
     fn datanode_http(&self, index: u16) -> u16 {
         self.base_port + 7 * INSTANCES_MAX + index
     }
+    fn zkfc_http(&self, index: u16) -> u16 {
+        self.base_port + 8 * INSTANCES_MAX + index
+    }
 
     /// `DIR/conf`, which any Hadoop client can use.
     pub fn client_conf(&self) -> PathBuf {
@@ -192,6 +195,7 @@ impl Layout {
                 self.namenode_rpc(index),
                 self.namenode_http(index),
                 self.zkfc_port(index),
+                self.zkfc_http(index),
             ]);
         }
         for index in 0..self.journalnodes {
@@ -375,6 +379,10 @@ impl Layout {
                     self.at(self.namenode_http(index)),
                 ),
                 (format!("dfs.ha.zkfc.port.{ns}.{id}"), self.zkfc_port(index).to_string()),
+                (
+                    format!("hathi.zkfc.http-address.{ns}.{id}"),
+                    self.at(self.zkfc_http(index)),
+                ),
             ]);
         }
         site

@@ -43,7 +43,7 @@ struct Args {
     /// The address of this machine that all daemons have.
     #[arg(long, default_value = "127.0.0.1")]
     host: IpAddr,
-    /// First of the 81 ports that are used; by default the first free range from 18020 on.
+    /// First of the 91 ports that are used; by default the first free range from 18020 on.
     #[arg(long)]
     base_port: Option<u16>,
     /// Name of the nameservice.

@@ -1,14 +1,16 @@
-//! `/jmx` (`JMXJsonServlet`) and Prometheus text.
+//! `/jmx` (`JMXJsonServlet`).
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use hyper::StatusCode;
 use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::{HttpResponse, Query};
-use crate::ipc::ServerMetrics;
+use crate::histogram::HistogramCounts;
+use crate::ipc::RpcMeter;
+use crate::metrics::log::LOG;
+use crate::metrics::process::ProcessFigures;
 
 /// One bean: its ObjectName, its `modelerType` and its attributes.
 #[derive(Clone, Debug)]
@@ -56,27 +58,95 @@ impl Bean {
     }
 }
 
-/// `RpcActivityForPort<port>` of an RPC server. Calls are served where they are read, so there is no queue. Calls under
-/// way wait for their replies.
+/// `RpcActivityForPort<port>` and `RpcDetailedActivityForPort<port>` of each listener of an RPC server. Counters that a
+/// server has for all of its listeners together stand at the first one. Calls are served where they are read, so their
+/// queue is what was read and is not served yet. The averages are of the time since the start.
 #[must_use]
-pub fn rpc_activity(service: &str, port: u16, metrics: &ServerMetrics) -> Bean {
-    let name = format!("RpcActivityForPort{port}");
-    let attributes = json!({
-        "tag.port": port.to_string(),
-        "tag.Context": "rpc",
-        "ReceivedBytes": metrics.received_bytes,
-        "SentBytes": metrics.sent_bytes,
-        "RpcQueueTimeNumOps": metrics.calls,
-        "RpcProcessingTimeNumOps": metrics.calls,
-        "RpcClientBackoff": metrics.too_busy,
-        "NumOpenConnections": metrics.connections,
-        "CallQueueLength": 0,
-        "TotalRequests": metrics.calls,
-        "CallsOutstanding": metrics.outstanding,
-        "Exceptions": metrics.exceptions,
-        "UnsentBytes": metrics.outbox_bytes,
+pub fn rpc_beans(service: &str, meter: &RpcMeter) -> Vec<Bean> {
+    let metrics = meter.metrics();
+    let mut beans = Vec::new();
+    for (place, (port, methods)) in meter.methods().into_iter().enumerate() {
+        let (mut queue, mut processing) = (HistogramCounts::default(), HistogramCounts::default());
+        let mut detailed = Map::new();
+        detailed.insert("tag.port".into(), port.to_string().into());
+        detailed.insert("tag.Context".into(), "rpcdetailed".into());
+        for times in &methods {
+            queue.merge(&times.queue);
+            processing.merge(&times.processing);
+            let name = java_metric_name(times.method.name());
+            // Of two protocols with a method of this name, Hadoop has one pair of metrics too.
+            let known = detailed
+                .get(&format!("{name}NumOps"))
+                .and_then(Value::as_u64)
+                .unwrap_or(0);
+            let (count, mean) = (times.processing.count(), times.processing.mean_ms());
+            if count >= known {
+                detailed.insert(format!("{name}AvgTime"), mean.into());
+            }
+            detailed.insert(format!("{name}NumOps"), (known + count).into());
+        }
+        let mut activity = json!({
+            "tag.port": port.to_string(),
+            "tag.Context": "rpc",
+            "RpcQueueTimeNumOps": queue.count(),
+            "RpcQueueTimeAvgTime": queue.mean_ms(),
+            "RpcProcessingTimeNumOps": processing.count(),
+            "RpcProcessingTimeAvgTime": processing.mean_ms(),
+            "TotalRequests": queue.count(),
+        });
+        if let Some(activity) = activity.as_object_mut().filter(|_| place == 0) {
+            for (name, value) in [
+                ("ReceivedBytes", metrics.received_bytes),
+                ("SentBytes", metrics.sent_bytes),
+                ("RpcClientBackoff", metrics.too_busy),
+                ("NumOpenConnections", metrics.connections),
+                ("CallsOutstanding", metrics.outstanding),
+                ("Exceptions", metrics.exceptions),
+                ("UnsentBytes", metrics.outbox_bytes),
+                ("RpcSlowCalls", meter.slow_calls().0),
+            ] {
+                activity.insert(name.to_owned(), value.into());
+            }
+        }
+        let name = format!("RpcActivityForPort{port}");
+        beans.push(Bean::new(service, &name, &name, activity));
+        let name = format!("RpcDetailedActivityForPort{port}");
+        beans.push(Bean::new(service, &name, &name, Value::Object(detailed)));
+    }
+    beans
+}
+
+/// `getFileInfo` becomes `GetFileInfo`, as in Hadoop's metrics.
+fn java_metric_name(method: &str) -> String {
+    let mut chars = method.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_ascii_uppercase().to_string() + chars.as_str()
+    })
+}
+
+/// What of Hadoop's `JvmMetrics` has a meaning without a Java virtual machine: memory, threads and lines of the log.
+#[must_use]
+pub fn process_bean(service: &str) -> Bean {
+    let figures = ProcessFigures::now();
+    let [error, warn, info] = LOG.lines();
+    let mut attributes = json!({
+        "tag.Context": "jvm",
+        "tag.ProcessName": service,
+        "LogError": error,
+        "LogWarn": warn,
+        "LogInfo": info,
     });
-    Bean::new(service, &name, &name, attributes)
+    if let Some(attributes) = attributes.as_object_mut() {
+        let megabytes = |bytes: u64| Value::from(bytes as f64 / f64::from(1 << 20));
+        let known = [
+            ("MemNonHeapUsedM", figures.resident_bytes.map(megabytes)),
+            ("ThreadsRunnable", figures.threads.map(Value::from)),
+        ];
+        for (name, value) in known {
+            attributes.extend(value.map(|value| (name.to_owned(), value)));
+        }
+    }
+    Bean::new(service, "JvmMetrics", "JvmMetrics", attributes)
 }
 
 /// Answers a `/jmx` request (parameters `qry`, `get`) from all beans of the daemon.
@@ -188,98 +258,6 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
         .is_none_or(|rest| rest.iter().all(|byte| *byte == b'*'))
 }
 
-/// Prometheus text of the numbers, booleans and histograms in beans: `hathi_<attribute>{service="..",name=".."}`. A
-/// histogram is an object with `buckets` (pairs of a limit and the count up to it), `sum` and `count`.
-#[must_use]
-pub fn prometheus(beans: &[Bean]) -> String {
-    let mut metrics: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for bean in beans {
-        let labels = labels(&bean.name);
-        for (attribute, value) in &bean.attributes {
-            let value = match value {
-                Value::Object(histogram) => {
-                    let name = format!("hathi_{}", snake(attribute));
-                    put_histogram(&mut metrics, &name, &labels, histogram);
-                    continue;
-                }
-                Value::Number(number) => number.to_string(),
-                Value::Bool(flag) => u8::from(*flag).to_string(),
-                _ => continue,
-            };
-            metrics
-                .entry(format!("hathi_{}", snake(attribute)))
-                .or_default()
-                .push(format!("{{{labels}}} {value}"));
-        }
-    }
-    let mut text = String::new();
-    for (metric, values) in metrics {
-        let _ = writeln!(text, "# TYPE {metric} untyped");
-        for value in values {
-            let _ = writeln!(text, "{metric}{value}");
-        }
-    }
-    text
-}
-
-fn put_histogram(
-    metrics: &mut BTreeMap<String, Vec<String>>,
-    name: &str,
-    labels: &str,
-    histogram: &Map<String, Value>,
-) {
-    let (Some(buckets), Some(sum), Some(count)) = (
-        histogram.get("buckets").and_then(Value::as_array),
-        histogram.get("sum"),
-        histogram.get("count"),
-    ) else {
-        return;
-    };
-    let mut put = |suffix: &str, value: String| metrics.entry(format!("{name}{suffix}")).or_default().push(value);
-    for bucket in buckets {
-        if let (Some(limit), Some(upto)) = (bucket.get(0), bucket.get(1)) {
-            put("_bucket", format!("{{{labels},le=\"{limit}\"}} {upto}"));
-        }
-    }
-    put("_bucket", format!("{{{labels},le=\"+Inf\"}} {count}"));
-    put("_sum", format!("{{{labels}}} {sum}"));
-    put("_count", format!("{{{labels}}} {count}"));
-}
-
-fn labels(name: &str) -> String {
-    let Some(name) = Pattern::parse(name) else {
-        return String::new();
-    };
-    let mut labels = String::new();
-    for (key, value) in name.properties {
-        let separator = if labels.is_empty() { "" } else { "," };
-        let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-        let _ = write!(labels, "{separator}{key}=\"{value}\"");
-    }
-    labels
-}
-
-/// `NumLiveDataNodes` becomes `num_live_data_nodes`.
-fn snake(name: &str) -> String {
-    let mut out = String::with_capacity(name.len() + 8);
-    let mut lower_before = false;
-    for char in name.chars() {
-        if !char.is_ascii_alphanumeric() {
-            if !out.ends_with('_') {
-                out.push('_');
-            }
-            lower_before = false;
-            continue;
-        }
-        if char.is_ascii_uppercase() && lower_before {
-            out.push('_');
-        }
-        lower_before = !char.is_ascii_uppercase();
-        out.push(char.to_ascii_lowercase());
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,17 +338,5 @@ mod tests {
         ] {
             assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
         }
-    }
-
-    #[test]
-    fn numbers_become_metrics() {
-        assert_eq!(
-            prometheus(&beans()),
-            "# TYPE hathi_current_lag_txns untyped\n\
-             hathi_current_lag_txns{name=\"Journal-ns1\",service=\"JournalNode\"} 3\n\
-             # TYPE hathi_up untyped\n\
-             hathi_up{name=\"JournalNodeInfo\",service=\"JournalNode\"} 1\n"
-        );
-        assert_eq!(snake("RpcQueueTime60s.AvgTime"), "rpc_queue_time60s_avg_time");
     }
 }

@@ -1,6 +1,7 @@
-//! HTTP as Hadoop's daemons speak it: a small server and client over hyper, `/jmx` and Prometheus text.
+//! HTTP as Hadoop's daemons speak it: a small server and client over hyper, `/jmx` and `/health`.
 
 pub mod client;
+pub mod health;
 pub mod jmx;
 pub mod server;
 

@@ -366,8 +366,13 @@ fn respond(
             "TRACE is not allowed",
         )));
     }
+    // Every page that can be got can be asked for its head (RFC 9110, 9.1). Hyper leaves the body out.
+    let method = match head.method {
+        Method::HEAD => Method::GET,
+        other => other,
+    };
     let answered = handler.call(HttpRequest {
-        head: RequestHead::new(head.method, &head.uri, head.headers, peer),
+        head: RequestHead::new(method, &head.uri, head.headers, peer),
         body,
     });
     Box::pin(async move {

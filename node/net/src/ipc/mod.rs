@@ -14,8 +14,8 @@ pub use hathi_formats::ids::ClientId;
 pub use hathi_formats::protocols::{self, Method, Protocol};
 pub use hathi_formats::rpc as codec;
 pub use server::{
-    CallerContext, LocalReply, Responder, RpcCall, RpcHandler, RpcServer, ServerMetrics, ServerOptions, StateIds,
-    UserInfo,
+    CallerContext, LocalReply, MethodTimes, Responder, RpcCall, RpcHandler, RpcMeter, RpcServer, ServerMetrics,
+    ServerOptions, SlowCall, StateIds, UserInfo,
 };
 
 /// A new random id of a client.

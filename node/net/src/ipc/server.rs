@@ -13,6 +13,7 @@ mod listener;
 mod meta;
 mod outbox;
 mod table;
+mod times;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,8 +24,9 @@ use hathi_conf::{ConfError, Configuration, TimeUnit};
 use hathi_formats::amplification::{FIELDS_MAX, is_bounded};
 use prost::Message;
 
-pub use listener::RpcServer;
+pub use listener::{RpcMeter, RpcServer};
 pub use outbox::{LocalReply, Responder};
+pub use times::{MethodTimes, SlowCall};
 
 use super::{ClientId, Method, Protocol, RemoteException};
 use crate::auth::Authorizer;
@@ -160,6 +162,9 @@ pub struct ServerOptions {
     pub listen_backlog: i32,
     /// Sent with each reply on the first listener's connections, also with exceptions.
     pub state_ids: Option<StateIds>,
+    /// A call of a client or a DataNode is slow from this time on (`ipc.server.log.slow.rpc.threshold.ms`). Without it
+    /// no call is.
+    pub slow_call: Option<Duration>,
     /// The rules for callers. Without them everybody may make every call, but only under the own name.
     pub authorizer: Option<Arc<Authorizer>>,
 }
@@ -211,6 +216,7 @@ impl Default for ServerOptions {
             max_unfinished_bytes: 512 << 20,
             listen_backlog: 1024,
             state_ids: None,
+            slow_call: None,
             authorizer: None,
         }
     }

@@ -7,7 +7,7 @@ use std::net::TcpStream as StdStream;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ use tokio_util::io::poll_read_buf;
 use super::listener::Service;
 use super::outbox::{Closing, Connection, Responder};
 use super::table::ProtocolTable;
+use super::times::{CallMark, Sheet};
 use super::{CallerContext, RpcCall, UserInfo, meta};
 use crate::auth::Protocols;
 use crate::auth::{Asked, Decision, PendingDecision, VOUCHED_PREFIX, check_length, without_rules};
@@ -45,8 +46,6 @@ const SLICE_CALLS: u64 = 256;
 const SLICE_REPLY_BYTES: usize = 256 << 10;
 /// It yields after this time.
 const SLICE_TIME: Duration = Duration::from_millis(1);
-/// The clock is read once for this many calls, because reading it costs a hundredth of a call.
-const CALLS_PER_LOOK: u64 = 8;
 /// Longest caller context and signature that are kept, in bytes. (Hadoop shows 128 and 40 bytes of them in its audit
 /// log, and routers add addresses.) Longer ones are left out, because they are only informative.
 const CALLER_CONTEXT_MAX_BYTES: usize = 4 << 10;
@@ -126,6 +125,14 @@ pub(super) struct ConnectionTask {
     published_outstanding: u64,
     published_bytes: u64,
     protocol_hint: usize,
+    /// When the pending frames were read.
+    read_at: Instant,
+    /// When the present call began.
+    began: Instant,
+    /// Row of the method of the present call, once it is found.
+    row: Option<u16>,
+    /// Counts the calls of the user.
+    user_calls: Option<Arc<AtomicU64>>,
     /// A fatal reply is being sent. Nothing more is read.
     ending: bool,
 }
@@ -154,6 +161,10 @@ impl ConnectionTask {
             published_outstanding: 0,
             published_bytes: 0,
             protocol_hint: 0,
+            read_at: Instant::now(),
+            began: Instant::now(),
+            row: None,
+            user_calls: None,
             ending: false,
         }
     }
@@ -212,7 +223,7 @@ impl ConnectionTask {
                 .counters
                 .sent_bytes
                 .fetch_add(written as u64, Ordering::Relaxed);
-            self.touch();
+            self.touch(Instant::now());
         }
         if self.output.capacity() > KEEP_BUFFER_BYTES {
             self.output = BytesMut::new();
@@ -220,8 +231,8 @@ impl ConnectionTask {
         Poll::Ready(Ok(()))
     }
 
-    fn touch(&self) {
-        let now = self.connection.server.now_ms();
+    fn touch(&self, now: Instant) {
+        let now = self.connection.server.ms_at(now);
         self.connection.last_active_ms.store(now, Ordering::Relaxed);
     }
 
@@ -288,7 +299,8 @@ impl ConnectionTask {
             .counters
             .received_bytes
             .fetch_add(read as u64, Ordering::Relaxed);
-        self.touch();
+        self.read_at = Instant::now();
+        self.touch(self.read_at);
         Poll::Ready(Ok(read))
     }
 
@@ -341,6 +353,8 @@ impl ConnectionTask {
         let frames = std::mem::take(&mut self.pending);
         let before = self.dispatched;
         let began = Instant::now();
+        self.began = began;
+        let sheet = self.connection.times.sheet();
         let mut at = 0;
         while at < frames.len() && !self.ending && self.admission.is_none() && !self.is_over(before, began) {
             let rest = frames.get(at..).unwrap_or_default();
@@ -361,6 +375,7 @@ impl ConnectionTask {
             if let Err(fatal) = served {
                 self.refuse(&fatal, call_id, retry_count);
             }
+            self.count(&sheet);
         }
         if at < frames.len() && !self.ending {
             self.pending = frames.slice(at..);
@@ -372,7 +387,28 @@ impl ConnectionTask {
                 .counters
                 .calls
                 .fetch_add(calls, Ordering::Relaxed);
+            if let Some(of_user) = &self.user_calls {
+                of_user.fetch_add(calls, Ordering::Relaxed);
+            }
             self.service.handler.batch_done();
+        }
+    }
+
+    /// Counts the times of the call that was just served. The next one begins now, so the clock is read once for each.
+    #[inline]
+    fn count(&mut self, sheet: &Sheet) {
+        let Some(row) = self.row.take() else { return };
+        let (began, now) = (self.began, Instant::now());
+        self.began = now;
+        self.connection.handling.store(0, Ordering::Relaxed);
+        sheet.waited(row, began.saturating_duration_since(self.read_at));
+        if self.connection.answered.load(Ordering::Relaxed) != self.dispatched {
+            return;
+        }
+        sheet.answered(row, now.saturating_duration_since(began));
+        let took = now.saturating_duration_since(self.read_at);
+        if self.connection.times.is_slow(took) {
+            self.connection.note_slow(row, took);
         }
     }
 
@@ -395,7 +431,7 @@ impl ConnectionTask {
             || self.connection.unsent.load(Ordering::Relaxed) >= SLICE_REPLY_BYTES
             || self.connection.held.load(Ordering::Relaxed)
                 > self.connection.server.options.max_outbox_bytes_per_connection as u64
-            || (calls > 0 && calls.is_multiple_of(CALLS_PER_LOOK) && began.elapsed() >= SLICE_TIME)
+            || (calls > 0 && self.began.saturating_duration_since(began) >= SLICE_TIME)
     }
 
     fn on_frame(&mut self, frames: &Bytes, header: &RequestHeader<'_>, rest: &[u8]) -> Result<(), Fatal> {
@@ -480,6 +516,9 @@ impl ConnectionTask {
 
     fn on_admission(&mut self, made: Result<Protocols, RemoteException>, user: Arc<UserInfo>) -> Result<(), Fatal> {
         self.allowed = made.map_err(Fatal::unauthorized)?;
+        self.user_calls = Some(self.connection.server.users.of(&user.user));
+        // A connection names its user once.
+        let _ = self.connection.user.set(user.clone());
         self.phase = Phase::Calls(Some(user));
         self.connection.is_admitted.store(true, Ordering::Relaxed);
         Ok(())
@@ -564,7 +603,7 @@ impl ConnectionTask {
         };
         let (call, rest) = codec::call_header(rest).map_err(unreadable)?;
         let body = codec::delimited(rest).map_err(unreadable)?;
-        let reply = Responder::new(self.connection.clone(), client_id, header.call_id, header.retry_count);
+        let mut reply = Responder::new(self.connection.clone(), client_id, header.call_id, header.retry_count);
         self.dispatched += 1;
         let limit = self.connection.server.options.max_outstanding_total as u64;
         if self.connection.server.counters.outstanding.load(Ordering::Relaxed) >= limit {
@@ -574,13 +613,20 @@ impl ConnectionTask {
         }
         let table = &self.service.table;
         let found = self.find(table, &call);
-        let (protocol_index, method) = match found {
+        let (protocol_index, method, row) = match found {
             Ok(found) => found,
             Err(exception) => {
                 reply.error(&exception);
                 return Ok(());
             }
         };
+        self.row = Some(row);
+        self.connection.handling.store(self.dispatched, Ordering::Relaxed);
+        reply.mark(CallMark {
+            number: self.dispatched,
+            row,
+            began: self.began,
+        });
         if !self.allowed.contain(protocol_index) && !matches!(method, Method::ProtocolMetaInfo(_)) {
             reply.error(&RemoteException::new(
                 AUTHORIZATION,
@@ -620,7 +666,11 @@ impl ConnectionTask {
         Ok(())
     }
 
-    fn find(&self, table: &ProtocolTable, call: &codec::CallHeader<'_>) -> Result<(usize, Method), RemoteException> {
+    fn find(
+        &self,
+        table: &ProtocolTable,
+        call: &codec::CallHeader<'_>,
+    ) -> Result<(usize, Method, u16), RemoteException> {
         let found = table
             .protocol(call.protocol, self.protocol_hint)
             .and_then(|index| Some((index, table.get(index)?)));
@@ -640,14 +690,14 @@ impl ConnectionTask {
                 ),
             ));
         }
-        let Some(method) = table.method(index, call.method) else {
+        let Some((method, row)) = table.method(index, call.method) else {
             let name = String::from_utf8_lossy(call.method);
             return Err(RemoteException::new(
                 RPC_NO_SUCH_METHOD,
                 format!("Unknown method {name} called on {} protocol.", protocol.name),
             ));
         };
-        Ok((index, method))
+        Ok((index, method, row))
     }
 
     fn may_serve(&self, outstanding: u64) -> bool {

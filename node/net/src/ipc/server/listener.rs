@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::connection::{self, ConnectionTask};
 use super::outbox::{Closing, Connection, Outbox};
 use super::table::ProtocolTable;
+use super::times::{CallTimes, MethodTimes, SlowCall, UserCalls};
 use super::{RpcHandler, ServerMetrics, ServerOptions, StateIds};
 use crate::tcp::listen;
 
@@ -50,11 +51,18 @@ pub(super) struct Shared {
     /// Locked when a connection begins or ends, and by sweeps over all connections.
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     next_key: AtomicU64,
+    /// Port and times of each listener.
+    listeners: Mutex<Vec<(u16, Arc<CallTimes>)>>,
+    pub(super) users: UserCalls,
 }
 
 impl Shared {
     pub(super) fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.ms_at(Instant::now())
+    }
+
+    pub(super) fn ms_at(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn forget(&self, key: u64) {
@@ -127,6 +135,7 @@ pub(super) struct Service {
     pub(super) handler: Arc<dyn RpcHandler>,
     pub(super) table: ProtocolTable,
     pub(super) state_ids: Option<StateIds>,
+    pub(super) times: Arc<CallTimes>,
 }
 
 /// Channel for the new connections of a reactor.
@@ -164,6 +173,8 @@ impl RpcServer {
                 started: Instant::now(),
                 connections: Mutex::default(),
                 next_key: AtomicU64::new(0),
+                listeners: Mutex::default(),
+                users: UserCalls::default(),
                 options,
             }),
             intakes: Vec::new(),
@@ -206,10 +217,15 @@ impl RpcServer {
         handler: Arc<dyn RpcHandler>,
         state_ids: Option<StateIds>,
     ) -> io::Result<()> {
+        let table = ProtocolTable::new(handler.protocols());
+        let times = Arc::new(CallTimes::new(&table, self.shared.options.slow_call));
+        let port = listener.local_addr()?.port();
+        self.shared.listeners.lock().push((port, times.clone()));
         let service = Arc::new(Service {
-            table: ProtocolTable::new(handler.protocols()),
+            table,
             handler,
             state_ids,
+            times,
         });
         let _context = self.acceptor.enter();
         let listener = TcpListener::from_std(listener)?;
@@ -247,14 +263,63 @@ impl RpcServer {
         self.shared.metrics()
     }
 
-    /// A function that reads the counters, for callers that do not own the server.
-    pub fn meter(&self) -> impl Fn() -> ServerMetrics + Send + Sync + use<> {
-        let shared = self.shared.clone();
-        move || shared.metrics()
+    /// Reads the counters, for callers that do not own the server.
+    #[must_use]
+    pub fn meter(&self) -> RpcMeter {
+        RpcMeter(self.shared.clone())
     }
 
     /// Stops accepting and closes all connections.
     pub fn stop(self) {}
+}
+
+/// Reads what an [`RpcServer`] counts.
+#[derive(Clone, Debug)]
+pub struct RpcMeter(Arc<Shared>);
+
+impl RpcMeter {
+    /// Counters of all listeners together.
+    #[must_use]
+    pub fn metrics(&self) -> ServerMetrics {
+        self.0.metrics()
+    }
+
+    /// For each listener its port, and the times of the methods that were called there.
+    #[must_use]
+    pub fn methods(&self) -> Vec<(u16, Vec<MethodTimes>)> {
+        let listeners = self.0.listeners.lock().clone();
+        listeners.iter().map(|(port, times)| (*port, times.methods())).collect()
+    }
+
+    /// The number of slow calls since the start, and the last of them.
+    #[must_use]
+    pub fn slow_calls(&self) -> (u64, Vec<SlowCall>) {
+        let listeners = self.0.listeners.lock().clone();
+        let (mut count, mut last) = (0, Vec::new());
+        for (_, times) in listeners {
+            let (more, calls) = times.slow();
+            count += more;
+            last.extend(calls);
+        }
+        last.sort_by_key(|call| call.at);
+        (count, last)
+    }
+
+    /// The `users` users with the most calls in about the last `window`, and their numbers of calls. It must not be
+    /// longer than 25 minutes.
+    #[must_use]
+    pub fn top_users(&self, window: Duration, users: usize) -> Vec<(String, u64)> {
+        let ticks = window.as_secs() / RpcMeter::TICK.as_secs();
+        self.0.users.top(usize::try_from(ticks).unwrap_or(usize::MAX), users)
+    }
+
+    /// Interval at which [`RpcMeter::tick`] must be called.
+    pub const TICK: Duration = Duration::from_secs(10);
+
+    /// Ends an interval of the windows of [`RpcMeter::top_users`].
+    pub fn tick(&self) {
+        self.0.users.tick();
+    }
 }
 
 impl Shared {
@@ -331,6 +396,10 @@ fn begin(shared: &Arc<Shared>, stream: StdStream, peer: SocketAddr, service: Arc
         peer,
         server: shared.clone(),
         state_ids: service.state_ids.clone(),
+        times: service.times.clone(),
+        user: OnceLock::new(),
+        handling: AtomicU64::new(0),
+        answered: AtomicU64::new(0),
         outbox: Mutex::new(Outbox::default()),
         since_ms: shared.now_ms(),
         last_active_ms: AtomicU64::new(shared.now_ms()),

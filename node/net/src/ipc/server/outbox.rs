@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hathi_formats::exceptions::RemoteException;
@@ -13,7 +14,9 @@ use prost::Message;
 use tokio::sync::oneshot;
 
 use super::StateIds;
+use super::UserInfo;
 use super::listener::Shared;
+use super::times::{CallMark, CallTimes};
 use crate::ipc::ClientId;
 use crate::ipc::codec::{self, ErrorCode, ResponseIds};
 
@@ -52,6 +55,14 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) server: Arc<Shared>,
     pub(super) state_ids: Option<StateIds>,
+    /// Times of the calls of its listener.
+    pub(super) times: Arc<CallTimes>,
+    /// The caller, once it has named itself and was admitted.
+    pub(super) user: OnceLock<Arc<UserInfo>>,
+    /// Number of the call whose handler runs now; 0 between two handlers.
+    pub(super) handling: AtomicU64,
+    /// Number of the last call that was answered while its handler ran.
+    pub(super) answered: AtomicU64,
     /// Never held across an await, and only as long as it takes to append one reply.
     pub(super) outbox: Mutex<Outbox>,
     /// Time at which it was accepted, in milliseconds since the server's start.
@@ -73,7 +84,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn reply(&self, exception: bool, put: impl FnOnce(&mut BytesMut)) {
+    fn reply(&self, call: Option<CallMark>, exception: bool, put: impl FnOnce(&mut BytesMut)) {
         let waker = {
             let mut outbox = self.outbox.lock();
             if outbox.closed || outbox.closing.is_some() {
@@ -92,9 +103,34 @@ impl Connection {
         if exception {
             self.server.counters.exceptions.fetch_add(1, Ordering::Relaxed);
         }
+        if let Some(call) = call {
+            self.count(call);
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Counts the time of a call that is answered now. While its handler runs, the connection's task does it, because it
+    /// reads the clock anyway. If a handler returns in the very moment in which another thread answers its call, that
+    /// call may be missing in the times.
+    #[inline]
+    fn count(&self, call: CallMark) {
+        if self.handling.load(Ordering::Relaxed) == call.number {
+            self.answered.store(call.number, Ordering::Relaxed);
+            return;
+        }
+        let took = call.began.elapsed();
+        self.times.answered_late(call.row, took);
+        if self.times.is_slow(took) {
+            self.note_slow(call.row, took);
+        }
+    }
+
+    #[cold]
+    pub(super) fn note_slow(&self, row: u16, took: Duration) {
+        let user = self.user.get().map_or("", |user| user.user.as_str());
+        self.times.note_slow(row, user, self.peer, took);
     }
 
     pub(super) fn close(&self, how: Closing) {
@@ -122,6 +158,8 @@ pub struct Responder {
     local: Option<oneshot::Sender<Result<Bytes, RemoteException>>>,
     ids: ResponseIds,
     held: u64,
+    /// Of a call whose time is counted.
+    call: Option<CallMark>,
 }
 
 /// The reply to a call that was made within this process ([`Responder::local`]): the encoded message, or the exception.
@@ -140,7 +178,13 @@ impl Responder {
                 state_id: None,
             },
             held: 0,
+            call: None,
         }
+    }
+
+    /// From now on the time of the call is counted.
+    pub(super) fn mark(&mut self, call: CallMark) {
+        self.call = Some(call);
     }
 
     /// The way to answer a call that a part of this process makes, such as WebHDFS, and the answer to come. Such a
@@ -159,6 +203,7 @@ impl Responder {
                 state_id: None,
             },
             held: 0,
+            call: None,
         };
         (responder, reply)
     }
@@ -207,7 +252,7 @@ impl Responder {
             let _ = local.send(Ok(message.encode_to_vec().into()));
         } else if let Some(connection) = self.take() {
             let ids = self.ids_at(&connection);
-            connection.reply(false, |out| codec::put_success(out, &ids, message));
+            connection.reply(self.call, false, |out| codec::put_success(out, &ids, message));
         }
     }
 
@@ -218,7 +263,7 @@ impl Responder {
             let _ = local.send(Ok(Bytes::copy_from_slice(message)));
         } else if let Some(connection) = self.take() {
             let ids = self.ids_at(&connection);
-            connection.reply(false, |out| codec::put_success_encoded(out, &ids, message));
+            connection.reply(self.call, false, |out| codec::put_success_encoded(out, &ids, message));
         }
     }
 
@@ -230,7 +275,7 @@ impl Responder {
         } else if let Some(connection) = self.take() {
             let code = ErrorCode::of(exception);
             let ids = self.ids_at(&connection);
-            connection.reply(true, |out| codec::put_error(out, &ids, code, exception));
+            connection.reply(self.call, true, |out| codec::put_error(out, &ids, code, exception));
         }
     }
 

@@ -12,6 +12,8 @@ pub(super) struct ProtocolTable {
 #[derive(Debug)]
 struct ProtocolEntry {
     protocol: &'static Protocol,
+    /// Number of methods of the protocols before it.
+    first_row: u16,
     /// Indexes of methods by hash, `None` where a slot is free. Its length is a power of two, and it is at most half
     /// full.
     slots: Vec<Option<u16>>,
@@ -20,6 +22,7 @@ struct ProtocolEntry {
 impl ProtocolTable {
     /// The handler's protocols and the one that every server has.
     pub(super) fn new(protocols: Vec<&'static Protocol>) -> ProtocolTable {
+        let mut rows = 0_u16;
         let entries = protocols
             .into_iter()
             .chain([&PROTOCOL_META_INFO_PB])
@@ -34,7 +37,13 @@ impl ProtocolTable {
                         *free = Some(index);
                     }
                 }
-                ProtocolEntry { protocol, slots }
+                let first_row = rows;
+                rows = rows.saturating_add(u16::try_from(protocol.methods.len()).unwrap_or(u16::MAX));
+                ProtocolEntry {
+                    protocol,
+                    first_row,
+                    slots,
+                }
             })
             .collect();
         ProtocolTable { entries }
@@ -58,17 +67,24 @@ impl ProtocolTable {
         self.entries.get(index).map(|entry| entry.protocol)
     }
 
-    /// A method of the protocol at `index`.
+    /// All methods. The place of a method is its row.
+    pub(super) fn methods(&self) -> impl Iterator<Item = Method> {
+        self.protocols()
+            .flat_map(|protocol| (0..protocol.methods.len()).filter_map(|index| Method::at(protocol.id, index)))
+    }
+
+    /// A method of the protocol at `index`, and its row.
     #[inline]
-    pub(super) fn method(&self, index: usize, name: &[u8]) -> Option<Method> {
+    pub(super) fn method(&self, index: usize, name: &[u8]) -> Option<(Method, u16)> {
         let entry = self.entries.get(index)?;
         let mask = entry.slots.len() - 1;
         let mut slot = hash(name) & mask;
         loop {
-            let method = usize::from((*entry.slots.get(slot)?)?);
-            let (known, _) = entry.protocol.methods.get(method)?;
+            let method = (*entry.slots.get(slot)?)?;
+            let (known, _) = entry.protocol.methods.get(usize::from(method))?;
             if known.as_bytes() == name {
-                return Method::at(entry.protocol.id, method);
+                let row = entry.first_row.saturating_add(method);
+                return Some((Method::at(entry.protocol.id, usize::from(method))?, row));
             }
             slot = (slot + 1) & mask;
         }
@@ -100,11 +116,13 @@ mod tests {
     #[test]
     fn finds_every_method_and_nothing_else() {
         let table = ProtocolTable::new(protocols::ALL.to_vec());
+        let rows: Vec<Method> = table.methods().collect();
         for protocol in protocols::ALL {
             let at = table.protocol(protocol.name.as_bytes(), 0).unwrap();
             assert_eq!(table.get(at).unwrap().name, protocol.name);
             for (method, _) in protocol.methods {
-                let found = table.method(at, method.as_bytes()).unwrap();
+                let (found, row) = table.method(at, method.as_bytes()).unwrap();
+                assert_eq!(rows[usize::from(row)], found);
                 assert_eq!((found.protocol(), found.name()), (*protocol, *method));
             }
             assert_eq!(table.method(at, b""), None);

@@ -19,6 +19,7 @@ use crate::ipc::protocols::{HA_SERVICE_PROTOCOL, PROTOCOL_META_INFO_PB, ZKFC_PRO
 use crate::ipc::{ClientOptions, HaOptions, HaProxy, Idempotence, RpcClient, RpcError};
 
 mod border;
+mod times;
 
 /// Any message type with a string serves.
 type Text = GetProtocolVersionsRequestProto;

@@ -1,0 +1,56 @@
+//! Whether the NameNode is ready, for `/health/ready`.
+
+use crate::state::Shared;
+use hathi_namesystem::Role;
+use hathi_net::http::health::Health;
+
+/// A standby that lags longer than this is not ready, in ms.
+const LAG_MAX_MS: u64 = 10_000;
+
+/// Ready is the active NameNode while it holds its read lease, and a standby that follows the journal.
+#[must_use]
+pub fn of(shared: &Shared) -> Health {
+    let nn = &shared.nn;
+    let role = nn.role();
+    let mut reasons = Vec::new();
+    if let Some(problem) = nn.health.lock().problem() {
+        reasons.push(problem.to_string());
+    }
+    match role {
+        Role::Initializing => reasons.push("the namespace is being loaded".to_owned()),
+        Role::BecomingActive => reasons.push("this NameNode is becoming active".to_owned()),
+        Role::SteppingDown => reasons.push("this NameNode is stepping down".to_owned()),
+        Role::Active if !nn.replies.is_lease_held() => reasons.push("the read lease is not held".to_owned()),
+        Role::Active => {}
+        Role::Standby => {
+            let lag_ms = nn.observed.following.lock().lag_ms(nn.clock.ms());
+            if lag_ms > LAG_MAX_MS {
+                reasons.push(format!("this standby is {lag_ms} ms behind the journal"));
+            }
+        }
+    }
+    Health {
+        state: role.ha_state().name().to_owned(),
+        reasons,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use hathi_formats::ids::TxId;
+
+    #[test]
+    fn an_active_without_its_lease_is_not_ready() {
+        let alone = testing::active();
+        let nn = &alone.shared.nn;
+        nn.replies.set_lease(u64::MAX);
+        assert_eq!(of(&alone.shared).reasons, Vec::<String>::new());
+        nn.replies.set_lease(0);
+        let health = of(&alone.shared);
+        assert_eq!((health.state.as_str(), health.reasons.len()), ("active", 1));
+        nn.observed.following.lock().note(0, TxId(u64::MAX), TxId(0));
+        assert_eq!(of(&alone.shared).reasons.len(), 1, "only a standby follows");
+    }
+}

@@ -1,0 +1,100 @@
+//! Looks at this NameNode once in a second, and fills its history, its lag and the room of its directories.
+
+use crate::history::Point;
+use crate::journal_view::lease_states;
+use crate::observed::Room;
+use crate::state::Shared;
+use hathi_net::histogram::HistogramCounts;
+use hathi_net::ipc::{Method, RpcMeter};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+/// How often the lag is looked at. Ten looks are one point, and [`RpcMeter::TICK`].
+const LOOK: Duration = Duration::from_secs(1);
+const LOOKS_PER_POINT: u32 = 10;
+
+/// Times of all calls of clients.
+fn client_calls(meter: &RpcMeter) -> HistogramCounts {
+    let mut all = HistogramCounts::default();
+    for (_, methods) in meter.methods() {
+        for times in methods.iter().filter(|times| matches!(times.method, Method::Client(_))) {
+            all.merge(&times.processing);
+        }
+    }
+    all
+}
+
+/// Looks again and again, for as long as the process lives.
+pub async fn run(shared: Arc<Shared>) {
+    let mut looks = 0;
+    let mut asked: Option<JoinHandle<()>> = None;
+    let mut interval = tokio::time::interval(LOOK);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        look(&shared);
+        if looks % LOOKS_PER_POINT == 0 {
+            point(&shared);
+            // A disk that hangs must not delay other tasks. While one does, it is not asked again.
+            if asked.as_ref().is_none_or(JoinHandle::is_finished) {
+                asked = Some(ask_for_room(&shared));
+            }
+        }
+        looks = (looks + 1) % LOOKS_PER_POINT;
+    }
+}
+
+fn ask_for_room(shared: &Shared) -> JoinHandle<()> {
+    let (dirs, nn) = (directories(shared), shared.nn.clone());
+    tokio::task::spawn_blocking(move || {
+        let rooms = dirs.into_iter().map(Room::of).collect();
+        nn.observed.set_rooms(rooms);
+    })
+}
+
+/// The directories of images and edits, each once.
+fn directories(shared: &Shared) -> Vec<PathBuf> {
+    let settings = &shared.nn.settings;
+    let more = settings
+        .edits_dirs
+        .iter()
+        .filter(|dir| !settings.name_dirs.contains(dir));
+    settings.name_dirs.iter().chain(more).cloned().collect()
+}
+
+fn look(shared: &Shared) {
+    let committed = lease_states(shared).values().filter_map(|lease| lease.committed).max();
+    let nn = &shared.nn;
+    let applied = {
+        let ns = nn.ns.read();
+        nn.observed.startup.look(&ns, nn.clock.ms());
+        ns.edit_log().applied()
+    };
+    if let Some(committed) = committed {
+        nn.observed.following.lock().note(nn.clock.ms(), committed, applied);
+    }
+}
+
+fn point(shared: &Shared) {
+    let nn = &shared.nn;
+    let Some(meter) = nn.observed.rpc.get() else { return };
+    meter.tick();
+    let now_ms = nn.clock.ms();
+    let (lag_transactions, lag_ms) = {
+        let following = nn.observed.following.lock();
+        (following.lag_transactions(), following.lag_ms(now_ms))
+    };
+    let point = Point {
+        time_ms: nn.clock.wall_ms(),
+        state: nn.role().ha_state().name(),
+        seconds: 0.0,
+        calls: client_calls(meter),
+        commits: nn.observed.commits(),
+        lag_transactions,
+        lag_ms,
+    };
+    nn.observed.history.lock().add(point, now_ms);
+}
