@@ -18,6 +18,8 @@ mod invocation;
 pub mod journal;
 pub mod journalnode;
 pub mod man;
+#[cfg(test)]
+mod metrics_docs;
 pub mod namenode;
 mod namenodes;
 pub mod oev;

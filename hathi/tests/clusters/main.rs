@@ -14,6 +14,7 @@ mod guide;
 mod hdfs_native;
 mod journal_members;
 mod journalnodes;
+mod metrics;
 mod nameservices;
 mod operator;
 mod racks;
