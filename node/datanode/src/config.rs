@@ -33,6 +33,8 @@ pub struct NameServiceConf {
 /// The DataNode's configuration.
 #[derive(Clone, Debug)]
 pub struct DataNodeConf {
+    /// All keys, for its web server to show.
+    pub configuration: Arc<Configuration>,
     /// `dfs.datanode.data.dir`.
     pub data_dirs: Vec<StorageLocation>,
     /// Permission bits of the data directories (`dfs.datanode.data.dir.perm`).
@@ -177,6 +179,7 @@ impl DataNodeConf {
         let superuser_group = conf.get_or("dfs.permissions.superusergroup", "supergroup");
         let space = "dfs.datanode.available-space-volume-choosing-policy.balanced-space";
         Ok(DataNodeConf {
+            configuration: Arc::new(conf.clone()),
             data_dirs,
             data_dir_mode: u32::from_str_radix(&mode, 8)
                 .map_err(|_| DataNodeError::Config(format!("dfs.datanode.data.dir.perm: '{mode}' is not octal")))?,

@@ -1,18 +1,22 @@
-//! WebHDFS, `/jmx`, `/metrics` and `/health`.
+//! WebHDFS, `/jmx`, `/metrics`, `/health` and `/conf`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use hathi_conf::keys::Program;
 use hathi_formats::ha::HaState;
 use hathi_formats::webhdfs::PATH_PREFIX;
 use hathi_net::http::jmx::{self, Bean};
-use hathi_net::http::{HttpRequest, HttpResponse, error, health};
+use hathi_net::http::{HttpRequest, HttpResponse, error, health, pages};
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::config::SOFTWARE_VERSION;
 use crate::node::DataNode;
 use crate::{metrics, webhdfs};
+
+/// What its page links to.
+const ABOUT: [&str; 4] = ["/health", "/jmx", "/metrics", "/conf"];
 
 /// Answers a request.
 pub async fn respond(node: &Arc<DataNode>, request: HttpRequest) -> HttpResponse {
@@ -24,7 +28,8 @@ pub async fn respond(node: &Arc<DataNode>, request: HttpRequest) -> HttpResponse
         path if path.starts_with(PATH_PREFIX) => webhdfs::respond(node, request).await,
         "/jmx" => jmx::respond(&request.head.query, beans(node)),
         "/metrics" | "/prom" => metrics::exposition(node).respond(head),
-        _ => error(StatusCode::NOT_FOUND, "not found"),
+        _ => pages::daemon(&node.conf.configuration, Program::DataNode, &ABOUT, head)
+            .unwrap_or_else(|| error(StatusCode::NOT_FOUND, "not found")),
     }
 }
 

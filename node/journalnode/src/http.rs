@@ -5,10 +5,11 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hathi_conf::keys::Program;
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_net::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use hathi_net::http::{
-    BodySender, HttpRequest, HttpResponse, Method, Query, StatusCode, body_channel, error, health, jmx, text,
+    BodySender, HttpRequest, HttpResponse, Method, Query, StatusCode, body_channel, error, health, jmx, pages,
 };
 
 use crate::exposition;
@@ -20,6 +21,9 @@ const PIECE_BYTES: usize = 128 << 10;
 const PIECES_AHEAD: usize = 2;
 /// `ImageServlet`'s name for the file that is sent.
 const FILE_NAME_HEADER: HeaderName = HeaderName::from_static("x-image-edits-name");
+
+/// What its page links to.
+const ABOUT: [&str; 4] = ["/health", "/jmx", "/metrics", "/conf"];
 
 /// Answers one request.
 pub async fn handle(journals: Arc<Journals>, request: HttpRequest) -> HttpResponse {
@@ -36,10 +40,8 @@ pub async fn handle(journals: Arc<Journals>, request: HttpRequest) -> HttpRespon
             .unwrap_or_else(|(status, message)| error(status, message)),
         "/jmx" => jmx::respond(&head.query, journals.beans()),
         "/metrics" | "/prom" => exposition::exposition(&journals).respond(head),
-        "/" | "/index.html" | "/journalnode.html" => {
-            text(StatusCode::OK, "This is a JournalNode. See /jmx and /metrics.\n")
-        }
-        _ => error(StatusCode::NOT_FOUND, "no such page"),
+        _ => pages::daemon(journals.conf(), Program::JournalNode, &ABOUT, head)
+            .unwrap_or_else(|| error(StatusCode::NOT_FOUND, "no such page")),
     }
 }
 

@@ -129,7 +129,12 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
         Election::Journal => "journal",
         Election::ZooKeeper(_) => "zookeeper",
     };
-    let status = Arc::new(Status::new(&config.nameservice, &config.namenode_id, elector_word));
+    let status = Arc::new(Status::new(
+        config.conf.clone(),
+        &config.nameservice,
+        &config.namenode_id,
+        elector_word,
+    ));
     status.serves(server.meter());
     let _http = match config.http {
         None => None,

@@ -1,4 +1,4 @@
-//! What the controller's web server shows: `/metrics`, `/health`, `/jmx` and `/api/controller`.
+//! What the controller's web server shows: `/metrics`, `/health`, `/jmx`, `/conf` and `/api/controller`.
 //!
 //! The loop writes it down as things happen, and the web server's thread reads it. It decides nothing.
 
@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hathi_conf::Configuration;
+use hathi_conf::keys::Program;
 use hathi_failover::{Health, HealthState, QuorumLease, ServiceState};
 use hathi_net::http::health::Health as Readiness;
 use hathi_net::http::jmx::{self, Bean};
@@ -17,6 +19,8 @@ use serde_json::{Value, json};
 
 /// Failovers and events that are kept.
 const KEPT: usize = 50;
+/// What its page links to.
+const ABOUT: [&str; 5] = ["/api/controller", "/health", "/jmx", "/metrics", "/conf"];
 
 hathi_net::families! {
     /// Families of a failover controller, beside those of its process and its RPC server.
@@ -88,6 +92,7 @@ struct State {
 /// See the module.
 #[derive(Debug)]
 pub struct Status {
+    conf: Arc<Configuration>,
     nameservice: String,
     namenode_id: String,
     elector: &'static str,
@@ -107,8 +112,9 @@ fn id_of(holder: &str) -> &str {
 impl Status {
     /// Nothing has happened yet.
     #[must_use]
-    pub fn new(nameservice: &str, namenode_id: &str, elector: &'static str) -> Status {
+    pub fn new(conf: Arc<Configuration>, nameservice: &str, namenode_id: &str, elector: &'static str) -> Status {
         Status {
+            conf,
             nameservice: nameservice.to_owned(),
             namenode_id: namenode_id.to_owned(),
             elector,
@@ -254,11 +260,8 @@ impl Status {
             "/metrics" => self.exposition().respond(head),
             "/jmx" => jmx::respond(&head.query, self.beans()),
             "/api/controller" => http::json(StatusCode::OK, self.to_json().to_string()),
-            "/" => http::text(
-                StatusCode::OK,
-                "This is a failover controller. See /api/controller, /metrics, /health and /jmx.\n",
-            ),
-            _ => http::error(StatusCode::NOT_FOUND, "no such page"),
+            _ => http::pages::daemon(&self.conf, Program::Zkfc, &ABOUT, head)
+                .unwrap_or_else(|| http::error(StatusCode::NOT_FOUND, "no such page")),
         }
     }
 
@@ -432,7 +435,12 @@ mod tests {
 
     #[test]
     fn a_failover_names_the_former_active_and_why() {
-        let status = Status::new("ns", "nn1", "journal");
+        let status = Status::new(
+            Arc::new(Configuration::new(hathi_conf::Environment::default())),
+            "ns",
+            "nn1",
+            "journal",
+        );
         status.lease(&held("nn0@a"));
         status.lease(&QuorumLease::Free);
         status.promoting();
@@ -464,7 +472,12 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let status = Status::new("ns", "nn1", "journal");
+        let status = Status::new(
+            Arc::new(Configuration::new(hathi_conf::Environment::default())),
+            "ns",
+            "nn1",
+            "journal",
+        );
         for number in 0..500 {
             status.event(format!("{number}"));
             status.promoted(None);

@@ -1,8 +1,10 @@
-//! HTTP as Hadoop's daemons speak it: a small server and client over hyper, `/jmx` and `/health`.
+//! HTTP as Hadoop's daemons speak it: a small server and client over hyper, `/jmx`, `/conf` and `/health`.
 
 pub mod client;
+pub mod conf;
 pub mod health;
 pub mod jmx;
+pub mod pages;
 pub mod server;
 
 pub use client::{HttpError, get, get_bytes, next_piece, put};

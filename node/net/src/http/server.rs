@@ -41,11 +41,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Longest head of a request, and most bytes of an answer that are held for a slow reader beside those that its handler
 /// holds. Hyper allows no longer address than 64 KiB.
 const BUFFER_MAX_BYTES: usize = 128 << 10;
-/// Headers that Hadoop's `HttpServer2` sets.
-const SECURITY_HEADERS: [(&str, &str); 3] = [
+/// Headers that Hadoop's `HttpServer2` sets, and two that keep a page from loading anything of another host and from
+/// telling one where its reader came from.
+const SECURITY_HEADERS: [(&str, &str); 5] = [
     ("x-frame-options", "SAMEORIGIN"),
     ("x-content-type-options", "nosniff"),
     ("x-xss-protection", "1; mode=block"),
+    ("referrer-policy", "no-referrer"),
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    ),
 ];
 
 /// The body of a response.

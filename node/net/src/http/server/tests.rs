@@ -53,6 +53,10 @@ async fn bodies_stream_both_ways() {
     let (headers, body) = client::get_bytes(&url("/a%20b?q=%3D"), LIMIT, 100).await.unwrap();
     assert_eq!(&body[..], b"=");
     assert_eq!(headers["x-frame-options"], "SAMEORIGIN");
+    assert_eq!(headers["x-content-type-options"], "nosniff");
+    assert_eq!(headers["referrer-policy"], "no-referrer");
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
     let (_, body) = client::get_bytes(&url("/stream?pieces=100"), LIMIT, 1 << 20)
         .await
         .unwrap();
