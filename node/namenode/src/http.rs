@@ -1,19 +1,17 @@
-//! The web server: WebHDFS, `/jmx`, `/metrics`, `/health`, `/api`, `/isActive`, `/conf`, `/fsck`, `/imagetransfer` and a status page.
+//! The web server: WebHDFS, `/jmx`, `/metrics`, `/health`, `/api`, `/isActive`, `/conf`, `/fsck`, `/imagetransfer` and the page of the cluster.
 
 use crate::checkpoint::send_file;
 use crate::debug_hooks;
 use crate::image_upload::{Refusal, gone};
 use crate::state::Shared;
-use crate::status;
 use crate::storage::{NameDirs, hex, read_md5};
 use crate::webhdfs::WebHdfs;
-use crate::{beans, cluster, metrics, readiness};
-use hathi_conf::Configuration;
+use crate::{beans, cluster, configurations, metrics, readiness, web};
 use hathi_conf::keys::Program;
 use hathi_formats::editlog::SegmentFile;
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_namesystem::Role;
-use hathi_net::http::{self, HttpRequest, HttpResponse, Query, RequestHead, jmx};
+use hathi_net::http::{self, HttpRequest, HttpResponse, Query, jmx};
 use hyper::header::{CONNECTION, CONTENT_DISPOSITION, CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use std::fmt::Display;
@@ -40,12 +38,10 @@ pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
         (&Method::GET, "/api/cluster") => api(&cluster::cluster(shared).await),
         (&Method::GET, "/api/namenode") => api(&cluster::namenode(&shared)),
         (&Method::GET, "/api/history") => api(&shared.nn.observed.history.lock().to_json()),
+        (&Method::GET, "/api/configurations") => api(&configurations::differences(shared).await),
         (&Method::GET, "/startupProgress") => api(&beans::startup_json(&shared, &shared.nn.ns.read())),
         (&Method::GET, "/isActive") => is_active(&shared),
-        (&Method::GET, "/conf") => conf(&shared.nn.settings.conf, head),
-        (&Method::GET, "/" | "/index.html" | "/dfshealth.html") => {
-            http::bytes(StatusCode::OK, "text/html; charset=utf-8", status::page(&shared))
-        }
+        (&Method::GET, "/conf") => http::conf::respond(&shared.nn.settings.conf, Program::NameNode, head),
         (&Method::GET, "/fsck") => shared.fsck.respond(head),
         (&Method::GET, "/imagetransfer") => get_image(&shared.dirs, &head.query),
         (&Method::POST, "/debug/hang") => {
@@ -53,8 +49,13 @@ pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
             debug_hooks::serve(nn.debug_hooks.get(), &nn.ns, &nn.clock, &head.query)
         }
         (&Method::PUT, "/imagetransfer") => shared.uploads.put(request).await,
-        _ => http::error(StatusCode::NOT_FOUND, "Not Found"),
+        (&Method::GET, _) => web::respond(head).unwrap_or_else(not_found),
+        _ => not_found(),
     }
+}
+
+fn not_found() -> HttpResponse {
+    http::error(StatusCode::NOT_FOUND, "Not Found")
 }
 
 /// JSON of `/api`.
@@ -72,46 +73,6 @@ fn is_active(shared: &Shared) -> HttpResponse {
         .headers_mut()
         .insert(CONNECTION, HeaderValue::from_static("close"));
     response
-}
-
-/// `ConfServlet`: the keys that this NameNode uses, or one of them.
-#[must_use]
-pub fn conf(conf: &Configuration, head: &RequestHead) -> HttpResponse {
-    let wanted = head.query.get("name");
-    let mut properties = Vec::new();
-    for (key, value, origin) in conf.obeyed(Program::NameNode) {
-        if wanted.is_some_and(|wanted| wanted != key) {
-            continue;
-        }
-        let secret = ["password", "secret", "credential"]
-            .iter()
-            .any(|word| key.contains(word));
-        let value = if secret { "<redacted>".to_owned() } else { value };
-        properties.push((key.to_owned(), value, origin.to_owned()));
-    }
-    if let Some(wanted) = wanted
-        && properties.is_empty()
-    {
-        return http::error(StatusCode::NOT_FOUND, format!("Property {wanted} not found"));
-    }
-    if head.header("accept").is_some_and(|accept| accept.contains("json")) {
-        let list: Vec<_> = properties
-            .iter()
-            .map(|(key, value, origin)| serde_json::json!({"key": key, "value": value, "isFinal": false, "resource": origin}))
-            .collect();
-        return http::json(StatusCode::OK, serde_json::json!({"properties": list}).to_string());
-    }
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"no\"?>\n<configuration>\n");
-    for (key, value, origin) in &properties {
-        xml.push_str(&format!(
-            "<property><name>{}</name><value>{}</value><final>false</final><source>{}</source></property>\n",
-            status::escape(key),
-            status::escape(value),
-            status::escape(origin)
-        ));
-    }
-    xml.push_str("</configuration>\n");
-    http::bytes(StatusCode::OK, "text/xml; charset=utf-8", xml)
 }
 
 /// A decoded `GET /imagetransfer` (`ImageServlet.GetImageParams`).

@@ -12,6 +12,8 @@ pub struct Others {
     pub answers: Mutex<BTreeMap<String, Heard>>,
     /// When all were asked last. Locked while they are being asked.
     pub asked: tokio::sync::Mutex<Option<Instant>>,
+    /// Locked while configurations are compared.
+    pub comparing: tokio::sync::Mutex<()>,
 }
 
 /// What one of them said.
