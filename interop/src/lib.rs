@@ -1,6 +1,7 @@
 //! Tools for tests with real processes: clusters that are started, killed and paused, and the real Apache Hadoop as
 //! client, peer and rival.
 
+mod chromium;
 mod cluster;
 mod daemons;
 mod failover_client;
@@ -10,6 +11,7 @@ mod file_client;
 mod hadoop;
 pub mod hostile;
 mod load;
+mod packages;
 mod pair;
 pub mod peer;
 mod ports;
@@ -19,6 +21,7 @@ mod sshd;
 pub mod suites;
 mod zookeeper;
 
+pub use chromium::Chromium;
 pub use cluster::{Cluster, ClusterOptions, Role};
 pub use daemons::{Daemons, Start};
 pub use failover_client::FailoverClient;

@@ -1,7 +1,7 @@
 //! A real OpenSSH server on the loopback device, with keys of its own.
 
-use crate::{PortRange, wait_for};
-use anyhow::{Context, Result, ensure};
+use crate::{PortRange, packages, wait_for};
+use anyhow::{Result, ensure};
 use std::fs::File;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ impl Sshd {
     /// When it does not start.
     pub fn start() -> Result<Option<Sshd>> {
         if let Err(error) = install() {
-            if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+            if packages::is_ci() {
                 return Err(error);
             }
             eprintln!(
@@ -102,37 +102,9 @@ impl Sshd {
 
 /// Installs the packages where they are missing, with `CI=true`.
 fn install() -> Result<()> {
-    let is_there = || Path::new(PROGRAM).exists() && has("fuser") && has("ssh");
+    let is_there = || Path::new(PROGRAM).exists() && packages::has("fuser") && packages::has("ssh");
     if !is_there() {
-        let is_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        ensure!(
-            is_ci && rustix::process::getuid().is_root(),
-            "nobody's machine is changed but that of CI"
-        );
-        let apt = |words: &[&str]| -> Result<()> {
-            let ended = Command::new("apt-get")
-                .args(["-q", "-y", "-o", "DPkg::Lock::Timeout=120"])
-                .args(words)
-                .env("DEBIAN_FRONTEND", "noninteractive")
-                .stdin(Stdio::null())
-                .output()
-                .context("apt-get")?;
-            let told = String::from_utf8_lossy(&ended.stderr);
-            ensure!(ended.status.success(), "apt-get {}: {told}", words.join(" "));
-            Ok(())
-        };
-        let packages = [
-            "install",
-            "--no-install-recommends",
-            "openssh-server",
-            "openssh-client",
-            "psmisc",
-        ];
-        if apt(&packages).is_err() {
-            // The package lists may be missing or old.
-            apt(&["update"])?;
-            apt(&packages)?;
-        }
+        packages::install(&["openssh-server", "openssh-client", "psmisc"])?;
         ensure!(is_there(), "{PROGRAM} is missing");
     }
     if rustix::process::getuid().is_root() {
@@ -140,14 +112,6 @@ fn install() -> Result<()> {
         std::fs::create_dir_all("/run/sshd")?;
     }
     Ok(())
-}
-
-fn has(program: &str) -> bool {
-    let directories = std::env::var_os("PATH").unwrap_or_default();
-    let directories = std::env::split_paths(&directories).chain(["/sbin".into(), "/usr/sbin".into()]);
-    directories
-        .into_iter()
-        .any(|directory| directory.join(program).exists())
 }
 
 impl Drop for Sshd {

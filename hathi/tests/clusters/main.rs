@@ -17,6 +17,7 @@ mod journalnodes;
 mod metrics;
 mod nameservices;
 mod operator;
+mod page;
 mod racks;
 mod roles;
 mod shared_directory;
