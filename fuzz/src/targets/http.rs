@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::path::{Component, Path};
 use std::sync::{Arc, OnceLock};
 
+use hathi_conf::keys::Program;
 use hathi_conf::{Configuration, Environment};
 use hathi_formats::editlog::SegmentFile;
 use hathi_formats::webhdfs::{self, HttpMethod, Op, Parameters};
 use hathi_journalnode::http::SegmentRequest;
 use hathi_namenode::audit::put_fields;
 use hathi_namenode::fsck;
-use hathi_namenode::http::{ImageRequest, conf};
+use hathi_namenode::http::ImageRequest;
 use hathi_namenode::image_upload;
 use hathi_namenode::origin::{Origin, WAITING};
 use hathi_namenode::storage::{hex, parse_md5};
@@ -109,7 +110,7 @@ fn request(input: &[u8]) {
             let _ = jmx::respond(query, [bean]);
         }
         "/conf" => {
-            let status = conf(configuration(), &head).status();
+            let status = hathi_net::http::conf::respond(configuration(), Program::NameNode, &head).status();
             assert!(
                 status == StatusCode::OK || query.get("name").is_some(),
                 "all keys are there"

@@ -112,7 +112,7 @@ async fn daemons(shared: &Arc<Shared>) -> (Vec<(Daemon, String)>, Vec<String>) {
     let mut silent = Vec::new();
     {
         let ns = shared.nn.ns.read();
-        let live = ns.blockmanager.datanode_report(DatanodeReportTypeProto::Live);
+        let live = ns.blockmanager().datanode_report(DatanodeReportTypeProto::Live);
         for (place, node) in live.into_iter().enumerate() {
             let daemon = of(
                 "DataNode",
