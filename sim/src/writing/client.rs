@@ -29,6 +29,10 @@ pub(super) struct File {
     generation: u32,
     /// Its blocks as far as clients know, in order.
     pub(super) blocks: Vec<BlockId>,
+    /// The longest length in an `fsync` of which a copy may still be on its way. The call does not name its block, so a
+    /// NameNode takes the length for the one of the block that is the last one by then, as Hadoop's does
+    /// (`FSNamesystem.fsync`).
+    pub(super) named_late: u64,
     pub(super) writer: Option<Writer>,
 }
 
@@ -39,6 +43,7 @@ impl File {
             number,
             generation: 0,
             blocks: Vec::new(),
+            named_late: 0,
             writer: None,
         }
     }
@@ -138,10 +143,12 @@ impl<N: NameNodes> World<N> {
 
     pub(super) fn client_dies(&mut self, file: usize) {
         let writer = self.files[file].writer.take();
-        if writer.is_some_and(|writer| matches!(writer.does, Does::Truncate(_))) {
-            self.give_up_promises(file);
-        }
         self.namenodes.give_up(file);
+        match writer.as_ref().map(|writer| (writer, writer.does)) {
+            Some((_, Does::Truncate(_) | Does::Delete)) => self.leave_file(file),
+            Some((writer, Does::Fsync { .. })) => self.may_be_named_late(file, writer),
+            _ => {}
+        }
     }
 
     /// A client comes.
@@ -267,16 +274,21 @@ impl<N: NameNodes> World<N> {
         // served before. Then nobody knows what became of it.
         self.truncates(file, true);
         let answer = self.call_surely(file, (writer.client, writer.call), "truncate", &request);
+        let is_sure = !self.namenodes.was_repeated(file);
         if let Err(WriterCallError::Refused(_)) = &answer {
             self.truncates(file, false);
-            if self.namenodes.was_repeated(file) {
-                self.give_up_promises(file);
+            if !is_sure {
+                self.leave_file(file);
             }
         }
         let answer: TruncateResponseProto = answer?;
         self.count("truncates");
         self.say(|| format!("file {file} is truncated to {length}, at once: {}", answer.result));
-        self.truncated(file, length);
+        match is_sure {
+            true => self.truncated(file, length),
+            // A copy of the call may come when the file has grown again.
+            false => self.leave_file(file),
+        }
         Ok(true)
     }
 
@@ -297,9 +309,25 @@ impl<N: NameNodes> World<N> {
             recursive: false,
         };
         self.give_up_promises(file);
-        let _: DeleteResponseProto = self.call(file, (writer.client, writer.call), "delete", &request)?;
+        let answer: Result<DeleteResponseProto, CallError> =
+            self.call(file, (writer.client, writer.call), "delete", &request);
+        if answer != Err(CallError::Again) {
+            self.next_file(file);
+        }
+        answer.map(|_| true)
+    }
+
+    /// A call that takes bytes away may come as late as it likes, and nobody knows what becomes of the file.
+    fn leave_file(&mut self, file: usize) {
+        self.give_up_promises(file);
         self.next_file(file);
-        Ok(true)
+    }
+
+    /// A copy of the writer's `fsync` may come late.
+    pub(super) fn may_be_named_late(&mut self, file: usize, writer: &Writer) {
+        let named = writer.block.as_ref().map_or(0, |block| block.acknowledged);
+        let file = &mut self.files[file];
+        file.named_late = file.named_late.max(named);
     }
 
     fn next_file(&mut self, file: usize) {

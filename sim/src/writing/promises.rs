@@ -363,8 +363,8 @@ impl<N: NameNodes> World<N> {
                     self.opened_again(block);
                     continue;
                 }
-                if block.num_bytes > promise.acknowledged && !promise.truncated {
-                    let acknowledged = promise.acknowledged;
+                let acknowledged = promise.acknowledged;
+                if block.num_bytes > acknowledged.max(self.files[file].named_late) && !promise.truncated {
                     self.violate(format!(
                         "{block:?} is logged, and {acknowledged} bytes were acknowledged"
                     ));

@@ -137,7 +137,11 @@ impl<N: NameNodes> World<N> {
             last_block_length: writer.block.as_ref().map(|block| block.acknowledged as i64),
             file_id: None,
         };
-        let _: FsyncResponseProto = self.call(file, (writer.client, writer.call), "fsync", &request)?;
+        let answer = self.call(file, (writer.client, writer.call), "fsync", &request);
+        if self.namenodes.was_repeated(file) {
+            self.may_be_named_late(file, writer);
+        }
+        let _: FsyncResponseProto = answer?;
         self.flush_is_done(file, writer, sync);
         Ok(())
     }
