@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
-use hathi_storage::Disk;
+use hathi_storage::{Disk, DiskFile};
 
 use crate::chunks::validate_tail;
 use crate::files::{
@@ -187,8 +187,13 @@ impl<'a, D: Disk> Scan<'a, D> {
             return Ok(());
         }
         let (state, num_bytes) = match folder {
-            // Two meta files: a crash cut a truncation short, and it is finished here.
-            Folder::Finalized if !stamps.is_empty() => (ReplicaState::Finalized, self.validate(&files)),
+            // Two meta files: a crash cut a truncation short, and it is finished here. The cut is durable before the older
+            // meta file goes: without that one, nothing tells the next start that there is something to finish.
+            Folder::Finalized if !stamps.is_empty() => {
+                let num_bytes = self.validate(&files);
+                self.disk.open(&files.data)?.sync_data()?;
+                (ReplicaState::Finalized, num_bytes)
+            }
             Folder::Finalized => (ReplicaState::Finalized, self.disk.file_len(&files.data)?),
             Folder::Rbw | Folder::Tmp => (ReplicaState::Rwr, self.validate(&files)),
         };

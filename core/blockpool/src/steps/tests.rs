@@ -545,6 +545,11 @@ fn run(history: &[Op], cut: u64, seed: u64, end: End) -> u64 {
     }
     world.writer = None;
     world.restart().unwrap();
+    if matches!(end, End::Power) && world.pick(2) == 0 {
+        // Once more, which takes back what the start has done and not synced.
+        disk.lose_power(&mut |below| world.pick(below));
+        world.restart().unwrap();
+    }
     world.check_survivors(end);
     changes
 }
