@@ -10,7 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 use crate::datanodes::Datanodes;
-use crate::types::{BlockManagerConfig, DatanodeIndex, Now, ReplicaState, StorageIndex};
+use crate::types::{BlockManagerConfig, DatanodeIndex, Now, OpeningCall, ReplicaState, StorageIndex};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
@@ -109,6 +109,9 @@ pub(crate) struct UnderConstruction {
     /// Since when all DataNodes that may be asked have a replica known to be bad, monotonic ms. When it is lost, a
     /// truncate waits longer for a good one.
     bad_since_ms: Option<u64>,
+    /// The call with which its client got the block. When it is lost, the length in an `fsync` that comes late is believed,
+    /// as by Hadoop.
+    opened_by: Option<OpeningCall>,
 }
 
 impl UnderConstruction {
@@ -192,6 +195,19 @@ impl Construction {
     /// The block is written again.
     pub(crate) fn begin(&mut self, id: BlockId) {
         self.open.entry(id).or_default();
+    }
+
+    /// A client got the block with this call.
+    pub(crate) fn set_opened_by(&mut self, id: BlockId, call: OpeningCall) {
+        if let Some(block) = self.open.get_mut(&id) {
+            block.opened_by = Some(call);
+        }
+    }
+
+    /// Whether the client sent this call before it got the block.
+    pub(crate) fn is_older_than_block(&self, id: BlockId, call: OpeningCall) -> bool {
+        let opened_by = self.open.get(&id).and_then(|block| block.opened_by);
+        opened_by.is_some_and(|opened_by| call.is_before(opened_by))
     }
 
     /// The pipeline that writes the block from now on.

@@ -33,5 +33,5 @@ pub use rng::Rng;
 pub use safemode::SafeModeStatus;
 pub use types::{
     BlockInfo, BlockManagerConfig, BlockManagerError, BlockState, DatanodeIndex, IncrementalNotice, NewBlock, Now,
-    NumberReplicas, ReplicaState, ReportedReplica, StorageIndex,
+    NumberReplicas, OpeningCall, ReplicaState, ReportedReplica, StorageIndex,
 };

@@ -15,6 +15,24 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
+/// A call of a client about a block that it gets, or has, to write: the ids that the call has in Hadoop's RPC header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpeningCall {
+    /// The client's id.
+    pub client_id: [u8; 16],
+    /// The client's number of the call, not negative.
+    pub call_id: i32,
+}
+
+impl OpeningCall {
+    /// Whether the client made this call before the other one. Hadoop's clients count their calls up in 31 bits, over all
+    /// threads, and repeat a call with its number (`Client.nextCallId`). False when the calls have different clients.
+    pub(crate) fn is_before(self, other: OpeningCall) -> bool {
+        let ahead = other.call_id.wrapping_sub(self.call_id) & i32::MAX;
+        self.client_id == other.client_id && (1..1 << 30).contains(&ahead)
+    }
+}
+
 /// A storage (a volume of a DataNode) as a small number. It is valid until the storage is removed and its last replica
 /// is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,7 +3,7 @@
 use super::BlockManager;
 use crate::block_map::{Flag, Record};
 use crate::construction::Held;
-use crate::types::{BlockState, NewBlock, ReplicaState, StorageIndex};
+use crate::types::{BlockState, NewBlock, OpeningCall, ReplicaState, StorageIndex};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 use smallvec::SmallVec;
 
@@ -186,6 +186,18 @@ impl BlockManager {
         for &storage in on {
             self.datanodes.schedule_block(storage);
         }
+    }
+
+    /// A client got the block under construction with this call.
+    pub fn set_opened_by(&mut self, id: BlockId, call: OpeningCall) {
+        self.construction.set_opened_by(id, call);
+    }
+
+    /// Whether the client sent this call before it got the block under construction, as far as is known. Then the call says
+    /// nothing about the block.
+    #[must_use]
+    pub fn is_older_than_block(&self, id: BlockId, call: OpeningCall) -> bool {
+        self.construction.is_older_than_block(id, call)
     }
 
     /// Stops waiting for the replicas of a block under construction that were not received. Their room is free for

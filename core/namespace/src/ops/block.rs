@@ -468,7 +468,8 @@ impl Namespace {
         ))
     }
 
-    /// `fsync`: `last_block_length` -1 = unknown.
+    /// `fsync`: `last_block_length` -1 = unknown. The call names no block. `may_be_of` tells whether the length can be the
+    /// one of this block.
     pub fn plan_fsync(
         &self,
         ctx: &Ctx<'_>,
@@ -476,6 +477,7 @@ impl Namespace {
         file: InodeId,
         client_name: &str,
         last_block_length: i64,
+        may_be_of: impl Fn(BlockId) -> bool,
     ) -> Result<Plan<()>, Refused> {
         let (slot, path) = self.resolve_file(&ctx.caller, src, file)?;
         let slot = self.check_lease(slot, &path, file, client_name)?;
@@ -485,6 +487,7 @@ impl Namespace {
             && open
             && last_block_length > 0
             && !self.is_truncated(slot)
+            && may_be_of(last.id)
         {
             // A call that was overtaken by a later one must not take back what that one has made known.
             last.num_bytes = last.num_bytes.max(last_block_length as u64).min(MAX_48);

@@ -210,7 +210,7 @@ impl History {
                 self.commit(plan);
             }
             (15, _) => {
-                let plan = ns.plan_fsync(&ctx, "", file, &writer, length);
+                let plan = ns.plan_fsync(&ctx, "", file, &writer, length, |_| true);
                 self.commit(plan);
             }
             (16, Some(last)) if n.is_multiple_of(2) => {

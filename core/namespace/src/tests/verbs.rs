@@ -251,7 +251,9 @@ fn complete_waits_for_replicas_and_may_be_repeated() {
         Some(ex::LEASE_EXPIRED)
     );
     refused(
-        fix.ns.plan_fsync(&fix.ctx(ROOT), "/f", file, "other", -1).map(|_| ()),
+        fix.ns
+            .plan_fsync(&fix.ctx(ROOT), "/f", file, "other", -1, |_| true)
+            .map(|_| ()),
         ex::LEASE_EXPIRED,
         &format!("File is not open for writing: /f (inode {file}) Holder other does not have any open files."),
     );
@@ -279,7 +281,10 @@ fn blocks_are_abandoned_synced_and_restamped() {
         .unwrap();
     assert!(plan.ops.is_empty());
     let third = fix.add_block(file, Some(first)).unwrap();
-    let plan = fix.ns.plan_fsync(&fix.ctx(ROOT), "/f", file, "client", 123).unwrap();
+    let plan = fix
+        .ns
+        .plan_fsync(&fix.ctx(ROOT), "/f", file, "client", 123, |_| true)
+        .unwrap();
     fix.commit(plan);
     assert_eq!(fix.stat("/f").unwrap().length, BS + 123);
     let plan = fix.ns.plan_update_block_for_pipeline(third, "client").unwrap();

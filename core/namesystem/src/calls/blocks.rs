@@ -7,7 +7,10 @@ use super::{
 };
 use crate::Namesystem;
 use crate::context::{CallContext, Deferred, Reply, Reported};
-use hathi_blockmanager::{BlockState, DatanodeIndex, Now, PlacementRequest, StorageIndex, TruncateRecovery};
+use crate::retry_cache::CallKey;
+use hathi_blockmanager::{
+    BlockState, DatanodeIndex, Now, OpeningCall, PlacementRequest, StorageIndex, TruncateRecovery,
+};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId, TxId};
 use hathi_formats::limits;
@@ -99,6 +102,9 @@ fn allocate(
                 "the id of a new block was never given out before"
             );
             ns.blockmanager_mut().set_expected_locations(added.block.id, &targets);
+            if let Some(call) = opening_call(ctx) {
+                ns.blockmanager_mut().set_opened_by(added.block.id, call);
+            }
             debug_assert!(
                 ns.namespace().is_block_under_construction(added.block.id),
                 "a new block is written to"
@@ -363,7 +369,17 @@ fn plan_complete(
     )
 }
 
-/// `fsync`
+/// The call as the block manager notes it.
+pub(super) fn opening_call(ctx: &CallContext) -> Option<OpeningCall> {
+    CallKey::new(&ctx.client_id, ctx.call_id).map(|key| OpeningCall {
+        client_id: key.client_id,
+        call_id: key.call_id,
+    })
+}
+
+/// `fsync`. Its length is that of the block that the client wrote when it made the call. Hadoop's NameNode takes it for the
+/// last block's, whichever that is by then (`FSNamesystem.fsync`). Here a length from before the block counts for nothing:
+/// it may be greater than the block, and then no result of a recovery would have it.
 pub fn fsync(ns: &mut Namesystem, ctx: &CallContext, request: FsyncRequestProto) -> Outcome<FsyncResponseProto> {
     no_safe_mode(ns, || format!("Cannot fsync file {}", request.src))?;
     let machine = ClientMachine::default();
@@ -373,6 +389,7 @@ pub fn fsync(ns: &mut Namesystem, ctx: &CallContext, request: FsyncRequestProto)
         InodeId(request.file_id()),
         &request.client,
         request.last_block_length(),
+        |last| opening_call(ctx).is_none_or(|call| !ns.blockmanager.is_older_than_block(last, call)),
     )?;
     commit_void(ns, plan)
 }

@@ -616,6 +616,49 @@ fn safety_d2_a_recovery_does_not_take_back_what_was_logged() {
     assert_eq!(status(&mut ns, "/f"), (60, true));
 }
 
+/// A call of the client with this number.
+fn numbered(call_id: i32) -> CallContext {
+    CallContext {
+        client_id: [7; 16].as_slice().into(),
+        call_id,
+        ..hdfs()
+    }
+}
+
+#[test]
+fn safety_d2_a_length_from_before_a_block_is_not_taken_for_the_blocks() {
+    let mut ns = active();
+    for node in 0..2 {
+        register(&mut ns, node);
+    }
+    let first = open_file(&mut ns, "/f", 2);
+    let fsync = |ns: &mut Namesystem, number: i32, length: i64| {
+        let request = FsyncRequestProto {
+            src: "/f".to_owned(),
+            client: CLIENT.to_owned(),
+            last_block_length: Some(length),
+            file_id: None,
+        };
+        call(ns, &numbered(number), &request).unwrap();
+        blocks(ns, "/f").last().map(|last| last.num_bytes)
+    };
+    assert_eq!(fsync(&mut ns, 5, 100), Some(100));
+    for node in 0..2 {
+        tell(&mut ns, node, &first, 100, BlockStatus::Received);
+    }
+    let next = add_block("/f", Some(of_length(&first, 100)));
+    call(&mut ns, &numbered(6), &next).unwrap();
+    assert_eq!(fsync(&mut ns, 5, 100), Some(0), "a copy that comes late");
+    assert_eq!(fsync(&mut ns, 7, 60), Some(60));
+    // Numbers begin anew when they are used up.
+    let mut ns = active();
+    register(&mut ns, 0);
+    call(&mut ns, &hdfs(), &create("/f")).unwrap();
+    call(&mut ns, &numbered(i32::MAX), &add_block("/f", None)).unwrap();
+    assert_eq!(fsync(&mut ns, 0, 60), Some(60));
+    assert_eq!(fsync(&mut ns, i32::MAX - 1, 70), Some(60));
+}
+
 #[test]
 fn safety_d2_a_silent_datanode_is_asked_before_a_block_is_deleted() {
     let mut ns = active();
