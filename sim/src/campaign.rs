@@ -64,7 +64,11 @@ impl Summary {
 
     fn failures_by(&self, command: impl Fn(u64) -> String) -> String {
         let lines = self.failures.iter();
-        let lines = lines.map(|(seed, violation)| format!("seed {seed}: {violation}\n  replay: {}\n", command(*seed)));
+        let lines = lines.map(|(seed, violation)| {
+            let replay = command(*seed);
+            let minimize = replay.replace(" --verbose", " --minimize");
+            format!("seed {seed}: {violation}\n  replay: {replay}\n  minimize: {minimize}\n")
+        });
         lines.collect()
     }
 
@@ -118,16 +122,31 @@ pub fn command(plan: &JournalPlan) -> String {
 /// Runs a plan with each of these seeds, on all cores.
 #[must_use]
 pub fn run_all(plan: &JournalPlan, seeds: Range<u64>) -> Summary {
-    run_each(seeds, |seed| run(&JournalPlan { seed, ..plan.clone() }))
+    run_each(seeds, |seed| run(&JournalPlan { seed, ..plan.clone() }), |_, _| {})
 }
 
 /// Runs a plan of the whole cluster with each of these seeds, on all cores.
 #[must_use]
 pub fn run_clusters(plan: &ClusterPlan, seeds: Range<u64>) -> Summary {
-    run_each(seeds, |seed| cluster::run(&ClusterPlan { seed, ..plan.clone() }))
+    run_clusters_telling(plan, seeds, |_, _| {})
 }
 
-fn run_each(seeds: Range<u64>, run: impl Fn(u64) -> Outcome + Sync) -> Summary {
+/// The same. After each run it tells of the run that has failed, if it has, and of all runs so far.
+#[must_use]
+pub fn run_clusters_telling(
+    plan: &ClusterPlan,
+    seeds: Range<u64>,
+    tell: impl Fn(Option<(u64, &str)>, &Summary) + Sync,
+) -> Summary {
+    let run = |seed| cluster::run(&ClusterPlan { seed, ..plan.clone() });
+    run_each(seeds, run, tell)
+}
+
+fn run_each(
+    seeds: Range<u64>,
+    run: impl Fn(u64) -> Outcome + Sync,
+    tell: impl Fn(Option<(u64, &str)>, &Summary) + Sync,
+) -> Summary {
     let next = AtomicU64::new(seeds.start);
     let summary = Mutex::new(Summary::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -140,7 +159,10 @@ fn run_each(seeds: Range<u64>, run: impl Fn(u64) -> Outcome + Sync) -> Summary {
                         return;
                     }
                     let outcome = run(seed);
-                    summary.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
+                    let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
+                    summary.add(outcome);
+                    let failed = summary.failures.get(&seed).map(|violation| (seed, violation.as_str()));
+                    tell(failed, &summary);
                 }
             });
         }

@@ -4,12 +4,16 @@
 
 use std::ops::Range;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use hathi_sim::campaign::Summary;
 use hathi_sim::cluster::mutants::ALL_CLUSTER_MUTANTS;
 use hathi_sim::cluster::{CLUSTER_FAULTS, ClusterPlan};
 use hathi_sim::nemesis::{CLOCK_FAULTS, FAULTS};
 use hathi_sim::{ALL_MUTANTS, JournalPlan, campaign};
+
+/// Seeds of the whole cluster between two lines about the progress.
+const PROGRESS_EVERY: u64 = 1_000;
 
 struct Arguments {
     seeds: Range<u64>,
@@ -138,9 +142,18 @@ fn run_journal(plan: JournalPlan, seeds: Range<u64>, minimize: bool) -> Summary 
     summary
 }
 
-#[allow(clippy::print_stdout, reason = "a command line tool")]
+#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 fn run_cluster(plan: &ClusterPlan, seeds: Range<u64>, minimize: bool) -> Summary {
-    let summary = campaign::run_clusters(plan, seeds);
+    let (count, began) = (seeds.end.saturating_sub(seeds.start), Instant::now());
+    let summary = campaign::run_clusters_telling(plan, seeds, |failed, so_far| {
+        if let Some((seed, violation)) = failed {
+            eprintln!("seed {seed}: {violation}");
+        }
+        if so_far.seeds.is_multiple_of(PROGRESS_EVERY) {
+            let (done, failures, seconds) = (so_far.seeds, so_far.failures.len(), began.elapsed().as_secs());
+            eprintln!("{done} of {count} seeds in {seconds} s, {failures} failed");
+        }
+    });
     print!("{}{}", summary.coverage(), summary.failures_of_clusters(plan));
     if let Some(seed) = summary.failures.keys().next().filter(|_| minimize) {
         let smallest = campaign::minimize_cluster(&ClusterPlan {
