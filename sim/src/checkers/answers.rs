@@ -69,6 +69,8 @@ pub struct Answered {
     pub to: u64,
     /// Answers to calls of earlier transactions may be forgotten by who answered.
     pub remembers_from: u64,
+    /// Whether several copies of the call may have been served.
+    pub repeated: bool,
 }
 
 impl Answered {
@@ -97,9 +99,20 @@ pub fn check(tree: &Tree, answered: &Answered) -> Verdict {
     let Answered {
         asked, told, from, to, ..
     } = answered;
+    let mut moments = tree.moments(&answered.paths(), *from, *to).into_iter();
+    if asked_of_a_file(asked) || moments.any(|txid| was_so(tree, answered, txid)) {
+        return check_once(tree, answered);
+    }
+    Err(format!(
+        "{asked:?} was answered with {told:?}, which was so after none of the transactions {from} to {to}"
+    ))
+}
+
+/// Whether the answer was true after this transaction.
+fn was_so(tree: &Tree, answered: &Answered, txid: u64) -> bool {
+    let Answered { asked, told, .. } = answered;
     let paths = answered.paths();
-    let mut moments = tree.moments(&paths, *from, *to).into_iter();
-    let is_so = |txid: u64| match (asked, told) {
+    match (asked, told) {
         (Asked::Mkdirs(path), Told::Done) => path == "/" || tree.at(path, txid).is_some_and(|node| node.is_dir),
         (Asked::SetPermission(path, mode), Told::Done) => tree.at(path, txid).is_some_and(|node| node.mode == *mode),
         (Asked::SetTimes(path, mtime), Told::Done) => tree
@@ -114,13 +127,7 @@ pub fn check(tree: &Tree, answered: &Answered) -> Verdict {
         (_, Told::NoDirectory) => paths.iter().any(|path| leads_through_a_file(tree, path, txid)),
         (_, Told::Refused) => true,
         (_, Told::Done | Told::Nothing | Told::Info(_) | Told::Listing(_)) => false,
-    };
-    if asked_of_a_file(asked) || moments.any(is_so) {
-        return check_once(tree, answered);
     }
-    Err(format!(
-        "{asked:?} was answered with {told:?}, which was so after none of the transactions {from} to {to}"
-    ))
 }
 
 fn asked_of_a_file(asked: &Asked) -> bool {
@@ -155,10 +162,32 @@ fn check_once(tree: &Tree, answered: &Answered) -> Verdict {
         (Told::Done, Some(_)) | (_, None) => Ok(()),
         // Images hold no answers.
         (_, Some(txid)) if txid < remembers_from => Ok(()),
+        // Refusals are not remembered, by Hadoop neither: one copy was refused, and a late one was served after that.
+        (_, Some(txid)) if answered.repeated && was_refused_before(tree, answered, *txid) => Ok(()),
         (_, Some(txid)) => Err(format!(
             "{asked:?} is transaction {txid}, and was answered with {told:?}"
         )),
     }
+}
+
+/// Whether the refusal was true when the call had begun, and its transaction was not there yet.
+fn was_refused_before(tree: &Tree, answered: &Answered, txid: u64) -> bool {
+    let moments = match txid.checked_sub(1) {
+        Some(last) if answered.told != Told::Refused && last >= answered.from => {
+            tree.moments(&answered.paths(), answered.from, last)
+        }
+        _ => Vec::new(),
+    };
+    let lacks = |path: &str, txid: u64| {
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        !parent.is_empty() && !tree.exists(parent, txid)
+    };
+    moments.into_iter().any(|txid| match (&answered.asked, &answered.told) {
+        // Its own path was not there either, which says nothing.
+        (Asked::Create(path), Told::NotFound) => lacks(path, txid),
+        (Asked::Rename(from, to), Told::NotFound) => !tree.exists(from, txid) || lacks(to, txid),
+        _ => was_so(tree, answered, txid),
+    })
 }
 
 fn leads_through_a_file(tree: &Tree, path: &str, txid: u64) -> bool {
@@ -202,6 +231,7 @@ mod tests {
             from,
             to,
             remembers_from: 0,
+            repeated: true,
         };
         check(&tree(), &answered)
     }
@@ -235,6 +265,15 @@ mod tests {
             answered(create(), Told::Exists, 1, 2).is_err(),
             "it was this call's own"
         );
+        assert!(
+            answered(create(), Told::NotFound, 0, 2).is_ok(),
+            "a copy was refused before it"
+        );
+        assert!(
+            answered(create(), Told::NotFound, 1, 2).is_err(),
+            "not since the call began"
+        );
+        assert!(answered(create(), Told::Refused, 1, 2).is_err());
         assert!(answered(Asked::Mkdirs("/a/d".to_owned()), Told::Done, 1, 2).is_err());
         assert!(answered(Asked::Mkdirs("/a/d".to_owned()), Told::Done, 1, 3).is_ok());
         assert!(answered(Asked::Complete(11), Told::Done, 1, 3).is_err());

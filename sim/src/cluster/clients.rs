@@ -1,8 +1,7 @@
 //! Clients as Hadoop's are: a call is sent to one NameNode, and to the next one when that is not active or the connection
 //! breaks, with the same ids and after a pause, until it is answered.
 
-use super::serve::Call;
-use super::shell::Caller;
+use super::calls::{Call, Caller};
 use super::{Event, World};
 use crate::checkers::answers::{Answered, Asked, Told, check, check_repetitions};
 use crate::checkers::tree::Node as Inode;
@@ -54,6 +53,15 @@ struct Pending {
     from: u64,
     /// Whether it waits for an answer, not for a pause.
     is_sent: bool,
+    /// Whether a NameNode has passed it on. Then it may be served more than once without a further attempt.
+    was_passed_on: bool,
+}
+
+impl Pending {
+    /// Whether it may have been served more than once.
+    fn may_be_repeated(&self) -> bool {
+        self.retry_count > 0 || self.was_passed_on
+    }
 }
 
 /// A client.
@@ -116,6 +124,30 @@ impl World {
         if self.clients[client].attempt != attempt {
             return;
         }
+        self.client_acts(client, heard);
+        self.note_waiting(client);
+    }
+
+    /// A NameNode passes a client's call on.
+    pub(super) fn client_is_passed_on(&mut self, client: usize, attempt: u64) {
+        let here = &mut self.clients[client];
+        if let Some(pending) = here.pending.as_mut().filter(|_| here.attempt == attempt) {
+            pending.was_passed_on = true;
+        }
+    }
+
+    /// Tells the NameNodes' kernels for which attempt a client waits.
+    fn note_waiting(&mut self, client: usize) {
+        let here = &self.clients[client];
+        let waits = here.pending.as_ref().is_some_and(|pending| pending.is_sent);
+        let attempt = waits.then_some(here.attempt);
+        let before = self.waiting.set(client, attempt);
+        if let Some(ended) = before.filter(|_| before != attempt) {
+            self.ends.ended(client, ended, self.now);
+        }
+    }
+
+    fn client_acts(&mut self, client: usize, heard: Heard) {
         match (heard, self.clients[client].pending.take()) {
             (Heard::Time, None) if self.clients[client].writes_file => {}
             (Heard::Time, None) => self.begin_call(client),
@@ -166,6 +198,7 @@ impl World {
             sent_away: 0,
             from: self.truth.known(),
             is_sent: false,
+            was_passed_on: false,
         };
         self.send_call(client, pending);
     }
@@ -182,8 +215,10 @@ impl World {
             sent_away: 0,
             from: self.truth.known(),
             is_sent: false,
+            was_passed_on: false,
         };
         self.send_call(client, pending);
+        self.note_waiting(client);
     }
 
     /// The client of a file is gone. What it has sent may arrive.
@@ -192,6 +227,7 @@ impl World {
         here.writes_file = true;
         here.attempt += 1;
         here.pending = None;
+        self.note_waiting(client);
     }
 
     fn file_answered(
@@ -220,6 +256,7 @@ impl World {
             client_id: here.id(),
             call_id: pending.call_id,
             retry_count: pending.retry_count,
+            waited: None,
         };
         self.say(format_args!(
             "client {client} asks NameNode {nn}: {}, {:?}, call {} from {}",
@@ -289,7 +326,7 @@ impl World {
             _ => {}
         }
         let Some(asked) = pending.asked else {
-            return self.file_answered(client, (pending.call_id, pending.retry_count > 0), result);
+            return self.file_answered(client, (pending.call_id, pending.may_be_repeated()), result);
         };
         let told = told_by(&asked, &result);
         self.say(format_args!(
@@ -320,6 +357,7 @@ impl World {
             from: pending.from,
             to: self.truth.known(),
             remembers_from,
+            repeated: pending.retry_count > 0 || pending.was_passed_on,
         };
         here.attempt += 1;
         let verdict = check(&self.truth.tree, &answered);

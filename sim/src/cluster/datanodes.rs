@@ -4,7 +4,7 @@
 //! once if the two can reach each other; the answer to a heartbeat carries orders, so it waits until all that it shows will
 //! stay, and comes later. The rules about bytes look at the namespace of the edits that stay.
 
-use super::serve::{self, not_active};
+use super::serve;
 use super::shell::{Shell, namespace_config};
 use super::{Event, Heard, World};
 use crate::knobs::Micros;
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use hathi_blockmanager::Now;
 use hathi_formats::editlog::{Frames, decode_frame};
 use hathi_formats::ids::LayoutVersion;
+use hathi_nameserver::standby_calls::not_active;
 use hathi_namespace::Namespace;
 use hathi_namesystem::{Namesystem, Role};
 use std::collections::BTreeMap;
@@ -286,7 +287,7 @@ impl World {
     }
 
     /// Tells the DataNodes who lives, who can be reached, and what time it is.
-    fn introduce(&mut self, datanodes: &mut DataNodes) {
+    pub(super) fn introduce(&mut self, datanodes: &mut DataNodes) {
         let now = Now {
             monotonic_ms: 100_000 + self.now / 1_000,
             wall_ms: super::shell::WALL_MS + self.now / 1_000,
@@ -310,7 +311,7 @@ impl World {
     }
 
     /// Does what they ask for.
-    fn follow_datanodes(&mut self) {
+    pub(super) fn follow_datanodes(&mut self) {
         let Some(datanodes) = &mut self.datanodes else { return };
         let shells = &mut datanodes.namenodes;
         let (gone, to_send) = (std::mem::take(&mut shells.gone), std::mem::take(&mut shells.to_send));

@@ -2,6 +2,7 @@
 //!
 //! A writer has a connection to each JournalNode, which keeps the order. All other calls stand for themselves.
 
+use super::calls::PassedAnswer;
 use super::checkpoints::{self, SentImage};
 use super::{Event, World};
 use crate::knobs::Micros;
@@ -38,7 +39,11 @@ pub(super) enum Single {
 }
 
 /// What a task does with the end of its call.
-pub(super) struct Waiter(Box<dyn FnOnce(Ended)>);
+pub(super) struct Waiter {
+    tell: Box<dyn FnOnce(Ended)>,
+    /// The NameNode that is asked over a connection.
+    peer: Option<usize>,
+}
 
 impl std::fmt::Debug for Waiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -58,13 +63,30 @@ impl Single {
                 done.send(found);
             }
         };
-        Single::Task(nn, life, Waiter(Box::new(tell)))
+        let tell = Box::new(tell);
+        Single::Task(nn, life, Waiter { tell, peer: None })
+    }
+
+    /// It asks this NameNode over a connection, whose end is the end of the call.
+    pub(super) fn over_connection(mut self, to: usize) -> Self {
+        if let Single::Task(.., waiter) = &mut self {
+            waiter.peer = Some(to);
+        }
+        self
     }
 
     /// The NameNode whose process waits.
     pub(super) fn process(&self) -> Option<usize> {
         match self {
             Single::Task(nn, ..) => Some(*nn),
+            Single::Watch(..) | Single::Release(..) => None,
+        }
+    }
+
+    /// The NameNode whose process is asked over a connection.
+    pub(super) fn peer(&self) -> Option<usize> {
+        match self {
+            Single::Task(.., waiter) => waiter.peer,
             Single::Watch(..) | Single::Release(..) => None,
         }
     }
@@ -87,6 +109,10 @@ pub(super) enum Ended {
     State(Option<Earlier>),
     /// An image, or none.
     Image(Option<SentImage>),
+    /// A NameNode's process, and its clock in ms.
+    Clock(String, u64),
+    /// The answer to a call that was passed on.
+    Passed(PassedAnswer),
 }
 
 impl Ended {
@@ -114,6 +140,20 @@ impl Ended {
     pub(super) fn image(self) -> Option<SentImage> {
         match self {
             Ended::Image(image) => image,
+            _ => None,
+        }
+    }
+
+    pub(super) fn clock(self) -> Option<(String, u64)> {
+        match self {
+            Ended::Clock(process, ms) => Some((process, ms)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn passed(self) -> Option<PassedAnswer> {
+        match self {
+            Ended::Passed(answer) => Some(answer),
             _ => None,
         }
     }
@@ -163,7 +203,7 @@ impl World {
     }
 
     /// Sends the answer from a machine to who waits for it.
-    fn answer_single(&mut self, call: u64, from: Node, ended: Ended) {
+    pub(super) fn answer_single(&mut self, call: u64, from: Node, ended: Ended) {
         let Some(to) = self.singles.get(&call).map(|(_, single)| single.machine()) else {
             return;
         };
@@ -198,7 +238,7 @@ impl World {
             return;
         };
         match (single, ended) {
-            (Single::Task(nn, life, waiter), ended) => self.in_process(nn, life, |_| waiter.0(ended)),
+            (Single::Task(nn, life, waiter), ended) => self.in_process(nn, life, |_| (waiter.tell)(ended)),
             (Single::Watch(nn, life, jn), Ended::Answer(result)) => self.lease_watched(nn, life, jn, result),
             (Single::Release(nn, life, holder), Ended::Answer(result)) => {
                 self.lease_released(nn, life, holder, result.is_ok());

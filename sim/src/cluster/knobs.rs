@@ -6,6 +6,9 @@ use fastrand::Rng;
 /// One in so many runs has DataNodes: they cost time.
 const DATANODES_ONE_IN: u8 = 4;
 
+/// Time in which a patient client wants an answer: longer than any NameNode keeps a call.
+const PATIENT_CLIENT: Micros = 5_000_000;
+
 /// The settings of one run.
 #[derive(Clone, Debug)]
 pub struct Knobs {
@@ -77,7 +80,10 @@ impl Knobs {
             sync_time: rng.u64(100..5_000),
             fault_every: rng.u64(40_000..300_000),
             think_time: rng.u64(2_000..30_000),
-            client_timeout: rng.u64(100_000..800_000),
+            client_timeout: match rng.u8(0..8) {
+                0 => PATIENT_CLIENT,
+                _ => rng.u64(100_000..800_000),
+            },
             txns_per_lock: rng.usize(1..20),
             tail_every: rng.u64(2_000..40_000),
             recent_limit_bytes: if rng.u8(0..3) == 0 { 600 } else { 1 << 20 },

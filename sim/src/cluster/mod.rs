@@ -13,6 +13,7 @@
 //! - **answers** ([`crate::checkers::answers`]): no read is stale or shows what may be taken back, nothing acknowledged is
 //!   lost, what is to be served once is served once;
 //! - **service** ([`crate::checkers::service`]): nobody answers beside a newer active;
+//! - **kept calls**: no active begins a change that a standby has kept or passed on for a client that is gone;
 //! - **replicas** ([`crate::checkers::replicas`]): all namespaces are what the journal makes of them;
 //! - the rules about bytes and replicas of [`crate::writing`], which look at the namespace of the edits that stay;
 //! - **images** ([`crate::checkers::images`]): what is published and loaded is an image that was made whole, every start finds
@@ -22,13 +23,15 @@
 //! - when faults end every call is answered, one NameNode is active, and the others have caught up; files whose clients are
 //!   gone are closed, and complete blocks have their replicas.
 //!
-//! * [`shell`], [`roles`], [`tail`], [`serve`], [`checkpoints`]: a NameNode's process, which does what
+//! * [`shell`], [`roles`], [`tail`], [`serve`], [`standby_calls`], [`checkpoints`]: a NameNode's process, which does what
 //!   `node/namenode` does; its tasks are futures ([`tasks`]).
-//! * [`monitors`]: what a NameNode does by itself. `datanodes`: how the actors of [`crate::writing`] live in this world.
+//! * [`calls`]: who calls, and what a NameNode knows of it. [`monitors`]: what a NameNode does by itself. `datanodes`: how
+//!   the actors of [`crate::writing`] live in this world.
 //! * `namenodes`, `name_dirs`, `journalnodes`, `controllers`, `clients`: the machines. `delivery`: messages on their way. `nemesis`: the
 //!   faults. `watch`: the rules.
 //! * [`mutants`]: planted bugs.
 
+pub mod calls;
 pub mod checkpoints;
 pub mod knobs;
 pub mod monitors;
@@ -36,6 +39,7 @@ pub mod mutants;
 pub mod roles;
 pub mod serve;
 pub mod shell;
+pub mod standby_calls;
 pub mod tail;
 pub mod tasks;
 
@@ -55,6 +59,7 @@ use crate::knobs::Micros;
 use crate::network::{Message, Node, Partitions};
 use crate::ops;
 use crate::world::Outcome;
+use calls::{Call, Waiting};
 use clients::{Client, Heard};
 use controllers::{Controlled, ControllerStep};
 use datanodes::DataNodes;
@@ -67,8 +72,8 @@ use knobs::Knobs;
 use mutants::{ClusterMutant, Planted};
 use namenodes::NameNode;
 pub use nemesis::CLUSTER_FAULTS;
-use serve::Call;
 use shell::{Asker, Parked};
+use standby_calls::Ends;
 use std::collections::BTreeMap;
 use watch::Truth;
 
@@ -134,6 +139,8 @@ enum Event {
     },
     /// Somebody wants the newest image of a NameNode.
     WantImage { call: u64, nn: usize },
+    /// A NameNode wants to know the process and the clock of another one.
+    WantClock { call: u64, nn: usize },
     /// Somebody wants to know whether a NameNode makes images.
     WantState { call: u64, nn: usize },
     /// An image is offered, which takes so long to arrive.
@@ -190,8 +197,8 @@ enum Event {
     End,
 }
 
-/// Largest number of events in a run. More of them are a livelock.
-const MAX_EVENTS: u64 = 600_000;
+/// Largest number of events in a run: more than the longest patience after the faults takes. More of them are a livelock.
+const MAX_EVENTS: u64 = 3_000_000;
 
 #[derive(Debug)]
 struct World {
@@ -209,6 +216,9 @@ struct World {
     /// The NameNode whose images may be lost or damaged, and whether that has happened to all copies of its newest one.
     weak_namenode: usize,
     newest_was_damaged: bool,
+    /// What the NameNodes' kernels know of the clients' connections, and when these ended.
+    waiting: Waiting,
+    ends: Ends,
     /// DataNodes, and the clients that write to them.
     datanodes: Option<Box<DataNodes>>,
     partitions: Partitions,
@@ -286,6 +296,8 @@ impl World {
         World {
             controllers: (0..knobs.namenodes).map(|i| Controlled::new(i, &knobs)).collect(),
             clients: (0..knobs.clients + files).map(Client::new).collect(),
+            waiting: Waiting::default(),
+            ends: Ends::default(),
             rng,
             now: 0,
             jn_wakes: vec![None; jns.len()],
@@ -467,6 +479,7 @@ impl World {
             } => self.download(call, jn, start, in_progress),
             Event::WantImage { call, nn } => self.want_image(call, nn),
             Event::WantState { call, nn } => self.want_state(call, nn),
+            Event::WantClock { call, nn } => self.want_clock(call, nn),
             Event::Offer { nn, txid, takes, came } => self.image_offered(nn, txid, takes, came),
             Event::Image {
                 nn,
@@ -511,6 +524,7 @@ impl World {
             | Event::Ask { nn, .. }
             | Event::WantImage { nn, .. }
             | Event::WantState { nn, .. }
+            | Event::WantClock { nn, .. }
             | Event::Offer { nn, .. }
             | Event::Image { nn, .. } => *nn,
             Event::Single(call, _) => self.singles.get(call)?.1.process()?,

@@ -80,10 +80,18 @@ pub enum ClusterMutant {
     Md5NotChecked,
     /// When the newest image is damaged, no older one is tried.
     OlderImageNotTried,
+    /// An active takes a call that was passed on for one that its client has just sent.
+    PassedOnUnjudged,
+    /// A standby looks at the client's connection before it asks the active for its clock.
+    ClientSeenBeforeClock,
+    /// A standby passes calls on with an id of its own instead of the client's.
+    PassedOnAsOwn,
+    /// A new active serves the calls that it has kept whether or not their clients still wait.
+    KeptCallsUnseen,
 }
 
 /// Every one of them.
-pub const ALL_CLUSTER_MUTANTS: [ClusterMutant; 37] = [
+pub const ALL_CLUSTER_MUTANTS: [ClusterMutant; 41] = [
     ClusterMutant::ReplyBeforeSynced,
     ClusterMutant::ReadInFlight,
     ClusterMutant::RefusalInFlight,
@@ -121,6 +129,10 @@ pub const ALL_CLUSTER_MUTANTS: [ClusterMutant; 37] = [
     ClusterMutant::PurgeBeforeImage,
     ClusterMutant::Md5NotChecked,
     ClusterMutant::OlderImageNotTried,
+    ClusterMutant::PassedOnUnjudged,
+    ClusterMutant::ClientSeenBeforeClock,
+    ClusterMutant::PassedOnAsOwn,
+    ClusterMutant::KeptCallsUnseen,
 ];
 
 /// The bug that is planted, if any.

@@ -1,13 +1,14 @@
 //! The NameNodes' machines: their processes, and what these ask of the world.
 
+use super::calls::{Call, Caller};
 use super::checkpoints::SentImage;
 use super::delivery::{Ended, LONGEST_FETCH, Single};
 use super::knobs::Knobs;
 use super::mutants::{ClusterMutant, Planted};
-use super::serve::{self, Call};
-use super::shell::{Asker, Caller, Out, Parked, Settings, Shell};
+use super::serve;
+use super::shell::{Asker, Out, Parked, Settings, Shell};
 use super::tasks::Tasks;
-use super::{Event, Heard, World, checkpoints, monitors, roles};
+use super::{Event, Heard, World, checkpoints, monitors, roles, standby_calls};
 use crate::journalnode::Clock;
 use crate::knobs::Micros;
 use crate::network::{JournalConnection, Node};
@@ -101,6 +102,7 @@ impl World {
             proof: here.proof(),
             knobs: self.knobs.clone(),
             planted: self.planted,
+            waiting: self.waiting.clone(),
         };
         let log = QuorumLog::new(QuorumLogConfig {
             holder: Arc::from(settings.holder.as_str()),
@@ -121,6 +123,11 @@ impl World {
         here.tasks.spawn(checkpoints::make(shell.clone()));
         here.tasks.spawn(checkpoints::tend(shell.clone()));
         here.tasks.spawn(roll(shell.clone()));
+        here.tasks.spawn(standby_calls::count_turns(shell.clone()));
+        here.tasks.spawn(standby_calls::settle_all(shell.clone()));
+        for jn in 0..self.knobs.journalnodes {
+            here.tasks.spawn(standby_calls::watch(shell.clone(), jn));
+        }
         if self.knobs.datanodes {
             here.tasks.spawn(monitors::run(shell.clone()));
         }
@@ -160,6 +167,7 @@ impl World {
         }
         self.process_ended(nn);
         self.namenode_left_datanodes(nn);
+        self.namenode_left_peers(nn);
         for client in 0..self.clients.len() {
             self.client_connection_breaks(client, nn);
         }
@@ -348,6 +356,18 @@ impl World {
                 timeout,
             } => self.send(nn, jn, World::numbered(attempt, call), request, timeout),
             Out::Reply(reply) => self.reply_leaves(nn, reply),
+            Out::PassBack(to, result, remembers_from) => {
+                self.answer_client(nn, to, Heard::Answer(result, remembers_from), 0);
+            }
+            Out::AskClock { to, done } => {
+                let single = Single::task(waits, done, Ended::clock).over_connection(to);
+                self.ask_for_clock(single, to);
+            }
+            Out::PassOn { to, call, done } => {
+                let single = Single::task(waits, done, Ended::passed).over_connection(to);
+                self.pass_on(single, to, *call);
+            }
+            Out::BeganForOther(caller) => self.began_for_other(nn, caller),
             Out::Refuse(to, exception) => self.answer_client(nn, to, Heard::Answer(Err(exception), 0), 0),
             Out::Reset(to) => self.answer_client(nn, to, Heard::Broken, 0),
             Out::Later(later, reply) => {
@@ -365,7 +385,7 @@ impl World {
             Out::Synced(epoch, txid) => self.synced(nn, epoch.0, txid.0),
             Out::Recovered(epoch, last) => self.recovered(nn, epoch.0, last.map(|last| last.0)),
             Out::Reelected(epoch) => self.reelected(nn, epoch.0),
-            Out::Active => self.becomes_active(nn),
+            Out::Active(applied, digest) => self.becomes_active(nn, applied, digest),
             Out::Image(news) => self.image_news(nn, news),
             Out::End(_) => {
                 self.mark("a process ended itself");
@@ -399,6 +419,7 @@ impl World {
             Caller::Client { client, .. } => self.client_connection_breaks(client, nn),
             // It hears of the death of the process.
             Caller::DataNode { .. } => {}
+            Caller::NameNode { call } => self.passed_on_answered(nn, call, Heard::Broken),
         }
     }
 
@@ -406,6 +427,7 @@ impl World {
         let (client, attempt) = match to {
             Caller::Client { client, attempt } => (client, attempt),
             Caller::DataNode { node, number } => return self.heartbeat_answered(nn, (node, number), heard),
+            Caller::NameNode { call } => return self.passed_on_answered(nn, call, heard),
         };
         if !self.passes(Node::NameNode(nn), Node::Client(client)) {
             return;

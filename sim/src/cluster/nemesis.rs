@@ -8,7 +8,7 @@ use crate::writing::DATANODES;
 use hathi_namesystem::Role;
 
 /// Every kind of fault, as [`crate::Outcome::marks`] counts it and [`super::ClusterPlan::without`] leaves it out.
-pub const CLUSTER_FAULTS: [&str; 40] = [
+pub const CLUSTER_FAULTS: [&str; 41] = [
     "DataNode killed",
     "DataNode lost its power",
     "DataNode lost its power in the middle",
@@ -35,6 +35,7 @@ pub const CLUSTER_FAULTS: [&str; 40] = [
     "lost call",
     "lost message",
     "lost write",
+    "machine of a writer died",
     "name directory lost",
     "newest image damaged",
     "one-way partition",
@@ -50,6 +51,9 @@ pub const CLUSTER_FAULTS: [&str; 40] = [
     "torn write",
     "upload interrupted",
 ];
+
+/// With DataNodes, one in so many faults is the death of a writer's machine, if there is a writer.
+const MACHINE_OF_WRITER_ONE_IN: u64 = 2;
 
 /// The end of a fault.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +71,9 @@ pub(super) enum Repair {
 impl World {
     /// Does one bad thing.
     pub(super) fn nemesis(&mut self) {
+        if self.datanodes.is_some() && self.one_in(MACHINE_OF_WRITER_ONE_IN) && self.machine_of_writer_dies() {
+            return;
+        }
         match self.rng.u8(0..27) {
             0..=2 => {
                 let jn = self.rng.usize(0..self.jns.len());
@@ -159,6 +166,32 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The machines of a writer, of a DataNode of its pipeline and of the active die together. Another DataNode of the
+    /// pipeline can't tell the next active what it has for a while. False when there is no such writer.
+    fn machine_of_writer_dies(&mut self) -> bool {
+        let Some(mut datanodes) = self.datanodes.take() else {
+            return false;
+        };
+        let is_allowed = !self.plan.without.contains(&"machine of a writer died");
+        self.introduce(&mut datanodes);
+        let silent = is_allowed.then(|| datanodes.machine_of_writer_dies()).flatten();
+        self.datanodes = Some(datanodes);
+        self.follow_datanodes();
+        let Some(silent) = silent.filter(|_| self.fault("machine of a writer died")) else {
+            return false;
+        };
+        let end = self.now + self.rng.u64(10_000..1_500_000);
+        for nn in 0..self.nns.len() {
+            let (from, to) = (Node::DataNode(silent), Node::NameNode(nn));
+            self.partitions.block(from, to);
+            self.at(end, Event::Repair(Repair::Open(from, to)));
+        }
+        if let Some(active) = (0..self.nns.len()).find(|nn| self.role(*nn) == Some(Role::Active)) {
+            self.kill_namenode(active);
+        }
+        true
     }
 
     fn role(&self, nn: usize) -> Option<Role> {

@@ -3,6 +3,7 @@
 use super::checkpoints::{self, SentImage};
 use super::mutants::ClusterMutant;
 use super::shell::{Asker, Out, Parked, Shell, parts};
+use super::standby_calls;
 use super::tail;
 use super::tasks::oneshot;
 use crate::journalnode::address;
@@ -67,6 +68,7 @@ fn on(shell: &Shell, event: Event<Asker>) -> Orders<Parked, Asker> {
     let (now, now_us) = (shell.now(), shell.us());
     let mut lease_held = shell.is_lease_held();
     shell.with(|process| {
+        let another_was_active = process.standby.calls.another_was_active();
         if shell.is(ClusterMutant::NamespaceKept)
             && matches!(event, Event::WriterLost(_))
             && process.ns.role() == Role::Active
@@ -88,7 +90,7 @@ fn on(shell: &Shell, event: Event<Asker>) -> Orders<Parked, Asker> {
                 gate: &mut process.gate,
                 health: &mut process.health,
                 lease_held,
-                another_was_active: true,
+                another_was_active,
                 max_seen_txid: TxId(0),
                 now,
                 now_us,
@@ -123,10 +125,13 @@ fn act(shell: &Shell, action: Action<Parked, Asker>) {
         }
         Action::CancelCheckpoint => shell.with(|process| process.image.cancel_checkpoint()),
         Action::Ship(life) => {
-            shell.ask_world(Out::Active);
+            // The op that begins its segment changes nothing. The calls that were kept are served next.
+            let applied = shell.look(|process| process.ns.edit_log.applied().0.saturating_sub(1));
+            let digest = shell.digest_at(applied);
+            shell.ask_world(Out::Active(applied, digest));
             shell.with_log(|log, _, _| log.ship(life));
         }
-        Action::ServeKeptCalls => {}
+        Action::ServeKeptCalls => standby_calls::serve_kept(shell),
         Action::Follow => shell.set_following(true),
         Action::Answer(by, result) => shell.ask_world(Out::Answered(by, result.is_ok())),
         Action::Tell(news) => tell(shell, &news),

@@ -1,34 +1,54 @@
 //! Clients' calls at a NameNode: what `node/namenode/src/rpc.rs` and `state.rs` do.
 
+use super::calls::{Call, Caller, Refused};
 use super::mutants::ClusterMutant;
-use super::shell::{Caller, Out, Parked, Shell, USER};
+use super::shell::{Out, Parked, Shell, USER};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::protocols::{CLIENT_PROTOCOL, DATANODE_PROTOCOL};
 use hathi_nameserver::replies::Made;
+use hathi_nameserver::standby_calls::{Kept, WhileLoading, not_active, while_loading};
 use hathi_namesystem::calls;
-use hathi_namesystem::{CallContext, MethodHandler, Role};
+use hathi_namesystem::passed_on::PassedOn;
+use hathi_namesystem::{CallContext, Reply, Role, Verb};
 
-/// A client's call.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// Who waits.
-    pub from: Caller,
-    /// The method.
-    pub method: &'static str,
-    /// The encoded request.
-    pub body: Bytes,
-    /// The client's id.
-    pub client_id: [u8; 16],
-    /// Number of the call.
-    pub call_id: i32,
-    /// Number of times that it was sent before.
-    pub retry_count: i32,
+fn passed_on(shell: &Shell, call: &Call) -> Option<PassedOn> {
+    let waited = call.waited.as_ref()?;
+    let is_judged = waited.kept_here || !shell.is(ClusterMutant::PassedOnUnjudged);
+    is_judged.then(|| waited.passed_on(&shell.settings().holder))
 }
 
-/// What one is told who asks another NameNode than the active.
-pub fn not_active() -> RemoteException {
-    RemoteException::new(exceptions::STANDBY, "This NameNode is not active any more")
+/// Keeps a call that was refused, or asks the active about it, or sends its client away.
+pub fn keep(shell: &Shell, call: &Call, refusal: RemoteException) {
+    let came_after_ms = shell.look(|process| process.standby.turns.came_after_ms());
+    let was_sent_away = call.retry_count > 0;
+    let call = call.clone();
+    let kept = Kept::new(Refused { call, refusal }, true, was_sent_away, came_after_ms);
+    if let Err(kept) = try_to_keep(shell, kept) {
+        send_away(shell, kept.call);
+    }
+}
+
+/// Keeps a call, or has the active asked about it. Gives it back when neither is possible.
+pub fn try_to_keep(shell: &Shell, kept: Kept<Refused>) -> Result<(), Box<Kept<Refused>>> {
+    let now_ms = shell.ms();
+    let (waited, kept) = shell.with(|process| {
+        let standby = &mut process.standby;
+        let before = standby.calls.kept();
+        let kept = standby.calls.keep(kept, process.ns.role, now_ms, |_| {});
+        let waits = standby.calls.kept() > before;
+        let kept = kept.map(|question| standby.questions.extend(question));
+        (waits, kept)
+    });
+    if waited {
+        shell.mark("a call was kept");
+    }
+    kept.map_err(Box::new)
+}
+
+/// Sends the client of a call to another NameNode.
+pub fn send_away(shell: &Shell, refused: Refused) {
+    shell.ask_world(Out::Refuse(refused.call.from, refused.refusal));
 }
 
 /// Serves a call.
@@ -42,27 +62,30 @@ pub fn serve(shell: &Shell, call: &Call) {
         client_id: call.client_id.as_slice().into(),
         call_id: call.call_id,
         retry_count: call.retry_count,
-        passed_on: None,
+        passed_on: passed_on(shell, call),
         now_ms: now.wall_ms,
         mono_ms: now.monotonic_ms,
     };
     let served = shell.with(|process| {
         let ns = &mut process.ns;
-        if ns.role() == Role::Initializing {
-            return Err(match process.loads {
-                0 => RemoteException::new(exceptions::RETRIABLE, "NameNode still not started"),
-                _ => not_active(),
-            });
+        if ns.role == Role::Initializing {
+            let (has_peers, has_served) = (shell.settings().namenodes > 1, process.loads > 0);
+            return Err(while_loading(true, false, has_peers, has_served));
         }
         let handler = calls::lookup(CLIENT_PROTOCOL.name, call.method).expect("a method of the protocol");
         let body = call.body.clone();
-        let (reply, write) = match handler {
-            MethodHandler::Read(read) => (read(ns, &context, body), false),
-            MethodHandler::Write(write) => {
-                ns.admit(&context).expect("it comes from its client");
-                (write(ns, &context, body), true)
-            }
-            MethodHandler::ReadThenWrite(read, write) => match read(ns, &context, &body) {
+        let (reply, write) = match verb {
+            Verb::Read(read) => (read(ns, &context, body), false),
+            Verb::Write(write) => match ns.admit(&context) {
+                Ok(()) => (write(ns, &context, body), true),
+                Err(refused) => {
+                    // A client is sent away, and calls again if it still waits. A NameNode is told the reason.
+                    let kept_here = call.waited.as_ref().is_some_and(|waited| waited.kept_here);
+                    let refused = if kept_here { not_active() } else { refused };
+                    (Reply::refuse(refused), false)
+                }
+            },
+            Verb::ReadThenWrite(read, write) => match read(ns, &context, &body) {
                 Some(reply) => (reply, false),
                 None => (write(ns, &context, body), true),
             },
@@ -77,12 +100,16 @@ pub fn serve(shell: &Shell, call: &Call) {
     });
     let (result, mut made, write) = match served {
         Ok(served) => served,
-        Err(refused) => return shell.ask_world(Out::Refuse(call.from, refused)),
+        Err(WhileLoading::Keep(refusal)) => return keep(shell, call, refusal),
+        Err(WhileLoading::Refuse(refusal)) => return shell.ask_world(Out::Refuse(call.from, refusal)),
     };
     if let Err(refusal) = &result
         && refusal.is(exceptions::STANDBY)
     {
-        return shell.ask_world(Out::Refuse(call.from, refusal.clone()));
+        return keep(shell, call, refusal.clone());
+    }
+    if let Some(waited) = call.waited.as_ref().filter(|_| write) {
+        shell.ask_world(Out::BeganForOther(waited.client));
     }
     let too_soon = match (&result, write) {
         (Ok(_), true) => ClusterMutant::ReplyBeforeSynced,

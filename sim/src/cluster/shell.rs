@@ -3,6 +3,7 @@
 //! [`Shell`] does for the cores what `node/namenode` does. What is to be done outside of the process, it asks of the world
 //! ([`Out`]).
 
+use super::calls::{Call, Caller, PassedAnswer, Standby, Waiting};
 use super::checkpoints::{ImageNews, SentImage};
 use super::mutants::{ClusterMutant, Planted};
 use super::tasks::{Receiver, Sender, oneshot};
@@ -51,25 +52,6 @@ pub enum Asker {
     Controller(u64),
     /// An administrator.
     Administrator,
-}
-
-/// Where a call came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caller {
-    /// A client.
-    Client {
-        /// Which one.
-        client: usize,
-        /// Its attempt.
-        attempt: u64,
-    },
-    /// A DataNode's heartbeat.
-    DataNode {
-        /// Which one.
-        node: usize,
-        /// Number of the heartbeat.
-        number: u64,
-    },
 }
 
 /// A reply that waits.
@@ -146,6 +128,26 @@ pub enum Out {
     },
     /// A reply of the active leaves.
     Reply(Parked),
+    /// The active's reply to a call that was passed on leaves, and from which transaction on the active remembers answers.
+    PassBack(Caller, Result<Bytes, RemoteException>, u64),
+    /// Ask another NameNode for its process and clock.
+    AskClock {
+        /// The NameNode.
+        to: usize,
+        /// Gets the process and its monotonic time in ms.
+        done: Sender<(String, u64)>,
+    },
+    /// Pass a client's call on.
+    PassOn {
+        /// The NameNode.
+        to: usize,
+        /// The call.
+        call: Box<Call>,
+        /// Gets the answer.
+        done: Sender<PassedAnswer>,
+    },
+    /// A changing call of this client begins that was kept, here or by the NameNode that has passed it on.
+    BeganForOther(Caller),
     /// A reply that says nothing of the namespace leaves.
     Refuse(Caller, RemoteException),
     /// The connection of this caller is reset.
@@ -164,8 +166,9 @@ pub enum Out {
     Recovered(Epoch, Option<TxId>),
     /// The writer in office has another epoch.
     Reelected(Epoch),
-    /// This NameNode is about to serve.
-    Active,
+    /// This NameNode is about to serve. Before the op that begins its segment, its last transaction was this one, and its
+    /// namespace had this digest.
+    Active(u64, u64),
     /// Something happened to an image.
     Image(ImageNews),
     /// The process ends.
@@ -191,6 +194,8 @@ pub struct Settings {
     pub knobs: super::knobs::Knobs,
     /// The planted bug.
     pub planted: Planted,
+    /// The clients' connections.
+    pub waiting: Waiting,
 }
 
 /// The state that all tasks of a process share.
@@ -220,6 +225,8 @@ pub struct Process {
     pub lost: VecDeque<String>,
     /// The follower found that the namespace has to be loaded anew.
     pub unusable: bool,
+    /// Calls that came while it was not active.
+    pub standby: Standby,
     /// The image that is being made.
     pub image: ImageSlot,
     /// Completed loads.
@@ -324,6 +331,7 @@ impl Shell {
             not_active_in_safe_mode: false,
             lease_ms: settings.knobs.lease_ms,
         });
+        let standby = Standby::new(&settings.holder);
         Shell(Rc::new(Inner {
             settings,
             process: RefCell::new(Process {
@@ -339,6 +347,7 @@ impl Shell {
                 asked: VecDeque::new(),
                 lost: VecDeque::new(),
                 unusable: false,
+                standby,
                 image: ImageSlot::default(),
                 loads: 0,
                 remembers_from: 0,
@@ -385,6 +394,17 @@ impl Shell {
     /// Its name directories.
     pub fn dirs(&self) -> &NameDirs<SimDisk> {
         &self.0.dirs
+    }
+
+    /// The digest of its namespace, if that holds everything up to this transaction, and behind it only ops of segments.
+    pub fn digest_at(&self, txid: u64) -> u64 {
+        self.with_quietly(|process| {
+            let last = process.ns.namespace.last_applied_txid();
+            process.ns.namespace.set_last_applied_txid(txid);
+            let digest = process.ns.namespace.digest();
+            process.ns.namespace.set_last_applied_txid(last);
+            digest
+        })
     }
 
     // ---- time

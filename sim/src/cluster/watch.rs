@@ -158,28 +158,29 @@ impl World {
         self.check(verdict);
     }
 
-    /// A NameNode begins to serve.
-    pub(super) fn becomes_active(&mut self, nn: usize) {
+    /// A NameNode begins to serve, behind this transaction.
+    pub(super) fn becomes_active(&mut self, nn: usize, applied: u64, digest: u64) {
         let Some(shell) = self.nns[nn].shell.clone() else {
             return;
         };
-        let (epoch, applied) = shell.look(|process| (process.epoch.0, process.ns.edit_log().applied().0));
+        let epoch = shell.look(|process| process.epoch.0);
         self.nns[nn].epoch = epoch;
         self.truth.service.became_active(nn, epoch);
         self.mark("became active");
-        // The op that begins its first segment changes nothing.
-        self.compare_replica(nn, applied.saturating_sub(1));
+        self.compare_digest(nn, applied, digest);
     }
 
     /// A namespace that holds everything up to `txid`, and ops of segments behind it.
     fn compare_replica(&mut self, nn: usize, txid: u64) {
+        if let Some(shell) = self.nns[nn].shell.clone() {
+            self.compare_digest(nn, txid, shell.digest_at(txid));
+        }
+    }
+
+    fn compare_digest(&mut self, nn: usize, txid: u64, own: u64) {
         let Some(digest) = self.truth.digest_at(txid) else {
             return;
         };
-        let Some(shell) = self.nns[nn].shell.clone() else {
-            return;
-        };
-        let own = shell.with_quietly(|process| process.ns.digest_at(TxId(txid)));
         let journal = self.truth.replicas.saw("the journal", txid, digest);
         self.check(journal);
         let verdict = self.truth.replicas.saw(&format!("NameNode {nn}"), txid, own);

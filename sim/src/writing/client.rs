@@ -8,7 +8,7 @@ mod output_stream;
 use super::namenodes::{NameNodes, WriterCallError};
 use super::pipeline::Packet;
 use super::talk::{block_of, extended, node_of};
-use super::{BLOCK_BYTES, DATANODES, World};
+use super::{BLOCK_BYTES, DATANODES, FILES, World};
 use hathi_formats::ids::{Block, BlockId};
 use hathi_formats::proto::hdfs::{
     AppendRequestProto, AppendResponseProto, BlockProto, CompleteRequestProto, CompleteResponseProto,
@@ -34,6 +34,8 @@ pub(super) struct File {
     /// (`FSNamesystem.fsync`).
     pub(super) named_late: u64,
     pub(super) writer: Option<Writer>,
+    /// Whether somebody has noticed the death of the writer, and recovers its lease before anything else.
+    pub(super) is_to_be_recovered: bool,
 }
 
 impl File {
@@ -45,6 +47,7 @@ impl File {
             blocks: Vec::new(),
             named_late: 0,
             writer: None,
+            is_to_be_recovered: false,
         }
     }
 }
@@ -151,6 +154,24 @@ impl<N: NameNodes> World<N> {
         }
     }
 
+    /// The machine of a writer loses its power, and a DataNode with it, and is back soon. Somebody notices, and recovers the
+    /// lease at once, as HBase does for the log of a region server. Answers another DataNode of the pipeline.
+    pub(crate) fn machine_of_writer_dies(&mut self) -> Option<usize> {
+        let first = self.rng.usize(..FILES);
+        let mut files = (0..FILES).map(|file| (first + file) % FILES);
+        let (file, nodes) = files.find_map(|file| {
+            let block = self.files[file].writer.as_ref()?.block.as_ref()?;
+            (block.nodes.len() > 1).then(|| (file, block.nodes.clone()))
+        })?;
+        let at = self.rng.usize(..nodes.len());
+        self.say(|| format!("the writer of file {file} dies with DataNode {}", nodes[at]));
+        self.stop_datanode(nodes[at], true);
+        self.start_datanode(nodes[at]);
+        self.client_dies(file);
+        self.files[file].is_to_be_recovered = true;
+        Some(nodes[(at + 1) % nodes.len()])
+    }
+
     /// A client comes.
     fn begin(&mut self, file: usize) {
         if self.namenodes.active().is_none() {
@@ -162,8 +183,10 @@ impl<N: NameNodes> World<N> {
             // A delete was served, and nobody heard of it.
             self.next_file(file);
         }
+        let is_to_be_recovered = std::mem::take(&mut self.files[file].is_to_be_recovered);
         let does = match self.rng.u32(..16) {
             _ if !known => Does::Create,
+            _ if is_to_be_recovered => Does::RecoverLease,
             0..9 if self.files[file].blocks.len() < BLOCKS_MAX => Does::Append,
             0..12 => Does::RecoverLease,
             12..15 if length > 0 => Does::Truncate(self.rng.u64(0..length)),

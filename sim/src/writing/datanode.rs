@@ -238,7 +238,11 @@ impl<N: NameNodes> World<N> {
         id: BlockId,
         plan: impl Fn(&ReplicaMap) -> Result<Option<Transition>, ReplicaError>,
     ) -> Result<Option<Replica>, Failure> {
-        let result = self.datanodes[node].change(id, plan);
+        let mut result = self.datanodes[node].change(id, plan);
+        if self.datanodes[node].disk.has_stopped() {
+            // Nobody hears of what was done before the power went.
+            result = Err(Failure::Stopped);
+        }
         self.finish_power_cut(node);
         if let Err(failure) = &result {
             self.say(|| format!("{node} does not change block {id}: {failure:?}"));
