@@ -155,6 +155,7 @@ impl<N: NameNodes> World<N> {
         let mut left = length;
         let blocks = std::mem::take(&mut self.files[file].blocks);
         for id in blocks {
+            let most = self.held(id).iter().map(|held| held.right).max().unwrap_or(0);
             let Some(promise) = self.promises.get_mut(&id) else {
                 continue;
             };
@@ -164,6 +165,8 @@ impl<N: NameNodes> World<N> {
                 continue;
             }
             if left < has {
+                // A loss of power while the truncate was in doubt has taken bytes that were not synced.
+                promise.void |= most < left && promise.synced < left;
                 promise.exact = Some(left);
                 promise.truncated = true;
                 promise.content.truncate(left as usize);
