@@ -93,10 +93,13 @@ impl Comparing {
     /// What follows from this verdict, which `health` knows already.
     pub fn after(&mut self, verdict: Verdict, health: &mut StandbyHealth, now_ms: u64) -> Next {
         let news = self.news(verdict, health.divergence.difference(), now_ms);
+        let cancels_image = matches!(verdict, Verdict::Load | Verdict::Lasts);
+        let loads = verdict == Verdict::Load && health.may_load(now_ms);
+        debug_assert!(cancels_image || !loads, "no image is made of a namespace that goes");
         Next {
             news,
-            cancels_image: matches!(verdict, Verdict::Load | Verdict::Lasts),
-            loads: verdict == Verdict::Load && health.may_load(now_ms),
+            cancels_image,
+            loads,
         }
     }
 

@@ -106,6 +106,7 @@ impl Following {
             // Other NameNodes do not reach it either, or this one is not elected.
             Ended::Unreachable => (RETRY_MS, None, false),
         };
+        debug_assert!(unwell.is_some() || !loads, "only who is not well loads anew");
         Next {
             pause_ms,
             unwell,

@@ -14,7 +14,6 @@
 //! - An image with a feature that is not here is whole if its digest is right: an older one, and edits over it, would only
 //!   hide that.
 
-use crate::name_dirs::NameDirs;
 use hathi_formats::fsimage::{ImageError, MD5_SUFFIX, ReadAt, parse_md5_file};
 use hathi_formats::ids::TxId;
 use hathi_namespace::Namespace;
@@ -295,23 +294,24 @@ impl NotLoaded {
     }
 }
 
-/// Loads the newest image that is whole; an older one only when the newest is damaged in every directory. `load` reads one
-/// and checks it ([`ImageFile::check`]); `passed_over` hears of those that are damaged.
+/// Loads the first of these images that is whole, newest first ([`images_in`]); an older one only when every copy of the
+/// newer one is damaged. `load` reads one and checks it ([`ImageFile::check`]); `passed_over` hears of those that are damaged.
 ///
 /// # Errors
 /// See [`NotLoaded`].
-pub fn load_newest<D: Disk, T>(
-    dirs: &NameDirs<D>,
+pub fn load_newest<T>(
+    images: Vec<ImageFile>,
     mut load: impl FnMut(&ImageFile) -> Result<T, LoadError>,
     mut passed_over: impl FnMut(&ImageFile, &LoadError),
 ) -> Result<(ImageFile, T), NotLoaded> {
+    debug_assert!(
+        images.is_sorted_by(|one, next| one.txid >= next.txid),
+        "the newest image is tried first"
+    );
     let mut last_error = None;
-    for image in dirs.images() {
+    for image in images {
         match load(&image) {
-            Ok(loaded) => {
-                dirs.note_verified(image.txid);
-                return Ok((image, loaded));
-            }
+            Ok(loaded) => return Ok((image, loaded)),
             Err(source) if source.is_unsupported() => {
                 let image = image.path;
                 return Err(NotLoaded::Unsupported { image, source });
@@ -352,6 +352,7 @@ impl<D: Disk> Unpublished<D> {
     }
 
     fn named(disk: D, dirs: &[PathBuf], txid: TxId, name: &str) -> Self {
+        debug_assert!(name.starts_with(UNFINISHED), "a start must not take it for an image");
         let paths = dirs.iter().map(|dir| dir.join(name)).collect();
         Unpublished { disk, txid, paths }
     }
@@ -410,6 +411,7 @@ impl<F: DiskFile> SyncedFile<F> {
 
 impl<F: DiskFile> Write for SyncedFile<F> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        debug_assert!(self.synced <= self.written, "only what was written is synced");
         self.file.write_at(self.written, data)?;
         self.written = self.written.saturating_add(data.len() as u64);
         if self.written.saturating_sub(self.synced) >= SYNC_EVERY_BYTES {

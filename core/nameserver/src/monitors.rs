@@ -110,6 +110,10 @@ impl Monitors {
                 due.push(row.work);
             }
         }
+        debug_assert!(
+            has_namespace(role) || due.iter().all(|work| *work == Work::ReviewCalls),
+            "there is no namespace to work on"
+        );
         due
     }
 }

@@ -11,7 +11,9 @@
 //! The state is behind locks that are held for moments and never during input or output, because the writer of the edits
 //! and the one of images use it at the same time.
 
-use crate::image_files::{ImageFile, Unpublished, image_name, images_in, md5_path, remove_unfinished};
+use crate::image_files::{
+    ImageFile, LoadError, NotLoaded, Unpublished, image_name, images_in, load_newest, md5_path, remove_unfinished,
+};
 use hathi_formats::fsimage::format_md5_file;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_namesystem::checkpoint::{IMAGES_RETAINED_MIN, retention};
@@ -380,8 +382,22 @@ impl<D: Disk> NameDirs<D> {
         images_in(&self.disk, &self.images_dirs())
     }
 
+    /// Loads the newest image that is whole ([`load_newest`]), which then makes others superfluous.
+    ///
+    /// # Errors
+    /// See [`NotLoaded`].
+    pub fn load_newest<T>(
+        &self,
+        load: impl FnMut(&ImageFile) -> Result<T, LoadError>,
+        passed_over: impl FnMut(&ImageFile, &LoadError),
+    ) -> Result<(ImageFile, T), NotLoaded> {
+        let (image, loaded) = load_newest(self.images(), load, passed_over)?;
+        self.note_verified(image.txid);
+        Ok((image, loaded))
+    }
+
     /// An image is known to be whole.
-    pub fn note_verified(&self, txid: TxId) {
+    fn note_verified(&self, txid: TxId) {
         locked(&self.verified).insert(txid);
     }
 
@@ -416,6 +432,11 @@ impl<D: Disk> NameDirs<D> {
 
     /// The MD5 file comes first, as an image without one is refused.
     fn publish(&self, file: &Path, dir: &Path, name: &str, md5: &[u8; 16]) -> io::Result<()> {
+        debug_assert_eq!(
+            file.parent(),
+            Some(dir),
+            "one sync makes the new name durable, and that the old one is gone"
+        );
         let disk = &self.disk;
         // Who could not write it has removed it.
         disk.file_len(file)?;
@@ -471,6 +492,10 @@ impl<D: Disk> NameDirs<D> {
             };
             retention(counted, retained, extra_edits)?
         };
+        debug_assert!(
+            edits_from <= oldest.next(),
+            "the edits lead on from every image that stays"
+        );
         let mut failures = Vec::new();
         for image in images.iter().filter(|image| image.txid < oldest) {
             for path in [image.path.clone(), md5_path(&image.path)] {

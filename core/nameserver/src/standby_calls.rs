@@ -284,6 +284,10 @@ impl<C> StandbyCalls<C> {
                 Fate::SendAway => reviewed.sent_away.push(kept.call),
             }
         }
+        debug_assert!(
+            self.waiting.len() + self.under_way <= CALLS_MAX,
+            "the number of calls is limited"
+        );
         reviewed
     }
 

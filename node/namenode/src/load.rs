@@ -6,7 +6,7 @@ use crate::startup::LoadProgress;
 use crate::storage::{NameDirs, read_md5};
 use hathi_formats::fsimage::{Image, ImageError, SectionName};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
-use hathi_nameserver::image_files::{self, ImageFile, ImageWriter, LoadError, NotLoaded, load_newest};
+use hathi_nameserver::image_files::{self, ImageFile, ImageWriter, LoadError, NotLoaded};
 use hathi_namespace::image::{Frozen, ImageLoader};
 use hathi_namespace::{Namespace, NamespaceConfig};
 use hathi_namesystem::loader::{NamesystemParts, assemble};
@@ -60,11 +60,10 @@ impl Loader {
         &self.dirs
     }
 
-    /// The newest image that is whole, in a life of its own ([`load_newest`]).
+    /// The newest image that is whole, in a life of its own ([`hathi_nameserver::name_dirs::NameDirs::load_newest`]).
     pub fn load(&self, life: Life) -> anyhow::Result<Namesystem> {
         let config = self.settings.namespace()?;
-        let (image, (namespace, saved_ms)) = load_newest(
-            &self.dirs,
+        let (image, (namespace, saved_ms)) = self.dirs.load_newest(
             |image| load_image(config.clone(), image, &self.progress),
             |image, error| {
                 let cause = error.source().map(ToString::to_string);

@@ -1,6 +1,5 @@
 use super::*;
 use hathi_formats::fsimage::format_md5_file;
-use hathi_formats::ids::NamespaceInfo;
 use hathi_storage::SimDisk;
 
 const DIR: &str = "/name/current";
@@ -77,10 +76,9 @@ fn loaded(ends: &[(u64, fn(PathBuf) -> Result<(), LoadError>)]) -> (Result<u64, 
     for (txid, _) in ends {
         put(&disk, &image_name(TxId(*txid)), b"");
     }
-    let dirs = NameDirs::of(disk, NamespaceInfo::default(), vec![DIR.into()], Vec::new());
     let mut passed_over = Vec::new();
     let loaded = load_newest(
-        &dirs,
+        images_in(&disk, &[DIR.into()]),
         |image| {
             let (_, end) = ends.iter().find(|(txid, _)| *txid == image.txid.0).unwrap();
             end(image.path.clone())
