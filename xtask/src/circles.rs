@@ -10,15 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// the list, and no module joins one.
 const CIRCLES: &[(&str, &[&str])] = &[
     ("sim", &["journalnode", "namenode"]),
-    (
-        "sim",
-        &[
-            "writing::datanode",
-            "writing::pipeline",
-            "writing::recovery",
-            "writing::talk",
-        ],
-    ),
+    ("sim", &["writing::datanode", "writing::pipeline", "writing::talk"]),
     ("core/namespace", &["ops::attr", "ops::create"]),
     (
         "core/namesystem",

@@ -1,14 +1,16 @@
 //! Images that one of the standbys makes in each period, or an active for its administrator, how they are kept and loaded,
 //! and edits that the active purges: what `node/namenode/src/checkpoint.rs`, `load.rs` and `image_upload.rs` do.
 
+use super::images::{ImageNews, SentImage};
 use super::mutants::ClusterMutant;
-use super::shell::{Out, Process, Shell, namespace_config};
+use super::settings::namespace_config;
+use super::shell::{Out, Process, Shell};
 use super::tasks::oneshot;
 use hathi_formats::fsimage::Image;
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_nameserver::checkpoints::{Event, Followers, Follows, ImageMaker, Makers, Order, Seen, edits_kept_from};
 use hathi_nameserver::image_files::{
-    ImageFile, ImageReader, ImageWriter, LoadError, Unpublished, digest_of, load_newest, md5_of, read_md5,
+    ImageFile, ImageReader, ImageWriter, LoadError, Unpublished, digest_of, md5_of, read_md5,
 };
 use hathi_namespace::Namespace;
 use hathi_namespace::image::{Frozen, verify};
@@ -24,32 +26,6 @@ const PROVEN_WAIT_MS: u64 = 20_000;
 const ASK_TIMEOUT: u64 = 300_000;
 /// Images that stay.
 const IMAGES_RETAINED: usize = 2;
-
-/// An image as it is sent to another NameNode.
-#[derive(Clone, Debug)]
-pub struct SentImage {
-    /// Last transaction.
-    pub txid: u64,
-    /// The bytes that come.
-    pub bytes: Vec<u8>,
-    /// The digest of what was sent.
-    pub md5: [u8; 16],
-}
-
-/// What the world hears of images, to judge it.
-#[derive(Debug)]
-pub enum ImageNews {
-    /// Bytes with this digest were made of a namespace.
-    Made(u64, [u8; 16]),
-    /// A file has the name of an image of this transaction.
-    Published(u64),
-    /// A file with this digest was loaded.
-    Loaded(u64, [u8; 16]),
-    /// None was loaded.
-    NoneWhole(String),
-    /// The edits before this transaction are deleted.
-    Purged(u64),
-}
 
 /// When images are due, in this run.
 fn config(shell: &Shell) -> CheckpointConfig {
@@ -360,8 +336,7 @@ fn keep(
 pub fn load(shell: &Shell) -> Result<(TxId, Namespace), String> {
     let dirs = shell.dirs();
     let newest = dirs.images().first().map(|image| image.txid);
-    let loaded = load_newest(
-        dirs,
+    let loaded = dirs.load_newest(
         |image| {
             if shell.is(ClusterMutant::OlderImageNotTried) && Some(image.txid) != newest {
                 let source = std::io::Error::other("not tried");

@@ -5,7 +5,8 @@
 //! stay, and comes later. The rules about bytes look at the namespace of the edits that stay.
 
 use super::serve;
-use super::shell::{Shell, namespace_config};
+use super::settings::{WALL_MS, block_manager, namespace_config};
+use super::shell::Shell;
 use super::{Event, Heard, World};
 use crate::knobs::Micros;
 use crate::network::Node;
@@ -44,7 +45,7 @@ struct KnownNameNode {
 
 /// A client's call under way.
 #[derive(Debug)]
-struct UnderWay {
+struct ImageSlot {
     client: u64,
     call_id: u64,
     answer: Option<Answer>,
@@ -57,7 +58,7 @@ pub(super) struct Shells {
     settled: Namespace,
     expire_ms: u64,
     /// By file.
-    calls: Vec<Option<UnderWay>>,
+    calls: Vec<Option<ImageSlot>>,
     /// Whether the last call of each file's client that was answered had been sent more than once.
     repeated: [bool; FILES],
     /// Calls that are to be sent, and clients that are gone.
@@ -151,7 +152,7 @@ impl NameNodes for Shells {
             *slot = None;
             return Some(answer);
         }
-        *slot = Some(UnderWay {
+        *slot = Some(ImageSlot {
             client: call.client,
             call_id: call.call_id,
             answer: None,
@@ -258,7 +259,7 @@ impl World {
         if !self.knobs.datanodes {
             return;
         }
-        let expire_ms = super::shell::block_manager(true, 0).heartbeat_expire_ms();
+        let expire_ms = block_manager(true, 0).heartbeat_expire_ms();
         let shells = Shells::new(self.nns.len(), expire_ms);
         let rng = fastrand::Rng::with_seed(self.rng.u64(..));
         let mutant = self.planted.of_writing();
@@ -290,7 +291,7 @@ impl World {
     pub(super) fn introduce(&mut self, datanodes: &mut DataNodes) {
         let now = Now {
             monotonic_ms: 100_000 + self.now / 1_000,
-            wall_ms: super::shell::WALL_MS + self.now / 1_000,
+            wall_ms: WALL_MS + self.now / 1_000,
         };
         datanodes.now = now;
         for (nn, here) in self.nns.iter().enumerate() {

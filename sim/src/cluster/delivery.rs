@@ -3,7 +3,8 @@
 //! A writer has a connection to each JournalNode, which keeps the order. All other calls stand for themselves.
 
 use super::calls::PassedAnswer;
-use super::checkpoints::{self, SentImage};
+use super::checkpoints;
+use super::images::SentImage;
 use super::{Event, World};
 use crate::knobs::Micros;
 use crate::network::{Message, Node};

@@ -23,21 +23,23 @@
 //! - when faults end every call is answered, one NameNode is active, and the others have caught up; files whose clients are
 //!   gone are closed, and complete blocks have their replicas.
 //!
-//! * [`shell`], [`roles`], [`tail`], [`serve`], [`standby_calls`], [`checkpoints`]: a NameNode's process, which does what
-//!   `node/namenode` does; its tasks are futures ([`tasks`]).
-//! * [`calls`]: who calls, and what a NameNode knows of it. [`monitors`]: what a NameNode does by itself. `datanodes`: how
-//!   the actors of [`crate::writing`] live in this world.
-//! * `namenodes`, `name_dirs`, `journalnodes`, `controllers`, `clients`: the machines. `delivery`: messages on their way. `nemesis`: the
-//!   faults. `watch`: the rules.
+//! * [`shell`], [`settings`], [`roles`], [`tail`], [`serve`], [`standby_calls`], [`checkpoints`]: a NameNode's process, which
+//!   does what `node/namenode` does; its tasks are futures ([`tasks`]).
+//! * [`calls`]: who calls, and what a NameNode knows of it. [`images`]: images on their way. [`monitors`]: what a NameNode
+//!   does by itself. `datanodes`: how the actors of [`crate::writing`] live in this world.
+//! * `namenodes`, `name_dirs`, `journalnodes`, `controllers`, `clients`: the machines. `delivery`: messages on their way.
+//!   `nemesis`: the faults. `watch`: the rules.
 //! * [`mutants`]: planted bugs.
 
 pub mod calls;
 pub mod checkpoints;
+pub mod images;
 pub mod knobs;
 pub mod monitors;
 pub mod mutants;
 pub mod roles;
 pub mod serve;
+pub mod settings;
 pub mod shell;
 pub mod standby_calls;
 pub mod tail;
@@ -68,6 +70,7 @@ use hathi_journal::acceptor::Download;
 use hathi_journal::messages::Answer;
 use hathi_journal::writer::{CallError, CallId};
 use hathi_namesystem::save_namespace::Canceler;
+use images::SentImage;
 use knobs::Knobs;
 use mutants::{ClusterMutant, Planted};
 use namenodes::NameNode;
@@ -148,14 +151,14 @@ enum Event {
         nn: usize,
         txid: u64,
         takes: Micros,
-        came: Option<checkpoints::SentImage>,
+        came: Option<SentImage>,
     },
     /// An image arrives, or its sender is gone.
     Image {
         nn: usize,
         nn_life: u64,
         place: Canceler,
-        came: Option<checkpoints::SentImage>,
+        came: Option<SentImage>,
     },
     /// A NameNode's timer.
     Wake { nn: usize, nn_life: u64 },
@@ -410,7 +413,8 @@ impl World {
             self.step(event);
             events += 1;
             if events > MAX_EVENTS {
-                self.violation = Some("too many events: a livelock".to_owned());
+                let unfinished = self.unfinished();
+                self.violation = Some(format!("too many events: a livelock, and {unfinished:?}"));
             }
         }
         self.count_losses();

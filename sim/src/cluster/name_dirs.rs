@@ -5,9 +5,9 @@
 //! directory, and bits that flip. Only once all copies of its newest image are damaged, when there is an older one. That
 //! NameNode's disk neither fails nor is full, because together both would be the loss of all images.
 
-use super::checkpoints::ImageNews;
+use super::images::ImageNews;
 use super::nemesis::Repair;
-use super::shell::namespace_config;
+use super::settings::namespace_config;
 use super::{Event, World};
 use hathi_formats::ids::LayoutVersion;
 use hathi_formats::ids::TxId;

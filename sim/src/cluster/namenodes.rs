@@ -1,12 +1,13 @@
 //! The NameNodes' machines: their processes, and what these ask of the world.
 
 use super::calls::{Call, Caller};
-use super::checkpoints::SentImage;
 use super::delivery::{Ended, LONGEST_FETCH, Single};
+use super::images::SentImage;
 use super::knobs::Knobs;
 use super::mutants::{ClusterMutant, Planted};
 use super::serve;
-use super::shell::{Asker, Out, Parked, Settings, Shell};
+use super::settings::Settings;
+use super::shell::{Asker, Out, Parked, Shell};
 use super::tasks::Tasks;
 use super::{Event, Heard, World, checkpoints, monitors, roles, standby_calls};
 use crate::journalnode::Clock;

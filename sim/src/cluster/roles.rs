@@ -1,8 +1,10 @@
 //! Performs the steps and actions of changes of role, and follows the journal: what `node/namenode/src/ha.rs` does.
 
-use super::checkpoints::{self, SentImage};
+use super::checkpoints;
+use super::images::SentImage;
 use super::mutants::ClusterMutant;
-use super::shell::{Asker, Out, Parked, Shell, parts};
+use super::settings::parts;
+use super::shell::{Asker, Out, Parked, Shell};
 use super::standby_calls;
 use super::tail;
 use super::tasks::oneshot;

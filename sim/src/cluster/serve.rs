@@ -2,7 +2,8 @@
 
 use super::calls::{Call, Caller, Refused};
 use super::mutants::ClusterMutant;
-use super::shell::{Out, Parked, Shell, USER};
+use super::settings::USER;
+use super::shell::{Out, Parked, Shell};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::protocols::{CLIENT_PROTOCOL, DATANODE_PROTOCOL};

@@ -3,16 +3,16 @@
 //! [`Shell`] does for the cores what `node/namenode` does. What is to be done outside of the process, it asks of the world
 //! ([`Out`]).
 
-use super::calls::{Call, Caller, PassedAnswer, Standby, Waiting};
-use super::checkpoints::{ImageNews, SentImage};
-use super::mutants::{ClusterMutant, Planted};
+use super::calls::{Call, Caller, PassedAnswer, Standby};
+use super::images::{ImageNews, SentImage};
+use super::mutants::ClusterMutant;
+use super::settings::{Settings, WALL_MS, namespace_config, parts};
 use super::tasks::{Receiver, Sender, oneshot};
 use bytes::Bytes;
 use fastrand::Rng;
-use hathi_blockmanager::{BlockManagerConfig, Now};
+use hathi_blockmanager::Now;
 use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::{Epoch, TxId};
-use hathi_journal::lease::LeaseProof;
 use hathi_journal::writer::{CallError, CallId};
 use hathi_journal::{Answer, Micros, Request};
 use hathi_nameserver::edit_log_driver::{LogAction, LogError, LogNews, QuorumLog, Recovered};
@@ -21,12 +21,11 @@ use hathi_nameserver::reading::Sources;
 use hathi_nameserver::role_changes::RoleChanges;
 use hathi_namesystem::checkpoint::Earlier;
 use hathi_namesystem::edit_log::LogItem;
-use hathi_namesystem::loader::{NamesystemParts, assemble};
+use hathi_namesystem::loader::assemble;
 use hathi_namesystem::reply_gate::ReplyGate;
-use hathi_namesystem::retry_cache::RetryCacheOptions;
 use hathi_namesystem::save_namespace::ImageSlot;
 use hathi_namesystem::standby_health::StandbyHealth;
-use hathi_namesystem::{Generation, Life, Namesystem, NamesystemConfig, Role};
+use hathi_namesystem::{Generation, Life, Namesystem, Role};
 use hathi_storage::SimDisk;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -34,16 +33,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-
-/// Wall clock time at the beginning of a run.
-pub const WALL_MS: u64 = 1_700_000_000_000;
-
-/// Limits of leases where there are DataNodes.
-const LEASE_SOFT_LIMIT_MS: u64 = 400;
-const LEASE_HARD_LIMIT_MS: u64 = 1_200;
-
-/// The user of all processes.
-pub const USER: &str = "hdfs";
 
 /// Whoever asked for a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,27 +166,6 @@ pub enum Out {
     Mark(&'static str),
 }
 
-/// What a process is told at its start.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Index of the NameNode.
-    pub index: usize,
-    /// Number of NameNodes.
-    pub namenodes: usize,
-    /// Number of JournalNodes.
-    pub journalnodes: usize,
-    /// `<namenode id>@<instance id>`
-    pub holder: String,
-    /// The proof of its leases.
-    pub proof: LeaseProof,
-    /// See [`super::knobs::Knobs`].
-    pub knobs: super::knobs::Knobs,
-    /// The planted bug.
-    pub planted: Planted,
-    /// The clients' connections.
-    pub waiting: Waiting,
-}
-
 /// The state that all tasks of a process share.
 #[derive(Debug)]
 pub struct Process {
@@ -254,71 +222,6 @@ struct Inner {
     changed: Cell<bool>,
     following: Cell<bool>,
     tailing: Cell<bool>,
-}
-
-/// Configuration of every namespace. With DataNodes, leases are so short that runs get to see their ends.
-pub fn namespace_config(datanodes: bool) -> hathi_namespace::NamespaceConfig {
-    let common = hathi_namespace::NamespaceConfig {
-        access_time_precision_ms: 0,
-        fs_owner: USER.to_owned(),
-        ..hathi_namespace::NamespaceConfig::default()
-    };
-    match datanodes {
-        false => common,
-        true => hathi_namespace::NamespaceConfig {
-            min_block_size_bytes: 1,
-            lease_soft_limit_ms: LEASE_SOFT_LIMIT_MS,
-            lease_hard_limit_ms: LEASE_HARD_LIMIT_MS,
-            ..common
-        },
-    }
-}
-
-/// Configuration of every block manager, in the same way.
-pub fn block_manager(datanodes: bool, seed: u64) -> BlockManagerConfig {
-    let common = BlockManagerConfig {
-        safemode_extension_ms: 0,
-        ..BlockManagerConfig::default()
-    };
-    match datanodes {
-        false => common,
-        true => BlockManagerConfig {
-            heartbeat_interval_ms: 50,
-            heartbeat_recheck_ms: 500,
-            stale_interval_ms: 400,
-            pending_timeout_ms: 800,
-            excess_timeout_ms: 2_500,
-            report_lease_ms: 2_000,
-            consider_load: false,
-            seed,
-            ..common
-        },
-    }
-}
-
-/// The parts of every namesystem.
-pub fn parts(settings: &Settings, seed: u64) -> NamesystemParts {
-    let (planted, datanodes) = (settings.planted, settings.knobs.datanodes);
-    NamesystemParts {
-        config: NamesystemConfig {
-            superuser: USER.to_owned(),
-            access_time_precision_ms: 0,
-            allow_stale_reads: planted.is(ClusterMutant::StandbyAnswers),
-            min_block_size: if datanodes {
-                1
-            } else {
-                NamesystemConfig::default().min_block_size
-            },
-            lease_hard_limit_ms: match datanodes {
-                true => LEASE_HARD_LIMIT_MS,
-                false => NamesystemConfig::default().lease_hard_limit_ms,
-            },
-            ..NamesystemConfig::default()
-        },
-        blockmanager: block_manager(datanodes, seed),
-        retry_cache: RetryCacheOptions::default(),
-        info: crate::namenode::namespace_info(),
-    }
 }
 
 impl Shell {

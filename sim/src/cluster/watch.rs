@@ -14,7 +14,7 @@ use hathi_namespace::Namespace;
 use hathi_namesystem::Role;
 use std::collections::BTreeMap;
 
-use super::shell::namespace_config;
+use super::settings::namespace_config;
 
 /// Between two looks at the namespaces.
 const LOOK_EVERY: u64 = 150_000;
@@ -269,7 +269,7 @@ impl World {
     }
 
     /// What is not as it has to be in the end, if anything.
-    fn unfinished(&mut self) -> Option<String> {
+    pub(super) fn unfinished(&mut self) -> Option<String> {
         if let Some(client) = self.clients.iter().position(|client| !client.is_done()) {
             return Some(format!("client {client} waits: {}", self.clients[client].describe()));
         }
