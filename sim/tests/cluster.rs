@@ -133,32 +133,42 @@ fn a_run_that_fails_is_made_smaller_and_fails_still() {
 /// change: then the search takes longer, and a new one is to be noted here.
 fn hint(mutant: ClusterMutant) -> u64 {
     match mutant {
-        ClusterMutant::ResultsUnjudged => 1242,
-        ClusterMutant::ReportsNotAwaited => 544,
-        ClusterMutant::OrdersInFlight => 287,
-        ClusterMutant::Md5NotChecked => 106,
-        ClusterMutant::ReleaseOfSilent => 95,
-        ClusterMutant::NamespaceKept => 80,
-        ClusterMutant::OlderImageNotTried => 42,
-        ClusterMutant::SyncAnsweredUnsynced | ClusterMutant::SentLengthLogged => 41,
-        ClusterMutant::TornUploadKept => 36,
-        ClusterMutant::NamesNotSynced | ClusterMutant::FirstAnswerCounts => 33,
-        ClusterMutant::ReplyOfEarlierLife => 28,
-        ClusterMutant::RefusalInFlight | ClusterMutant::PurgeNotNoticed => 22,
-        ClusterMutant::ImageUnproven => 19,
-        ClusterMutant::TailUncommitted => 15,
-        ClusterMutant::LeaseGivenBackFirst => 9,
-        ClusterMutant::ChecksumBeforeData | ClusterMutant::TruncateForgotten => 7,
-        ClusterMutant::ReadInFlight | ClusterMutant::RetryCacheNotReplayed | ClusterMutant::PurgeBeyondImages => 5,
-        ClusterMutant::ActiveBeforeLastEdits | ClusterMutant::LostAnswersRemembered | ClusterMutant::NotRecovered => 4,
-        ClusterMutant::LeaseNotChecked
+        ClusterMutant::OrdersInFlight => 1_597,
+        ClusterMutant::ReportsNotAwaited => 940,
+        ClusterMutant::ResultsUnjudged => 102,
+        ClusterMutant::PurgeNotNoticed => 100,
+        ClusterMutant::ClientSeenBeforeClock => 61,
+        ClusterMutant::Md5NotChecked | ClusterMutant::OlderImageNotTried => 42,
+        ClusterMutant::SentLengthLogged => 41,
+        ClusterMutant::ChecksumBeforeData => 35,
+        ClusterMutant::TruncateForgotten => 27,
+        ClusterMutant::NamespaceKept => 24,
+        ClusterMutant::RefusalInFlight => 22,
+        ClusterMutant::ReleaseOfSilent => 18,
+        ClusterMutant::PassedOnUnjudged => 16,
+        ClusterMutant::ImageUnproven => 9,
+        ClusterMutant::ReplyOfEarlierLife => 8,
+        ClusterMutant::LeaseGivenBackFirst
+        | ClusterMutant::SyncAnsweredUnsynced
+        | ClusterMutant::NamesNotSynced
+        | ClusterMutant::FirstAnswerCounts
+        | ClusterMutant::TornUploadKept
+        | ClusterMutant::KeptCallsUnseen => 7,
+        ClusterMutant::PurgeBeforeImage => 5,
+        ClusterMutant::ActiveBeforeLastEdits
         | ClusterMutant::LeaseClockStands
+        | ClusterMutant::LostAnswersRemembered
+        | ClusterMutant::NotRecovered => 4,
+        ClusterMutant::ReadInFlight => 3,
+        ClusterMutant::LeaseNotChecked
         | ClusterMutant::LeaseNotCheckedAtRelease
+        | ClusterMutant::RetryCacheNotReplayed
+        | ClusterMutant::TailUncommitted
         | ClusterMutant::StandbyAnswers
         | ClusterMutant::GateSendsAtEnd
         | ClusterMutant::ImageNamedLate
-        | ClusterMutant::TailsOn
-        | ClusterMutant::ResignForgotten => 2,
+        | ClusterMutant::ImageNotSynced
+        | ClusterMutant::PassedOnAsOwn => 2,
         _ => 0,
     }
 }
