@@ -128,7 +128,7 @@ fn act(shell: &Shell, action: Action<Parked, Asker>) {
         Action::CancelCheckpoint => shell.with(|process| process.image.cancel_checkpoint()),
         Action::Ship(life) => {
             // The op that begins its segment changes nothing. The calls that were kept are served next.
-            let applied = shell.look(|process| process.ns.edit_log.applied().0.saturating_sub(1));
+            let applied = shell.look(|process| process.ns.edit_log().applied().0.saturating_sub(1));
             let digest = shell.digest_at(applied);
             shell.ask_world(Out::Active(applied, digest));
             shell.with_log(|log, _, _| log.ship(life));

@@ -11,7 +11,7 @@ use hathi_nameserver::replies::Made;
 use hathi_nameserver::standby_calls::{Kept, WhileLoading, not_active, while_loading};
 use hathi_namesystem::calls;
 use hathi_namesystem::passed_on::PassedOn;
-use hathi_namesystem::{CallContext, Reply, Role, Verb};
+use hathi_namesystem::{CallContext, Reply, Role, MethodHandler};
 
 fn passed_on(shell: &Shell, call: &Call) -> Option<PassedOn> {
     let waited = call.waited.as_ref()?;
@@ -36,7 +36,7 @@ pub fn try_to_keep(shell: &Shell, kept: Kept<Refused>) -> Result<(), Box<Kept<Re
     let (waited, kept) = shell.with(|process| {
         let standby = &mut process.standby;
         let before = standby.calls.kept();
-        let kept = standby.calls.keep(kept, process.ns.role, now_ms, |_| {});
+        let kept = standby.calls.keep(kept, process.ns.role(), now_ms, |_| {});
         let waits = standby.calls.kept() > before;
         let kept = kept.map(|question| standby.questions.extend(question));
         (waits, kept)
@@ -69,15 +69,15 @@ pub fn serve(shell: &Shell, call: &Call) {
     };
     let served = shell.with(|process| {
         let ns = &mut process.ns;
-        if ns.role == Role::Initializing {
+        if ns.role() == Role::Initializing {
             let (has_peers, has_served) = (shell.settings().namenodes > 1, process.loads > 0);
             return Err(while_loading(true, false, has_peers, has_served));
         }
         let handler = calls::lookup(CLIENT_PROTOCOL.name, call.method).expect("a method of the protocol");
         let body = call.body.clone();
         let (reply, write) = match verb {
-            Verb::Read(read) => (read(ns, &context, body), false),
-            Verb::Write(write) => match ns.admit(&context) {
+            MethodHandler::Read(read) => (read(ns, &context, body), false),
+            MethodHandler::Write(write) => match ns.admit(&context) {
                 Ok(()) => (write(ns, &context, body), true),
                 Err(refused) => {
                     // A client is sent away, and calls again if it still waits. A NameNode is told the reason.
@@ -86,7 +86,7 @@ pub fn serve(shell: &Shell, call: &Call) {
                     (Reply::refuse(refused), false)
                 }
             },
-            Verb::ReadThenWrite(read, write) => match read(ns, &context, &body) {
+            MethodHandler::ReadThenWrite(read, write) => match read(ns, &context, &body) {
                 Some(reply) => (reply, false),
                 None => (write(ns, &context, body), true),
             },

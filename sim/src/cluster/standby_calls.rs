@@ -76,7 +76,7 @@ fn review(shell: &Shell) {
     let now_ms = shell.ms();
     let waiting = &shell.settings().waiting;
     let sent_away = shell.with(|process| {
-        let role = process.ns.role;
+        let role = process.ns.role();
         let is_gone = |refused: &Refused| !waiting.has(refused.call.from);
         let reviewed = process.standby.calls.review(role, now_ms, is_gone);
         process.standby.questions.extend(reviewed.questions);
@@ -154,7 +154,7 @@ async fn settle(shell: Shell, question: Question<Refused>) {
         }
         Settled::Again(kept) => match try_to_keep(&shell, kept) {
             Ok(()) => {}
-            Err(kept) if shell.look(|process| process.ns.role == Role::Active) => serve_one(&shell, *kept),
+            Err(kept) if shell.look(|process| process.ns.role() == Role::Active) => serve_one(&shell, *kept),
             Err(kept) => send_away(&shell, kept.call),
         },
     }

@@ -299,9 +299,9 @@ impl<N: NameNodes> World<N> {
         let answer = self.call_surely(file, (writer.client, writer.call), "truncate", &request);
         let is_sure = !self.namenodes.was_repeated(file);
         if let Err(WriterCallError::Refused(_)) = &answer {
-            self.truncates(file, false);
-            if !is_sure {
-                self.leave_file(file);
+            match is_sure {
+                true => self.truncate_refused(file),
+                false => self.leave_file(file),
             }
         }
         let answer: TruncateResponseProto = answer?;

@@ -140,7 +140,15 @@ impl<N: NameNodes> World<N> {
         promise.acknowledged = block.num_bytes;
     }
 
-    /// A truncate is under way, or was refused.
+    /// A truncate was refused. What a loss of power has taken while it was in doubt, nobody owes.
+    pub(super) fn truncate_refused(&mut self, file: usize) {
+        self.truncates(file, false);
+        for id in self.files[file].blocks.clone() {
+            self.owe(id);
+        }
+    }
+
+    /// A truncate is under way, or is over.
     pub(super) fn truncates(&mut self, file: usize, under_way: bool) {
         for id in &self.files[file].blocks {
             if let Some(promise) = self.promises.get_mut(id) {

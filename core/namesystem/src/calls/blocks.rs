@@ -389,7 +389,7 @@ pub fn fsync(ns: &mut Namesystem, ctx: &CallContext, request: FsyncRequestProto)
         InodeId(request.file_id()),
         &request.client,
         request.last_block_length(),
-        |last| opening_call(ctx).is_none_or(|call| !ns.blockmanager.is_older_than_block(last, call)),
+        |last| opening_call(ctx).is_none_or(|call| !ns.blockmanager().is_older_than_block(last, call)),
     )?;
     commit_void(ns, plan)
 }

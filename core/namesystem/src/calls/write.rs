@@ -169,10 +169,10 @@ pub fn append(
         match outcome {
             AppendOutcome::Opened { file, .. } => {
                 let appended = appended(ns, file, new_block)?;
-                let last = ns.namespace.blocks_of(file).last();
+                let last = ns.namespace().blocks_of(file).last();
                 if let (Some(last), Some(call)) = (last, super::blocks::opening_call(ctx)) {
                     // Of no use unless the append goes on with the block.
-                    ns.blockmanager.set_opened_by(last.block.id, call);
+                    ns.blockmanager_mut().set_opened_by(last.block.id, call);
                 }
                 return Ok(Once {
                     answer: Answer::new(appended, after),
