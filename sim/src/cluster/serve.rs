@@ -11,7 +11,7 @@ use hathi_nameserver::replies::Made;
 use hathi_nameserver::standby_calls::{Kept, WhileLoading, not_active, while_loading};
 use hathi_namesystem::calls;
 use hathi_namesystem::passed_on::PassedOn;
-use hathi_namesystem::{CallContext, Reply, Role, MethodHandler};
+use hathi_namesystem::{CallContext, MethodHandler, Reply, Role};
 
 fn passed_on(shell: &Shell, call: &Call) -> Option<PassedOn> {
     let waited = call.waited.as_ref()?;
@@ -75,7 +75,7 @@ pub fn serve(shell: &Shell, call: &Call) {
         }
         let handler = calls::lookup(CLIENT_PROTOCOL.name, call.method).expect("a method of the protocol");
         let body = call.body.clone();
-        let (reply, write) = match verb {
+        let (reply, write) = match handler {
             MethodHandler::Read(read) => (read(ns, &context, body), false),
             MethodHandler::Write(write) => match ns.admit(&context) {
                 Ok(()) => (write(ns, &context, body), true),

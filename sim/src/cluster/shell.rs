@@ -301,13 +301,7 @@ impl Shell {
 
     /// The digest of its namespace, if that holds everything up to this transaction, and behind it only ops of segments.
     pub fn digest_at(&self, txid: u64) -> u64 {
-        self.with_quietly(|process| {
-            let last = process.ns.namespace().last_applied_txid();
-            process.ns.namespace().set_last_applied_txid(txid);
-            let digest = process.ns.namespace().digest();
-            process.ns.namespace().set_last_applied_txid(last);
-            digest
-        })
+        self.with_quietly(|process| process.ns.digest_at(TxId(txid)))
     }
 
     // ---- time

@@ -9,7 +9,7 @@ use crate::checkers::service::Service;
 use crate::checkers::tree::Tree;
 use crate::ops;
 use hathi_formats::editlog::{Frames, SEGMENT_HEADER_LEN, decode_frame};
-use hathi_formats::ids::{LayoutVersion, TxId};
+use hathi_formats::ids::LayoutVersion;
 use hathi_namespace::Namespace;
 use hathi_namesystem::Role;
 use std::collections::BTreeMap;

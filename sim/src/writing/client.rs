@@ -332,9 +332,9 @@ impl<N: NameNodes> World<N> {
             recursive: false,
         };
         self.give_up_promises(file);
-        let answer: Result<DeleteResponseProto, CallError> =
+        let answer: Result<DeleteResponseProto, WriterCallError> =
             self.call(file, (writer.client, writer.call), "delete", &request);
-        if answer != Err(CallError::Again) {
+        if answer != Err(WriterCallError::Again) {
             self.next_file(file);
         }
         answer.map(|_| true)
