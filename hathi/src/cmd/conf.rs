@@ -62,7 +62,7 @@ fn namenodes(conf: &Configuration) -> Vec<NameNodeIdentity> {
 
 /// Errors with which NameNodes, controllers and DataNodes would refuse to start, in their own words. Each daemon stops
 /// at its first error.
-fn senseless(conf: &Configuration) -> BTreeSet<String> {
+pub(super) fn senseless(conf: &Configuration) -> BTreeSet<String> {
     let mut problems = BTreeSet::new();
     let namenodes = namenodes(conf);
     for identity in &namenodes {

@@ -9,6 +9,7 @@ pub mod dfs;
 pub mod dfsadmin;
 #[cfg(test)]
 mod docs;
+pub mod doctor;
 pub mod environment;
 pub mod fsck;
 pub mod getconf;

@@ -2,8 +2,8 @@
 
 use super::table::with_dash;
 use super::{
-    bench, completion, conf, datanode, debug, dfs, dfsadmin, environment, fsck, getconf, groups, haadmin, journal,
-    journalnode, man, namenode, oev, oiv, quickstart, secondarynamenode, snapshots, storagepolicies, zkfc,
+    bench, completion, conf, datanode, debug, dfs, dfsadmin, doctor, environment, fsck, getconf, groups, haadmin,
+    journal, journalnode, man, namenode, oev, oiv, quickstart, secondarynamenode, snapshots, storagepolicies, zkfc,
 };
 use anyhow::Result;
 use std::ffi::OsString;
@@ -144,6 +144,7 @@ pub const TOOLS: &[Tool] = &[
     tool(Kind::Ours, "bench", "measure a NameNode, memory and images", Help::Own, || names(&["namenode", "delete", "journal", "memory", "image"]), bench::run),
     tool(Kind::Ours, "completion", "print a script that completes commands in a shell", Help::Text(completion::usage), || names(&["bash", "zsh", "fish"]), complete),
     tool(Kind::Ours, "conf", "check a configuration", Help::Text(conf::usage), || names(&["--check"]), conf::run),
+    tool(Kind::Ours, "doctor", "name mistakes of the configuration, this machine and the cluster", Help::Text(doctor::usage), || names(&["--json", "--offline"]), doctor::run),
     tool(Kind::Ours, "journal", "look at a journal, and change its members", Help::Own, || names(&["status", "add", "remove", "verify", "dump"]), journal::run),
     tool(Kind::Ours, "man", "write manual pages", Help::Text(man::usage), none, write_pages),
     tool(Kind::Ours, "quickstart", "run a whole highly available cluster on this machine", Help::Own, none, quickstart::run),

@@ -6,6 +6,7 @@ mod segments;
 mod status;
 mod verify;
 
+pub(super) use status::sync_micros;
 use std::ffi::OsString;
 use std::process::ExitCode;
 

@@ -252,20 +252,7 @@ fn take_beans(journal_id: &str, jmx: &Value, node: &mut Node) {
     node.last = number("LastWrittenTxId").or(node.last);
     node.bytes = number("SegmentBytes");
     node.segments = number("Segments").or(node.segments);
-    // This takes the shortest interval in which there was a sync.
-    node.sync_micros = ["60", "300", "3600"].iter().find_map(|seconds| {
-        number(&format!("Syncs{seconds}sNumOps")).filter(|count| *count > 0)?;
-        let quantile = |percent: &str| number(&format!("Syncs{seconds}s{percent}thPercentileLatencyMicros"));
-        Some((quantile("50")?, quantile("99")?))
-    });
-    // Before the first interval is over, the histogram since the start is used.
-    let since_start = || {
-        Some((
-            upper_quantile(&bean["SyncMicros"], 50)?,
-            upper_quantile(&bean["SyncMicros"], 99)?,
-        ))
-    };
-    node.sync_micros = node.sync_micros.or_else(since_start);
+    node.sync_micros = sync_micros(bean);
     if bean["Failed"] == true {
         node.state = format!("failed: {}", bean["Failure"].as_str().unwrap_or_default());
     } else if bean["PromiseLost"] == true {
@@ -279,6 +266,25 @@ fn take_beans(journal_id: &str, jmx: &Value, node: &mut Node) {
             bean["JoiningReason"].as_str().unwrap_or_default()
         );
     }
+}
+
+/// Microseconds that a half and 99 % of a journal's syncs take at most, by its bean.
+pub(in crate::cmd) fn sync_micros(bean: &Value) -> Option<(u64, u64)> {
+    let number = |name: &str| bean[name].as_u64();
+    // This takes the shortest interval in which there was a sync.
+    let recent = ["60", "300", "3600"].iter().find_map(|seconds| {
+        number(&format!("Syncs{seconds}sNumOps")).filter(|count| *count > 0)?;
+        let quantile = |percent: &str| number(&format!("Syncs{seconds}s{percent}thPercentileLatencyMicros"));
+        Some((quantile("50")?, quantile("99")?))
+    });
+    // Before the first interval is over, the histogram since the start is used.
+    let since_start = || {
+        Some((
+            upper_quantile(&bean["SyncMicros"], 50)?,
+            upper_quantile(&bean["SyncMicros"], 99)?,
+        ))
+    };
+    recent.or_else(since_start)
 }
 
 /// Limit of the histogram bucket that reaches this percentage.
