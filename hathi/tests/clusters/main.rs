@@ -10,6 +10,7 @@ mod commands;
 mod controller;
 mod datanode_memory;
 mod divergence;
+mod doctor;
 mod guide;
 mod hdfs_native;
 mod journal_members;
