@@ -19,7 +19,7 @@ const STOP_TIMEOUT_SECS: u64 = 5;
 const DEAD: u8 = 1;
 /// Exit code of `status` when there is none.
 const NOT_RUNNING: u8 = 3;
-/// Lines of the log that are shown when a daemon does not start.
+/// Lines of the output that are shown when a daemon does not start.
 const LINES_SHOWN: usize = 5;
 
 /// What to do with a daemon.
@@ -54,15 +54,15 @@ pub fn detach() {
 #[derive(Debug, PartialEq, Eq)]
 struct Files {
     pid: PathBuf,
-    /// What it logs.
+    /// What it logs. The daemon opens and rotates it.
     log: PathBuf,
-    /// What it prints otherwise.
+    /// What it prints otherwise: its errors before its log begins, and panics.
     out: PathBuf,
 }
 
 impl Files {
     fn of(daemon: &str, variable: impl Fn(&str) -> Option<String>) -> Files {
-        let user = || crate::cmd::user_name();
+        let user = || hathi_net::users::process_user();
         let ident = variable("HADOOP_IDENT_STRING").unwrap_or_else(user);
         let pids = variable("HADOOP_PID_DIR").unwrap_or_else(|| "/tmp".to_owned());
         let logs = variable("HADOOP_LOG_DIR").map(PathBuf::from);
@@ -70,12 +70,11 @@ impl Files {
             let home = variable("HADOOP_HOME");
             home.map_or_else(|| PathBuf::from("logs"), |home| Path::new(&home).join("logs"))
         });
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let name = format!("hadoop-{ident}-{daemon}");
+        let name = crate::log::file_name(daemon, &ident);
         Files {
-            pid: Path::new(&pids).join(format!("{name}.pid")),
-            log: logs.join(format!("{name}-{host}.log")),
-            out: logs.join(format!("{name}-{host}.out")),
+            pid: Path::new(&pids).join(format!("hadoop-{ident}-{daemon}.pid")),
+            log: logs.join(format!("{name}.log")),
+            out: logs.join(format!("{name}.out")),
         }
     }
 
@@ -139,14 +138,15 @@ fn start(daemon: &str, files: &Files, command: &mut Command) -> Result<ExitCode>
         let file = OpenOptions::new().create(true).append(true).open(path);
         file.with_context(|| path.display().to_string())
     };
-    let (out, log) = (appended(&files.out)?, appended(&files.log)?);
-    let logged_before = log.metadata()?.len();
+    let out = appended(&files.out)?;
+    let said_before = out.metadata()?.len();
     drop(appended(&files.pid)?);
     let mut child = command
         .env(DETACHED, "1")
+        .env(crate::log::FILE, &files.log)
         .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(log)
+        .stdout(out.try_clone()?)
+        .stderr(out)
         .spawn()?;
     std::fs::write(&files.pid, format!("{}\n", child.id())).with_context(|| files.pid.display().to_string())?;
     let begin = Instant::now();
@@ -154,13 +154,14 @@ fn start(daemon: &str, files: &Files, command: &mut Command) -> Result<ExitCode>
         if let Some(ended) = child.try_wait()? {
             // Nobody is to take another process of this number for the daemon.
             let _ = std::fs::remove_file(&files.pid);
-            let logged = std::fs::read(&files.log).unwrap_or_default();
-            let begin = usize::try_from(logged_before)?.min(logged.len());
-            let text = String::from_utf8_lossy(logged.get(begin..).unwrap_or_default()).into_owned();
+            let said = std::fs::read(&files.out).unwrap_or_default();
+            let begin = usize::try_from(said_before)?.min(said.len());
+            let text = String::from_utf8_lossy(said.get(begin..).unwrap_or_default()).into_owned();
             let lines: Vec<&str> = text.lines().collect();
             let last = lines.get(lines.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default();
             bail!(
-                "{daemon} ended at once ({ended}); the end of {}:\n{}",
+                "{daemon} ended at once ({ended}); the end of {}, whose log is {}:\n{}",
+                files.out.display(),
                 files.log.display(),
                 last.join("\n")
             );

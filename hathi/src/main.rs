@@ -11,6 +11,9 @@ mod log_counter;
 
 use std::process::ExitCode;
 
+/// The version of Hadoop whose protocols and files are spoken and written.
+const HADOOP_VERSION: &str = "3.5.0";
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

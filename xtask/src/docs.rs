@@ -7,7 +7,7 @@ use std::path::Path;
 /// Fewest words in a name that is taken for a test's. Names of tests are sentences. Shorter names are not looked for.
 const WORDS_MIN: usize = 3;
 /// Beginnings of names that look like a test's and are none.
-const NO_TESTS: &[&str] = &["edits_", "fsimage_", "hathi_", "arithmetic_side_effects"];
+const NO_TESTS: &[&str] = &["edits_", "fsimage_", "hathi_", "process_", "arithmetic_side_effects"];
 /// Fewest bytes of a part of a message that is looked for.
 const PART_MIN: usize = 4;
 /// The document in which operators look up lines of logs.

@@ -29,6 +29,7 @@ const LOCKS: &str = "there is one lock, held for microseconds; long work is done
 const NETWORK: &str = "there is one network topology";
 const OBSERVER: &str = "no NameNode starts as an observer";
 const OTHER_PRODUCT: &str = "it is another product's";
+const RELOAD: &str = "known groups are always looked up again in the background";
 const SATISFIER: &str = "there is no storage policy satisfier";
 const SECONDARY: &str = "the standby makes the checkpoints, or a NameNode without HA itself, in dfs.namenode.name.dir";
 const SERVER: &str = "our RPC server has limits of its own";
@@ -464,9 +465,11 @@ pub(super) const KEYS: &[Key] = &[
     read("hadoop.security.authorization", "false", &[N, D, J, Z], "service ACLs of `hadoop-policy.xml` are checked"),
     unused("hadoop.security.crypto.*", "", ENCRYPTION),
     unused("hadoop.security.dns.*", "", TOKENS),
-    refused("hadoop.security.group.mapping", "org.apache.hadoop.security.JniBasedUnixGroupsMappingWithFallback", &[N], NotOneOf(UNIX_GROUPS), GROUPS_ADVICE),
+    refused("hadoop.security.group.mapping", "org.apache.hadoop.security.JniBasedUnixGroupsMappingWithFallback", &[N, D, J, Z], NotOneOf(UNIX_GROUPS), GROUPS_ADVICE),
+    unused("hadoop.security.groups.cache.background.reload", "false", RELOAD),
+    unused("hadoop.security.groups.cache.background.reload.threads", "3", RELOAD),
     read("hadoop.security.groups.cache.secs", "300", &[N, D, J, Z], "how long known groups of a user are used"),
-    unused("hadoop.security.groups.negative-cache.secs", "30", FIXED),
+    read("hadoop.security.groups.negative-cache.secs", "5", &[N, D, J, Z], "how long it is remembered that a user is unknown; Hadoop's default is 30"),
     refused("hadoop.security.impersonation.provider.class", "", &[N, D, J, Z], Set, IMPERSONATION_ADVICE),
     refused("hadoop.security.instrumentation.requires.admin", "false", &[N, D, J], True, WEB_ADVICE),
     refused("hadoop.security.key.provider.path", "", &[N], Set, ENCRYPTION_ADVICE),
@@ -491,6 +494,11 @@ pub(super) const KEYS: &[Key] = &[
     read("hathi.journalnode.users", "", &[J], "users and groups that may also change journals; `*` is everybody, as in Hadoop"),
     read("hathi.lease.max.ms", "2000", &[J], "the longest lease that a JournalNode grants. After a restart it waits out the leases that it promised earlier, even if this key is smaller now"),
     read("hathi.lease.ms", "1000", &[N], "the read lease in ms: how long a NameNode may serve reads without hearing from a majority of JournalNodes, and how long a lost machine delays its successor; the same for the writer of a shared directory"),
+    read("hathi.log.dir", "", &[N, D, J, Z], "the directory of the log `hadoop-USER-DAEMON-HOST.log`. Without it a daemon logs to stderr, or into the file that `--daemon start` names"),
+    read("hathi.log.file.max.age", "0", &[N, D, J, Z], "seconds after which a log file is rotated; 0: at no age"),
+    read("hathi.log.file.max.backup.index", "20", &[N, D, J, Z], "rotated log files that are kept"),
+    read("hathi.log.file.max.size", "268435456", &[N, D, J, Z], "bytes after which a log file is rotated"),
+    read("hathi.log.format", "text", &[N, D, J, Z], "form of the log's lines: `text`, or `json` with the names of Hadoop's `Log4Json`"),
     read("hathi.namenode.audit.log", "false", &[N], "whether each call of a client is logged in `hdfs-audit.log` of `hadoop.log.dir`"),
     read("hathi.namenode.audit.log.max.backup.index", "20", &[N], "rotated files that are kept"),
     read("hathi.namenode.audit.log.max.file.size", "268435456", &[N], "bytes after which the audit log is rotated"),

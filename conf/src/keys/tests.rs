@@ -200,6 +200,7 @@ fn every_key_that_is_read_is_in_the_table_and_what_the_table_calls_read_is_read(
         ("node/net/src", None),
         ("core", None),
         ("hathi/src/cmd", None),
+        ("hathi/src/log", None),
         ("conf/src", None),
     ];
     let mut literals = BTreeSet::new();

@@ -60,6 +60,19 @@ pub enum ServiceState {
     Observer,
 }
 
+impl ServiceState {
+    /// Hadoop's name (`HAServiceState`).
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ServiceState::Initializing => "initializing",
+            ServiceState::Active => "active",
+            ServiceState::Standby => "standby",
+            ServiceState::Observer => "observer",
+        }
+    }
+}
+
 /// What the health monitor knows of the local NameNode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {

@@ -29,6 +29,18 @@ pub enum Aspect {
     History,
 }
 
+impl Aspect {
+    /// The name in logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Aspect::Loading => "loading",
+            Aspect::Reading => "reading",
+            Aspect::History => "history",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Problem {
     what: String,

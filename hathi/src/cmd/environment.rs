@@ -1,12 +1,10 @@
 //! `hathi version`, `hathi classpath`, `hathi envvars`: what scripts ask Hadoop's `hdfs` for.
 
 use super::invocation::Invocation;
+use crate::HADOOP_VERSION;
 use anyhow::Result;
 use std::ffi::OsString;
 use std::process::ExitCode;
-
-/// The version of Hadoop whose protocols and files are spoken and written.
-const HADOOP_VERSION: &str = "3.5.0";
 
 pub fn version_usage() -> String {
     "Usage: hathi version\nPrints the version of this program, and that of Hadoop which it is compatible with.\n"

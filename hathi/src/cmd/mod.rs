@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod completion;
 pub mod conf;
+pub mod daemonlog;
 pub mod datanode;
 pub mod debug;
 pub mod dfs;
@@ -125,8 +126,9 @@ pub fn resident_bytes() -> u64 {
 pub use hathi_net::users::process_user as user_name;
 
 /// Logs each setting in the operator's files that a daemon does not obey. Refuses to start the daemon if a setting asks
-/// for protection that is not there.
+/// for protection that is not there. The log obeys first, so that it has all of this.
 pub fn obey(conf: &Configuration, daemon: Program) -> Result<()> {
+    crate::log::obey(conf, daemon)?;
     let mut refused = Vec::new();
     let mut of_others = Vec::new();
     for finding in conf.check(Some(daemon)) {

@@ -125,7 +125,7 @@ fn one_image_for_all(daemons: &Daemons, live: &[u16], since: &[usize], made: &BT
         let log = daemons.log(Role::NameNode, *index);
         let log = &log[since[usize::from(*index)]..];
         let uploads = log.lines().filter(|line| line.contains("uploaded an image"));
-        let (taken, refused): (Vec<_>, Vec<_>) = uploads.partition(|line| line.contains("Success"));
+        let (taken, refused): (Vec<_>, Vec<_>) = uploads.partition(|line| line.contains("SUCCESS"));
         // On a busy machine one image may have come so late that the next one comes too soon after it for Hadoop's rule
         // (`ImageServlet`: three quarters of the period).
         ensure!(

@@ -15,6 +15,7 @@ mod guide;
 mod hdfs_native;
 mod journal_members;
 mod journalnodes;
+mod logs;
 mod metrics;
 mod nameservices;
 mod operator;

@@ -72,7 +72,7 @@ fn hadoops_namenodes_on_our_journalnodes() -> Result<()> {
     pair.start_namenode(0, Kind::Ours, &first)?;
     pair.start_controller(0, Kind::Ours)?;
     wait_for("our controller to know of Hadoop's writer", PATIENCE, || {
-        pair.log("zkfc0").contains("Written").then_some(())
+        pair.log("zkfc0").contains("written in epoch").then_some(())
     });
     load.goes_on();
     ensure!(
@@ -85,7 +85,7 @@ fn hadoops_namenodes_on_our_journalnodes() -> Result<()> {
     pair.run("haadmin", &["-transitionToActive", "--forceactive", "nn0"])?;
     load.goes_on();
     wait_for("our controller to know of the lease", PATIENCE, || {
-        pair.log("zkfc0").contains("Held").then_some(())
+        pair.log("zkfc0").contains("held by").then_some(())
     });
     eprintln!("{} directories", load.end()?);
     Ok(())

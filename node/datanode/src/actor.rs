@@ -569,7 +569,7 @@ impl Conversation {
         match claim {
             Claim::Unchanged => {}
             Claim::Accepted { from } => {
-                tracing::info!(namenode = %self.actor.address, from = ?from.map(|from| from.0), "obeying the active NameNode");
+                tracing::info!(namenode = %self.actor.address, before = %from.map_or_else(|| "none".to_owned(), |from| from.0.to_string()), "obeying the active NameNode");
             }
             Claim::Refused { last_claim } => {
                 tracing::warn!(namenode = %self.actor.address, last_claim, "claims to be active, but another one did with a higher txid");

@@ -34,7 +34,10 @@ pub async fn run(node: Arc<DataNode>, service: Arc<Nameservice>, mut commands: R
     while let Some((claim, command)) = commands.recv().await {
         // This is checked now rather than when the command came, because the active may have changed meanwhile.
         if !service.offer().holds(claim) {
-            tracing::info!(command = ?command.cmd_type(), "command of a claim that is over is dropped");
+            tracing::info!(
+                command = command.cmd_type().as_str_name(),
+                "command of a claim that is over is dropped"
+            );
             continue;
         }
         carry_out(&node, &service, claim, command).await;
@@ -67,7 +70,7 @@ async fn carry_out(node: &Arc<DataNode>, service: &Arc<Nameservice>, claim: Clai
                 node.balance_throttle.set_bandwidth(command.bandwidth);
             }
         }
-        other => tracing::debug!(command = ?other, "nothing to do for this command"),
+        other => tracing::debug!(command = other.as_str_name(), "nothing to do for this command"),
     }
 }
 

@@ -471,7 +471,10 @@ impl Dataset {
             if previous.is_dir() {
                 let tmp = dirs.root().join("finalized.tmp");
                 let result = std::fs::rename(&previous, &tmp).and_then(|()| std::fs::remove_dir_all(&tmp));
-                tracing::info!(path = %previous.display(), ?result, "upgrade finalized");
+                match result {
+                    Ok(()) => tracing::info!(path = %previous.display(), "upgrade finalized"),
+                    Err(error) => tracing::error!(path = %previous.display(), %error, "cannot finalize the upgrade"),
+                }
             }
         }
     }

@@ -7,8 +7,8 @@ use hathi_conf::keys::Program;
 use hathi_formats::ha::HaState;
 use hathi_formats::webhdfs::PATH_PREFIX;
 use hathi_net::http::jmx::{self, Bean};
-use hathi_net::http::{HttpRequest, HttpResponse, error, health, pages};
-use hyper::StatusCode;
+use hathi_net::http::{HttpRequest, HttpResponse, error, health, log_level, pages};
+use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::config::SOFTWARE_VERSION;
@@ -28,6 +28,7 @@ pub async fn respond(node: &Arc<DataNode>, request: HttpRequest) -> HttpResponse
         path if path.starts_with(PATH_PREFIX) => webhdfs::respond(node, request).await,
         "/jmx" => jmx::respond(&request.head.query, beans(node)),
         "/metrics" | "/prom" => metrics::exposition(node).respond(head),
+        "/logLevel" if head.method == Method::GET => log_level::respond(head).await,
         _ => pages::daemon(&node.conf.configuration, Program::DataNode, &ABOUT, head)
             .unwrap_or_else(|| error(StatusCode::NOT_FOUND, "not found")),
     }

@@ -144,7 +144,11 @@ impl Nameservice {
         };
         // The receiver lives as long as the DataNode.
         if let Err(mpsc::error::TrySendError::Full((_, command))) = self.commands.try_send((claim, command)) {
-            tracing::warn!(command = ?command.cmd_type(), waiting = MAX_COMMANDS, "command is dropped: too many wait");
+            tracing::warn!(
+                command = command.cmd_type().as_str_name(),
+                waiting = MAX_COMMANDS,
+                "command is dropped: too many wait"
+            );
         }
     }
 

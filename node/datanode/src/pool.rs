@@ -289,7 +289,7 @@ impl Pool {
             let found = Scan::new(&OsDisk, dirs, known.volume).one(id);
             found.ok().and_then(|mut found| found.replicas.pop())
         });
-        tracing::warn!(block = %id, ?found, "a change of a replica failed half way");
+        tracing::warn!(block = %id, found = found.is_some(), "a change of a replica failed half way");
         state.account(Some(&known), -1);
         state.account(found.as_ref(), 1);
         match found {

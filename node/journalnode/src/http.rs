@@ -9,7 +9,8 @@ use hathi_conf::keys::Program;
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_net::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use hathi_net::http::{
-    BodySender, HttpRequest, HttpResponse, Method, Query, StatusCode, body_channel, error, health, jmx, pages,
+    BodySender, HttpRequest, HttpResponse, Method, Query, StatusCode, body_channel, error, health, jmx, log_level,
+    pages,
 };
 
 use crate::exposition;
@@ -40,6 +41,7 @@ pub async fn handle(journals: Arc<Journals>, request: HttpRequest) -> HttpRespon
             .unwrap_or_else(|(status, message)| error(status, message)),
         "/jmx" => jmx::respond(&head.query, journals.beans()),
         "/metrics" | "/prom" => exposition::exposition(&journals).respond(head),
+        "/logLevel" => log_level::respond(head).await,
         _ => pages::daemon(journals.conf(), Program::JournalNode, &ABOUT, head)
             .unwrap_or_else(|| error(StatusCode::NOT_FOUND, "no such page")),
     }

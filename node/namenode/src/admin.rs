@@ -45,8 +45,10 @@ pub fn served_while_initializing(call: &RpcCall) -> bool {
 
 /// A requested change of role.
 pub struct Transition {
-    /// Who asked, and for which role.
+    /// The call, for one of the roles.
     pub call: TransitionCall,
+    /// Who asked, in words.
+    pub asked_by: String,
     /// Whether to wait until another NameNode's read lease has ended. An administrator wants that; an elector asks
     /// again by itself.
     pub patient: bool,
@@ -283,19 +285,22 @@ impl HaService {
                     // A controller asks again by itself: no NameNode becomes the writer before the lease has ended. Any
                     // other caller has a reason to wait for the end of the lease.
                     let by_controller = request.req_info.req_source == HaRequestSource::RequestByZkfc as i32;
-                    Ok(!by_controller || self.settings.zookeeper_elects)
+                    let asked_by = asked_by(call, by_controller);
+                    Ok((!by_controller || self.settings.zookeeper_elects, asked_by))
                 });
                 match asked {
-                    Ok(patient) => self.transition(TransitionCall::ToActive(responder), patient),
+                    Ok((patient, asked_by)) => self.transition(TransitionCall::ToActive(responder), asked_by, patient),
                     Err(error) => responder.error(&error),
                 }
             }
             HaServiceMethod::TransitionToStandby => {
-                let asked = call
-                    .decode::<TransitionToStandbyRequestProto>()
-                    .and_then(|request| self.check(call, &request.req_info));
+                let asked = call.decode::<TransitionToStandbyRequestProto>().and_then(|request| {
+                    self.check(call, &request.req_info)?;
+                    let by_controller = request.req_info.req_source == HaRequestSource::RequestByZkfc as i32;
+                    Ok(asked_by(call, by_controller))
+                });
                 match asked {
-                    Ok(()) => self.transition(TransitionCall::ToStandby(responder), false),
+                    Ok(asked_by) => self.transition(TransitionCall::ToStandby(responder), asked_by, false),
                     Err(error) => responder.error(&error),
                 }
             }
@@ -404,13 +409,26 @@ impl HaService {
         }
     }
 
-    fn transition(&self, call: TransitionCall, patient: bool) {
-        if let Err(unsent) = self.transitions.send(Transition { call, patient }) {
+    fn transition(&self, call: TransitionCall, asked_by: String, patient: bool) {
+        if let Err(unsent) = self.transitions.send(Transition {
+            call,
+            asked_by,
+            patient,
+        }) {
             unsent.0.call.answer(Err(RemoteException::new(
                 exceptions::SERVICE_FAILED,
                 "the NameNode is stopping",
             )));
         }
+    }
+}
+
+/// Who asks for a change of the role, in words.
+fn asked_by(call: &RpcCall, by_controller: bool) -> String {
+    let from = call.peer.ip().to_canonical();
+    match by_controller {
+        true => format!("the failover controller at {from}"),
+        false => format!("administrator {} at {from}", call.user.user),
     }
 }
 

@@ -318,7 +318,7 @@ impl Uploads {
             let upload = self.under_way.spawn(async move {
                 let peer_id = peer.namenode_id;
                 match upload(&peer.http, &dirs, txid, timeout).await {
-                    Ok(result) => tracing::info!(%txid, peer = peer_id, ?result, "uploaded an image"),
+                    Ok(result) => tracing::info!(%txid, peer = peer_id, result = result.name(), "uploaded an image"),
                     Err(error) => {
                         tracing::warn!(peer = peer_id, error = format!("{error:#}"), "cannot upload an image");
                     }
@@ -338,6 +338,17 @@ pub(crate) enum UploadResult {
     OldTransactionId,
     /// Status 417: the receiver is not active, and as a standby accepts none (Hadoop's).
     NotActive,
+}
+
+impl UploadResult {
+    /// Hadoop's name (`TransferFsImage.TransferResult`).
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            UploadResult::Success => "SUCCESS",
+            UploadResult::OldTransactionId => "OLD_TRANSACTION_ID_FAILURE",
+            UploadResult::NotActive => "NOT_ACTIVE_NAMENODE_FAILURE",
+        }
+    }
 }
 
 /// Offers an image to one NameNode (`TransferFsImage.uploadImageFromStorage`).

@@ -195,6 +195,7 @@ pub async fn initialize_shared_edits(settings: &Settings, options: &FormatOption
     dirs.forget_membership()?;
     let last = shared.copy(&dirs.info, &edits).await?;
     dirs.set_filling(None)?;
-    tracing::info!(image = %newest, last = ?last, to = %shared, "the shared edits are initialized");
+    let last = last.unwrap_or(newest);
+    tracing::info!(image = %newest, %last, to = %shared, "the shared edits are initialized");
     Ok(0)
 }

@@ -99,7 +99,7 @@ impl Report<'_> {
         let started = Instant::now();
         let date = java_date(page.clock.wall_ms());
         let (user, path) = (asker.user.clone(), asked.path.clone());
-        tracing::info!(?user, %peer, ?path, "fsck");
+        tracing::info!(user = &*user, %peer, path = &*path, "fsck");
         let _ = writeln!(
             self.text,
             "FSCK started by {user} (auth:SIMPLE) from /{peer} for path {path} at {date}"

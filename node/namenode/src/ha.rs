@@ -3,6 +3,7 @@
 use crate::admin::{Transition, TransitionCall};
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
+use crate::failovers::{Failovers, UnderWay};
 use crate::health::{Health, cause};
 use crate::hosts::Hosts;
 use crate::image_place::ImagePlace;
@@ -23,12 +24,12 @@ use hathi_nameserver::reading::Progress;
 use hathi_nameserver::role_changes::{
     Action, Event, News, Orders, Place, Problem, ProblemKind, RoleChanges, RoleChangesConfig, Step,
 };
-use hathi_namesystem::Namesystem;
 use hathi_namesystem::standby_health::Aspect;
 use hathi_namesystem::tailer::TailError;
+use hathi_namesystem::{Namesystem, Role};
 use parking_lot::RwLock;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 
 /// What a change of role touches.
@@ -43,6 +44,7 @@ pub struct RoleParts {
     pub(crate) hosts: Arc<Hosts>,
     pub(crate) observed: Arc<Observed>,
     pub(crate) checkpoints: Arc<Checkpoints>,
+    pub(crate) failovers: Failovers,
 }
 
 /// See the module.
@@ -56,6 +58,8 @@ pub struct Controller {
     tailing: Arc<Mutex<()>>,
     broken: Arc<Notify>,
     roles: RoleChanges<TransitionCall>,
+    /// The change to active that is under way.
+    under_way: Option<UnderWay>,
     /// Of the last step that failed. The process may end with it.
     last_error: Option<anyhow::Error>,
 }
@@ -85,6 +89,7 @@ impl Controller {
             tailing: Arc::default(),
             broken: Arc::default(),
             roles,
+            under_way: None,
             last_error: None,
         }
     }
@@ -131,16 +136,37 @@ impl Controller {
                         None => return Ok(()),
                     },
                     transition = transitions.recv() => match transition {
-                        Some(Transition { call, patient }) => Event::Asked {
-                            to_active: matches!(call, TransitionCall::ToActive(_)),
-                            is_patient: patient,
-                            by: call,
-                        },
+                        Some(asked) => self.asked(asked),
                         None => return Ok(()),
                     },
                     () = self.broken.notified() => Event::Unusable,
                 }
             };
+        }
+    }
+
+    fn asked(&mut self, asked: Transition) -> Event<TransitionCall> {
+        let Transition {
+            call,
+            asked_by,
+            patient,
+        } = asked;
+        let to_active = matches!(call, TransitionCall::ToActive(_));
+        self.under_way = match to_active {
+            true if self.parts.replies.role() != Role::Active => {
+                let applied = self.parts.ns.read().edit_log().applied();
+                Some(UnderWay::begin(&self.parts.failovers, applied, asked_by))
+            }
+            true => None,
+            false => {
+                tracing::info!(asked_by, "asked to be a standby");
+                None
+            }
+        };
+        Event::Asked {
+            to_active,
+            is_patient: patient,
+            by: call,
         }
     }
 
@@ -195,14 +221,31 @@ impl Controller {
             }
             Action::Follow => drop(self.following.send_replace(true)),
             Action::Answer(call, result) => call.answer(result),
-            Action::Tell(news) => tell(parts, news),
+            Action::Tell(news) => {
+                if matches!(news, News::NotActive(_)) {
+                    self.under_way = None;
+                }
+                if let News::Active {
+                    epoch, first, took_us, ..
+                } = &news
+                    && let Some(story) = self.under_way.take()
+                {
+                    story.tell(&parts.failovers, *epoch, *first, *took_us);
+                }
+                tell(parts, news);
+            }
             Action::End => return Err(self.last_error.take().context("nothing can be served")?),
         }
         Ok(())
     }
 
     async fn perform(&mut self, step: Step) -> Event<TransitionCall> {
-        match self.try_to(step).await {
+        let (name, began) = (step_name(&step), Instant::now());
+        let done = self.try_to(step).await;
+        if let Some(under_way) = &mut self.under_way {
+            under_way.step(name, began);
+        }
+        match done {
             Ok(event) => event,
             Err(error) => {
                 let problem = Problem {
@@ -286,6 +329,23 @@ impl Controller {
     }
 }
 
+/// What a step is called in the story of a failover.
+fn step_name(step: &Step) -> &'static str {
+    match step {
+        Step::StopTailing => "end of tailing",
+        Step::Load(_) => "load",
+        Step::Prove => "proof of the edits",
+        Step::CatchUp | Step::CatchUpTo(_) => "catch up",
+        Step::FetchImage(_) => "fetch of an image",
+        Step::Recover => "recovery of the journal",
+        Step::ProveBeforeActive(..) => "proof before active",
+        Step::AwaitSynced(_) => "first edit",
+        Step::AwaitFinalized(..) => "end of the segment",
+        Step::Resign => "resignation",
+        Step::Pause(_) => "wait for the lease",
+    }
+}
+
 /// Says it in the log, and counts it.
 fn tell(parts: &RoleParts, news: News) {
     match news {
@@ -298,7 +358,9 @@ fn tell(parts: &RoleParts, news: News) {
                 tracing::info!(%applied, took_ms, "namespace loaded; standby");
             }
         }
-        News::Unhealthy(aspect, problem) => tracing::error!(?aspect, problem, "this NameNode is not healthy"),
+        News::Unhealthy(aspect, problem) => {
+            tracing::error!(aspect = aspect.name(), problem, "this NameNode is not healthy")
+        }
         News::CannotRead(error) => tracing::warn!(error, "cannot read the journal; trying again"),
         News::NoNewerImage(error) => tracing::error!(error, "cannot get a newer image"),
         News::Recovered { epoch, took_us } => {

@@ -30,7 +30,7 @@ impl Health {
     pub fn failed(&self, aspect: Aspect, error: &anyhow::Error) {
         let what = cause(error);
         if self.lock().failed(aspect, what.clone(), self.clock.ms()) {
-            tracing::error!(?aspect, problem = what, "this NameNode is not healthy");
+            tracing::error!(aspect = aspect.name(), problem = what, "this NameNode is not healthy");
         }
     }
 

@@ -41,6 +41,7 @@ pub async fn serve(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
         (&Method::GET, "/api/configurations") => api(&configurations::differences(shared).await),
         (&Method::GET, "/startupProgress") => api(&beans::startup_json(&shared, &shared.nn.ns.read())),
         (&Method::GET, "/isActive") => is_active(&shared),
+        (&Method::GET, "/logLevel") => http::log_level::respond(head).await,
         (&Method::GET, "/conf") => http::conf::respond(&shared.nn.settings.conf, Program::NameNode, head),
         (&Method::GET, "/fsck") => shared.fsck.respond(head),
         (&Method::GET, "/imagetransfer") => get_image(&shared.dirs, &head.query),

@@ -21,7 +21,7 @@ pub mod debug_hooks;
 pub mod deferred;
 pub mod directory_log;
 pub mod divergence;
-
+pub mod failovers;
 pub mod format;
 mod former_lease;
 pub mod fsck;

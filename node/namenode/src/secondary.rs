@@ -242,7 +242,7 @@ impl Secondary {
         self.merge_errors = 0;
         let (settings, http) = (&self.settings, &self.settings.http);
         let result = upload(http, &dirs, txid, settings.image_timeout).await?;
-        tracing::info!(%txid, to = %http, ?result, "Checkpoint done.");
+        tracing::info!(%txid, to = %http, result = result.name(), "Checkpoint done.");
         if let Some(keep_from) = dirs.purge_images(settings) {
             purge_edits(&dirs, keep_from);
         }

@@ -59,6 +59,8 @@ pub struct StandbyCalls {
     questions: Questions,
     /// Told when the view of the lease has changed.
     view_changed: Notify,
+    /// The process that is known to have been active last.
+    former_active: Mutex<Option<Arc<str>>>,
     turns: Mutex<Turns>,
     passed_on: AtomicU64,
 }
@@ -73,6 +75,7 @@ impl StandbyCalls {
             queue: Mutex::default(),
             questions,
             view_changed: Notify::new(),
+            former_active: Mutex::default(),
             turns: Mutex::new(Turns::new(0)),
             passed_on: AtomicU64::new(0),
         }
@@ -82,6 +85,17 @@ impl StandbyCalls {
     #[must_use]
     pub fn another_was_active(&self) -> bool {
         self.queue.lock().another_was_active()
+    }
+
+    /// The process that is known to have been active last, since this one began.
+    #[must_use]
+    pub fn former_active(&self) -> Option<Arc<str>> {
+        self.former_active.lock().clone()
+    }
+
+    /// This process, the `holder` of the lease, has become active.
+    pub fn this_one_is_active(&self, holder: &str) {
+        *self.former_active.lock() = Some(holder.into());
     }
 
     /// Number of calls that have waited.
@@ -143,6 +157,14 @@ impl StandbyCalls {
 
     /// Sets the view of the lease. The lease watchers call it.
     pub fn set_view(&self, view: LeaseView) {
+        if let LeaseView::HeldByOther(holder) = &view {
+            let mut former = self.former_active.lock();
+            if former.as_ref() != Some(holder) {
+                let before = former.replace(holder.clone());
+                drop(former);
+                tracing::info!(active = %holder, before = before.as_deref().unwrap_or("nobody"), "another NameNode is active now");
+            }
+        }
         if self.queue.lock().set_view(view) {
             self.view_changed.notify_waiters();
             self.review();

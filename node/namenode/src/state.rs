@@ -13,6 +13,7 @@ use crate::corrupt::CorruptMarks;
 use crate::debug_hooks::DebugHooks;
 use crate::deferred::{DeferredCalls, DeferredParts};
 use crate::divergence::Comparison;
+use crate::failovers::Failovers;
 use crate::fsck::FsckPage;
 use crate::ha::RoleParts;
 use crate::health::Health;
@@ -360,6 +361,13 @@ impl Shared {
             hosts: nn.hosts.clone(),
             observed: nn.observed.clone(),
             checkpoints: self.checkpoints.clone(),
+            failovers: Failovers {
+                settings: nn.settings.clone(),
+                clock: nn.clock.clone(),
+                holder: nn.holder.clone(),
+                standby_calls: nn.standby_calls.clone(),
+                observed: nn.observed.clone(),
+            },
         }
     }
 

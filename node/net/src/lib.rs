@@ -1,13 +1,14 @@
 //! Sockets for Hadoop's protocols: RPC server and client ([`ipc`]), HTTP ([`http`]) and plain connections ([`tcp`]).
 //! And parts of the machine that all daemons need: clocks ([`clock`]), processes ([`process`]), the user of a process
-//! ([`users`]), systemd ([`systemd`]), the rights of callers ([`auth`]), and metrics ([`metrics`]). Knows nothing of HDFS
-//! but the names of its protocols.
+//! ([`users`]), its log ([`logging`]), systemd ([`systemd`]), the rights of callers ([`auth`]), and metrics ([`metrics`]).
+//! Knows nothing of HDFS but the names of its protocols.
 
 pub mod auth;
 pub mod clock;
 pub mod histogram;
 pub mod http;
 pub mod ipc;
+pub mod logging;
 pub mod metrics;
 pub mod process;
 pub mod systemd;

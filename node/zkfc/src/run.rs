@@ -245,6 +245,15 @@ fn own_info(config: &ZkfcConfig) -> Vec<u8> {
     info.encode_to_vec()
 }
 
+fn lease_in_words(lease: &QuorumLease) -> String {
+    match lease {
+        QuorumLease::Unknown => "not known".to_owned(),
+        QuorumLease::Free => "free".to_owned(),
+        QuorumLease::Held { holder, epoch } => format!("held by {holder} in epoch {epoch}"),
+        QuorumLease::Written { epoch } => format!("written in epoch {epoch} by a writer without a lease"),
+    }
+}
+
 /// What was done for the controller, with what a person may want to know of it.
 enum Done {
     BecameActive(Result<(), String>),
@@ -310,9 +319,10 @@ impl Loop {
                     "a writer that asks for no read leases, as Hadoop's, writes to the JournalNodes or has left its segment open: nobody is promoted beside it. If it is gone for good: haadmin -transitionToActive --forcemanual"
                 );
             }
-            tracing::info!(lease = ?lease, "the quorum's lease");
             self.status.lease(&lease);
-            self.last_lease.send_replace(lease);
+            let now = lease_in_words(&lease);
+            let before = lease_in_words(&self.last_lease.send_replace(lease));
+            tracing::info!(before, now, "the quorum's lease");
         }
         self.complain();
         for action in actions {
@@ -327,9 +337,10 @@ impl Loop {
             return;
         }
         let state = |health: &Health| match health {
-            Health::Healthy { state, .. } => format!("{state:?}"),
-            Health::Unhealthy { state, .. } => format!("{state:?}, not well"),
-            Health::Down | Health::NotResponding => format!("{health:?}"),
+            Health::Healthy { state, .. } => state.name().to_owned(),
+            Health::Unhealthy { state, .. } => format!("{}, not well", state.name()),
+            Health::Down => "down".to_owned(),
+            Health::NotResponding => "silent".to_owned(),
         };
         self.status.health(health);
         let before = state(&self.health.send_replace(health.clone()));
@@ -467,11 +478,12 @@ impl Loop {
         let (namenode, queue) = (self.namenode.clone(), self.done.clone());
         tokio::spawn(async move {
             let started = Instant::now();
-            tracing::info!(?to, "asking the NameNode for a transition");
+            let to_state = to.name();
+            tracing::info!(to = to_state, "asking the NameNode for a transition");
             let result = namenode.transition(to).await;
             match &result {
-                Ok(()) => tracing::info!(?to, elapsed = ?started.elapsed(), "transition done"),
-                Err(error) => tracing::warn!(?to, %error, "transition failed"),
+                Ok(()) => tracing::info!(to = to_state, took_ms = millis(started.elapsed()), "transition done"),
+                Err(error) => tracing::warn!(to = to_state, %error, "transition failed"),
             }
             // A closed channel means that this controller ends.
             let _ = queue.send(done(result.map_err(|error| error.to_string())));

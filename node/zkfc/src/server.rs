@@ -22,6 +22,16 @@ pub(crate) enum ZkfcRequest {
     GracefulFailover,
 }
 
+impl ZkfcRequest {
+    /// Name of its call.
+    fn name(&self) -> &'static str {
+        match self {
+            ZkfcRequest::CedeActive(_) => "cedeActive",
+            ZkfcRequest::GracefulFailover => "gracefulFailover",
+        }
+    }
+}
+
 /// A request with the way to answer it.
 pub(crate) type Asked = (ZkfcRequest, oneshot::Sender<Result<(), RemoteException>>);
 
@@ -47,7 +57,7 @@ impl ZkfcRpcServer {
                 tracing::warn!("{refusal}");
                 return reply.error(&RemoteException::new(ACCESS_CONTROL, refusal));
             }
-            tracing::info!(user, %peer, ?request, "allowed RPC access");
+            tracing::info!(user, %peer, request = request.name(), "allowed RPC access");
             let (sender, receiver) = oneshot::channel();
             match requests.try_send((request, sender)) {
                 Ok(()) => {}

@@ -233,7 +233,7 @@ impl Session {
                 tracing::info!(session = self.number, %id, "the ZooKeeper session is resumed");
                 self.tell(ZooKeeperMessage::Reconnected);
             } else {
-                tracing::info!(session = self.number, %id, ?timeout, "connected to ZooKeeper");
+                tracing::info!(session = self.number, %id, timeout_ms = timeout.as_millis(), "connected to ZooKeeper");
             }
             let info = client.session().clone();
             match self.serve(&client).await {

@@ -39,18 +39,28 @@ impl Dump {
             match written {
                 Ok(None) => {}
                 Ok(Some(bad)) => {
-                    writeln!(out, "# {}: {bad}", path.display())?;
+                    // Behind the lines that could be read.
+                    if let Err(error) = out.flush() {
+                        return ended(error, code);
+                    }
+                    eprintln!("{}: {bad}", path.display());
                     code = ExitCode::from(1);
                 }
-                // The reader, for example a pager, has gone.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(code),
-                Err(error) => return Err(error.into()),
+                Err(error) => return ended(error, code),
             }
         }
         match out.flush() {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(code),
+            Ok(()) => Ok(code),
+            Err(error) => ended(error, code),
         }
+    }
+}
+
+/// The end when nothing more can be printed. That the reader, for example a pager, has gone is no error.
+fn ended(error: io::Error, code: ExitCode) -> Result<ExitCode> {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Ok(code),
+        _ => Err(error.into()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use hathi_formats::editlog::{Frames, SEGMENT_HEADER_LEN, SegmentHeader, decode_frame};
 use hathi_formats::ids::TxId;
@@ -131,6 +131,12 @@ impl Verify {
             bytes += data.len();
             files += 1;
         }
+        // A journal that is formatted and was never written to has this file.
+        ensure!(
+            files > 0 || dir.join("VERSION").exists(),
+            "{}: no journal, as it has neither segments nor a VERSION",
+            dir.display()
+        );
         let damaged = damaged_small_files(&OsDisk, dir).with_context(|| format!("cannot read {}", dir.display()))?;
         for name in damaged {
             bad += 1;
@@ -151,6 +157,19 @@ impl Verify {
 mod tests {
     use super::*;
     use hathi_formats::ids::LayoutVersion;
+
+    #[test]
+    fn what_is_no_journal_is_not_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let verify = Verify {
+            dir: dir.path().to_owned(),
+            quiet: true,
+        };
+        let refused = verify.run().unwrap_err().to_string();
+        assert!(refused.contains("no journal"), "{refused}");
+        std::fs::write(dir.path().join("VERSION"), "").unwrap();
+        assert!(verify.run().is_ok());
+    }
 
     fn segment(first: u64, count: u64) -> Vec<u8> {
         let layout_version = LayoutVersion(CURRENT.0 - 1);

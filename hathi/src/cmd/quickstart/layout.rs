@@ -143,6 +143,15 @@ impl Layout {
         self.more.iter().any(|(key, _)| key == "ha.zookeeper.quorum")
     }
 
+    /// What a newcomer does not expect of one or two JournalNodes.
+    pub fn tolerates_nothing(&self) -> Option<String> {
+        match self.journalnodes {
+            1 => Some("note: without its only JournalNode the cluster takes no changes; --journalnodes 3 tolerates the loss of one".to_owned()),
+            2 => Some("note: two JournalNodes tolerate the loss of neither, because a majority of two is two; --journalnodes 3 tolerates the loss of one".to_owned()),
+            _ => None,
+        }
+    }
+
     /// Refuses counts and ports that can't work, naming the option.
     pub fn check(&self) -> Result<()> {
         for (option, count) in [
@@ -412,4 +421,34 @@ fn write_xml(path: &Path, properties: &[(String, String)]) -> Result<()> {
     }
     text.push_str("</configuration>\n");
     std::fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(journalnodes: u16) -> Layout {
+        Layout {
+            dir: PathBuf::from("/there"),
+            host: IpAddr::from([127, 0, 0, 1]),
+            base_port: 18020,
+            nameservice: "hathi".to_owned(),
+            namenodes: 3,
+            journalnodes,
+            datanodes: 3,
+            single: journalnodes == 0,
+            more: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn that_one_or_two_journalnodes_tolerate_nothing_is_said() {
+        for (journalnodes, is_said) in [(0, false), (1, true), (2, true), (3, false), (4, false)] {
+            assert_eq!(
+                layout(journalnodes).tolerates_nothing().is_some(),
+                is_said,
+                "{journalnodes}"
+            );
+        }
+    }
 }

@@ -13,7 +13,7 @@ use clap::Parser;
 use layout::{Daemon, Layout};
 use std::ffi::OsString;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -167,6 +167,9 @@ impl Interrupts {
 async fn bring_up(layout: &Arc<Layout>, children: &mut Children) -> Result<()> {
     if !layout.single {
         progress(&format!("starting {} JournalNodes", layout.journalnodes));
+        if let Some(warning) = layout.tolerates_nothing() {
+            println!("{warning}");
+        }
     }
     for index in 0..layout.journalnodes {
         children.supervise(Daemon::JournalNode, index)?;
@@ -231,6 +234,31 @@ fn announce(layout: &Layout, elapsed: Duration) {
         layout.page(),
         elapsed.as_secs_f64()
     );
-    println!("  export HADOOP_CONF_DIR={}", layout.client_conf().display());
-    println!("  hdfs dfs -ls hdfs://{ns}/");
+    // A newcomer has this program, and maybe not in the path.
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("hathi"));
+    print!("{}", first_steps(&layout.client_conf(), &program, &ns));
+}
+
+/// Commands that a newcomer can enter as they stand here.
+fn first_steps(conf: &Path, program: &Path, authority: &str) -> String {
+    format!(
+        "  export HADOOP_CONF_DIR={}\n  {} dfs -ls hdfs://{authority}/\n",
+        conf.display(),
+        program.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_steps_name_a_program_that_the_newcomer_has() {
+        let program = std::env::current_exe().unwrap();
+        let steps = first_steps(Path::new("/there/conf"), &program, "hathi");
+        let last = steps.lines().last().unwrap().trim();
+        let (named, rest) = last.split_once(' ').unwrap();
+        assert!(Path::new(named).is_absolute() && Path::new(named).exists(), "{named}");
+        assert_eq!(rest, "dfs -ls hdfs://hathi/");
+    }
 }

@@ -6,7 +6,7 @@
 //! Invariants:
 //! - A user who is known stays known. Groups are looked up again in the background, and the old ones apply until there
 //!   is an answer. A failed look-up removes nothing.
-//! - That a user is unknown is never remembered for longer than [`UNKNOWN_MS`].
+//! - That a user is unknown is never remembered for longer than `hadoop.security.groups.negative-cache.secs`.
 //! - One look-up per user, and at most [`LOOKUPS_MAX`] in all, are under way at a time.
 
 use super::USER_MAX_BYTES;
@@ -23,9 +23,9 @@ use tokio::sync::watch;
 const USERS_MAX: usize = 10_000;
 /// Number of users that are forgotten at once to make room.
 const FORGOTTEN: usize = 1000;
-/// Time in milliseconds until the system is asked again about a user whom it does not know, or did not answer for. A
-/// directory service that was down is back soon, and a user may be created at any time.
-const UNKNOWN_MS: u64 = 5000;
+/// Time until the system is asked again about a user whom it does not know, or did not answer for. It is shorter than
+/// Hadoop's (30 s): a directory service that was down is back soon, and a user may be created at any time.
+const UNKNOWN: Duration = Duration::from_secs(5);
 /// Most threads that wait for the system. There are several, because it may hang for one user and answer for the next.
 const LOOKUPS_MAX: usize = 16;
 /// How long a call waits for the groups of its user. After that its client is told to come again.
@@ -71,6 +71,8 @@ pub struct GroupsOptions {
     pub own_user: String,
     /// `hadoop.security.groups.cache.secs`
     pub cache_for: Duration,
+    /// `hadoop.security.groups.negative-cache.secs`
+    pub unknown_for: Duration,
 }
 
 #[derive(Default)]
@@ -104,6 +106,7 @@ impl GroupsOptions {
             superuser_group: conf.get_or("dfs.permissions.superusergroup", "supergroup"),
             own_user: own_user.to_owned(),
             cache_for: conf.get_duration("hadoop.security.groups.cache.secs", default, TimeUnit::Seconds)?,
+            unknown_for: conf.get_duration("hadoop.security.groups.negative-cache.secs", UNKNOWN, TimeUnit::Seconds)?,
         })
     }
 }
@@ -265,14 +268,17 @@ impl Groups {
             let mut known = self.0.known.lock();
             if let Some(entry) = known.users.get_mut(&user) {
                 entry.asked = false;
+                let after = |wait: Duration| {
+                    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                    now_ms.saturating_add(wait_ms).min(u64::MAX - 1)
+                };
                 match found {
                     Lookup::Groups(groups) => {
-                        let cache_ms = u64::try_from(self.0.options.cache_for.as_millis()).unwrap_or(u64::MAX);
-                        entry.ask_at_ms = now_ms.saturating_add(cache_ms).min(u64::MAX - 1);
+                        entry.ask_at_ms = after(self.0.options.cache_for);
                         entry.identity = Some(self.identity(&user, groups));
                     }
                     Lookup::Unknown => {
-                        entry.ask_at_ms = now_ms.saturating_add(UNKNOWN_MS);
+                        entry.ask_at_ms = after(self.0.options.unknown_for);
                         if entry.identity.is_none() {
                             entry.identity = Some(self.identity(&user, Vec::new()));
                         }
@@ -381,6 +387,7 @@ mod tests {
             superuser_group: "supergroup".to_owned(),
             own_user: "hdfs".to_owned(),
             cache_for: Duration::from_secs(300),
+            unknown_for: Duration::from_secs(7),
         };
         let now_ms = Arc::new(AtomicU64::new(1000));
         let (answers, to_give) = std::sync::mpsc::channel();
@@ -452,7 +459,7 @@ mod tests {
         // The directory service is down, which looks as if the user did not exist.
         world.answer("alice", Lookup::Unknown);
         assert_eq!(world.get("alice").unwrap(), ["staff"]);
-        world.after(UNKNOWN_MS);
+        world.after(7000);
         assert_eq!(world.get("alice").unwrap(), ["staff"]);
         world.answer("alice", groups(&["ops"]));
         assert_eq!(world.get("alice").unwrap(), ["ops"]);
@@ -468,7 +475,7 @@ mod tests {
         assert_eq!(world.get("bob"), None);
         world.answer("bob", Lookup::Unknown);
         assert_eq!(world.get("bob").unwrap(), [""; 0]);
-        world.after(UNKNOWN_MS);
+        world.after(7000);
         assert_eq!(world.get("bob").unwrap(), [""; 0]);
         world.answer("bob", groups(&["staff"]));
         assert_eq!(world.get("bob").unwrap(), ["staff"]);

@@ -4,6 +4,7 @@ pub mod client;
 pub mod conf;
 pub mod health;
 pub mod jmx;
+pub mod log_level;
 pub mod pages;
 pub mod server;
 

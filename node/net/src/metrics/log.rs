@@ -52,11 +52,17 @@ impl LogCounters {
         [&self.error, &self.warn, &self.info].map(|counter| counter.load(Ordering::Relaxed))
     }
 
+    /// Number of lines that were dropped.
+    #[must_use]
+    pub fn lines_dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
     /// Puts the values.
     pub fn put(&self, into: &mut Exposition) {
         for (level, lines) in ["error", "warn", "info"].into_iter().zip(self.lines()) {
             into.put(&LOG_LINES, &[level], lines);
         }
-        into.put(&LOG_LINES_DROPPED, &[], self.dropped.load(Ordering::Relaxed));
+        into.put(&LOG_LINES_DROPPED, &[], self.lines_dropped());
     }
 }
