@@ -84,7 +84,13 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
 
 impl End {
     fn exit(self) -> ExitCode {
-        tracing::error!("{}", self.1);
+        let mut lines = self.1.lines();
+        tracing::error!("{}", lines.next().unwrap_or_default());
+        // A line of the log is one line. What the operator should do stands below it.
+        crate::log::flush();
+        for line in lines {
+            eprintln!("{line}");
+        }
         ExitCode::from(self.0)
     }
 }

@@ -332,7 +332,8 @@ async fn the_web_shows_what_it_did() -> Result<()> {
         assert_eq!(said, 1, "{key}: {log}");
     }
     for (path, part) in [
-        ("/", "nn0"),
+        ("/", "<!doctype html>"),
+        ("/api/cluster", "nn0"),
         ("/conf", "dfs.nameservices"),
         ("/jmx", "Hadoop:service=NameNode,name=NameNodeStatus"),
         ("/metrics", "namenode"),

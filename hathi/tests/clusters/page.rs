@@ -251,6 +251,10 @@ fn every_namenode_shows_the_cluster_and_a_browser_shows_it_well() -> Result<()> 
     });
     cluster.signal(Role::Zkfc, silent, Signal::STOP)?;
     cluster.signal(Role::NameNode, silent, Signal::STOP)?;
+    wait_for("a silent NameNode that counts as dead", PATIENCE, || {
+        let told = text(&cluster.namenode_http(seer).ok()?, "/api/cluster").ok()?;
+        told.contains("unreachable").then_some(())
+    });
     let document = browser.document(&url(seer)?, DESK)?;
     has(
         &document,

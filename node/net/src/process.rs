@@ -37,6 +37,8 @@ impl ProcessIdentity {
     }
 
     /// Whether exactly this process runs here now, under this id. The kernel's data is compared with the process's own.
+    /// One that has ended does not run any more, also while nobody has asked how (a zombie): all its threads are gone and
+    /// all its files are closed.
     #[must_use]
     pub fn runs_here(&self) -> bool {
         let Some(own) = ProcessIdentity::own() else {
@@ -51,11 +53,17 @@ fn id_and_start(process: &str) -> Option<(u32, u64)> {
     parse(&std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
 }
 
-/// Fields 1 and 22. Field 2, the name of the program, may contain any character.
+/// Fields 1 and 22, of a process that has not ended (fields 3 and 20: the state of its first thread, and the number of
+/// threads). Field 2, the name of the program, may contain any character.
 fn parse(stat: &str) -> Option<(u32, u64)> {
     let (before, after) = stat.rsplit_once(')')?;
     let pid = before.split_once(' ')?.0.parse().ok()?;
-    Some((pid, after.split_whitespace().nth(19)?.parse().ok()?))
+    let fields: Vec<&str> = after.split_whitespace().collect();
+    let threads: u32 = fields.get(17)?.parse().ok()?;
+    if matches!(*fields.first()?, "Z" | "X") && threads <= 1 {
+        return None;
+    }
+    Some((pid, fields.get(19)?.parse().ok()?))
 }
 
 #[cfg(test)]

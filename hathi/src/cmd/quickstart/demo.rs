@@ -154,7 +154,7 @@ async fn print_time_line(layout: &Layout, killed: u16, killed_at: SystemTime, lo
         for (log, words, step) in [
             (
                 &controller,
-                "asking the NameNode for a transition to=Active",
+                "asking the NameNode for a transition to=\"active\"",
                 "elected   ",
             ),
             (&namenode, "journal recovered epoch=", "recovered "),

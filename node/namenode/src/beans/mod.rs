@@ -530,7 +530,6 @@ mod tests {
         assert_eq!(of("NameNodeInfo", "DistinctVersionCount"), Some(json!(2)));
         assert!(of("NameNodeInfo", "Threads").unwrap().as_u64() > Some(0));
         for (bean, never_counted) in [
-            ("NameNodeInfo", "CorruptFiles"),
             ("NameNodeStatus", "SlowPeersReport"),
             ("FSNamesystemState", "ScheduledReplicationBlocks"),
         ] {
