@@ -95,6 +95,9 @@ impl Example {
     /// Writes the ConfigMap for a pod. Returns its directory.
     fn configure(&self, set: &str, pod: u16) -> Result<PathBuf> {
         let conf = self.data(set, pod).join("conf");
+        if conf.exists() {
+            return Ok(conf);
+        }
         std::fs::create_dir_all(&conf)?;
         for name in ["core-site.xml", "hdfs-site.xml"] {
             let mut text = self.here(set, pod, &self.literal(&format!("  {name}:"))?);
