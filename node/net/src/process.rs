@@ -80,13 +80,43 @@ mod tests {
             other
         };
         for other in [
-            other(|other| other.pid += 1),
+            // No process has this id. The next one may be a child of another test, begun in the same tick.
+            other(|other| other.pid = u32::MAX),
             other(|other| other.start_ticks += 1),
             other(|other| other.boot_id.push('x')),
             other(|other| other.pid_namespace += 1),
         ] {
             assert!(!other.runs_here(), "{other:?}");
         }
+    }
+
+    #[test]
+    fn safety_07c_a_process_that_was_killed_and_is_not_reaped_does_not_run() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let (pid, start_ticks) = id_and_start(&child.id().to_string()).unwrap();
+        let process = ProcessIdentity {
+            pid,
+            start_ticks,
+            ..ProcessIdentity::own().unwrap()
+        };
+        assert!(process.runs_here());
+        child.kill().unwrap();
+        // It returns when the process has ended, and leaves it unreaped.
+        let unreaped = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        let ended = rustix::process::waitid(
+            rustix::process::WaitId::Pid(rustix::process::Pid::from_child(&child)),
+            unreaped,
+        );
+        assert!(ended.unwrap().is_some());
+        assert!(!process.runs_here());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_first_thread_may_end_before_the_others() {
+        let stat = |threads: u32| format!("77 (a) Z {} {threads} 0 22 23", "0 ".repeat(16).trim_end());
+        assert_eq!(parse(&stat(1)), None);
+        assert_eq!(parse(&stat(2)), Some((77, 22)));
     }
 
     #[test]
