@@ -4,8 +4,6 @@
 //! The cause is found by asking the former active while this one becomes active. So it delays nothing, and decides
 //! nothing.
 
-use crate::clock::Clock;
-use crate::observed::{Failover, Observed, millis};
 use crate::settings::{Peer, Settings};
 use crate::standby_calls::StandbyCalls;
 use hathi_formats::ids::{Epoch, TxId};
@@ -23,11 +21,9 @@ const SILENT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Failovers {
     pub(crate) settings: Arc<Settings>,
-    pub(crate) clock: Clock,
     /// Name of this process at the JournalNodes.
     pub(crate) holder: Arc<str>,
     pub(crate) standby_calls: Arc<StandbyCalls>,
-    pub(crate) observed: Arc<Observed>,
 }
 
 /// A change that is under way.
@@ -64,37 +60,37 @@ impl UnderWay {
     pub(crate) fn tell(self, parts: &Failovers, epoch: Epoch, first: TxId, took_us: u64) {
         parts.standby_calls.this_one_is_active(&parts.holder);
         let parts = parts.clone();
-        let at_ms = parts.clock.wall_ms();
         tokio::spawn(async move {
             let cause = self.cause.await.unwrap_or_else(|_| "not found out".to_owned());
-            let story = Failover {
-                at_ms,
-                from: self.from,
-                to: parts.holder.to_string(),
-                cause,
-                asked_by: self.asked_by,
-                epoch,
-                first,
-                // The first transaction of an active is its own.
-                edits: first.0.saturating_sub(1).saturating_sub(self.applied_before.0),
-                steps: self.steps,
-                took_us,
-            };
+            // The first transaction of an active is its own.
+            let edits = first.0.saturating_sub(1).saturating_sub(self.applied_before.0);
             tracing::info!(
-                from = story.from.as_deref().unwrap_or("nobody"),
-                to = story.to,
-                cause = story.cause,
-                asked_by = story.asked_by,
-                epoch = story.epoch.0,
-                first = story.first.0,
-                edits = story.edits,
-                steps = story.steps_in_words(),
-                took_ms = %millis(story.took_us),
+                from = self.from.as_deref().unwrap_or("nobody"),
+                to = &*parts.holder,
+                cause,
+                asked_by = self.asked_by,
+                epoch = epoch.0,
+                first = first.0,
+                edits,
+                steps = steps_in_words(&self.steps),
+                took_ms = %millis(took_us),
                 "failover"
             );
-            parts.observed.failed_over(story);
         });
     }
+}
+
+/// `recovery 1.2 ms, catch up 0.3 ms`, of what was done and the time that it took in µs.
+fn steps_in_words(steps: &[(&'static str, u64)]) -> String {
+    let words = steps
+        .iter()
+        .map(|(step, took_us)| format!("{step} {} ms", millis(*took_us)));
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// Milliseconds with one digit behind the point.
+fn millis(us: u64) -> String {
+    format!("{}.{}", us / 1000, us / 100 % 10)
 }
 
 /// Why the former active is not active any more.
@@ -193,5 +189,11 @@ mod tests {
             timeout: SILENT,
         };
         assert!(silent(&timeout).contains("frozen or cut off"));
+    }
+
+    #[test]
+    fn steps_are_told_in_milliseconds() {
+        let steps = [("recovery", 12_345), ("first edit", 90)];
+        assert_eq!(steps_in_words(&steps), "recovery 12.3 ms, first edit 0.0 ms");
     }
 }

@@ -4,59 +4,15 @@ use crate::handovers::Handovers;
 use crate::history::{Following, History};
 use crate::others::Others;
 use crate::startup::Startup;
-use hathi_formats::ids::{Epoch, TxId};
 use hathi_journal::Lag;
 use hathi_nameserver::edit_log_driver::Synced;
 use hathi_net::histogram::{Histogram, HistogramCounts};
 use hathi_net::ipc::RpcMeter;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-
-/// Changes to active that are remembered.
-const FAILOVERS_MAX: usize = 20;
-
-/// A change of this NameNode to active.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failover {
-    /// Wall clock at its end, in ms since 1970.
-    pub at_ms: u64,
-    /// The process that was active before, `<namenode id>@<instance id>`. `None`: nobody since this process began.
-    pub from: Option<String>,
-    /// This process, in the same form.
-    pub to: String,
-    /// Why the former one is not active any more, as far as it can be found out from here.
-    pub cause: String,
-    /// Who asked for the change.
-    pub asked_by: String,
-    /// Epoch of the writer.
-    pub epoch: Epoch,
-    /// First transaction of this active.
-    pub first: TxId,
-    /// Number of edits that were applied during the change.
-    pub edits: u64,
-    /// What was done, and how long it took in µs.
-    pub steps: Vec<(&'static str, u64)>,
-    /// How long all of it took in µs, from the request to the first durable transaction.
-    pub took_us: u64,
-}
-
-impl Failover {
-    /// `recovery 1.2 ms, catch up 0.3 ms`.
-    #[must_use]
-    pub fn steps_in_words(&self) -> String {
-        let words = |(step, took_us): &(&'static str, u64)| format!("{step} {} ms", millis(*took_us));
-        self.steps.iter().map(words).collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// Milliseconds with one digit behind the point.
-#[must_use]
-pub fn millis(us: u64) -> String {
-    format!("{}.{}", us / 1000, us / 100 % 10)
-}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -75,7 +31,6 @@ pub struct Observed {
     pub handovers: Mutex<Handovers>,
     last_failover_us: AtomicU64,
     became_active: AtomicU64,
-    failovers: Mutex<VecDeque<Failover>>,
     loads: AtomicU64,
     load_ms: AtomicU64,
     commits: Histogram,
@@ -148,21 +103,6 @@ impl Observed {
         self.lease_margins.add_micros(left_us);
     }
 
-    /// The story of a change to active is known.
-    pub fn failed_over(&self, story: Failover) {
-        let mut failovers = self.failovers.lock();
-        if failovers.len() >= FAILOVERS_MAX {
-            failovers.pop_front();
-        }
-        failovers.push_back(story);
-    }
-
-    /// The last changes of this NameNode to active, the newest one last.
-    #[must_use]
-    pub fn failovers(&self) -> Vec<Failover> {
-        self.failovers.lock().iter().cloned().collect()
-    }
-
     /// The directories have this room.
     pub fn set_rooms(&self, rooms: Vec<Room>) {
         *self.rooms.lock() = rooms;
@@ -226,27 +166,5 @@ impl Observed {
     #[must_use]
     pub fn journal_rpcs(&self, journalnode: usize) -> Arc<Histogram> {
         self.journal_rpcs.lock().get(&journalnode).cloned().unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn steps_are_told_in_milliseconds() {
-        let story = Failover {
-            at_ms: 0,
-            from: None,
-            to: "nn1@b".to_owned(),
-            cause: String::new(),
-            asked_by: String::new(),
-            epoch: Epoch(2),
-            first: TxId(5),
-            edits: 0,
-            steps: vec![("recovery", 12_345), ("first edit", 90)],
-            took_us: 12_435,
-        };
-        assert_eq!(story.steps_in_words(), "recovery 12.3 ms, first edit 0.0 ms");
     }
 }

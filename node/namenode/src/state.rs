@@ -363,10 +363,8 @@ impl Shared {
             checkpoints: self.checkpoints.clone(),
             failovers: Failovers {
                 settings: nn.settings.clone(),
-                clock: nn.clock.clone(),
                 holder: nn.holder.clone(),
                 standby_calls: nn.standby_calls.clone(),
-                observed: nn.observed.clone(),
             },
         }
     }
