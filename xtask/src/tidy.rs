@@ -95,6 +95,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "hathi-namenode-http",
+        &[
+            "hathi-conf",
+            "hathi-formats",
+            "hathi-blockmanager",
+            "hathi-journal",
+            "hathi-namesystem",
+            "hathi-net",
+            "hathi-namenode",
+        ],
+    ),
+    (
         "hathi",
         &[
             "hathi-conf",
@@ -107,6 +119,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-journalclient",
             "hathi-client",
             "hathi-namenode",
+            "hathi-namenode-http",
             "hathi-journalnode",
             "hathi-datanode",
             "hathi-zkfc",
@@ -132,6 +145,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-blockpool",
             "hathi-net",
             "hathi-namenode",
+            "hathi-namenode-http",
             "hathi-journalnode",
         ],
     ),

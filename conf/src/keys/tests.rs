@@ -193,6 +193,7 @@ fn keys_below(folder: &str) -> BTreeMap<String, PathBuf> {
 fn every_key_that_is_read_is_in_the_table_and_what_the_table_calls_read_is_read() {
     let readers = [
         ("node/namenode/src", Some(N)),
+        ("node/namenode-http/src", Some(N)),
         ("node/datanode/src", Some(D)),
         ("node/journalnode/src", Some(J)),
         ("node/client/src", Some(C)),

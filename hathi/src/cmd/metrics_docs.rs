@@ -11,7 +11,10 @@ fn document() -> String {
     let tables: [(&str, &[&[&Family]]); 6] = [
         ("Every daemon", &[process::FAMILIES, log::FAMILIES]),
         ("RPC servers, of every daemon", &[rpc::FAMILIES]),
-        ("NameNode", &[hathi_namenode::metrics::FAMILIES, rpc::NAMENODE_FAMILIES]),
+        (
+            "NameNode",
+            &[hathi_namenode_http::metrics::FAMILIES, rpc::NAMENODE_FAMILIES],
+        ),
         ("JournalNode", &[hathi_journalnode::exposition::FAMILIES]),
         ("DataNode", &[hathi_datanode::metrics::FAMILIES]),
         ("Failover controller", &[hathi_zkfc::status::FAMILIES]),

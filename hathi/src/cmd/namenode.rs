@@ -111,7 +111,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     };
     if serves {
         super::huge_pages_when_large();
-        hathi_namenode::run::serve(settings)?;
+        hathi_namenode::run::serve(settings, hathi_namenode_http::start)?;
     }
     Ok(ExitCode::from(code))
 }

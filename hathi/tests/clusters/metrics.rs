@@ -122,7 +122,7 @@ fn families_in(text: &str) -> BTreeSet<String> {
 fn known(role: Role) -> Vec<&'static Family> {
     use hathi_net::metrics::{log, process, rpc};
     let of_role = match role {
-        Role::NameNode => hathi_namenode::metrics::FAMILIES,
+        Role::NameNode => hathi_namenode_http::metrics::FAMILIES,
         Role::JournalNode => hathi_journalnode::exposition::FAMILIES,
         Role::DataNode => hathi_datanode::metrics::FAMILIES,
         Role::Zkfc => hathi_zkfc::status::FAMILIES,

@@ -4,6 +4,7 @@
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::image_place::ImagePlace;
+use crate::image_transfer::send_file;
 use crate::load::save_checkpoint;
 use crate::log::LogCommand;
 use crate::replies::Replies;
@@ -27,15 +28,10 @@ use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::ipc::{ClientOptions, Responder, connect_to, protocols};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use parking_lot::{Mutex, RwLock};
-use std::io::Read;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-
-/// Size of a read while an image is sent.
-const SEND_CHUNK_BYTES: usize = 256 << 10;
 
 /// How long a saved image waits until its last transactions are durable.
 const DURABLE_WAIT: Duration = Duration::from_secs(20);
@@ -392,48 +388,6 @@ pub(crate) async fn upload(
     }
 }
 
-/// The body of a request or answer, which a thread reads from a file while it is sent. `bandwidth` limits the bytes per
-/// second; 0 is no limit.
-#[must_use]
-pub fn send_file(path: PathBuf, len: u64, bandwidth: u64) -> hathi_net::http::Body {
-    let (mut sender, body) = hathi_net::http::body_channel(4);
-    std::thread::spawn(move || {
-        let mut send = || -> anyhow::Result<()> {
-            let mut file = std::fs::File::open(&path)?;
-            let started = Instant::now();
-            let mut sent: u64 = 0;
-            while sent < len {
-                let left = usize::try_from(len - sent).unwrap_or(usize::MAX);
-                let mut chunk = vec![0; SEND_CHUNK_BYTES.min(left)];
-                let read = file.read(&mut chunk)?;
-                if read == 0 {
-                    bail!("the file became shorter");
-                }
-                chunk.truncate(read);
-                sent += read as u64;
-                if !sender.send_blocking(bytes::Bytes::from(chunk)) {
-                    return Ok(());
-                }
-                std::thread::sleep(ahead_of(bandwidth, sent, started.elapsed()));
-            }
-            Ok(())
-        };
-        if let Err(error) = send() {
-            tracing::warn!(path = %path.display(), %error, "a file was not sent whole");
-            sender.abort(std::io::Error::other(error.to_string()));
-        }
-    });
-    body
-}
-
-/// How long to pause after sending `sent` bytes in this time (Hadoop's `DataTransferThrottler`).
-fn ahead_of(bandwidth: u64, sent: u64, elapsed: Duration) -> Duration {
-    if bandwidth == 0 {
-        return Duration::ZERO;
-    }
-    Duration::from_secs_f64(sent as f64 / bandwidth as f64).saturating_sub(elapsed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -506,14 +460,5 @@ mod tests {
         compared(Comparison::Equal { txid: 6 });
         checkpoints.save(ImagePurpose::Checkpoint).unwrap();
         assert_eq!(dirs.images().len(), 1);
-    }
-
-    #[test]
-    fn an_image_is_sent_no_faster_than_is_allowed() {
-        let second = Duration::from_secs(1);
-        assert_eq!(ahead_of(0, 1 << 40, Duration::ZERO), Duration::ZERO);
-        assert_eq!(ahead_of(50 << 20, 50 << 20, Duration::ZERO), second);
-        assert_eq!(ahead_of(50 << 20, 50 << 20, second), Duration::ZERO);
-        assert_eq!(ahead_of(50 << 20, 150 << 20, second), 2 * second);
     }
 }

@@ -1,8 +1,6 @@
-//! What is counted and noted for `/jmx`, `/metrics` and `/api`, besides what the namesystem knows.
+//! What is counted and noted for those that show this NameNode, besides what the namesystem knows.
 
 use crate::handovers::Handovers;
-use crate::history::{Following, History};
-use crate::others::Others;
 use crate::startup::Startup;
 use hathi_journal::Lag;
 use hathi_nameserver::edit_log_driver::Synced;
@@ -10,7 +8,6 @@ use hathi_net::histogram::{Histogram, HistogramCounts};
 use hathi_net::ipc::RpcMeter;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -19,14 +16,8 @@ use std::sync::{Arc, OnceLock};
 pub struct Observed {
     /// Reads the counters of the RPC server, once it listens.
     pub rpc: OnceLock<RpcMeter>,
-    /// What other daemons say of themselves.
-    pub others: Others,
     /// How far its start is.
     pub startup: Startup,
-    /// How far this NameNode follows the journal.
-    pub following: Mutex<Following>,
-    /// The last hour.
-    pub history: Mutex<History>,
     /// Changes of the active NameNode, as the JournalNodes' leases show them.
     pub handovers: Mutex<Handovers>,
     last_failover_us: AtomicU64,
@@ -39,32 +30,6 @@ pub struct Observed {
     journal_lags: Mutex<Vec<Lag>>,
     /// By index of the JournalNode: times of its answers to batches.
     journal_rpcs: Mutex<BTreeMap<usize, Arc<Histogram>>>,
-    rooms: Mutex<Vec<Room>>,
-}
-
-/// Room in a directory of this NameNode.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// The directory.
-    pub dir: PathBuf,
-    /// Free bytes for this process's user; `None` when the system does not tell.
-    pub free_bytes: Option<u64>,
-    /// Bytes of its file system.
-    pub total_bytes: Option<u64>,
-}
-
-impl Room {
-    /// Asks the system, which may take long when a disk hangs.
-    #[must_use]
-    pub fn of(dir: PathBuf) -> Room {
-        let stat = rustix::fs::statvfs(&dir).ok();
-        let bytes = |blocks: u64, of: u64| blocks.saturating_mul(of);
-        Room {
-            dir,
-            free_bytes: stat.as_ref().map(|stat| bytes(stat.f_bavail, stat.f_frsize)),
-            total_bytes: stat.as_ref().map(|stat| bytes(stat.f_blocks, stat.f_frsize)),
-        }
-    }
 }
 
 impl Observed {
@@ -101,17 +66,6 @@ impl Observed {
     /// The read lease was renewed when it had still this time in µs.
     pub fn lease_renewed(&self, left_us: u64) {
         self.lease_margins.add_micros(left_us);
-    }
-
-    /// The directories have this room.
-    pub fn set_rooms(&self, rooms: Vec<Room>) {
-        *self.rooms.lock() = rooms;
-    }
-
-    /// The directories and their room, as of some seconds ago.
-    #[must_use]
-    pub fn rooms(&self) -> Vec<Room> {
-        self.rooms.lock().clone()
     }
 
     /// Times of batches from being handed to the JournalNodes until a majority has them.

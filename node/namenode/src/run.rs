@@ -16,8 +16,8 @@ use crate::shared_log::{DirectoryTail, SharedLog};
 use crate::state::{NameNode, Parts, Shared};
 use crate::storage::{self, NameDirs};
 use crate::tail::Tail;
-use crate::webhdfs::WebHdfs;
-use crate::{bootstrap, former_lease, http, identity, resources, rpc, serving};
+use crate::web::{StartWeb, Web};
+use crate::{bootstrap, former_lease, identity, resources, rpc, serving};
 use anyhow::Context;
 use hathi_conf::JournalUri;
 use hathi_formats::ids::TxId;
@@ -27,7 +27,6 @@ use hathi_nameserver::standby_calls::LeaseView;
 use hathi_namespace::Namespace;
 use hathi_namesystem::Life;
 use hathi_namesystem::loader::assemble;
-use hathi_net::http::{HttpRequest, HttpServer};
 use hathi_net::ipc::{RpcServer, ServerOptions, StateIds};
 use hathi_storage::OsDisk;
 use std::sync::Arc;
@@ -37,8 +36,8 @@ use tokio::sync::{mpsc, oneshot};
 /// How long a directory of local edits may delay the end of the process.
 const LOCAL_EDITS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Serves until a signal ends the process.
-pub fn serve(settings: Settings) -> anyhow::Result<()> {
+/// Serves until a signal ends the process. Its pages are those of `start_web`.
+pub fn serve(settings: Settings, start_web: StartWeb) -> anyhow::Result<()> {
     end_at_a_panic();
     let journal = settings.shared.clone();
     anyhow::ensure!(
@@ -130,13 +129,8 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         // Set once, here.
         let _ = nn.debug_hooks.set(DebugHooks::new(server.reactors().to_vec()));
     }
-    let web = shared.clone();
-    let webhdfs = Arc::new(WebHdfs::new(nn.webhdfs_parts(handler.clone())));
-    let _http = HttpServer::bind(
-        settings.http_bind,
-        Arc::new(move |request: HttpRequest| http::route(web.clone(), webhdfs.clone(), request)),
-    )
-    .with_context(|| format!("cannot listen on {}", settings.http_bind))?;
+    let Web { server: _web, looking } = start_web(shared.web_parts(), handler.clone())
+        .with_context(|| format!("cannot listen on {}", settings.http_bind))?;
     tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = &*nn.holder, "NameNode is up");
     server.reactor().spawn(hathi_net::systemd::watchdog());
     hathi_net::systemd::ready("listening");
@@ -198,7 +192,7 @@ pub fn serve(settings: Settings) -> anyhow::Result<()> {
         tokio::spawn(nn.corrupt_marks().tell_again());
         tokio::spawn(nn.comparison().run(controller.unusable()));
         tokio::spawn(shared.checkpoints.clone().run());
-        tokio::spawn(crate::sampling::run(shared.clone()));
+        tokio::spawn(looking);
         let controller = tokio::spawn(controller.run(transition_queue, lost_queue));
         let hopeless = async {
             match controller.await {

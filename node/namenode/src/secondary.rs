@@ -7,7 +7,7 @@
 
 use crate::bootstrap::{download_image, namespace_info};
 use crate::checkpoint::upload;
-use crate::http::get_image;
+use crate::image_transfer::get_image;
 use crate::load::Loader;
 use crate::offline::{clear, replay, save};
 use crate::settings::{Settings, resolve};

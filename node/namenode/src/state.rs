@@ -1,6 +1,6 @@
 //! Puts a NameNode process together: each part owns its state, and each task gets the parts that it needs.
 //!
-//! Only [`crate::run`] has all of it, and the web server's pages, which show all of it.
+//! Only [`crate::run`] has all of it.
 
 use crate::admin::{Admin, HaService, Supervisor, Transition};
 use crate::audit::AuditLog;
@@ -14,7 +14,6 @@ use crate::debug_hooks::DebugHooks;
 use crate::deferred::{DeferredCalls, DeferredParts};
 use crate::divergence::Comparison;
 use crate::failovers::Failovers;
-use crate::fsck::FsckPage;
 use crate::ha::RoleParts;
 use crate::health::Health;
 use crate::hosts::{HostLists, Hosts};
@@ -35,7 +34,7 @@ use crate::standby_calls::{Questions, StandbyCalls};
 use crate::storage::NameDirs;
 use crate::tail::{Replay, Tail};
 use crate::unreported::Unreported;
-use crate::webhdfs::WebHdfsParts;
+use crate::web::WebParts;
 use hathi_conf::ConfError;
 use hathi_journalclient::Readers;
 use hathi_nameserver::lease_watch::LeaseWatch;
@@ -65,10 +64,14 @@ pub struct Parts {
 
 /// The parts of a NameNode process that need no files and no other process; see the module.
 pub struct NameNode {
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) ns: Arc<RwLock<Namesystem>>,
-    pub(crate) clock: Clock,
-    pub(crate) replies: Arc<Replies>,
+    /// Configuration.
+    pub settings: Arc<Settings>,
+    /// The namesystem, behind the one lock.
+    pub ns: Arc<RwLock<Namesystem>>,
+    /// Its clocks.
+    pub clock: Clock,
+    /// Role, lease, and replies that wait until they are durable.
+    pub replies: Arc<Replies>,
     pub(crate) callers: Arc<Callers>,
     pub(crate) standby_calls: Arc<StandbyCalls>,
     pub(crate) unreported: Arc<Unreported>,
@@ -201,16 +204,6 @@ impl NameNode {
         })
     }
 
-    pub(crate) fn webhdfs_parts(&self, handler: Arc<Handler>) -> WebHdfsParts {
-        WebHdfsParts {
-            settings: self.settings.clone(),
-            ns: self.ns.clone(),
-            clock: self.clock.clone(),
-            callers: self.callers.clone(),
-            handler,
-        }
-    }
-
     fn admin(&self) -> Admin {
         Admin {
             callers: self.callers.clone(),
@@ -252,7 +245,7 @@ impl NameNode {
     }
 }
 
-/// A NameNode with its files and the ways to other processes. The web server's pages show it.
+/// A NameNode with its files and the ways to other processes.
 pub struct Shared {
     /// The parts without files.
     pub nn: Arc<NameNode>,
@@ -268,8 +261,6 @@ pub struct Shared {
     pub checkpoints: Arc<Checkpoints>,
     /// Images from other NameNodes.
     pub uploads: Arc<ImageUploads>,
-    /// The page of fsck.
-    pub fsck: Arc<FsckPage>,
 }
 
 impl Shared {
@@ -301,13 +292,6 @@ impl Shared {
             checkpoints: checkpoints.clone(),
             peer_addresses: PeerAddresses::default(),
         });
-        let fsck = Arc::new(FsckPage {
-            settings: nn.settings.clone(),
-            ns: nn.ns.clone(),
-            clock: nn.clock.clone(),
-            callers: nn.callers.clone(),
-            audit: nn.audit.clone(),
-        });
         let leases = Arc::new(Mutex::new(LeaseWatch::new(&nn.holder)));
         Shared {
             nn,
@@ -317,12 +301,11 @@ impl Shared {
             leases,
             checkpoints,
             uploads,
-            fsck,
         }
     }
 
     /// The server of its calls. [`crate::rpc::serve_held`] receives the `held` ones.
-    pub(crate) fn handler(&self, held: mpsc::UnboundedSender<Held>) -> Arc<Handler> {
+    pub fn handler(&self, held: mpsc::UnboundedSender<Held>) -> Arc<Handler> {
         let nn = &self.nn;
         let members = Arc::new(MembershipChanges {
             ns: nn.ns.clone(),
@@ -346,6 +329,29 @@ impl Shared {
         };
         let deferred = DeferredCalls::new(deferred, BlockReports::start(nn.report_parts()));
         Arc::new(Handler::new(nn.call_parts(), nn.admin(), members, deferred, held))
+    }
+
+    /// What a web server shows.
+    #[must_use]
+    pub fn web_parts(&self) -> WebParts {
+        let nn = &self.nn;
+        WebParts {
+            settings: nn.settings.clone(),
+            ns: nn.ns.clone(),
+            clock: nn.clock.clone(),
+            replies: nn.replies.clone(),
+            callers: nn.callers.clone(),
+            standby_calls: nn.standby_calls.clone(),
+            observed: nn.observed.clone(),
+            split: nn.split.clone(),
+            health: nn.health.clone(),
+            debug_hooks: nn.debug_hooks.clone(),
+            audit: nn.audit.clone(),
+            dirs: self.dirs.clone(),
+            readers: self.readers.clone(),
+            leases: self.leases.clone(),
+            uploads: self.uploads.clone(),
+        }
     }
 
     pub(crate) fn role_parts(&self) -> RoleParts {

@@ -1,15 +1,15 @@
-//! A NameNode without its tasks, for tests of single parts.
+//! A NameNode without its tasks, for tests of single parts, here and in hathi-namenode-http.
 
-use crate::audit::{AuditLog, AuditOptions};
-use crate::hosts::HostLists;
-use crate::journalnodes;
-use crate::load::parts;
-use crate::log::LogCommand;
-use crate::settings::Settings;
-use crate::state::{NameNode, Parts, Shared};
-use crate::storage::{Birth, NameDirs, NewNameDirs};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_journalclient::Readers;
+use hathi_namenode::audit::{AuditLog, AuditOptions};
+use hathi_namenode::hosts::HostLists;
+use hathi_namenode::journalnodes;
+use hathi_namenode::load::parts;
+use hathi_namenode::log::LogCommand;
+use hathi_namenode::settings::Settings;
+use hathi_namenode::state::{NameNode, Parts, Shared};
+use hathi_namenode::storage::{Birth, NameDirs, NewNameDirs};
 use hathi_namespace::Namespace;
 use hathi_namesystem::Life;
 use hathi_namesystem::loader::assemble;

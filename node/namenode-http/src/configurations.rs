@@ -3,7 +3,7 @@
 //! Each daemon is asked for its `/conf`. A key is compared among all daemons that have set it, and a daemon that has not
 //! set it counts when another of its kind has.
 
-use crate::state::Shared;
+use crate::pages::Pages;
 use hathi_conf::HostPort;
 use hathi_formats::proto::hdfs::DatanodeReportTypeProto;
 use hathi_journal::{Answer, Request};
@@ -57,12 +57,12 @@ impl Daemon {
 type Keys = BTreeMap<String, String>;
 
 /// Asks all daemons.
-pub async fn differences(shared: Arc<Shared>) -> Value {
+pub async fn differences(pages: &Arc<Pages>) -> Value {
     // One request here makes many there.
-    let _alone = shared.nn.observed.others.comparing.lock().await;
+    let _alone = pages.others.comparing.lock().await;
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
     let mut asking = JoinSet::new();
-    let (daemons, mut silent) = daemons(&shared).await;
+    let (daemons, mut silent) = daemons(pages).await;
     for (daemon, address) in daemons {
         let at_once = at_once.clone();
         asking.spawn(async move {
@@ -94,8 +94,8 @@ pub async fn differences(shared: Arc<Shared>) -> Value {
 }
 
 /// The daemons with the addresses of their web servers, and those that can't be asked.
-async fn daemons(shared: &Arc<Shared>) -> (Vec<(Daemon, String)>, Vec<String>) {
-    let settings = &shared.nn.settings;
+async fn daemons(pages: &Arc<Pages>) -> (Vec<(Daemon, String)>, Vec<String>) {
+    let settings = &pages.nn.settings;
     let of = |kind, name: &str| Daemon {
         kind,
         name: name.to_owned(),
@@ -111,7 +111,7 @@ async fn daemons(shared: &Arc<Shared>) -> (Vec<(Daemon, String)>, Vec<String>) {
     all.extend(controllers.map(|(id, address)| (of("controller", id), address.to_string())));
     let mut silent = Vec::new();
     {
-        let ns = shared.nn.ns.read();
+        let ns = pages.nn.ns.read();
         let live = ns.blockmanager().datanode_report(DatanodeReportTypeProto::Live);
         for (place, node) in live.into_iter().enumerate() {
             let daemon = of(
@@ -126,10 +126,10 @@ async fn daemons(shared: &Arc<Shared>) -> (Vec<(Daemon, String)>, Vec<String>) {
         }
     }
     let mut asking = JoinSet::new();
-    for address in shared.readers.nodes.addresses() {
-        let shared = shared.clone();
+    for address in pages.nn.readers.nodes.addresses() {
+        let pages = pages.clone();
         asking.spawn(async move {
-            let web = journalnode_web(&shared, &address).await;
+            let web = journalnode_web(&pages, &address).await;
             (address.to_string(), web)
         });
     }
@@ -144,8 +144,8 @@ async fn daemons(shared: &Arc<Shared>) -> (Vec<(Daemon, String)>, Vec<String>) {
 }
 
 /// A JournalNode's configuration stands nowhere but on its own machine. It tells the port of its web server itself.
-async fn journalnode_web(shared: &Shared, address: &HostPort) -> Option<String> {
-    let nodes = &shared.readers.nodes;
+async fn journalnode_web(pages: &Pages, address: &HostPort) -> Option<String> {
+    let nodes = &pages.nn.readers.nodes;
     let asked = async {
         let client = nodes.connect(nodes.index_of(address)).await.ok()?;
         client.send(&Request::GetJournalState, PATIENCE).await.ok()

@@ -1,11 +1,11 @@
 //! `GET /fsck` (`FsckServlet`): sends the report that [`hathi_namesystem::fsck`] makes. The lock is released between its
 //! pages.
 
-use crate::audit::AuditLog;
-use crate::callers::Callers;
-use crate::clock::Clock;
-use crate::settings::Settings;
 use bytes::Bytes;
+use hathi_namenode::audit::AuditLog;
+use hathi_namenode::callers::Callers;
+use hathi_namenode::clock::Clock;
+use hathi_namenode::settings::Settings;
 use hathi_namesystem::Namesystem;
 use hathi_namesystem::fsck::{Fsck, FsckCaller, FsckRequest};
 use hathi_net::http::{BodySender, HttpResponse, Query, RequestHead, body_channel};
@@ -118,7 +118,7 @@ impl Report<'_> {
                 Err(refused) => break Err(refused),
             }
         };
-        crate::audit::log_fsck(page.audit.as_deref(), outcome.is_ok(), &user, peer, &path);
+        hathi_namenode::audit::log_fsck(page.audit.as_deref(), outcome.is_ok(), &user, peer, &path);
         match outcome {
             Ok(()) => {
                 if let Some(last_line) = fsck.last_line() {

@@ -1,6 +1,6 @@
 //! Whether the NameNode is ready, for `/health/ready`.
 
-use crate::state::Shared;
+use crate::pages::Pages;
 use hathi_namesystem::Role;
 use hathi_net::http::health::Health;
 
@@ -9,9 +9,9 @@ const LAG_MAX_MS: u64 = 10_000;
 
 /// Ready is the active NameNode while it holds its read lease, and a standby that follows the journal.
 #[must_use]
-pub fn of(shared: &Shared) -> Health {
-    let nn = &shared.nn;
-    let role = nn.role();
+pub fn of(pages: &Pages) -> Health {
+    let nn = &pages.nn;
+    let role = nn.replies.role();
     let mut reasons = Vec::new();
     if let Some(problem) = nn.health.lock().problem() {
         reasons.push(problem.to_string());
@@ -23,7 +23,7 @@ pub fn of(shared: &Shared) -> Health {
         Role::Active if !nn.replies.is_lease_held() => reasons.push("the read lease is not held".to_owned()),
         Role::Active => {}
         Role::Standby => {
-            let lag_ms = nn.observed.following.lock().lag_ms(nn.clock.ms());
+            let lag_ms = pages.following.lock().lag_ms(nn.clock.ms());
             if lag_ms > LAG_MAX_MS {
                 reasons.push(format!("this standby is {lag_ms} ms behind the journal"));
             }
@@ -44,13 +44,14 @@ mod tests {
     #[test]
     fn an_active_without_its_lease_is_not_ready() {
         let alone = testing::active();
-        let nn = &alone.shared.nn;
+        let pages = Pages::new(alone.shared.web_parts());
+        let nn = &pages.nn;
         nn.replies.set_lease(u64::MAX);
-        assert_eq!(of(&alone.shared).reasons, Vec::<String>::new());
+        assert_eq!(of(&pages).reasons, Vec::<String>::new());
         nn.replies.set_lease(0);
-        let health = of(&alone.shared);
+        let health = of(&pages);
         assert_eq!((health.state.as_str(), health.reasons.len()), ("active", 1));
-        nn.observed.following.lock().note(0, TxId(u64::MAX), TxId(0));
-        assert_eq!(of(&alone.shared).reasons.len(), 1, "only a standby follows");
+        pages.following.lock().note(0, TxId(u64::MAX), TxId(0));
+        assert_eq!(of(&pages).reasons.len(), 1, "only a standby follows");
     }
 }

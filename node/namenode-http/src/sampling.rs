@@ -1,9 +1,8 @@
 //! Looks at this NameNode once in a second, and fills its history, its lag and the room of its directories.
 
 use crate::history::Point;
-use crate::journal_view::lease_states;
-use crate::observed::Room;
-use crate::state::Shared;
+use crate::pages::Pages;
+use crate::room::Room;
 use hathi_net::histogram::HistogramCounts;
 use hathi_net::ipc::{Method, RpcMeter};
 use std::path::PathBuf;
@@ -28,36 +27,36 @@ fn client_calls(meter: &RpcMeter) -> HistogramCounts {
 }
 
 /// Looks again and again, for as long as the process lives.
-pub async fn run(shared: Arc<Shared>) {
+pub async fn run(pages: Arc<Pages>) {
     let mut looks = 0;
     let mut asked: Option<JoinHandle<()>> = None;
     let mut interval = tokio::time::interval(LOOK);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        look(&shared);
+        look(&pages);
         if looks % LOOKS_PER_POINT == 0 {
-            point(&shared);
+            point(&pages);
             // A disk that hangs must not delay other tasks. While one does, it is not asked again.
             if asked.as_ref().is_none_or(JoinHandle::is_finished) {
-                asked = Some(ask_for_room(&shared));
+                asked = Some(ask_for_room(&pages));
             }
         }
         looks = (looks + 1) % LOOKS_PER_POINT;
     }
 }
 
-fn ask_for_room(shared: &Shared) -> JoinHandle<()> {
-    let (dirs, nn) = (directories(shared), shared.nn.clone());
+fn ask_for_room(pages: &Arc<Pages>) -> JoinHandle<()> {
+    let (dirs, pages) = (directories(pages), pages.clone());
     tokio::task::spawn_blocking(move || {
         let rooms = dirs.into_iter().map(Room::of).collect();
-        nn.observed.set_rooms(rooms);
+        *pages.rooms.lock() = rooms;
     })
 }
 
 /// The directories of images and edits, each once.
-fn directories(shared: &Shared) -> Vec<PathBuf> {
-    let settings = &shared.nn.settings;
+fn directories(pages: &Pages) -> Vec<PathBuf> {
+    let settings = &pages.nn.settings;
     let more = settings
         .edits_dirs
         .iter()
@@ -65,36 +64,41 @@ fn directories(shared: &Shared) -> Vec<PathBuf> {
     settings.name_dirs.iter().chain(more).cloned().collect()
 }
 
-fn look(shared: &Shared) {
-    let committed = lease_states(shared).values().filter_map(|lease| lease.committed).max();
-    let nn = &shared.nn;
+fn look(pages: &Pages) {
+    let committed = pages
+        .nn
+        .lease_states()
+        .values()
+        .filter_map(|lease| lease.committed)
+        .max();
+    let nn = &pages.nn;
     let applied = {
         let ns = nn.ns.read();
         nn.observed.startup.look(&ns, nn.clock.ms());
         ns.edit_log().applied()
     };
     if let Some(committed) = committed {
-        nn.observed.following.lock().note(nn.clock.ms(), committed, applied);
+        pages.following.lock().note(nn.clock.ms(), committed, applied);
     }
 }
 
-fn point(shared: &Shared) {
-    let nn = &shared.nn;
+fn point(pages: &Pages) {
+    let nn = &pages.nn;
     let Some(meter) = nn.observed.rpc.get() else { return };
     meter.tick();
     let now_ms = nn.clock.ms();
     let (lag_transactions, lag_ms) = {
-        let following = nn.observed.following.lock();
+        let following = pages.following.lock();
         (following.lag_transactions(), following.lag_ms(now_ms))
     };
     let point = Point {
         time_ms: nn.clock.wall_ms(),
-        state: nn.role().ha_state().name(),
+        state: nn.replies.role().ha_state().name(),
         seconds: 0.0,
         calls: client_calls(meter),
         commits: nn.observed.commits(),
         lag_transactions,
         lag_ms,
     };
-    nn.observed.history.lock().add(point, now_ms);
+    pages.history.lock().add(point, now_ms);
 }

@@ -1,7 +1,7 @@
 use super::*;
-use crate::rpc::serve_held;
-use crate::state::NameNode;
 use crate::testing::{self, Alone};
+use hathi_namenode::rpc::serve_held;
+use hathi_namenode::state::NameNode;
 use hathi_net::http::{HeaderMap, HttpRequest, HttpServer, Method, Uri};
 use http_body_util::{BodyExt, Empty};
 use std::net::Ipv4Addr;
@@ -26,7 +26,7 @@ impl Web {
         let (held, queue) = mpsc::unbounded_channel();
         let handler = alone.shared.handler(held);
         tokio::spawn(serve_held(handler.clone(), queue));
-        let web = Arc::new(WebHdfs::new(nn.webhdfs_parts(handler)));
+        let web = Arc::new(WebHdfs::new(&alone.shared.web_parts(), handler));
         Web { alone, web }
     }
 

@@ -13,13 +13,14 @@ mod post;
 mod put;
 mod redirect;
 
-use crate::callers::Callers;
-use crate::clock::Clock;
-use crate::rpc::Handler;
-use crate::settings::Settings;
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::webhdfs::{self, HttpMethod, Op, Parameters};
+use hathi_namenode::callers::Callers;
+use hathi_namenode::clock::Clock;
+use hathi_namenode::rpc::Handler;
+use hathi_namenode::settings::Settings;
+use hathi_namenode::web::WebParts;
 use hathi_namesystem::Namesystem;
 use hathi_net::http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue};
 use hathi_net::http::{self, HttpResponse, RequestHead, StatusCode};
@@ -35,17 +36,17 @@ use std::sync::Arc;
 const NO_CALL_ID: i32 = -2;
 
 /// What WebHDFS needs of the NameNode.
-pub struct WebHdfsParts {
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) ns: Arc<RwLock<Namesystem>>,
-    pub(crate) clock: Clock,
-    pub(crate) callers: Arc<Callers>,
-    pub(crate) handler: Arc<Handler>,
+struct Parts {
+    settings: Arc<Settings>,
+    ns: Arc<RwLock<Namesystem>>,
+    clock: Clock,
+    callers: Arc<Callers>,
+    handler: Arc<Handler>,
 }
 
 /// WebHDFS of one NameNode.
 pub struct WebHdfs {
-    parts: WebHdfsParts,
+    parts: Parts,
     /// The user of a request that names none (`hadoop.http.staticuser.user`).
     static_user: String,
     /// Beginning of home directories (`dfs.user.home.dir.prefix`).
@@ -57,13 +58,19 @@ pub struct WebHdfs {
 impl WebHdfs {
     /// Reads the configuration.
     #[must_use]
-    pub fn new(parts: WebHdfsParts) -> WebHdfs {
+    pub fn new(parts: &WebParts, handler: Arc<Handler>) -> WebHdfs {
         let conf = &parts.settings.conf;
         WebHdfs {
             static_user: conf.get_or("hadoop.http.staticuser.user", webhdfs::STATIC_USER),
             home_prefix: conf.get_or("dfs.user.home.dir.prefix", "/user"),
             enabled: conf.get_bool("dfs.webhdfs.enabled", true),
-            parts,
+            parts: Parts {
+                settings: parts.settings.clone(),
+                ns: parts.ns.clone(),
+                clock: parts.clock.clone(),
+                callers: parts.callers.clone(),
+                handler,
+            },
         }
     }
 

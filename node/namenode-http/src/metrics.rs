@@ -1,8 +1,7 @@
 //! `/metrics` of the NameNode.
 
 use crate::beans::Fleet;
-use crate::journal_view::lease_states;
-use crate::state::Shared;
+use crate::pages::Pages;
 use hathi_namesystem::Namesystem;
 use hathi_net::metrics::{Exposition, process, rpc};
 
@@ -84,23 +83,23 @@ const STATES: [&str; 4] = ["initializing", "standby", "active", "observer"];
 
 /// The metrics now.
 #[must_use]
-pub fn exposition(shared: &Shared) -> Exposition {
+pub fn exposition(pages: &Pages) -> Exposition {
     let mut all = Exposition::default();
     process::put("namenode", &mut all);
-    if let Some(meter) = shared.nn.observed.rpc.get() {
+    if let Some(meter) = pages.nn.observed.rpc.get() {
         rpc::put(meter, &mut all);
         rpc::put_slow_and_users(meter, &mut all);
     }
-    put_roles(shared, &mut all);
-    put_edits(shared, &mut all);
-    put_journalnodes(shared, &mut all);
-    put_directories(shared, &mut all);
-    put_namespace(&shared.nn.ns.read(), &mut all);
+    put_roles(pages, &mut all);
+    put_edits(pages, &mut all);
+    put_journalnodes(pages, &mut all);
+    put_directories(pages, &mut all);
+    put_namespace(&pages.nn.ns.read(), &mut all);
     all
 }
 
-fn put_roles(shared: &Shared, all: &mut Exposition) {
-    let nn = &shared.nn;
+fn put_roles(pages: &Pages, all: &mut Exposition) {
+    let nn = &pages.nn;
     let (state, transition_ms) = {
         let ns = nn.ns.read();
         (ns.role().ha_state().name(), ns.last_transition_ms())
@@ -112,7 +111,7 @@ fn put_roles(shared: &Shared, all: &mut Exposition) {
     let last_us = observed.last_failover_us();
     all.put_known(&LAST_FAILOVER, &[], (last_us > 0).then_some(last_us as f64 / 1e6));
     all.put(&FAILOVERS, &[], observed.handovers.lock().count());
-    all.put(&READY, &[], crate::readiness::of(shared).reasons.is_empty());
+    all.put(&READY, &[], crate::readiness::of(pages).reasons.is_empty());
     let (problem, differs) = {
         let health = nn.health.lock();
         (health.problem().is_some(), health.divergence.difference().is_some())
@@ -141,8 +140,8 @@ fn seconds_of_ms(ms: u64) -> Option<f64> {
     (ms > 0).then_some(ms as f64 / 1e3)
 }
 
-fn put_edits(shared: &Shared, all: &mut Exposition) {
-    let nn = &shared.nn;
+fn put_edits(pages: &Pages, all: &mut Exposition) {
+    let nn = &pages.nn;
     let ns = nn.ns.read();
     let (applied, synced) = (ns.edit_log().applied().0, ns.edit_log().synced().0);
     let is_standby = ns.role() == hathi_namesystem::Role::Standby;
@@ -161,19 +160,19 @@ fn put_edits(shared: &Shared, all: &mut Exposition) {
     drop(ns);
     all.put_histogram(&EDITS_SYNC, &[], nn.observed.commits());
     all.put(&PARKED, &[], nn.replies.parked());
-    if is_standby && !lease_states(shared).is_empty() {
-        let following = nn.observed.following.lock();
+    if is_standby && !pages.nn.lease_states().is_empty() {
+        let following = pages.following.lock();
         all.put(&LAG_TRANSACTIONS, &[], following.lag_transactions());
         all.put(&LAG_SECONDS, &[], following.lag_ms(nn.clock.ms()) as f64 / 1e3);
     }
 }
 
-fn put_journalnodes(shared: &Shared, all: &mut Exposition) {
-    let leases = lease_states(shared);
-    let observed = &shared.nn.observed;
+fn put_journalnodes(pages: &Pages, all: &mut Exposition) {
+    let leases = pages.nn.lease_states();
+    let observed = &pages.nn.observed;
     let lags = observed.journal_lags();
-    for (place, index) in shared.readers.nodes.members().into_iter().enumerate() {
-        let Some(address) = shared.readers.nodes.address(index) else {
+    for (place, index) in pages.nn.readers.nodes.members().into_iter().enumerate() {
+        let Some(address) = pages.nn.readers.nodes.address(index) else {
             continue;
         };
         let name = [&*address.to_string()];
@@ -188,10 +187,10 @@ fn put_journalnodes(shared: &Shared, all: &mut Exposition) {
     }
 }
 
-fn put_directories(shared: &Shared, all: &mut Exposition) {
-    let failed = shared.dirs.failed();
-    all.put(&ROOM_RESERVED, &[], shared.nn.settings.resources.reserved_bytes);
-    for room in shared.nn.observed.rooms() {
+fn put_directories(pages: &Pages, all: &mut Exposition) {
+    let failed = pages.nn.dirs.failed();
+    all.put(&ROOM_RESERVED, &[], pages.nn.settings.resources.reserved_bytes);
+    for room in pages.rooms.lock().clone() {
         let name = [&*room.dir.display().to_string()];
         all.put_known(&ROOM, &name, room.free_bytes);
         all.put_known(&ROOM_TOTAL, &name, room.total_bytes);
@@ -257,10 +256,11 @@ mod tests {
     #[test]
     fn values_are_those_of_the_namenode() {
         let alone = testing::active();
-        let all = exposition(&alone.shared);
+        let pages = Pages::new(alone.shared.web_parts());
+        let all = exposition(&pages);
         assert_eq!(all.get(&STATE, &["active"]), Some(1.0));
         assert_eq!(all.get(&STATE, &["standby"]), Some(0.0));
-        let applied = alone.shared.nn.ns.read().edit_log().applied().0 as f64;
+        let applied = pages.nn.ns.read().edit_log().applied().0 as f64;
         assert_eq!(all.get(&APPLIED, &[]), Some(applied));
         assert_eq!(all.get(&DATANODES, &["dead"]), Some(0.0));
     }

@@ -1,6 +1,6 @@
 //! `NameNodeActivity`, `StartupProgress` and `TopUserOpCounts`.
 
-use crate::state::Shared;
+use crate::pages::Pages;
 use hathi_namesystem::Namesystem;
 use hathi_net::histogram::HistogramCounts;
 use hathi_net::http::jmx::Bean;
@@ -56,8 +56,8 @@ fn times_of(methods: &[MethodTimes], names: &[&str]) -> HistogramCounts {
 }
 
 /// `NameNodeActivity`.
-pub(super) fn bean(shared: &Shared, ns: &Namesystem) -> Bean {
-    let observed = &shared.nn.observed;
+pub(super) fn bean(pages: &Pages, ns: &Namesystem) -> Bean {
+    let observed = &pages.nn.observed;
     let syncs = observed.commits();
     let mut attributes = json!({
         "tag.Context": "dfs",
@@ -93,10 +93,10 @@ fn put_operations(attributes: &mut Map<String, Value>, methods: &[MethodTimes]) 
 }
 
 /// `FSNamesystemState.TopUserOpCounts` (`TopMetrics`). Calls are counted by user, not by user and operation.
-pub(super) fn top_users(shared: &Shared) -> String {
+pub(super) fn top_users(pages: &Pages) -> String {
     let windows = TOP_WINDOWS_MINUTES.iter().map(|minutes| {
         let window = Duration::from_secs(60 * minutes);
-        let top = shared
+        let top = pages
             .nn
             .observed
             .rpc
@@ -115,19 +115,19 @@ pub(super) fn top_users(shared: &Shared) -> String {
         };
         json!({"windowLenMs": window.as_millis() as u64, "ops": ops})
     });
-    json!({"timestamp": timestamp(shared), "windows": windows.collect::<Vec<_>>()}).to_string()
+    json!({"timestamp": timestamp(pages), "windows": windows.collect::<Vec<_>>()}).to_string()
 }
 
 /// As Hadoop writes it: ISO 8601 with the zone.
-fn timestamp(shared: &Shared) -> String {
-    let now = jiff::Timestamp::from_millisecond(shared.nn.clock.wall_ms().cast_signed()).unwrap_or_default();
+fn timestamp(pages: &Pages) -> String {
+    let now = jiff::Timestamp::from_millisecond(pages.nn.clock.wall_ms().cast_signed()).unwrap_or_default();
     let zoned = now.to_zoned(jiff::tz::TimeZone::system());
     zoned.strftime("%Y-%m-%dT%H:%M:%S%z").to_string()
 }
 
 /// `StartupProgress`: each attribute of each phase has the phase before its name.
-pub(super) fn startup(shared: &Shared, ns: &Namesystem) -> Bean {
-    let progress = startup_json(shared, ns);
+pub(super) fn startup(pages: &Pages, ns: &Namesystem) -> Bean {
+    let progress = startup_json(pages, ns);
     let mut attributes = Map::new();
     attributes.insert("tag.Context".into(), "dfs".into());
     attributes.insert("ElapsedTime".into(), progress["elapsedTime"].clone());
@@ -148,6 +148,6 @@ pub(super) fn startup(shared: &Shared, ns: &Namesystem) -> Bean {
 
 /// `/startupProgress`, in Hadoop's form.
 #[must_use]
-pub fn startup_json(shared: &Shared, ns: &Namesystem) -> Value {
-    shared.nn.observed.startup.to_json(ns, shared.nn.clock.ms())
+pub fn startup_json(pages: &Pages, ns: &Namesystem) -> Value {
+    pages.nn.observed.startup.to_json(ns, pages.nn.clock.ms())
 }

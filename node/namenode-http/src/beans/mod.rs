@@ -6,8 +6,7 @@ pub mod datanodes;
 pub use activity::startup_json;
 pub use datanodes::Fleet;
 
-use crate::journal_view::lease_states;
-use crate::state::Shared;
+use crate::pages::Pages;
 use hathi_blockmanager::{Counts, Now};
 use hathi_conf::JournalUri;
 use hathi_formats::proto::hdfs::DatanodeReportTypeProto;
@@ -32,7 +31,7 @@ fn bean(name: &str, modeler_type: &str, attributes: Value) -> Bean {
 
 /// What the beans are made of.
 struct View<'a> {
-    shared: &'a Shared,
+    pages: &'a Pages,
     ns: &'a Namesystem,
     counts: Counts,
     fleet: Fleet<'a>,
@@ -44,16 +43,16 @@ struct View<'a> {
 
 impl View<'_> {
     /// The last two are asked of the system, which must not be done under the lock.
-    fn of<'a>(shared: &'a Shared, ns: &'a Namesystem, process: ProcessFigures, name_dir_sizes: String) -> View<'a> {
+    fn of<'a>(pages: &'a Pages, ns: &'a Namesystem, process: ProcessFigures, name_dir_sizes: String) -> View<'a> {
         View {
             process,
             name_dir_sizes,
-            shared,
+            pages,
             ns,
             counts: ns.blockmanager().counts(),
             fleet: Fleet::of(ns),
-            syncs: shared.nn.observed.commits(),
-            now: shared.nn.clock.now(),
+            syncs: pages.nn.observed.commits(),
+            now: pages.nn.clock.now(),
         }
     }
 
@@ -76,28 +75,28 @@ impl View<'_> {
 
 /// All beans.
 #[must_use]
-pub fn beans(shared: &Shared) -> Vec<Bean> {
-    let (process, name_dir_sizes) = (ProcessFigures::now(), name_dir_sizes(shared));
+pub fn beans(pages: &Pages) -> Vec<Bean> {
+    let (process, name_dir_sizes) = (ProcessFigures::now(), name_dir_sizes(pages));
     let mut beans = {
-        let ns = shared.nn.ns.read();
-        let view = View::of(shared, &ns, process, name_dir_sizes);
+        let ns = pages.nn.ns.read();
+        let view = View::of(pages, &ns, process, name_dir_sizes);
         vec![
             status_bean(&view),
             info_bean(&view),
             state_bean(&view),
             namesystem_bean(&view),
-            activity::bean(shared, &ns),
-            activity::startup(shared, &ns),
+            activity::bean(pages, &ns),
+            activity::startup(pages, &ns),
             retry_cache_bean(&view),
             own_bean(&view),
         ]
     };
     beans.push(jmx::process_bean("NameNode"));
-    if let Some(meter) = shared.nn.observed.rpc.get() {
+    if let Some(meter) = pages.nn.observed.rpc.get() {
         beans.extend(jmx::rpc_beans("NameNode", meter));
     }
-    beans.extend(lease_beans(shared));
-    beans.extend(channel_beans(shared));
+    beans.extend(lease_beans(pages));
+    beans.extend(channel_beans(pages));
     beans
 }
 
@@ -109,7 +108,7 @@ fn status_bean(view: &View<'_>) -> Bean {
         json!({
             "NNRole": "NameNode",
             "State": view.state(),
-            "HostAndPort": view.shared.nn.settings.rpc.to_string(),
+            "HostAndPort": view.pages.nn.settings.rpc.to_string(),
             "SecurityEnabled": false,
             "LastHATransitionTime": view.ns.last_transition_ms(),
         }),
@@ -145,8 +144,8 @@ fn info_bean(view: &View<'_>) -> Bean {
             "DeadNodes": datanodes::listed(view.ns, DatanodeReportTypeProto::Dead, view.now),
             "DecomNodes": datanodes::listed(view.ns, DatanodeReportTypeProto::Decommissioning, view.now),
             "EnteringMaintenanceNodes": datanodes::listed(view.ns, DatanodeReportTypeProto::EnteringMaintenance, view.now),
-            "NameDirStatuses": name_dirs(view.shared),
-            "NameJournalStatus": journal_status(view.shared),
+            "NameDirStatuses": name_dirs(view.pages),
+            "NameJournalStatus": journal_status(view.pages),
             "JournalTransactionInfo": json!({
                 "LastAppliedOrWrittenTxId": view.ns.edit_log().applied().0.to_string(),
                 "MostRecentCheckpointTxId": view.ns.most_recent_checkpoint().0.to_string(),
@@ -193,7 +192,7 @@ fn state_bean(view: &View<'_>) -> Bean {
             "NumInMaintenanceDeadDataNodes": view.fleet.in_maintenance_dead,
             "VolumeFailuresTotal": view.fleet.failed_volumes,
             "NumInServiceLiveDataNodes": view.fleet.in_service_live,
-            "TopUserOpCounts": activity::top_users(view.shared),
+            "TopUserOpCounts": activity::top_users(view.pages),
             "TotalSyncCount": view.syncs.count(),
             "TotalSyncTimes": format!("{} ", (view.syncs.sum_seconds() * 1e3) as u64),
             "PendingSPSPaths": PENDING_SPS_PATHS,
@@ -273,9 +272,9 @@ fn retry_cache_bean(view: &View<'_>) -> Bean {
 
 /// What Hadoop does not have.
 fn own_bean(view: &View<'_>) -> Bean {
-    let split = view.shared.nn.split.current(view.now.monotonic_ms);
+    let split = view.pages.nn.split.current(view.now.monotonic_ms);
     let (difference, equal) = {
-        let health = view.shared.nn.health.lock();
+        let health = view.pages.nn.health.lock();
         (health.divergence.difference().cloned(), health.divergence.equal_txid())
     };
     bean(
@@ -286,27 +285,27 @@ fn own_bean(view: &View<'_>) -> Bean {
             "AppliedTxId": view.ns.edit_log().applied().0,
             "SyncedTxId": view.ns.edit_log().synced().0,
             "ProvenTxId": view.ns.life().proven().0,
-            "HealthProblem": view.shared.nn.health.lock().problem(),
+            "HealthProblem": view.pages.nn.health.lock().problem(),
             "NamespaceDiffers": u8::from(difference.is_some()),
             "NamespaceDiffersAtTxId": difference.as_ref().map(|known| known.txid),
             "NamespaceDiffersSince": difference.as_ref().map(|known| known.since_ms),
             "NamespaceEqualAtTxId": equal,
             "Split": split,
             "SplitNameNodes": u8::from(split.is_some()),
-            "ParkedReplies": view.shared.nn.replies.parked(),
-            "CallsKeptAsStandby": view.shared.nn.standby_calls.kept(),
-            "CallsPassedOnAsStandby": view.shared.nn.standby_calls.passed_on(),
-            "ReadLeaseRemainingMicros": view.shared.nn.replies.lease_remaining_us(),
-            "LastFailoverMicros": view.shared.nn.observed.last_failover_us(),
+            "ParkedReplies": view.pages.nn.replies.parked(),
+            "CallsKeptAsStandby": view.pages.nn.standby_calls.kept(),
+            "CallsPassedOnAsStandby": view.pages.nn.standby_calls.passed_on(),
+            "ReadLeaseRemainingMicros": view.pages.nn.replies.lease_remaining_us(),
+            "LastFailoverMicros": view.pages.nn.observed.last_failover_us(),
             "RetryCacheHits": view.ns.retry_cache().hits(),
         }),
     )
 }
 
-fn lease_beans(shared: &Shared) -> Vec<Bean> {
+fn lease_beans(pages: &Pages) -> Vec<Bean> {
     let mut beans = Vec::new();
-    for (index, lease) in &lease_states(shared) {
-        let Some(address) = shared.readers.nodes.address(*index) else {
+    for (index, lease) in &pages.nn.lease_states() {
+        let Some(address) = pages.nn.readers.nodes.address(*index) else {
             continue;
         };
         beans.push(bean(
@@ -316,7 +315,7 @@ fn lease_beans(shared: &Shared) -> Vec<Bean> {
                 "PromisedEpoch": lease.promised_epoch.0,
                 "WriterEpoch": lease.writer_epoch.0,
                 "LeaseHolder": lease.holder.as_deref(),
-                "Distrusted": shared.readers.nodes.distrusted(&address),
+                "Distrusted": pages.nn.readers.nodes.distrusted(&address),
                 "HighestTxId": lease.highest.0,
                 "CommittedTxId": lease.committed.map(|txid| txid.0),
             }),
@@ -325,17 +324,17 @@ fn lease_beans(shared: &Shared) -> Vec<Bean> {
     beans
 }
 
-fn channel_beans(shared: &Shared) -> Vec<Bean> {
-    let metrics = &shared.nn.observed;
+fn channel_beans(pages: &Pages) -> Vec<Bean> {
+    let metrics = &pages.nn.observed;
     let mut beans = Vec::new();
     let lags = metrics.journal_lags();
-    for (index, lag) in shared.readers.nodes.members().into_iter().zip(lags) {
-        let Some(address) = shared.readers.nodes.address(index) else {
+    for (index, lag) in pages.nn.readers.nodes.members().into_iter().zip(lags) {
+        let Some(address) = pages.nn.readers.nodes.address(index) else {
             continue;
         };
         let rpcs = metrics.journal_rpcs(index);
         // Not by its name, and without the colons of IPv6 (`IPCLoggerChannelMetrics.getName`).
-        let ip = shared.readers.nodes.ip(index);
+        let ip = pages.nn.readers.nodes.ip(index);
         let host = ip.map_or(address.host, |ip| ip.to_string().replace(':', "."));
         beans.push(bean(
             &format!("IPCLoggerChannel-{host}-{}", address.port),
@@ -353,9 +352,9 @@ fn channel_beans(shared: &Shared) -> Vec<Bean> {
     beans
 }
 
-fn name_dirs(shared: &Shared) -> String {
-    let settings = &shared.nn.settings;
-    let gone = shared.dirs.failed();
+fn name_dirs(pages: &Pages) -> String {
+    let settings = &pages.nn.settings;
+    let gone = pages.nn.dirs.failed();
     let (mut active, mut failed) = (Map::new(), Map::new());
     for dir in settings.name_dirs.iter().chain(&settings.edits_dirs) {
         let holds = match (settings.name_dirs.contains(dir), settings.edits_dirs.contains(dir)) {
@@ -373,14 +372,15 @@ fn name_dirs(shared: &Shared) -> String {
     json!({"active": active, "failed": failed}).to_string()
 }
 
-fn journal_status(shared: &Shared) -> String {
-    if shared.nn.settings.is_single() {
-        return own_journals(shared);
+fn journal_status(pages: &Pages) -> String {
+    if pages.nn.settings.is_single() {
+        return own_journals(pages);
     }
-    let manager = match &shared.nn.settings.shared {
+    let manager = match &pages.nn.settings.shared {
         Some(JournalUri::File(path)) => format!("FileJournalManager(root={})", path.display()),
         _ => {
-            let addresses: Vec<String> = shared
+            let addresses: Vec<String> = pages
+                .nn
                 .readers
                 .nodes
                 .addresses()
@@ -390,7 +390,7 @@ fn journal_status(shared: &Shared) -> String {
             format!("QJM to [{}]", addresses.join(", "))
         }
     };
-    let stream = if shared.nn.role() == Role::Active {
+    let stream = if pages.nn.replies.role() == Role::Active {
         "writing"
     } else {
         "open for read"
@@ -409,9 +409,9 @@ fn gigabytes(bytes: u64) -> f64 {
 }
 
 /// Bytes of each name directory's files, as of now (`NNStorage.getNNDirectorySize`).
-fn name_dir_sizes(shared: &Shared) -> String {
+fn name_dir_sizes(pages: &Pages) -> String {
     let mut sizes = Map::new();
-    for dir in &shared.nn.settings.name_dirs {
+    for dir in &pages.nn.settings.name_dirs {
         let files = std::fs::read_dir(dir.join("current")).into_iter().flatten().flatten();
         let bytes: u64 = files.filter_map(|file| Some(file.metadata().ok()?.len())).sum();
         sizes.insert(dir.display().to_string(), bytes.into());
@@ -434,9 +434,9 @@ fn corrupt_files(ns: &Namesystem) -> String {
 const PENDING_SPS_PATHS: u32 = 0;
 
 /// Of the only NameNode: its directories.
-fn own_journals(shared: &Shared) -> String {
-    let settings = &shared.nn.settings;
-    let failed = shared.dirs.failed();
+fn own_journals(pages: &Pages) -> String {
+    let settings = &pages.nn.settings;
+    let failed = pages.nn.dirs.failed();
     let journals = settings.edits_dirs.iter().map(|dir| {
         let current = dir.join("current");
         let disabled = failed.contains_key(&current);
@@ -461,7 +461,7 @@ mod tests {
     #[test]
     fn what_hadoops_router_must_find_is_there() {
         let alone = testing::active();
-        let beans = beans(&alone.shared);
+        let beans = beans(&Pages::new(alone.shared.web_parts()));
         for (name, attributes) in [
             (
                 "FSNamesystemState",
@@ -501,7 +501,8 @@ mod tests {
     #[test]
     fn what_is_shown_of_datanodes_is_counted() {
         let alone = testing::active();
-        let nn = &alone.shared.nn;
+        let pages = Pages::new(alone.shared.web_parts());
+        let nn = &pages.nn;
         {
             let mut ns = nn.ns.write();
             for (uuid, version) in [("a", "3.5.0"), ("b", "3.5.0"), ("c", "3.4.1")] {
@@ -518,7 +519,7 @@ mod tests {
                 }
             }
         }
-        let beans = beans(&alone.shared);
+        let beans = beans(&pages);
         let of = |name: &str, key: &str| {
             let bean = beans
                 .iter()

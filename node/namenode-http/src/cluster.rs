@@ -9,16 +9,14 @@
 //! bytes. A key may be added at any time, and none changes its meaning.
 
 use crate::beans::{self, datanodes};
-use crate::journal_view::lease_states;
 use crate::others::Heard;
+use crate::pages::Pages;
 use crate::readiness;
-use crate::state::Shared;
 use hathi_conf::HostPort;
 use hathi_net::http;
 use hathi_net::metrics::process::ProcessFigures;
 use hathi_net::metrics::rpc::{TOP_USERS, TOP_WINDOWS_MINUTES};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -37,14 +35,14 @@ const SHOWN: usize = 100;
 
 /// This NameNode.
 #[must_use]
-pub fn namenode(shared: &Shared) -> Value {
-    let nn = &shared.nn;
+pub fn namenode(pages: &Pages) -> Value {
+    let nn = &pages.nn;
     let observed = &nn.observed;
-    let health = readiness::of(shared);
+    let health = readiness::of(pages);
     let now_ms = nn.clock.ms();
     let ns = nn.ns.read();
     let in_safe_mode = ns.blockmanager().in_safe_mode();
-    let startup = beans::startup_json(shared, &ns);
+    let startup = beans::startup_json(pages, &ns);
     let (applied, durable) = (ns.edit_log().applied().0, ns.edit_log().synced().0);
     let checkpoint = (ns.most_recent_checkpoint().0, ns.most_recent_checkpoint_ms());
     let transition_ms = ns.last_transition_ms();
@@ -52,13 +50,13 @@ pub fn namenode(shared: &Shared) -> Value {
     let role = format!("{:?}", ns.role());
     drop(ns);
     let (lag_transactions, lag_ms) = {
-        let following = observed.following.lock();
+        let following = pages.following.lock();
         (following.lag_transactions(), following.lag_ms(now_ms))
     };
     let is_standby = health.state == "standby";
     let process = ProcessFigures::now();
     json!({
-        "id": own_id(shared),
+        "id": own_id(pages),
         "rpc": nn.settings.rpc.to_string(),
         "http": nn.settings.http.to_string(),
         "state": health.state,
@@ -81,24 +79,24 @@ pub fn namenode(shared: &Shared) -> Value {
         "last_checkpoint": {"transaction": checkpoint.0, "time": checkpoint.1},
         "lease_remaining_ms": nn.replies.lease_remaining_us().map(|us| us as f64 / 1000.0),
         "startup": startup,
-        "directories": directories(shared),
-        "failovers": observed.handovers.lock().last().map(crate::handovers::Handover::to_json).collect::<Vec<_>>(),
-        "slow_calls": slow_calls(shared),
-        "top_users": top_users(shared),
+        "directories": directories(pages),
+        "failovers": observed.handovers.lock().last().map(hathi_namenode::handovers::Handover::to_json).collect::<Vec<_>>(),
+        "slow_calls": slow_calls(pages),
+        "top_users": top_users(pages),
     })
 }
 
-fn own_id(shared: &Shared) -> String {
-    let settings = &shared.nn.settings;
+fn own_id(pages: &Pages) -> String {
+    let settings = &pages.nn.settings;
     match settings.namenode_id.as_str() {
         "" => settings.rpc.to_string(),
         id => id.to_owned(),
     }
 }
 
-fn directories(shared: &Shared) -> Vec<Value> {
-    let failed = shared.dirs.failed();
-    let rooms = shared.nn.observed.rooms();
+fn directories(pages: &Pages) -> Vec<Value> {
+    let failed = pages.nn.dirs.failed();
+    let rooms = pages.rooms.lock().clone();
     let rooms = rooms.iter().map(|room| {
         json!({
             "path": room.dir.display().to_string(),
@@ -110,8 +108,8 @@ fn directories(shared: &Shared) -> Vec<Value> {
     rooms.collect()
 }
 
-fn slow_calls(shared: &Shared) -> Vec<Value> {
-    let Some(meter) = shared.nn.observed.rpc.get() else {
+fn slow_calls(pages: &Pages) -> Vec<Value> {
+    let Some(meter) = pages.nn.observed.rpc.get() else {
         return Vec::new();
     };
     let (_, calls) = meter.slow_calls();
@@ -128,8 +126,8 @@ fn slow_calls(shared: &Shared) -> Vec<Value> {
     calls.collect()
 }
 
-fn top_users(shared: &Shared) -> Value {
-    let Some(meter) = shared.nn.observed.rpc.get() else {
+fn top_users(pages: &Pages) -> Value {
+    let Some(meter) = pages.nn.observed.rpc.get() else {
         return Value::Null;
     };
     let mut windows = Map::new();
@@ -142,10 +140,10 @@ fn top_users(shared: &Shared) -> Value {
 }
 
 /// The JournalNodes, as this NameNode knows them.
-fn journalnodes(shared: &Shared) -> Vec<Value> {
-    let leases = lease_states(shared);
-    let lags = shared.nn.observed.journal_lags();
-    let nodes = &shared.readers.nodes;
+fn journalnodes(pages: &Pages) -> Vec<Value> {
+    let leases = pages.nn.lease_states();
+    let lags = pages.nn.observed.journal_lags();
+    let nodes = &pages.nn.readers.nodes;
     let known = nodes.members().into_iter().enumerate().filter_map(|(place, index)| {
         let address = nodes.address(index)?;
         let lease = leases.get(&index);
@@ -178,13 +176,13 @@ async fn ask(url: &str) -> Result<Value, String> {
 }
 
 /// Asks all others at once, unless that was just done.
-async fn ask_others(shared: &Shared) {
-    let others = &shared.nn.observed.others;
+async fn ask_others(pages: &Pages) {
+    let others = &pages.others;
     let mut asked = others.asked.lock().await;
     if asked.is_some_and(|at| at.elapsed() < KEPT) {
         return;
     }
-    let settings = &shared.nn.settings;
+    let settings = &pages.nn.settings;
     let peers = settings.peers.iter().map(|peer| url(&peer.http, "/api/namenode"));
     let controllers = settings
         .controllers
@@ -202,7 +200,7 @@ async fn ask_others(shared: &Shared) {
         let heard = answers.entry(url).or_default();
         match answer {
             Ok(answer) => {
-                heard.last = Some((shared.nn.clock.wall_ms(), answer));
+                heard.last = Some((pages.nn.clock.wall_ms(), answer));
                 heard.error = None;
             }
             Err(error) => heard.error = Some(error),
@@ -215,16 +213,8 @@ fn url(address: &HostPort, path: &str) -> String {
     format!("http://{address}{path}")
 }
 
-fn heard(shared: &Shared, url: &str) -> Heard {
-    shared
-        .nn
-        .observed
-        .others
-        .answers
-        .lock()
-        .get(url)
-        .cloned()
-        .unwrap_or_default()
+fn heard(pages: &Pages, url: &str) -> Heard {
+    pages.others.answers.lock().get(url).cloned().unwrap_or_default()
 }
 
 /// What a daemon said last. One that does not answer now is shown with what is certain of it.
@@ -260,24 +250,24 @@ fn shown(heard: Heard, known: Value) -> Value {
 }
 
 /// The whole cluster.
-pub async fn cluster(shared: Arc<Shared>) -> Value {
-    ask_others(&shared).await;
-    let nn = &shared.nn;
+pub async fn cluster(pages: &Pages) -> Value {
+    ask_others(pages).await;
+    let nn = &pages.nn;
     let settings = &nn.settings;
-    let mut namenodes = vec![namenode(&shared)];
+    let mut namenodes = vec![namenode(pages)];
     for peer in &settings.peers {
         let known = json!({
             "id": peer.namenode_id,
             "rpc": peer.rpc.to_string(),
             "http": peer.http.to_string(),
         });
-        namenodes.push(shown(heard(&shared, &url(&peer.http, "/api/namenode")), known));
+        namenodes.push(shown(heard(pages, &url(&peer.http, "/api/namenode")), known));
     }
     namenodes.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
     let mut controllers = Vec::new();
     for (id, http) in &settings.controllers {
         let known = json!({"namenode": id, "http": http.to_string()});
-        controllers.push(shown(heard(&shared, &url(http, "/api/controller")), known));
+        controllers.push(shown(heard(pages, &url(http, "/api/controller")), known));
     }
     let failovers = failovers(&namenodes, &controllers);
     let mut slow: Vec<Value> = Vec::new();
@@ -297,13 +287,13 @@ pub async fn cluster(shared: Arc<Shared>) -> Value {
     }
     slow.sort_by_key(|call| std::cmp::Reverse(call["time"].as_u64()));
     slow.truncate(SHOWN);
-    let journalnodes = journalnodes(&shared);
+    let journalnodes = journalnodes(pages);
     let now = nn.clock.now();
     let ns = nn.ns.read();
     let counts = ns.blockmanager().counts();
     json!({
         "time": nn.clock.wall_ms(),
-        "answered_by": own_id(&shared),
+        "answered_by": own_id(pages),
         "nameservice": settings.nameservice_id,
         "cluster_id": ns.info().cluster_id,
         "block_pool": ns.info().block_pool_id,
@@ -420,7 +410,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_does_not_answer_is_unreachable_and_not_a_standby() {
         let alone = testing::active();
-        let cluster = cluster(alone.shared.clone()).await;
+        let cluster = cluster(&Pages::new(alone.shared.web_parts())).await;
         let state = |place: usize| cluster["namenodes"][place]["state"].as_str().unwrap().to_owned();
         assert_eq!((state(0), state(1)), ("active".to_owned(), "unreachable".to_owned()));
         assert!(cluster["namenodes"][1]["last_heard"].is_null());
