@@ -56,6 +56,10 @@ pub(crate) struct CorruptMark {
     /// The block was being written or recovered. Readers and copies then meet replicas that change under them, so the
     /// complaint may be about nothing; it ends when the replica is received with the block's stamp and length.
     pub(crate) while_written: bool,
+    /// The replica's own DataNode has read it while nothing could change it. Then the complaint is about something, and
+    /// ends only when a replica of a newer stamp is received: a copy that has replaced it, or what a block recovery has
+    /// made of it. Its DataNode says so again of the second.
+    pub(crate) by_its_node: bool,
     /// Its deletion is ordered, and no report since has shown it. Not known after a change of role: then it is ordered
     /// again.
     pub(crate) ordered: bool,
@@ -123,6 +127,7 @@ impl CorruptReplicas {
             reason,
             block,
             while_written,
+            by_its_node: false,
             ordered: false,
             since_report,
         };
@@ -134,6 +139,21 @@ impl CorruptReplicas {
             None => marks.push(new),
         }
         map.set_flag(block.id, Flag::Corrupt, true);
+    }
+
+    /// The node has read its marked replica itself, as it is named here.
+    pub(crate) fn confirm(&mut self, block: Block, node: DatanodeIndex) {
+        let marks = self.blocks.get_mut(&block.id).into_iter().flatten();
+        for mark in marks.filter(|mark| mark.node == node && mark.reason == CorruptReason::Reported) {
+            mark.by_its_node = true;
+            mark.block = block;
+        }
+    }
+
+    /// A complete replica was received from a node, with the stamp and length of its block: whether the mark is over.
+    pub(crate) fn is_over_with(mark: &CorruptMark, received: Block) -> bool {
+        let is_newer = received.generation_stamp > mark.block.generation_stamp;
+        mark.while_written && (is_newer || !mark.by_its_node)
     }
 
     /// Marks a replica of a block that the edits have not told of yet.

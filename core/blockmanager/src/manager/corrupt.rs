@@ -4,7 +4,7 @@
 
 use super::BlockManager;
 use crate::block_map::{Flag, Record};
-use crate::corrupt::{CorruptMark, CorruptReason};
+use crate::corrupt::{CorruptMark, CorruptReason, CorruptReplicas};
 use crate::datanodes::Storage;
 use crate::mutant::Mutant;
 use crate::types::{BlockManagerError, DatanodeIndex, NumberReplicas, ReplicaState, ReportedReplica, StorageIndex};
@@ -37,6 +37,24 @@ impl BlockManager {
         let since = self.reports.last();
         self.corrupt.mark_early(&mut self.blocks, block, datanode, since)?;
         Ok(true)
+    }
+
+    /// A DataNode has read its own replica while nothing could change it, and found it bad. This is no complaint of a reader
+    /// that met a writer, so no notice of the same replica ends the mark. True when the mark is news.
+    ///
+    /// # Errors
+    /// As for [`BlockManager::mark_corrupt`].
+    pub fn mark_corrupt_by_its_node(
+        &mut self,
+        block: Block,
+        datanode: DatanodeIndex,
+    ) -> Result<bool, BlockManagerError> {
+        let news = self.mark_corrupt(block, datanode)?;
+        let known = self.blocks.get(block.id).map(Record::generation_stamp);
+        if known.is_none_or(|known| known <= block.generation_stamp) {
+            self.corrupt.confirm(block, datanode);
+        }
+        Ok(news)
     }
 
     /// A replica is bad (`markBlockAsCorrupt`). A storage is given when its own report says so.
@@ -150,7 +168,9 @@ impl BlockManager {
             && record.generation_stamp() == received.generation_stamp
             && (!record.has_final_length() || record.num_bytes() == received.num_bytes);
         if record.flag(Flag::Corrupt) && fits {
-            self.end_marks(received.id, |mark| mark.node == node && mark.while_written);
+            self.end_marks(received.id, |mark| {
+                mark.node == node && CorruptReplicas::is_over_with(mark, received)
+            });
         }
     }
 

@@ -491,7 +491,7 @@ pub fn report_bad_blocks(
 ) -> Outcome<OrDeferred<ReportBadBlocksResponseProto>> {
     let mut news = false;
     for located in &request.blocks {
-        news |= datanode::mark_corrupt(ns, located)?;
+        news |= datanode::mark_corrupt(ns, located, false)?;
     }
     Ok(if news {
         Answer::deferred(Deferred::TellCorrupt(request.blocks))

@@ -513,21 +513,29 @@ fn report_bad_blocks(
 ) -> Outcome<ReportBadBlocksResponseProto> {
     for located in &request.blocks {
         check_pool(ns, &located.b.pool_id)?;
-        mark_corrupt(ns, located)?;
+        // Ours say so of replicas that they have read again under the replica's lock.
+        mark_corrupt(ns, located, located.corrupt)?;
     }
     Ok(Answer::new(ReportBadBlocksResponseProto {}, None))
 }
 
-/// Marks the reported replicas of a block as corrupt. Returns whether this is news.
-pub(super) fn mark_corrupt(ns: &mut Namesystem, located: &LocatedBlockProto) -> Result<bool, RemoteException> {
+/// Marks the reported replicas of a block as corrupt: `by_its_node` if their own DataNode has found them to be bad. Returns
+/// whether this is news.
+pub(super) fn mark_corrupt(
+    ns: &mut Namesystem,
+    located: &LocatedBlockProto,
+    by_its_node: bool,
+) -> Result<bool, RemoteException> {
     let block = super::local_block(&located.b);
     let mut news = false;
     for node in &located.locs {
         if let Some(index) = ns.blockmanager().find_datanode(&node.id.datanode_uuid) {
-            news |= ns
-                .blockmanager_mut()
-                .mark_corrupt(block, index)
-                .map_err(|error| refusal(&error))?;
+            let manager = ns.blockmanager_mut();
+            let marked = match by_its_node {
+                true => manager.mark_corrupt_by_its_node(block, index),
+                false => manager.mark_corrupt(block, index),
+            };
+            news |= marked.map_err(|error| refusal(&error))?;
         }
     }
     Ok(news)

@@ -411,6 +411,84 @@ fn safety_d8_a_mark_made_while_a_block_is_written_ends_when_the_replica_is_recei
 }
 
 #[test]
+fn safety_d25_a_bad_replica_is_marked_under_the_stamp_of_a_recovery_whatever_arrives_first() {
+    let recovered = Block {
+        generation_stamp: GenerationStamp(1002),
+        ..block(1)
+    };
+    for notice_first in [true, false] {
+        let mut world = written(1, 1, 1);
+        world.manager.set_generation_stamp(GenerationStamp(1002));
+        world.manager.reopen_block(block(1));
+        // A reader complains first, and the DataNode reads its replica again.
+        world.manager.mark_corrupt(block(1), world.nodes[0]).unwrap();
+        let marked = world.manager.mark_corrupt_by_its_node(block(1), world.nodes[0]);
+        assert_eq!(marked, Ok(false), "it is no news");
+        // Notices may come late, and twice.
+        world.received(0, block(1));
+        assert_eq!(live_corrupt(&world, 1), (0, 1));
+        assert!(
+            world
+                .manager
+                .begin_recovery(block(1).id, GenerationStamp(1002), None, at(1))
+        );
+        let again = |world: &mut World| world.manager.mark_corrupt_by_its_node(recovered, world.nodes[0]);
+        if !notice_first {
+            assert_eq!(again(&mut world), Ok(false));
+        }
+        let on = [world.manager.find_storage("uuid-0", "DS-0").unwrap()];
+        world.manager.recovered(recovered, &on);
+        assert!(world.manager.commit_block(recovered));
+        world.received(0, recovered);
+        if notice_first {
+            assert_eq!(again(&mut world), Ok(true));
+        }
+        world.received(0, recovered);
+        assert_eq!(live_corrupt(&world, 1), (0, 1), "notice first: {notice_first}");
+        world.manager.check();
+    }
+}
+
+#[test]
+fn safety_d25_a_copy_that_replaces_a_bad_replica_of_an_older_stamp_is_good() {
+    let mut world = written(1, 1, 1);
+    let newer = Block {
+        generation_stamp: GenerationStamp(1002),
+        ..block(1)
+    };
+    world.manager.set_generation_stamp(GenerationStamp(1002));
+    world.manager.reopen_block(block(1));
+    world
+        .manager
+        .mark_corrupt_by_its_node(block(1), world.nodes[0])
+        .unwrap();
+    world.manager.update_block(newer);
+    world.received(0, newer);
+    assert_eq!(live_corrupt(&world, 1), (1, 0));
+    world.manager.check();
+}
+
+#[test]
+fn safety_d25_a_datanode_does_not_confirm_a_mark_with_what_it_found_under_an_older_stamp() {
+    let mut world = written(1, 1, 1);
+    let appended = Block {
+        generation_stamp: GenerationStamp(1002),
+        ..block(1)
+    };
+    world.manager.set_generation_stamp(GenerationStamp(1002));
+    world.manager.reopen_block(appended);
+    world.manager.mark_corrupt(appended, world.nodes[0]).unwrap();
+    // It speaks of the replica as it was.
+    world
+        .manager
+        .mark_corrupt_by_its_node(block(1), world.nodes[0])
+        .unwrap();
+    world.received(0, appended);
+    assert_eq!(live_corrupt(&world, 1), (1, 0));
+    world.manager.check();
+}
+
+#[test]
 fn safety_d9_notices_of_older_stamps_say_nothing_once_a_newer_one_is_known() {
     let mut world = World::new(3);
     world.manager.activate_safe_mode(at(0));
