@@ -188,9 +188,88 @@ pub fn validate_tail<D: Disk>(disk: &D, files: &ReplicaFiles) -> io::Result<u64>
     Ok(valid)
 }
 
+/// Whether the end of a complete replica is as it was when the replica was completed: its length, the number of its
+/// checksums and the last of them fit each other.
+///
+/// A replica that was completed without a sync may lose bytes with its machine's power, its last ones first, and keep its
+/// name or its length. Chunks further in front are not read. Only a few bytes are, whatever the length.
+pub fn end_is_whole<D: Disk>(disk: &D, files: &ReplicaFiles, num_bytes: u64) -> io::Result<bool> {
+    let data = disk.open_read(&files.data)?;
+    let meta = disk.open_read(&files.meta)?;
+    let meta_len = meta.len()?;
+    if num_bytes == 0 && meta_len == 0 {
+        return Ok(true);
+    }
+    if data.len()? != num_bytes || meta_len < META_HEADER_BYTES as u64 {
+        return Ok(false);
+    }
+    let header = read_header(&meta)?;
+    let kind = header.checksum.kind();
+    if meta_len != header.meta_len(num_bytes) {
+        return Ok(false);
+    }
+    let Some(last) = num_bytes.checked_sub(1).filter(|_| kind != ChecksumType::Null) else {
+        return Ok(true);
+    };
+    let chunk_len = u64::from(header.checksum.bytes_per_checksum());
+    let (start, _) = last_chunk(last, chunk_len);
+    let mut chunk = vec![0; num_bytes.saturating_sub(start).min(chunk_len) as usize];
+    read_exact_at(&data, start, &mut chunk)?;
+    let stored = u32::from_be_bytes(stored_checksum(&meta, &header, start)?);
+    let sum = kind.checksum(&chunk);
+    // A chunk that was cut over rot has an inverted checksum: it is as the truncate has left it.
+    Ok(stored == sum || stored == !sum)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::PoolDirs;
+    use crate::replica::{Folder, Location, VolumeId};
+    use hathi_formats::datatransfer::DataChecksum;
+    use hathi_formats::ids::{BlockId, GenerationStamp};
+    use hathi_storage::SimDisk;
+    use std::path::Path;
+
+    #[test]
+    fn the_end_of_a_replica_that_has_lost_bytes_is_not_whole() {
+        let disk = SimDisk::new();
+        let files = PoolDirs::new(Path::new("/v"), "BP").files(Location {
+            volume: VolumeId(0),
+            folder: Folder::Finalized,
+            block_id: BlockId(1),
+            generation_stamp: GenerationStamp(1001),
+        });
+        disk.create_dir_all(&files.dir).unwrap();
+        let bytes: Vec<u8> = (0..1100_u32).map(|i| (i * 7) as u8).collect();
+        let checksum = DataChecksum::DEFAULT;
+        let mut sums = Vec::new();
+        checksum.compute_into(&bytes, &mut sums);
+        let meta = [&BlockMetadataHeader::new(checksum).encode()[..], &sums].concat();
+        let whole = |data: &[u8], meta: &[u8]| {
+            disk.create(&files.data).unwrap().write_at(0, data).unwrap();
+            disk.create(&files.meta).unwrap().write_at(0, meta).unwrap();
+            end_is_whole(&disk, &files, data.len() as u64).unwrap()
+        };
+        assert!(whole(&bytes, &meta));
+        assert!(whole(&bytes[..1024], &meta[..META_HEADER_BYTES + 8]));
+        assert!(whole(&[], &meta[..META_HEADER_BYTES]) && whole(&[], &[]));
+        // Bytes, or checksums, or both are gone.
+        assert!(!whole(&bytes[..1099], &meta));
+        assert!(!whole(&bytes[..1024], &meta));
+        assert!(!whole(&[], &meta));
+        assert!(!whole(&bytes, &meta[..META_HEADER_BYTES + 8]));
+        assert!(!whole(&bytes, &[]));
+        assert!(!whole(&bytes[..600], &meta[..META_HEADER_BYTES + 8]));
+        // The length stays, and bytes are gone.
+        let mut hole = bytes.clone();
+        hole[1099] ^= 1;
+        assert!(!whole(&hole, &meta));
+        // A truncate over rot has left it so.
+        let inverted: Vec<u8> = meta[META_HEADER_BYTES + 8..].iter().map(|byte| !byte).collect();
+        let over_rot = [&meta[..META_HEADER_BYTES + 8], &inverted].concat();
+        assert!(whole(&bytes, &over_rot));
+    }
 
     #[test]
     fn the_longest_prefix_that_fits_is_found() {

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hathi_blockpool::ReplicaError;
-use hathi_blockpool::recovery::participant::init_response;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{BlockId, GenerationStamp};
 use hathi_formats::proto::hdfs::{
@@ -181,8 +180,7 @@ fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
         Method::ClientDatanode(M::GetReplicaVisibleLength) => reply.send(visible_length(node, call)),
         Method::InterDatanode(InterDatanodeMethod::InitReplicaRecovery) => reply.send(
             call.decode::<InitReplicaRecoveryRequestProto>()
-                .and_then(|request| recovery::init_replica(node, &request.block))
-                .map(|replica| init_response(replica.as_ref())),
+                .and_then(|request| recovery::init_replica(node, &request.block)),
         ),
         Method::InterDatanode(InterDatanodeMethod::UpdateReplicaUnderRecovery) => reply.send(
             call.decode::<UpdateReplicaUnderRecoveryRequestProto>()

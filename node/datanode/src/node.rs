@@ -210,7 +210,11 @@ impl DataNode {
             return;
         };
         tracing::warn!(block = %replica.block_id, "reporting a bad replica");
-        service.report_bad(self.located(&pool, replica.block(), self.own_info(), Some(&volume.storage_id)));
+        service.report_bad(LocatedBlockProto {
+            // Always false in Hadoop. Here: its own DataNode has found the replica to be bad, while nothing could change it.
+            corrupt: true,
+            ..self.located(&pool, replica.block(), self.own_info(), Some(&volume.storage_id))
+        });
     }
 
     /// Reports a replica of another DataNode whose data did not match its checksums.

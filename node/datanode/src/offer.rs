@@ -210,6 +210,17 @@ impl Nameservice {
         self.report_bad_elsewhere(block);
     }
 
+    /// Whether a replica of this DataNode was found to be bad.
+    #[must_use]
+    pub fn is_known_bad(&self, id: BlockId) -> bool {
+        self.bad.lock().contains_key(&id)
+    }
+
+    /// A replica of this DataNode is good again: its bad bytes were cut away.
+    pub fn is_bad_no_more(&self, id: BlockId) {
+        self.bad.lock().remove(&id);
+    }
+
     /// Reports a bad replica of another DataNode.
     pub fn report_bad_elsewhere(&self, block: LocatedBlockProto) {
         for actor in &self.actors {

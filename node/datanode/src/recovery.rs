@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hathi_blockpool::recovery::participant::{block_of, init_response, recovered_id};
+use hathi_blockpool::recovery::participant::{block_of, end_is_bad, init_response, recovered_id};
 use hathi_blockpool::{BlockRecovery, NoticeKind, RecoveredBlock, RecoveryAction, RecoveryEvent, Replica};
 use hathi_conf::HostPort;
 use hathi_formats::exceptions::{self, RemoteException};
@@ -16,6 +16,7 @@ use hathi_formats::proto::hdfs::{
 };
 use hathi_net::ipc::protocols::INTER_DATANODE_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, connect_to};
+use hathi_storage::OsDisk;
 
 use crate::node::DataNode;
 use crate::offer::Nameservice;
@@ -25,8 +26,11 @@ fn remote(error: &PoolError) -> RemoteException {
     RemoteException::new(error.class(), error.to_string())
 }
 
-/// Sets a replica aside (`initReplicaRecovery`). `None` when there is no replica. Blocks while a writer stops.
-pub fn init_replica(node: &DataNode, request: &RecoveringBlockProto) -> Result<Option<Replica>, RemoteException> {
+/// Sets a replica aside (`initReplicaRecovery`). Blocks while a writer stops.
+pub fn init_replica(
+    node: &DataNode,
+    request: &RecoveringBlockProto,
+) -> Result<InitReplicaRecoveryResponseProto, RemoteException> {
     let proto = &request.block.b;
     let pool = node.dataset.pool(&proto.pool_id).map_err(|error| remote(&error))?;
     let block = block_of(proto);
@@ -44,7 +48,16 @@ pub fn init_replica(node: &DataNode, request: &RecoveringBlockProto) -> Result<O
             tracing::info!(block = %block.id, %error, "recovery refused");
             remote(&error)
         })?;
-    Ok(changed.and_then(|(_, after)| after))
+    let replica = changed.and_then(|(_, after)| after);
+    // Nothing changes it now but this recovery, or a newer one, which ends this one.
+    let is_bad = |replica: &Replica| {
+        pool.files(replica)
+            .is_some_and(|files| end_is_bad(&OsDisk, &files, replica))
+    };
+    Ok(InitReplicaRecoveryResponseProto {
+        end_is_bad: replica.as_ref().map(is_bad).filter(|bad| *bad),
+        ..init_response(replica.as_ref())
+    })
 }
 
 /// Gives a replica the agreed length and stamp (`updateReplicaUnderRecovery`). Returns the id of its storage.
@@ -81,6 +94,7 @@ pub fn update_replica(
         .unwrap_or_default();
     // The replica is complete now, so NameNodes are told its new length.
     node.notify(pool.id(), replica.block(), NoticeKind::Received, &storage, "");
+    node.on_recovered(&pool, old.id, &replica);
     Ok(storage)
 }
 
@@ -143,10 +157,7 @@ impl Primary<'_> {
         if location.id.datanode_uuid == self.node.dataset.datanode_uuid() {
             let (node, order) = (self.node.clone(), order.clone());
             let init = move || init_replica(&node, &order);
-            return here(init, |replica| {
-                RecoveryEvent::Initialized(init_response(replica.as_ref()))
-            })
-            .await;
+            return here(init, RecoveryEvent::Initialized).await;
         }
         let client = match connect(self.node, &location.id).await {
             Ok(client) => client,

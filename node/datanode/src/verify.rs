@@ -7,9 +7,10 @@
 use std::io;
 
 use hathi_blockpool::chunks::{read_exact_at, read_header};
+use hathi_blockpool::recovery::participant::end_is_bad;
 use hathi_blockpool::{NoticeKind, Replica, ReplicaState};
 use hathi_formats::datatransfer::META_HEADER_BYTES;
-use hathi_formats::ids::Block;
+use hathi_formats::ids::{Block, BlockId};
 use hathi_storage::{Disk, OsDisk};
 
 use crate::dataset::Dataset;
@@ -125,5 +126,22 @@ impl DataNode {
             }
         }
         verified
+    }
+
+    /// A block recovery has given a replica another stamp, or made a shorter copy of it, which has another id. If the replica is bad, the NameNodes know that of its old stamp
+    /// at most, and would count the new one as good. So one that was known to be bad, or whose end looks bad, is read
+    /// again. Blocks meanwhile.
+    pub fn on_recovered(&self, pool: &Pool, before: BlockId, recovered: &Replica) {
+        let Some(service) = self.service_of(pool.id()) else {
+            return;
+        };
+        let is_suspect = service.is_known_bad(before)
+            || pool
+                .files(recovered)
+                .is_some_and(|files| end_is_bad(&OsDisk, &files, recovered));
+        let is_good = is_suspect && self.on_suspect(pool, recovered.block()) == ReplicaCheck::Good;
+        if is_good && before == recovered.block_id {
+            service.is_bad_no_more(recovered.block_id);
+        }
     }
 }

@@ -11,7 +11,9 @@ use hathi_datanode::recovery;
 use hathi_formats::datatransfer::{DataChecksum, md5_of_crcs};
 use hathi_formats::exceptions;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
-use hathi_formats::proto::hdfs::{BlockChecksumTypeProto, Status, UpdateReplicaUnderRecoveryRequestProto};
+use hathi_formats::proto::hdfs::{
+    BlockChecksumTypeProto, ReplicaStateProto, Status, UpdateReplicaUnderRecoveryRequestProto,
+};
 
 #[test]
 fn a_block_is_on_all_three_datanodes_and_reads_back() {
@@ -231,11 +233,9 @@ fn recovery_stops_the_writer_and_cuts_the_replica() {
     let mut writer = Writer::open(&[&node], &Setup::create(new)).unwrap();
     writer.write(&data, 1024);
     let recovering = recovering(new, 1005);
-    let replica = recovery::init_replica(&node, &recovering).unwrap().unwrap();
-    assert_eq!(
-        (replica.original_state(), replica.bytes_on_disk()),
-        (ReplicaState::Rbw, 5000)
-    );
+    let replica = recovery::init_replica(&node, &recovering).unwrap();
+    assert_eq!(replica.state(), ReplicaStateProto::Rbw);
+    assert_eq!(replica.block.unwrap().num_bytes(), 5000);
     writer.wait_closed();
     let again = recovery::init_replica(&node, &recovering).unwrap_err();
     assert!(again.is(exceptions::RECOVERY_IN_PROGRESS), "{again}");

@@ -52,9 +52,8 @@ fn try_recover(
 ) -> Result<String, RemoteException> {
     let block = block(id as i64, gs, len);
     let recovering = recovering(block, recovery_id);
-    recovery::init_replica(node, &recovering)
-        .expect("the replica can be looked at")
-        .expect("the replica is there");
+    let looked = recovery::init_replica(node, &recovering).expect("the replica can be looked at");
+    assert!(looked.replica_found, "the replica is there");
     let update = UpdateReplicaUnderRecoveryRequestProto {
         block: extended(block),
         recovery_id,
@@ -157,6 +156,55 @@ fn safety_d8_only_a_replica_that_was_found_bad_under_its_lock_is_reported() {
     fs::remove_file(&files.data).unwrap();
     assert_eq!(node.on_suspect(&pool(&node), here), ReplicaCheck::Gone);
     assert!(pool(&node).is_empty());
+    assert_eq!(bad_blocks(&service), 1);
+}
+
+#[test]
+fn safety_d25_a_bad_replica_is_bad_under_the_stamp_of_a_recovery_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = datanode(&[dir.path()]);
+    let service = service(&node);
+    put(&node, 1, &bytes(2000));
+    let files = pool(&node).files(&pool(&node).get(block(1, 0, 0).id).unwrap()).unwrap();
+    let data = fs::OpenOptions::new().write(true).open(&files.data).unwrap();
+    let rot = !bytes(2000)[700];
+    data.write_all_at(&[rot], 700).unwrap();
+    assert!(matches!(
+        node.on_suspect(&pool(&node), block(1, 1001, 2000)),
+        ReplicaCheck::Bad(_)
+    ));
+    let reported = |service: &Nameservice| {
+        let mut bad = service.actors[0].bad.lock();
+        let taken = std::mem::take(&mut *bad);
+        taken
+            .into_values()
+            .map(|located| (located.b.generation_stamp, located.corrupt))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(reported(&service), [(1001, true)]);
+    recover(&node, 1, 1001, 1002, 2000, 2000);
+    assert_eq!(reported(&service), [(1002, true)]);
+    // A recovery that cuts the bad bytes away.
+    recover(&node, 1, 1002, 1003, 2000, 512);
+    assert_eq!(reported(&service), []);
+    service.tell_bad_again(&service.actors[0]);
+    assert_eq!(reported(&service), [], "it is good now");
+}
+
+#[test]
+fn safety_d24_a_complete_replica_with_a_bad_end_says_so_to_a_recovery() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = datanode(&[dir.path()]);
+    let service = service(&node);
+    put(&node, 1, &bytes(2000));
+    let init = |recovery_id| recovery::init_replica(&node, &recovering(block(1, 1001, 2000), recovery_id)).unwrap();
+    assert_eq!(init(1002).end_is_bad, None);
+    let files = pool(&node).files(&pool(&node).get(block(1, 0, 0).id).unwrap()).unwrap();
+    let data = fs::OpenOptions::new().write(true).open(&files.data).unwrap();
+    data.write_all_at(&[!bytes(2000)[1999]], 1999).unwrap();
+    assert_eq!(init(1003).end_is_bad, Some(true));
+    // Nobody has a better one. It keeps its length, and is known to be bad under its new stamp.
+    recover(&node, 1, 1001, 1004, 2000, 2000);
     assert_eq!(bad_blocks(&service), 1);
 }
 

@@ -39,6 +39,8 @@ pub(super) struct DataNode {
     pub(super) deletions: VecDeque<Deletions>,
     pub(super) transfers: Vec<(Block, usize)>,
     pub(super) recoveries: Vec<BlockRecovery>,
+    /// Replicas here that were found bad, as they were found, until they are gone.
+    pub(super) bad: BTreeMap<BlockId, Block>,
     /// Stamps that it has answered, and that must be found on its disk.
     pub(super) answered: BTreeMap<BlockId, GenerationStamp>,
     mutant: Option<WritingMutant>,
@@ -78,6 +80,7 @@ impl DataNode {
             deletions: VecDeque::new(),
             transfers: Vec::new(),
             recoveries: Vec::new(),
+            bad: BTreeMap::new(),
             answered: BTreeMap::new(),
             mutant,
         }
@@ -311,6 +314,9 @@ impl<N: NameNodes> World<N> {
     /// Reads what is complete, as the block scanner does, and reports what is bad.
     pub(super) fn scan_blocks(&mut self, node: usize) {
         let datanode = &mut self.datanodes[node];
+        if !datanode.up {
+            return;
+        }
         let complete = datanode
             .map
             .iter()

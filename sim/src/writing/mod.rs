@@ -15,6 +15,8 @@
 //!   each DataNode of the pipeline after its machine has lost power;
 //! - **a stamp that was answered is on disk**, since a NameNode may log it;
 //! - **a good replica is not marked**: when all is quiet, no complete replica with right bytes counts as corrupt;
+//! - **what is known to be bad is marked**: once a DataNode has told the active everything, a replica that it found bad, and
+//!   that has the block's stamp, counts as corrupt;
 //! - a complete block has the length that was acknowledged, and no NameNode logs a length that DataNodes do not have;
 //! - a reader gets at least what was flushed, and no other bytes than were written;
 //! - no order deletes the last good replica of a block, and of a complete one no order deletes a good replica without
@@ -48,7 +50,7 @@ use hathi_blockmanager::Now;
 use hathi_formats::ids::{BlockId, GenerationStamp};
 use namenode::Pair;
 pub(crate) use namenodes::{Answer, ClientCall, NameNodes};
-use promises::{Promise, Recovered};
+use promises::{Ordered, Promise, Recovered};
 use std::collections::BTreeMap;
 
 /// NameNodes.
@@ -59,6 +61,9 @@ pub(crate) const DATANODES: usize = 3;
 pub(crate) const FILES: usize = 2;
 const STEPS: usize = 900;
 const HEALING_ROUNDS: usize = 90;
+/// Rounds after which an administrator lets a NameNode leave its safe mode. One that was restarted stays in it by itself when
+/// a complete block that was never synced is gone with the power of its machines, and closes no file.
+const SAFE_MODE_ROUNDS: usize = 20;
 /// Between two rounds of healing. All of them take longer than any limit of the NameNodes.
 const HEALING_ROUND_MS: u64 = 3_000;
 const POOL: &str = "BP-sim";
@@ -93,10 +98,12 @@ pub enum WritingMutant {
     OpenBlocksMayGo,
     /// A DataNode reports a replica as bad that changed while it was read.
     UnverifiedReports,
+    /// A complete replica whose end does not match its checksums takes part in a recovery like a good one.
+    BadEndUnseen,
 }
 
 /// Every one of them.
-pub const ALL_WRITING_MUTANTS: [WritingMutant; 12] = [
+pub const ALL_WRITING_MUTANTS: [WritingMutant; 13] = [
     WritingMutant::NamesNotSynced,
     WritingMutant::SyncAnsweredUnsynced,
     WritingMutant::CloseUnsynced,
@@ -109,6 +116,7 @@ pub const ALL_WRITING_MUTANTS: [WritingMutant; 12] = [
     WritingMutant::FirstAnswerCounts,
     WritingMutant::OpenBlocksMayGo,
     WritingMutant::UnverifiedReports,
+    WritingMutant::BadEndUnseen,
 ];
 
 pub(crate) struct World<N> {
@@ -121,6 +129,8 @@ pub(crate) struct World<N> {
     promises: BTreeMap<BlockId, Promise>,
     /// Results of recoveries that a NameNode has taken, by the block and its new stamp, until they stay.
     results: BTreeMap<(BlockId, GenerationStamp), Recovered>,
+    /// Recoveries that were ordered, by the block and its new stamp.
+    ordered: BTreeMap<(BlockId, GenerationStamp), Ordered>,
     /// The DataNode that an administrator wants to be rid of.
     leaving: Option<usize>,
     /// Counts clients, connections and calls.
@@ -158,6 +168,7 @@ impl<N: NameNodes> World<N> {
             now,
             promises: BTreeMap::new(),
             results: BTreeMap::new(),
+            ordered: BTreeMap::new(),
             leaving: None,
             numbers: 0,
             quiet: false,
@@ -340,8 +351,11 @@ impl World<Pair> {
         }
         self.recommission();
         self.end_faults();
-        for _ in 0..HEALING_ROUNDS {
+        for round in 0..HEALING_ROUNDS {
             self.pass(HEALING_ROUND_MS);
+            if round == SAFE_MODE_ROUNDS {
+                self.leave_safe_mode();
+            }
             for _ in 0..6 {
                 self.settle();
             }

@@ -322,6 +322,18 @@ impl World<Pair> {
         }
     }
 
+    /// An administrator has seen that what is missing does not come back.
+    pub(super) fn leave_safe_mode(&mut self) {
+        let now = self.now;
+        for at in 0..self.namenodes.all.len() {
+            let namenode = &mut self.namenodes.all[at];
+            if namenode.is_active() && namenode.ns.blockmanager().in_safe_mode() {
+                self.count("safe modes that were left by hand");
+                self.namenodes.all[at].ns.leave_safe_mode(true, now);
+            }
+        }
+    }
+
     /// An administrator wants to be rid of a DataNode, or has thought better of it.
     pub(super) fn decommission(&mut self, node: usize) {
         if self.leaving.is_some() {

@@ -12,7 +12,7 @@ use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 use hathi_namespace::Namespace;
 use std::collections::BTreeSet;
 
-pub(super) use orders::Recovered;
+pub(super) use orders::{Ordered, Recovered};
 
 /// What is owed of one block.
 #[derive(Clone, Debug, Default)]
@@ -331,6 +331,7 @@ impl<N: NameNodes> World<N> {
     pub(crate) fn check(&mut self) {
         self.see_edits();
         self.check_marks();
+        self.check_bad();
     }
 
     /// To be called after each edit that stays: the next one may open again what this one has closed.
@@ -422,6 +423,32 @@ impl<N: NameNodes> World<N> {
                         "NameNode {at} takes a good replica of {node} for corrupt: {state}"
                     ));
                 }
+            }
+        }
+    }
+
+    /// What a DataNode has found to be bad, and has told, counts as corrupt under the stamp that it has now.
+    fn check_bad(&mut self) {
+        let Some(at) = self.namenodes.active() else { return };
+        for node in 0..DATANODES {
+            let datanode = &self.datanodes[node];
+            if !datanode.up || !datanode.talks[at].has_told_bad() {
+                continue;
+            }
+            let bad = datanode.bad.keys().filter_map(|id| datanode.map.get(*id));
+            let served = bad.filter(|replica| {
+                replica.state == ReplicaState::Finalized
+                    && datanode.verified_bytes(replica).is_none()
+                    && self.namenodes.look(at, |ns| {
+                        let known = ns.blockmanager().block(replica.block_id);
+                        known.is_some_and(|known| known.block.generation_stamp == replica.generation_stamp)
+                            && ns.blockmanager().is_complete(replica.block_id)
+                    })
+                    && !self.is_marked(at, node, replica.block_id)
+            });
+            if let Some(replica) = served.map(Replica::block).next() {
+                let state = self.describe_block(at, replica);
+                return self.violate(format!("NameNode {at} takes a bad replica of {node} for good: {state}"));
             }
         }
     }

@@ -4,19 +4,25 @@ use super::datanode::Failure;
 use super::namenodes::NameNodes;
 use super::talk::{node_of, storage_id};
 use super::{World, WritingMutant};
-use hathi_blockpool::recovery::participant::{block_of, init_response};
-use hathi_blockpool::{BlockRecovery, NoticeKind, RecoveryAction, RecoveryEvent};
+use hathi_blockpool::recovery::participant::{block_of, end_is_bad, init_response};
+use hathi_blockpool::{BlockRecovery, NoticeKind, RecoveryAction, RecoveryEvent, Replica};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::datanode::{CommitBlockSynchronizationRequestProto, CommitBlockSynchronizationResponseProto};
-use hathi_formats::proto::hdfs::{RecoveringBlockProto, UpdateReplicaUnderRecoveryRequestProto};
+use hathi_formats::proto::hdfs::{
+    InitReplicaRecoveryResponseProto, RecoveringBlockProto, UpdateReplicaUnderRecoveryRequestProto,
+};
 use hathi_storage::Disk;
 
 impl<N: NameNodes> World<N> {
-    pub(super) fn begin_recovery(&mut self, node: usize, mut order: RecoveringBlockProto) {
+    /// The order of a NameNode arrives at the primary.
+    pub(super) fn begin_recovery(&mut self, node: usize, from: usize, mut order: RecoveringBlockProto) {
         if self.is(WritingMutant::TruncateForgotten) {
             order.truncate_block = None;
         }
-        self.datanodes[node].recoveries.push(BlockRecovery::new(order));
+        let recovery = BlockRecovery::new(order);
+        let ordered = self.ordered_of(from, &recovery);
+        self.ordered.insert((recovery.block().id, recovery.id()), ordered);
+        self.datanodes[node].recoveries.push(recovery);
     }
 
     /// One step of one recovery of this primary.
@@ -83,7 +89,15 @@ impl<N: NameNodes> World<N> {
         let data = replica.map(|replica| self.datanodes[other].files(&replica).data);
         let data_len = data.and_then(|data| disk.file_len(&data).ok());
         match self.change(other, block.id, |map| map.init_replica_recovery(order, data_len)) {
-            Ok(replica) => RecoveryEvent::Initialized(init_response(replica.as_ref())),
+            Ok(replica) => {
+                let datanode = &self.datanodes[other];
+                let is_bad = |replica: &Replica| end_is_bad(&datanode.disk, &datanode.files(replica), replica);
+                let unseen = self.is(WritingMutant::BadEndUnseen);
+                RecoveryEvent::Initialized(InitReplicaRecoveryResponseProto {
+                    end_is_bad: replica.as_ref().map(|replica| !unseen && is_bad(replica)),
+                    ..init_response(replica.as_ref())
+                })
+            }
             Err(Failure::Stopped) if self.is(WritingMutant::UnreachableIsAbsent) => {
                 RecoveryEvent::Initialized(init_response(None))
             }
@@ -111,6 +125,7 @@ impl<N: NameNodes> World<N> {
                 self.say(|| format!("{other} has recovered {}", replica.describe()));
                 self.answer_stamp(other, &replica);
                 self.datanodes[other].notify(other, replica.block(), NoticeKind::Received);
+                self.read_recovered(other, &replica);
                 if self.unlucky(12) {
                     return no_answer();
                 }
@@ -125,6 +140,19 @@ impl<N: NameNodes> World<N> {
                 }
                 unchanged(failure)
             }
+        }
+    }
+
+    /// The NameNodes know of a bad replica under its old stamp at most (`DataNode::on_recovered` of the DataNode's shell).
+    fn read_recovered(&mut self, node: usize, replica: &Replica) {
+        let datanode = &mut self.datanodes[node];
+        let was_bad = datanode.bad.contains_key(&replica.block_id);
+        if !was_bad && !end_is_bad(&datanode.disk, &datanode.files(replica), replica) {
+            return;
+        }
+        match datanode.verified_bytes(replica) {
+            None => datanode.report_bad(replica.block()),
+            Some(_) => drop(datanode.bad.remove(&replica.block_id)),
         }
     }
 
@@ -143,7 +171,7 @@ impl<N: NameNodes> World<N> {
         let (block, id) = (recovery.block().id, recovery.id());
         let length = (!result.delete_block).then_some(result.new_length);
         let targets: Vec<usize> = result.new_taragets.iter().map(node_of).collect();
-        let recovered = self.before_result(block, length, to, &targets, recovery.is_over_rot());
+        let recovered = self.before_result((block, id), length, to, &targets, recovery.is_over_rot());
         let taken: Result<CommitBlockSynchronizationResponseProto, RemoteException> =
             self.call_from_datanode((node, to), "commitBlockSynchronization", result);
         self.say(|| format!("{node} reports the result {length:?} of recovery {id}: {taken:?}"));

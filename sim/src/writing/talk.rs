@@ -63,6 +63,11 @@ impl Conversation {
         self.is_ready() && self.notices.is_empty() && !self.wants_report
     }
 
+    /// Nor does anything that was found bad.
+    pub(super) fn has_told_bad(&self) -> bool {
+        self.has_told_all() && self.bad.is_empty()
+    }
+
     fn is_ready(&self) -> bool {
         matches!(self.call, Call::None) && self.registered && !self.must_heartbeat
     }
@@ -141,6 +146,9 @@ pub(super) fn extended(block: Block) -> ExtendedBlockProto {
 
 impl DataNode {
     pub(super) fn notify(&mut self, node: usize, block: Block, kind: NoticeKind) {
+        if kind == NoticeKind::Deleted {
+            self.bad.remove(&block.id);
+        }
         for talk in &mut self.talks {
             let notice = ReceivedDeleted {
                 block,
@@ -153,6 +161,7 @@ impl DataNode {
 
     /// A replica here was found bad.
     pub(super) fn report_bad(&mut self, block: Block) {
+        self.bad.insert(block.id, block);
         for talk in &mut self.talks {
             talk.bad.insert(block.id, block);
         }
@@ -243,6 +252,8 @@ impl<N: NameNodes> World<N> {
         datanode.offer.on_registered(ActorId(to));
         let talk = &mut datanode.talks[to];
         talk.registered = true;
+        // The NameNode may have forgotten them.
+        talk.bad.extend(&datanode.bad);
         talk.wants_report = true;
         talk.lease = 0;
         self.say(|| format!("{node} registers with NameNode {to}"));
@@ -295,7 +306,7 @@ impl<N: NameNodes> World<N> {
             return;
         };
         for order in command.recovery_cmd.into_iter().flat_map(|command| command.blocks) {
-            self.begin_recovery(node, order);
+            self.begin_recovery(node, actor.0, order);
         }
         let Some(command) = command.blk_cmd else { return };
         let datanode = &mut self.datanodes[node];
@@ -369,6 +380,7 @@ impl<N: NameNodes> World<N> {
                 id: identity(node),
                 ..DatanodeInfoProto::default()
             }],
+            corrupt: true,
             ..LocatedBlockProto::default()
         });
         let request = ReportBadBlocksRequestProto {

@@ -5,8 +5,10 @@ use hathi_formats::proto::hdfs::{
     BlockProto, ExtendedBlockProto, InitReplicaRecoveryResponseProto, RecoveringBlockProto, ReplicaStateProto,
     UpdateReplicaUnderRecoveryRequestProto,
 };
+use hathi_storage::Disk;
 
-use crate::chunks::Mismatch;
+use crate::chunks::{Mismatch, end_is_whole};
+use crate::files::ReplicaFiles;
 use crate::replica::{Replica, ReplicaError, ReplicaState};
 use crate::replicas::{ReplicaMap, Transition};
 
@@ -66,7 +68,14 @@ pub fn init_response(replica: Option<&Replica>) -> InitReplicaRecoveryResponsePr
             gen_stamp: replica.generation_stamp.0,
             num_bytes: Some(replica.bytes_on_disk()),
         }),
+        end_is_bad: None,
     }
+}
+
+/// Whether the replica is complete, and its end does not match its checksums. One that can't be read counts as bad.
+pub fn end_is_bad<D: Disk>(disk: &D, files: &ReplicaFiles, replica: &Replica) -> bool {
+    replica.original_state() == ReplicaState::Finalized
+        && !end_is_whole(disk, files, replica.num_bytes).unwrap_or(false)
 }
 
 fn state_proto(state: ReplicaState) -> ReplicaStateProto {

@@ -23,6 +23,8 @@ pub enum RecoveryAnswer {
         num_bytes: u64,
         /// The state before recovery.
         original_state: ReplicaState,
+        /// It is complete, and its end does not match its checksums.
+        end_is_bad: bool,
     },
 }
 
@@ -42,6 +44,7 @@ impl RecoveryAnswer {
             generation_stamp: GenerationStamp(block.gen_stamp),
             num_bytes: block.num_bytes(),
             original_state: state_from(state),
+            end_is_bad: response.end_is_bad(),
         }
     }
 
@@ -77,6 +80,16 @@ pub enum RecoveryPlan {
     GiveUp(String),
 }
 
+/// A replica that may take part.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    /// Its index among the answers.
+    index: usize,
+    num_bytes: u64,
+    state: ReplicaState,
+    end_is_bad: bool,
+}
+
 /// Decides. `block` is as the NameNode knows it; `truncate_to` is set for a truncation.
 ///
 /// Order of preference: finalized replicas, with replicas being written of the same length; else replicas being written,
@@ -95,6 +108,12 @@ pub enum RecoveryPlan {
 ///
 /// A replica with fewer bytes than the NameNode has logged has lost some, whatever its state. It decides nothing, and
 /// takes part only if no DataNode has that many.
+///
+/// A complete replica whose end does not match its checksums was completed without a sync, and its machine has lost its
+/// power since: it is not what it was completed as, and says nothing of the length. It takes part only where every other
+/// replica is like it, or too short for a truncation. (In Hadoop it decides. So the block ends with its length, and
+/// bytes that others have are cut off, or it gets the new stamp as if it were good.) A DataNode of Hadoop as primary
+/// does not read this part of the answer.
 #[must_use]
 pub fn plan_recovery(block: Block, answers: &[RecoveryAnswer], truncate_to: Option<u64>) -> RecoveryPlan {
     // A truncation has decided on a length other than the logged one.
@@ -107,15 +126,21 @@ pub fn plan_recovery(block: Block, answers: &[RecoveryAnswer], truncate_to: Opti
             generation_stamp,
             num_bytes,
             original_state,
+            end_is_bad,
         } = *answer
             && generation_stamp >= block.generation_stamp
         {
-            let never_stopped = matches!(original_state, ReplicaState::Finalized | ReplicaState::Rbw);
+            let never_stopped = matches!(original_state, ReplicaState::Finalized | ReplicaState::Rbw) && !end_is_bad;
             decisive |= never_stopped && num_bytes >= logged;
             if num_bytes > 0 {
                 candidates = usize::saturating_add(candidates, 1);
                 if original_state <= ReplicaState::Rwr {
-                    sync.push((index, num_bytes, original_state));
+                    sync.push(Candidate {
+                        index,
+                        num_bytes,
+                        state: original_state,
+                        end_is_bad,
+                    });
                 }
             }
         }
@@ -132,10 +157,14 @@ pub fn plan_recovery(block: Block, answers: &[RecoveryAnswer], truncate_to: Opti
             "{silent} datanode(s) did not answer, and may hold bytes that the others lack"
         ));
     }
-    if sync.iter().any(|(_, length, _)| *length >= logged) {
-        sync.retain(|(_, length, _)| *length >= logged);
+    if sync.iter().any(|one| one.num_bytes >= logged) {
+        sync.retain(|one| one.num_bytes >= logged);
     }
-    let Some(best) = sync.iter().map(|(_, _, state)| *state).min() else {
+    let is_whole = |one: &Candidate| !one.end_is_bad && one.num_bytes >= truncate_to.unwrap_or(0);
+    if sync.iter().any(is_whole) {
+        sync.retain(|one| !one.end_is_bad);
+    }
+    let Some(best) = sync.iter().map(|one| one.state).min() else {
         if candidates > 0 {
             return RecoveryPlan::GiveUp(format!(
                 "Found {candidates} replica(s) but none is in RWR or better state"
@@ -143,10 +172,7 @@ pub fn plan_recovery(block: Block, answers: &[RecoveryAnswer], truncate_to: Opti
         }
         return RecoveryPlan::Delete;
     };
-    let lengths = sync
-        .iter()
-        .filter(|(_, _, state)| *state == best)
-        .map(|(_, length, _)| *length);
+    let lengths = sync.iter().filter(|one| one.state == best).map(|one| one.num_bytes);
     let agreed = match best {
         ReplicaState::Finalized => lengths.max(),
         _ => lengths.min(),
@@ -154,20 +180,19 @@ pub fn plan_recovery(block: Block, answers: &[RecoveryAnswer], truncate_to: Opti
     let new_len = truncate_to.or(agreed).unwrap_or(0);
     let participants: Vec<usize> = sync
         .iter()
-        .filter(|(_, length, state)| {
+        .filter(|one| {
+            let is_as_long = one.state == ReplicaState::Rbw && Some(one.num_bytes) == agreed;
             // No replica can be made longer.
-            *length >= new_len
-                && (*state == best
-                    || best == ReplicaState::Finalized && *state == ReplicaState::Rbw && Some(*length) == agreed)
+            one.num_bytes >= new_len && (one.state == best || best == ReplicaState::Finalized && is_as_long)
         })
-        .map(|(index, _, _)| *index)
+        .map(|one| one.index)
         .collect();
     if participants.is_empty() {
         return RecoveryPlan::GiveUp(format!("no replica has the {new_len} bytes of the truncation"));
     }
     debug_assert!(best <= ReplicaState::Rwr, "a {best:?} replica decides");
     debug_assert!(
-        truncate_to.is_some() || new_len >= logged || sync.iter().all(|(_, length, _)| *length < logged),
+        truncate_to.is_some() || new_len >= logged || sync.iter().all(|one| one.num_bytes < logged),
         "{new_len} bytes are kept of {logged} that were logged and that somebody has"
     );
     debug_assert!(
@@ -198,6 +223,17 @@ mod tests {
             generation_stamp: GenerationStamp(gs),
             num_bytes,
             original_state,
+            end_is_bad: false,
+        }
+    }
+
+    /// A complete replica that has lost bytes with its machine's power.
+    fn cut(num_bytes: u64) -> RecoveryAnswer {
+        RecoveryAnswer::Replica {
+            generation_stamp: GenerationStamp(5),
+            num_bytes,
+            original_state: Finalized,
+            end_is_bad: true,
         }
     }
 
@@ -328,6 +364,35 @@ mod tests {
             &[replica(Finalized, 7, 5), replica(Rbw, 7, 5), replica(Finalized, 8, 5)],
             synchronize(&[2], 8),
         );
+    }
+
+    #[test]
+    fn safety_d24_a_complete_replica_with_a_bad_end_takes_part_only_among_its_like() {
+        // Its length is right, or too short; others are complete, or wait for recovery.
+        check(&[cut(8), replica(Finalized, 8, 5)], synchronize(&[1], 8));
+        check(&[cut(6), replica(Rwr, 38, 5)], synchronize(&[1], 38));
+        check(
+            &[cut(40), replica(Rwr, 38, 5), replica(Rbw, 40, 5)],
+            synchronize(&[2], 40),
+        );
+        // It says nothing of those that are silent.
+        assert!(matches!(
+            plan_recovery(block(), &[cut(8), RecoveryAnswer::Failed], None),
+            RecoveryPlan::GiveUp(_)
+        ));
+        check(&[cut(8), cut(6), RecoveryAnswer::NoReplica], synchronize(&[0], 8));
+        check(&[cut(8), replica(Rwr, 0, 5)], synchronize(&[0], 8));
+        // Logged bytes count for more than the end.
+        let logged = Block {
+            num_bytes: 40,
+            ..block()
+        };
+        let answers = [cut(60), replica(Rwr, 38, 5)];
+        assert_eq!(plan_recovery(logged, &answers, None), synchronize(&[0], 60));
+        // A truncation may be short of others.
+        let answers = [cut(60), replica(Finalized, 38, 5)];
+        assert_eq!(plan_recovery(block(), &answers, Some(50)), synchronize(&[0], 50));
+        assert_eq!(plan_recovery(block(), &answers, Some(30)), synchronize(&[1], 30));
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(crate) const VOLUME: VolumeId = VolumeId(0);
 pub(crate) struct DataNode {
     pub(crate) up: bool,
     pub(crate) map: ReplicaMap,
+    /// The end of its complete replica does not match its checksums.
+    pub(crate) end_is_bad: bool,
     next_writer: u64,
 }
 
@@ -20,6 +22,7 @@ impl DataNode {
         DataNode {
             up: true,
             map: ReplicaMap::new(),
+            end_is_bad: false,
             next_writer: 1,
         }
     }

@@ -88,6 +88,7 @@ impl Story {
                 "pipeline",
             ] => self.update_pipeline(),
             ["the", "writer", "closes", "the", "file"] => self.close(),
+            [name, "loses", "the", "end", "of", "its", "replica"] => self.node(names(&[name])[0]).end_is_bad = true,
             [name, "completes", "its", "replica"] => self.finalize(names(&[name])[0]),
             ["somebody", "recovers", "the", "lease"] => self.recover_lease(),
             ["somebody", "truncates", "to", bytes, "bytes"] => self.truncate(number(bytes)),
@@ -504,11 +505,16 @@ impl Story {
         let order = recovery.order();
         match node.change(recovery.block().id, |map| map.init_replica_recovery(order, None)) {
             Ok(replica) => {
+                let end_is_bad = node.end_is_bad;
                 self.say(match &replica {
                     None => format!("{name}: no replica"),
+                    Some(replica) if end_is_bad => format!("{name}: {}, with a bad end", described(replica)),
                     Some(replica) => format!("{name}: {}", described(replica)),
                 });
-                RecoveryEvent::Initialized(init_response(replica.as_ref()))
+                RecoveryEvent::Initialized(InitReplicaRecoveryResponseProto {
+                    end_is_bad: Some(end_is_bad),
+                    ..init_response(replica.as_ref())
+                })
             }
             Err(error) => self.refusal(name, &error),
         }

@@ -2,9 +2,22 @@
 
 use super::Held;
 use crate::writing::namenodes::NameNodes;
+use crate::writing::talk::node_of;
 use crate::writing::{DATANODES, World};
+use hathi_blockpool::BlockRecovery;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use std::collections::BTreeSet;
+
+/// A recovery as it was ordered.
+#[derive(Clone, Debug, Default)]
+pub(in crate::writing) struct Ordered {
+    /// DataNodes that counted as dead.
+    dead: BTreeSet<usize>,
+    /// DataNodes that are to be asked.
+    named: BTreeSet<usize>,
+    /// The replicas of all of these have seen a loss of power since they were synced.
+    only_cut: bool,
+}
 
 /// The result of a recovery that a NameNode has taken, and what there was when it did.
 #[derive(Clone, Debug)]
@@ -12,31 +25,49 @@ pub(in crate::writing) struct Recovered {
     /// Length of the block; none when it was deleted.
     length: Option<u64>,
     before: Vec<Held>,
-    /// DataNodes that had been silent at the NameNode for as long as it takes to count as dead.
+    /// DataNodes that had been silent at the NameNode for as long as it takes to count as dead, when the recovery was
+    /// ordered or when its result came. The first were not asked, also if they are back by now.
     dead: BTreeSet<usize>,
     /// Right bytes of the worst replica that the recovery has changed.
     worst: u64,
     /// DataNodes that took part in it.
     targets: Vec<usize>,
+    ordered: Ordered,
     over_rot: bool,
 }
 
 impl<N: NameNodes> World<N> {
+    /// A NameNode has ordered a recovery.
+    pub(in crate::writing) fn ordered_of(&self, from: usize, recovery: &BlockRecovery) -> Ordered {
+        let is_dead = |node: &usize| self.namenodes.takes_for_dead(from, *node, self.now);
+        let locations = recovery.order().block.locs.iter();
+        let named: BTreeSet<usize> = locations.map(|node| node_of(&node.id)).collect();
+        let promise = self.promises.get(&recovery.block().id);
+        Ordered {
+            dead: (0..DATANODES).filter(is_dead).collect(),
+            only_cut: promise.is_some_and(|promise| named.is_subset(&promise.cut)),
+            named,
+        }
+    }
+
     pub(in crate::writing) fn before_result(
         &self,
-        id: BlockId,
+        (id, recovery): (BlockId, GenerationStamp),
         length: Option<u64>,
         to: usize,
         targets: &[usize],
         over_rot: bool,
     ) -> Recovered {
-        let dead = (0..DATANODES).filter(|&node| self.namenodes.takes_for_dead(to, node, self.now));
+        let ordered = self.ordered.get(&(id, recovery)).cloned().unwrap_or_default();
+        let is_dead = |node: &usize| self.namenodes.takes_for_dead(to, *node, self.now) || ordered.dead.contains(node);
+        let dead = (0..DATANODES).filter(is_dead);
         Recovered {
             length,
             before: self.held(id),
             dead: dead.collect(),
             worst: self.worst_of(id, targets),
             targets: targets.to_vec(),
+            ordered,
             over_rot,
         }
     }
@@ -105,14 +136,24 @@ impl<N: NameNodes> World<N> {
             ));
         }
         if new < promise.flushed {
-            let reachable = |held: &&Held| held.right >= promise.flushed && !dead.contains(&held.node);
+            // A NameNode that has just loaded may have heard only of replicas whose unsynced bytes went with their machines'
+            // power, and not of the others. It recovers the block from those, as Hadoop's does.
+            let Ordered { named, only_cut, .. } = &recovered.ordered;
+            let unsynced = promise.flushed > promise.synced;
+            let unheard_of = |held: &Held| unsynced && *only_cut && !named.contains(&held.node);
+            let reachable =
+                |held: &&Held| held.right >= promise.flushed && !dead.contains(&held.node) && !unheard_of(held);
             if let Some(holder) = before.iter().find(reachable) {
                 let (flushed, node) = (promise.flushed, holder.node);
                 return self.violate(format!(
                     "{id} was recovered with {length:?} of {flushed} bytes, which {node} has"
                 ));
             }
-            self.count("bytes that were with dead DataNodes only");
+            if before.iter().any(unheard_of) {
+                self.count("flushed bytes that nobody has who was known");
+            } else {
+                self.count("bytes that were with dead DataNodes only");
+            }
         }
         let worst = recovered.worst;
         let owed = promise.flushed.min(new);
