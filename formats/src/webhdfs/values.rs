@@ -73,13 +73,8 @@ fn acl_entry(entry: &str, with_action: bool) -> Option<AclEntryProto> {
 /// # Errors
 /// `HadoopIllegalArgumentException` without a namespace or a name behind it.
 pub fn xattr(full_name: &str, value: Option<Vec<u8>>) -> Result<XAttrProto, RemoteException> {
-    let refused = |why: &str| {
-        RemoteException::new(
-            exceptions::HADOOP_ILLEGAL_ARGUMENT,
-            format!("An XAttr name must {why}: {full_name}"),
-        )
-    };
-    let prefix = "be prefixed with user/trusted/security/system/raw, followed by a '.'";
+    let refused = |why: &str| RemoteException::new(exceptions::HADOOP_ILLEGAL_ARGUMENT, why);
+    let prefix = "An XAttr name must be prefixed with user/trusted/security/system/raw, followed by a '.'";
     let (namespace, name) = full_name.split_once('.').ok_or_else(|| refused(prefix))?;
     let namespace = match namespace.to_ascii_lowercase().as_str() {
         "user" => XAttrNamespaceProto::User,
@@ -90,7 +85,7 @@ pub fn xattr(full_name: &str, value: Option<Vec<u8>>) -> Result<XAttrProto, Remo
         _ => return Err(refused(prefix)),
     };
     if name.is_empty() {
-        return Err(refused("not be empty"));
+        return Err(refused("XAttr name cannot be empty."));
     }
     Ok(XAttrProto {
         namespace: namespace.into(),

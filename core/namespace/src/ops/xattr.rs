@@ -284,10 +284,11 @@ impl Namespace {
             .collect()
     }
 
-    /// `listXAttrs`: as in Hadoop with the values, and for every caller that may pass through the directory.
+    /// `listXAttrs`: as in Hadoop with the values, and for callers that may read the file or directory.
     pub fn list_xattrs(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>, _src: &str) -> Result<Vec<XAttr>, Refused> {
         self.check_xattrs_enabled()?;
         self.check_traverse_for(caller, iip, DirOp::Read)?;
+        self.check_path_access(caller, iip, action::READ)?;
         self.visible_xattrs(caller, iip)
     }
 }
