@@ -388,6 +388,35 @@ pub fn storage_policies(policies: &[BlockStoragePolicyProto]) -> Value {
     json!({ "BlockStoragePolicies": { "BlockStoragePolicy": all } })
 }
 
+/// A policy that every Hadoop has (`SystemErasureCodingPolicies`). A message of RPC has only its id.
+struct SystemPolicy {
+    id: u32,
+    name: &'static str,
+    codec: &'static str,
+    data: u32,
+    parity: u32,
+}
+
+const fn system(id: u32, name: &'static str, codec: &'static str, data: u32, parity: u32) -> SystemPolicy {
+    SystemPolicy {
+        id,
+        name,
+        codec,
+        data,
+        parity,
+    }
+}
+
+const SYSTEM_POLICIES: &[SystemPolicy] = &[
+    system(1, "RS-6-3-1024k", "rs", 6, 3),
+    system(2, "RS-3-2-1024k", "rs", 3, 2),
+    system(3, "RS-LEGACY-6-3-1024k", "rs-legacy", 6, 3),
+    system(4, "XOR-2-1-1024k", "xor", 2, 1),
+    system(5, "RS-10-4-1024k", "rs", 10, 4),
+];
+/// The size of a cell of each of them.
+const SYSTEM_CELL_BYTES: u32 = 1 << 20;
+
 /// An erasure coding policy, which has no root.
 #[must_use]
 pub fn ec_policy(policy: &ErasureCodingPolicyProto) -> Value {
@@ -397,11 +426,20 @@ pub fn ec_policy(policy: &ErasureCodingPolicyProto) -> Value {
         .flat_map(|schema| &schema.options)
         .map(|option| (option.key.clone(), option.value.as_str().into()))
         .collect();
-    let codec = schema.map_or("", |schema| &schema.codec_name);
-    let (data, parity) = schema.map_or((0, 0), |schema| (schema.data_units, schema.parity_units));
+    let own = SYSTEM_POLICIES.iter().find(|own| own.id == policy.id);
+    let (name, codec, data, parity) = match (schema, own) {
+        (Some(schema), _) => (
+            policy.name(),
+            schema.codec_name.as_str(),
+            schema.data_units,
+            schema.parity_units,
+        ),
+        (None, Some(own)) => (own.name, own.codec, own.data, own.parity),
+        (None, None) => (policy.name(), "", 0, 0),
+    };
     json!({
-        "name": policy.name(),
-        "cellSize": policy.cell_size(),
+        "name": name,
+        "cellSize": policy.cell_size.unwrap_or(own.map_or(0, |_| SYSTEM_CELL_BYTES)),
         "id": policy.id,
         "codecName": codec,
         "numDataUnits": data,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::proto::common::TokenProto;
-use crate::proto::hdfs::{FsPermissionProto, HdfsFileStatusProto};
+use crate::proto::hdfs::{ErasureCodingPolicyProto, FsPermissionProto, HdfsFileStatusProto};
 use serde_json::json;
 
 fn parameters(pairs: &[(&str, &str)]) -> Parameters {
@@ -231,5 +231,22 @@ fn a_token_is_written_as_hadoop_writes_it() {
         token_url_string(&token).starts_with("j4D_"),
         "{}",
         token_url_string(&token)
+    );
+}
+
+#[test]
+fn a_system_policy_of_erasure_coding_is_told_in_full_though_its_message_has_only_the_id() {
+    let policy = ErasureCodingPolicyProto {
+        id: 4,
+        ..ErasureCodingPolicyProto::default()
+    };
+    let told = ec_policy(&policy);
+    assert_eq!(
+        (&told["name"], &told["codecName"], &told["cellSize"]),
+        (&json!("XOR-2-1-1024k"), &json!("xor"), &json!(1 << 20))
+    );
+    assert_eq!(
+        (&told["schema"]["numDataUnits"], &told["schema"]["numParityUnits"]),
+        (&json!(2), &json!(1))
     );
 }
