@@ -6,6 +6,7 @@ use hathi_conf::host_and_port;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::{DatanodeInfoProto, DatanodeReportTypeProto};
 use hathi_formats::webhdfs::{self, Op, encode_component, encode_path, is_excluded};
+use hathi_namespace::is_valid_name;
 use hathi_net::http::header::{CONTENT_LENGTH, HeaderValue, LOCATION};
 use hathi_net::http::{self, HttpResponse, StatusCode};
 
@@ -33,7 +34,7 @@ pub(super) fn unsupported(op: Op) -> RemoteException {
 
 /// To a DataNode with a replica: of the block at the offset, or of the last one. To any for an empty file.
 pub(super) async fn to_replica(asked: &Asked) -> Result<HttpResponse, Failed> {
-    check_numbers(asked)?;
+    check(asked)?;
     let status = asked.status_of(&asked.path).await?.ok_or_else(|| {
         let message = format!("File {} not found.", asked.path);
         RemoteException::new(exceptions::FILE_NOT_FOUND, message)
@@ -59,21 +60,31 @@ pub(super) async fn to_replica(asked: &Asked) -> Result<HttpResponse, Failed> {
     let holders = located.blocks.first().map(|block| &block.locs[..]).unwrap_or_default();
     match holders.iter().find(|node| !is_excluded(node, &excluded)) {
         Some(node) => Ok(to(asked, node)),
-        // A DataNode without a replica reads from the others.
-        None => to_any(asked, 1).await,
+        // A DataNode without a replica reads from the others. If the client excludes them all, one with which it had
+        // trouble is better than none.
+        None => match (to_any(asked, 1).await, holders.first()) {
+            (Err(_), Some(node)) => Ok(to(asked, node)),
+            (answer, _) => answer,
+        },
     }
 }
 
 /// To the DataNode that would get the first replica. Only an active sends writers anywhere.
 pub(super) async fn to_writable(asked: &Asked) -> Result<HttpResponse, Failed> {
-    check_numbers(asked)?;
+    check(asked)?;
     let defaults = asked.server_defaults().await?;
     let block_size = asked.parameters.unsigned("blocksize")?;
     to_any(asked, block_size.unwrap_or(defaults.block_size)).await
 }
 
 /// Refuses here what the DataNode would refuse only once it has the client's data.
-fn check_numbers(asked: &Asked) -> Result<(), RemoteException> {
+fn check(asked: &Asked) -> Result<(), RemoteException> {
+    if !is_valid_name(&asked.path) {
+        return Err(RemoteException::new(
+            exceptions::INVALID_PATH,
+            format!("Invalid path name {}", asked.path),
+        ));
+    }
     let given = &asked.parameters;
     for name in ["offset", "length", "blocksize"] {
         given.unsigned(name)?;

@@ -160,6 +160,7 @@ async fn what_is_refused_says_so_with_its_class_and_status() {
         ),
         (Method::GET, "/?op=MKDIRS", 400, "IllegalArgumentException"),
         (Method::GET, "/?op=", 400, "UnsupportedOperationException"),
+        (Method::PUT, "//tmp//file?op=CREATE", 400, "InvalidPathException"),
         // There is no DataNode.
         (Method::PUT, "/f?op=CREATE", 403, "IOException"),
         (Method::PUT, "/?op=CREATESNAPSHOT", 403, "SnapshotException"),
