@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use hathi_conf::Configuration;
-use hathi_interop::{Cluster, ClusterOptions, Role, wait_for};
+use hathi_interop::{Cluster, ClusterOptions, Python, Role, wait_for};
 use hathi_net::metrics::{Family, Kind};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -291,6 +291,25 @@ fn every_metric_is_real_and_the_rules_and_the_dashboard_name_only_those() -> Res
         }
     }
     check_with_promtool()
+}
+
+/// By the parsers of Prometheus's own Python package, for both formats.
+#[test]
+fn the_reference_parsers_read_the_metrics_of_every_daemon() -> Result<()> {
+    let Some(python) = Python::get()? else { return Ok(()) };
+    let cluster = Cluster::start(env!("CARGO_BIN_EXE_hathi"), OPTIONS)?;
+    cluster.hathi_ok("dfs", &["-mkdir", "-p", "/a/b"])?;
+    let mut addresses = Vec::new();
+    for (role, count) in ROLES {
+        for index in 0..count {
+            addresses.push(address(&cluster, role, index)?);
+        }
+    }
+    let read = python.command("metrics.py", &addresses).output()?;
+    let told = String::from_utf8_lossy(&read.stdout);
+    ensure!(read.status.success(), "{told}{}", String::from_utf8_lossy(&read.stderr));
+    assert_eq!(told.lines().count(), addresses.len(), "{told}");
+    Ok(())
 }
 
 #[test]
