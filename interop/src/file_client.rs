@@ -4,7 +4,7 @@ use crate::Hadoop;
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// Runs `interop/java/FileClient.java`, which documents its orders. Dropping it kills the process, so its files stay
 /// open.
@@ -29,11 +29,15 @@ impl FileClient {
     /// # Errors
     /// When Java can't be started.
     pub fn of(hadoop: &Hadoop, conf: &Path, program: &str, args: &[&str]) -> Result<FileClient> {
-        let mut child = hadoop
-            .command(conf, program, args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        FileClient::run_by(&mut hadoop.command(conf, program, args))
+    }
+
+    /// Starts any program that gets its orders line by line.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn run_by(command: &mut Command) -> Result<FileClient> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         Ok(FileClient {
             stdin: child.stdin.take().context("stdin")?,
             answers: BufReader::new(child.stdout.take().context("stdout")?).lines(),

@@ -20,6 +20,7 @@ mod relay;
 mod single;
 mod sshd;
 pub mod suites;
+pub mod webhdfs;
 mod zookeeper;
 
 pub use chromium::Chromium;

@@ -1,7 +1,8 @@
 //! WebHDFS through the death of active NameNodes, with a small HTTP client that fails over as Hadoop's does.
 
 use anyhow::{Context, Result, bail, ensure};
-use hathi_interop::{Cluster, ClusterOptions, Role, wait_for};
+use hathi_interop::webhdfs::survive_kills;
+use hathi_interop::{Cluster, ClusterOptions, FileClient, Python, Role, wait_for};
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -231,4 +232,23 @@ fn refusals(client: &Client) -> Result<()> {
         secret.text()
     );
     Ok(())
+}
+
+#[test]
+fn clients_in_python_see_nothing_of_twenty_kills_and_lose_nothing() -> Result<()> {
+    let Some(python) = Python::get()? else { return Ok(()) };
+    let cluster = Cluster::start(env!("CARGO_BIN_EXE_hathi"), ClusterOptions::default())?;
+    let namenodes = (0..NAMENODES)
+        .map(|index| cluster.namenode_http(index))
+        .collect::<Result<Vec<_>>>()?;
+    let mut clients = Vec::new();
+    for package in ["hdfs", "fsspec"] {
+        let base = format!("/{package}");
+        cluster.hathi_ok("dfs", &["-mkdir", &base])?;
+        cluster.hathi_ok("dfs", &["-chmod", "777", &base])?;
+        let args = [&[package.to_owned(), base], &namenodes[..]].concat();
+        let client = FileClient::run_by(&mut python.command("webhdfs_clients.py", &args))?;
+        clients.push((package, client));
+    }
+    survive_kills(&cluster, clients, 20)
 }

@@ -2,7 +2,8 @@
 
 use crate::client::{Java, Said};
 use anyhow::{Context, Result, ensure};
-use hathi_interop::{Cluster, ClusterOptions, Hadoop, Role, wait_for};
+use hathi_interop::webhdfs::survive_kills;
+use hathi_interop::{Cluster, ClusterOptions, FileClient, Hadoop, Role, wait_for};
 use rustix::process::Signal;
 use std::time::Duration;
 
@@ -120,4 +121,14 @@ fn the_shell_says_the_same_over_webhdfs_before_during_and_after_a_kill() -> Resu
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
+}
+
+#[test]
+fn hadoops_client_over_webhdfs_sees_nothing_of_twenty_kills_and_loses_nothing() -> Result<()> {
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    let cluster = Cluster::start(env!("CARGO_BIN_EXE_hathi"), ClusterOptions::default())?;
+    cluster.hathi_ok("dfs", &["-mkdir", "/java"])?;
+    let args = ["webhdfs://hathi", "/java"];
+    let client = FileClient::of(&hadoop, &cluster.conf(), "WebHdfsClient.java", &args)?;
+    survive_kills(&cluster, vec![("Hadoop's client", client)], 20)
 }
