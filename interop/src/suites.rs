@@ -108,8 +108,47 @@ pub const SUITES: &[(&str, &str)] = &[
     ),
     ("shell-xattr", "org.apache.hadoop.cli.TestXAttrCLI"),
     ("shell-delete", "org.apache.hadoop.cli.TestDeleteCLI"),
-    // This suite leaves the JVM with a different user.
+    ("webhdfs-contract-append", "WebHdfsContract$Append"),
+    ("webhdfs-contract-bulk-delete", "WebHdfsContract$BulkDelete"),
+    ("webhdfs-contract-concat", "WebHdfsContract$Concat"),
+    ("webhdfs-contract-create", "WebHdfsContract$Create"),
+    ("webhdfs-contract-delete", "WebHdfsContract$Delete"),
+    ("webhdfs-contract-get-file-status", "WebHdfsContract$GetFileStatus"),
+    ("webhdfs-contract-mkdir", "WebHdfsContract$Mkdir"),
+    ("webhdfs-contract-open", "WebHdfsContract$Open"),
+    ("webhdfs-contract-rename", "WebHdfsContract$Rename"),
+    ("webhdfs-contract-root-directory", "WebHdfsContract$RootDirectory"),
+    ("webhdfs-contract-seek", "WebHdfsContract$Seek"),
+    ("webhdfs-contract-set-times", "WebHdfsContract$SetTimes"),
+    ("webhdfs-contract-unbuffer", "WebHdfsContract$Unbuffer"),
+    ("webhdfs-contract-vectored-read", "WebHdfsContract$VectoredRead"),
+    (
+        "webhdfs-file-system-contract",
+        "org.apache.hadoop.hdfs.web.TestWebHdfsFileSystemContract",
+    ),
+    (
+        "webhdfs-main-operations",
+        "org.apache.hadoop.hdfs.web.TestFSMainOperationsWebHdfs",
+    ),
+    (
+        "webhdfs-file-context-main-operations",
+        "org.apache.hadoop.fs.TestWebHdfsFileContextMainOperations",
+    ),
+    (
+        "webhdfs-create-permissions",
+        "org.apache.hadoop.hdfs.server.namenode.web.resources.TestWebHdfsCreatePermissions",
+    ),
+    (
+        "webhdfs-storage-policy",
+        "org.apache.hadoop.hdfs.tools.TestWebHDFSStoragePolicyCommands",
+    ),
+    ("webhdfs-ha", "org.apache.hadoop.hdfs.web.TestWebHDFSForHA"),
+    ("webhdfs-xattr", "org.apache.hadoop.hdfs.web.TestWebHDFSXAttr"),
+    ("webhdfs-acl", "org.apache.hadoop.hdfs.web.TestWebHDFSAcl"),
+    // Each of these leaves the JVM changed: with a different user, or with security.
     ("glob-paths", "org.apache.hadoop.fs.TestGlobPaths"),
+    ("webhdfs-all", "org.apache.hadoop.hdfs.web.TestWebHDFS"),
+    ("webhdfs-url", "org.apache.hadoop.hdfs.web.TestWebHdfsUrl"),
 ];
 
 /// Tests that fail on our daemons: the suite, the end of the test's name, and the reason. Each of them should be
@@ -126,6 +165,76 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("shell", "createSnapshot", SNAPSHOTS),
     ("shell", "renameSnapshot", SNAPSHOTS),
     ("shell", "deleteSnapshot", SNAPSHOTS),
+    ("webhdfs-ha", "testSecureHAToken", TOKENS),
+    (
+        "webhdfs-ha",
+        "testClientFailoverWhenStandbyNNHasStaleCredentials",
+        TOKENS,
+    ),
+    ("webhdfs-ha", "testRetryWhileNNStartup", INSIDE),
+    ("webhdfs-acl", "testUMaskDefaultAclNewDir", INSIDE),
+    ("webhdfs-acl", "testUMaskDefaultAclNewFile", INSIDE),
+    ("webhdfs-acl", "testDeDuplication", INSIDE),
+    ("webhdfs-all", "testWebHdfsAllowandDisallowSnapshots", SNAPSHOTS),
+    ("webhdfs-all", "testWebHdfsCreateSnapshot", SNAPSHOTS),
+    ("webhdfs-all", "testWebHdfsDeleteSnapshot", SNAPSHOTS),
+    ("webhdfs-all", "testWebHdfsRenameSnapshot", SNAPSHOTS),
+    ("webhdfs-all", "testWebHdfsSnapshotDiff", SNAPSHOTS),
+    ("webhdfs-all", "testWebHdfsSnapshotList", SNAPSHOTS),
+    ("webhdfs-all", "testWebHdfsSnapshottableDirectoryList", SNAPSHOTS),
+    ("webhdfs-all", "testSnapshotInContentSummary", SNAPSHOTS),
+    ("webhdfs-all", "testGetSnapshotTrashRoot", SNAPSHOTS),
+    ("webhdfs-all", "testWebHdfsErasureCodingFiles", ERASURE_CODING),
+    ("webhdfs-all", "testECPolicyCommands", ERASURE_CODING),
+    ("webhdfs-all", "testECPolicyInFileStatus", ERASURE_CODING),
+    ("webhdfs-all", "testGetEZTrashRoot", ENCRYPTION),
+    ("webhdfs-all", "testFsserverDefaults", ENCRYPTION),
+    ("webhdfs-all", "testWebHdfsSps", SATISFIER),
+    ("webhdfs-all", "testStatistics", SATISFIER),
+    ("webhdfs-all", "testLinkTarget", SYMLINKS),
+    ("webhdfs-all", "testFileLinkStatus", SYMLINKS),
+    ("webhdfs-all", "testRaceWhileNNStartup", INSIDE),
+    ("webhdfs-all", "testFsserverDefaultsBackwardsCompatible", INSIDE),
+    (
+        "webhdfs-all",
+        "testCustomizedUserAndGroupNames",
+        "the patterns of names in requests are not configurable",
+    ),
+    (
+        "webhdfs-all",
+        "testWebHdfsAppend",
+        "our own client, by which a DataNode writes, goes on with fewer DataNodes",
+    ),
+];
+/// Tests that fail on Hadoop's cluster, too.
+pub const HADOOPS: &[(&str, &str, &str)] = &[
+    ("webhdfs-contract-create", "testSyncable", CLIENT),
+    ("webhdfs-contract-open", "testOpenReadDir", CLIENT),
+    ("webhdfs-contract-open", "testOpenReadDirWithChild", CLIENT),
+    ("webhdfs-contract-seek", "testNegativeSeek", CLIENT),
+    ("webhdfs-contract-seek", "testSeekReadClosedFile", CLIENT),
+    (
+        "webhdfs-contract-seek",
+        "testSeekPastEndOfFileThenReseekAndRead",
+        CLIENT,
+    ),
+    ("webhdfs-contract-seek", "testReadFullyPastEOF", CLIENT),
+    ("webhdfs-contract-vectored-read", "testEOFRanges", CLIENT),
+    (
+        "webhdfs-main-operations",
+        "testJsonParseClosesInputStream",
+        "it mocks what can't be mocked",
+    ),
+    (
+        "webhdfs-url",
+        "testSecureAuthParamsInUrl",
+        "this machine has no Kerberos",
+    ),
+    (
+        "webhdfs-url",
+        "testSecureProxyAuthParamsInUrl",
+        "this machine has no Kerberos",
+    ),
 ];
 /// A test that copies to a local file of this name. If the file exists, it fails on Hadoop's cluster, too.
 const COPIES_TO: (&str, &str, &str) = (
@@ -135,6 +244,12 @@ const COPIES_TO: (&str, &str, &str) = (
 );
 const SYMLINKS: &str = "symbolic links are refused, as by a NameNode of Hadoop's in a process of its own";
 const SNAPSHOTS: &str = "snapshots are refused";
+const ERASURE_CODING: &str = "erasure coding is refused";
+const ENCRYPTION: &str = "encryption is refused";
+const TOKENS: &str = "delegation tokens are refused";
+const SATISFIER: &str = "there is no storage policy satisfier";
+const INSIDE: &str = "the test changes or looks at objects inside a NameNode";
+const CLIENT: &str = "Hadoop's client over webhdfs:// does not keep this part of the contract";
 
 /// Why a test of a suite is known to fail on our daemons.
 #[must_use]
@@ -144,10 +259,20 @@ pub fn different(suite: &str, test: &str) -> Option<&'static str> {
     if (suite, name) == (copying_suite, copying_test) && Path::new(target).exists() {
         return Some("this machine has a file /tmp/file1, to which the test copies");
     }
-    let mut known = DIFFERENT
+    find(DIFFERENT, suite, name, test).or_else(|| different_on_both(suite, test))
+}
+
+/// Why a test of a suite is known to fail wherever it runs.
+#[must_use]
+pub fn different_on_both(suite: &str, test: &str) -> Option<&'static str> {
+    find(HADOOPS, suite, test, test)
+}
+
+fn find(known: &'static [(&str, &str, &str)], suite: &str, name: &str, test: &str) -> Option<&'static str> {
+    let mut found = known
         .iter()
         .filter(|(s, t, _)| *s == suite && (*t == name || *t == test));
-    known.next().map(|(_, _, why)| *why)
+    found.next().map(|(_, _, why)| *why)
 }
 
 /// Result of a test.
@@ -267,8 +392,17 @@ impl Hadoop {
         let home = self.home();
         let java = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/suites");
         let built = |name: &str| home.join(name);
-        compile(home, &java.join("Suites.java"), &built("suites"))?;
-        let cluster = java.join("cluster/org/apache/hadoop/hdfs/MiniDFSCluster.java");
+        let sources = |names: &[&str]| names.iter().map(|name| java.join(name)).collect::<Vec<_>>();
+        compile(
+            home,
+            &sources(&["Suites.java", "WebHdfsContract.java"]),
+            &built("suites"),
+        )?;
+        let hdfs = "cluster/org/apache/hadoop/hdfs";
+        let cluster = sources(&[
+            &format!("{hdfs}/MiniDFSCluster.java"),
+            &format!("{hdfs}/server/namenode/NameNodeFromOutside.java"),
+        ]);
         compile(home, &cluster, &built("suites-cluster"))?;
         std::fs::write(built("suites/log4j.properties"), LOG4J)?;
         let mut path: Vec<PathBuf> = vec![built("suites")];
@@ -310,21 +444,20 @@ const LOG4J: &str = "log4j.rootLogger=OFF\n\
     log4j.appender.console.layout=org.apache.log4j.PatternLayout\n\
     log4j.appender.console.layout.ConversionPattern=%m%n\n";
 
-fn compile(home: &Path, source: &Path, to: &Path) -> Result<()> {
+fn compile(home: &Path, sources: &[PathBuf], to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     let output = Command::new("javac")
         .args(["-nowarn", "-proc:none", "-d"])
         .arg(to)
         .arg("-cp")
         .arg(format!("{}/lib/*", home.display()))
-        .arg(source)
+        .args(sources)
         .stdin(Stdio::null())
         .output()
         .context("can't run javac")?;
     ensure!(
         output.status.success(),
-        "javac {}:\n{}",
-        source.display(),
+        "javac {sources:?}:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(())

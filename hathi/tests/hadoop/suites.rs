@@ -2,7 +2,7 @@
 //! on Hadoop's too).
 
 use anyhow::{Result, ensure};
-use hathi_interop::suites::{self, DIFFERENT, SUITES, TestOutcome};
+use hathi_interop::suites::{self, DIFFERENT, HADOOPS, SUITES, TestOutcome};
 use hathi_interop::{Hadoop, Kind};
 use std::path::Path;
 
@@ -43,16 +43,21 @@ fn hadoops_shell_suites_hold() -> Result<()> {
 
 #[test]
 fn hadoops_contract_and_file_context_suites_hold() -> Result<()> {
-    let shell = named("shell");
+    let others = [named("shell"), named("webhdfs")].concat();
     run(&named("")
         .into_iter()
-        .filter(|name| !shell.contains(name))
+        .filter(|name| !others.contains(name))
         .collect::<Vec<_>>())
 }
 
 #[test]
+fn hadoops_webhdfs_suites_hold() -> Result<()> {
+    run(&named("webhdfs"))
+}
+
+#[test]
 fn each_known_difference_names_a_suite() {
-    for (suite, _, _) in DIFFERENT {
+    for (suite, _, _) in DIFFERENT.iter().chain(HADOOPS) {
         assert!(SUITES.iter().any(|(name, _)| name == suite), "{suite}");
     }
 }

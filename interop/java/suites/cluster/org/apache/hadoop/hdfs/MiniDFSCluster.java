@@ -15,9 +15,17 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.BooleanSupplier;
 import java.util.stream.Stream;
 import org.apache.hadoop.conf.Configuration;
 import org.apache.hadoop.fs.CommonConfigurationKeys;
+import org.apache.hadoop.fs.StorageType;
+import org.apache.hadoop.hdfs.client.HdfsUtils;
+import org.apache.hadoop.hdfs.server.namenode.FSNamesystem;
+import org.apache.hadoop.hdfs.server.namenode.NameNode;
+import org.apache.hadoop.hdfs.server.namenode.NameNodeFromOutside;
+import org.apache.hadoop.hdfs.server.protocol.NamenodeProtocols;
+import org.apache.hadoop.security.UserGroupInformation;
 
 /**
  * Stands before the class of the same name on the class path, and starts a real cluster of Hathi's daemons with the settings
@@ -33,16 +41,26 @@ public class MiniDFSCluster implements AutoCloseable {
   private static final int PORT_FIRST = 20000;
   private static final int PORT_STEP = 100;
   private static final int PORT_RANGES = 99;
+  /** The quickstart has its NameNodes' web servers so many ports after their RPC servers. */
+  private static final int HTTP_PORT_AFTER = 10;
+  private static final int POLL_MS = 50;
+  private static final int POLLS = 1200;
   private static final AtomicInteger NEXT = new AtomicInteger(new Random().nextInt(PORT_RANGES));
   /** Settings that belong to the suite's own process, or that the cluster has its own values for. */
   private static final List<String> NOT_PASSED_ON =
       List.of("fs.defaultFS", "dfs.namenode.name.dir", "dfs.datanode.data.dir", "dfs.nameservices", "hadoop.tmp.dir");
+  /** Groups of the suites' users, whom Hadoop's cluster finds in the same process. */
+  private static final String GROUPS =
+      "hadoop.user.group.static.mapping.overrides=super=supergroup;bob=groupY,groupZ;bruce=;diana=;user=mygroup;%s_XXX=supergroup";
+  private static final List<String> NOT_PASSED_ON_BELOW =
+      List.of("dfs.ha.namenodes.", "dfs.client.failover.proxy.provider.");
 
   /** As in Hadoop: what the cluster shall be. */
   public static class Builder {
     private final Configuration conf;
     private int datanodes = 1;
     private boolean format = true;
+    private MiniDFSNNTopology topology;
 
     public Builder(Configuration conf) {
       this.conf = conf;
@@ -65,6 +83,21 @@ public class MiniDFSCluster implements AutoCloseable {
       return this;
     }
 
+    /** All storages are disks. */
+    public Builder storageTypes(StorageType[][] types) {
+      return this;
+    }
+
+    public Builder storagesPerDatanode(int count) {
+      return this;
+    }
+
+    /** One nameservice. */
+    public Builder nnTopology(MiniDFSNNTopology wanted) {
+      topology = wanted;
+      return this;
+    }
+
     /** Without a format, the cluster starts on what the last one left. */
     public Builder format(boolean wanted) {
       format = wanted;
@@ -72,7 +105,16 @@ public class MiniDFSCluster implements AutoCloseable {
     }
 
     public MiniDFSCluster build() throws IOException {
-      return new MiniDFSCluster(conf, datanodes, format);
+      return new MiniDFSCluster(this);
+    }
+  }
+
+  /** As in Hadoop: a NameNode and its place in the topology. */
+  public static class NameNodeInfo {
+    public final NameNode nameNode;
+
+    NameNodeInfo(NameNode nameNode) {
+      this.nameNode = nameNode;
     }
   }
 
@@ -80,28 +122,41 @@ public class MiniDFSCluster implements AutoCloseable {
 
   private final Configuration conf;
   private final Path dir;
+  private final String nameservice;
+  private final int namenodes;
   private Process process;
   private int port;
 
-  private MiniDFSCluster(Configuration conf, int datanodes, boolean format) throws IOException {
-    this.conf = conf;
-    if (format || last == null) {
+  private MiniDFSCluster(Builder wanted) throws IOException {
+    conf = wanted.conf;
+    nameservice = wanted.topology == null ? null : wanted.topology.getNameservices().get(0).getId();
+    namenodes = wanted.topology == null ? 1 : wanted.topology.countNameNodes();
+    if (wanted.format || last == null) {
       delete(last);
       last = Files.createTempDirectory("hathi-suite-");
     }
     dir = last;
+    // Suites may change who they are, and are the superuser of each cluster that they start.
+    String me = UserGroupInformation.getLoginUser().getShortUserName();
     List<String> command = new ArrayList<>(List.of(
         System.getProperty("hathi.binary"), "quickstart",
         "--dir", dir.toString(), "--base-port", "",
-        "--namenodes", "1", "--journalnodes", "1", "--datanodes", String.valueOf(datanodes)));
+        "--namenodes", String.valueOf(namenodes), "--journalnodes", "1",
+        "--datanodes", String.valueOf(Math.max(wanted.datanodes, 1)),
+        "--set", String.format(GROUPS, me),
+        // As in the hdfs-site.xml of the suites, which not every suite has read by now.
+        "--set", "dfs.namenode.fs-limits.min-block-size=0"));
+    if (nameservice != null) {
+      command.addAll(List.of("--nameservice", nameservice));
+    }
     for (Map.Entry<String, String> entry : conf) {
       String key = entry.getKey();
       String[] sources = conf.getPropertySources(key);
       String source = sources == null || sources.length == 0 ? "" : sources[sources.length - 1];
       boolean own = !source.endsWith("-default.xml");
       boolean known = key.startsWith("dfs.") || key.startsWith("fs.trash.") || key.startsWith("net.topology.")
-          || key.equals("hadoop.security.authorization");
-      if (own && known && !key.contains("address") && !NOT_PASSED_ON.contains(key)) {
+          || key.equals("hadoop.security.authorization") || key.equals("io.file.buffer.size");
+      if (own && known && NOT_PASSED_ON_BELOW.stream().noneMatch(key::startsWith) && !key.contains("address") && !NOT_PASSED_ON.contains(key)) {
         command.add("--set");
         command.add(key + "=" + entry.getValue());
       }
@@ -111,11 +166,18 @@ public class MiniDFSCluster implements AutoCloseable {
       // Never twice the same: a client of this process may still have a connection to a cluster that has ended.
       port = PORT_FIRST + PORT_STEP * (NEXT.getAndIncrement() % PORT_RANGES);
       command.set(command.indexOf("--base-port") + 1, String.valueOf(port));
-      process = new ProcessBuilder(command).redirectErrorStream(true).start();
+      ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
+      builder.environment().put("HADOOP_USER_NAME", me);
+      process = builder.start();
       Runtime.getRuntime().addShutdownHook(new Thread(this::shutdown));
       said = awaitReady();
       if (said == null) {
-        conf.set(CommonConfigurationKeys.FS_DEFAULT_NAME_KEY, getURI().toString());
+        tellAddresses();
+        if (wanted.datanodes == 0) {
+          // A quickstart has at least one. It is gone for good when the NameNode has forgotten it.
+          down("datanode", 0);
+          restartNameNode(0);
+        }
         return;
       }
     }
@@ -141,6 +203,30 @@ public class MiniDFSCluster implements AutoCloseable {
     return String.join("\n", said);
   }
 
+  /** Sets what Hadoop's class sets for its clients. */
+  private void tellAddresses() {
+    if (nameservice == null) {
+      conf.set(CommonConfigurationKeys.FS_DEFAULT_NAME_KEY, getURI().toString());
+      conf.set(DFSConfigKeys.DFS_NAMENODE_HTTP_ADDRESS_KEY, httpAddress(0));
+      return;
+    }
+    for (int index = 0; index < namenodes; index++) {
+      String id = "nn" + (index + 1);
+      conf.set(DFSUtil.addKeySuffixes(DFSConfigKeys.DFS_NAMENODE_RPC_ADDRESS_KEY, nameservice, id),
+          "localhost:" + (port + index));
+      conf.set(DFSUtil.addKeySuffixes(DFSConfigKeys.DFS_NAMENODE_HTTP_ADDRESS_KEY, nameservice, id),
+          httpAddress(index));
+    }
+  }
+
+  private String httpAddress(int namenode) {
+    return "localhost:" + (port + HTTP_PORT_AFTER + namenode);
+  }
+
+  public String getHttpUri(int namenode) {
+    return "http://" + httpAddress(namenode);
+  }
+
   public void waitClusterUp() {
   }
 
@@ -161,6 +247,128 @@ public class MiniDFSCluster implements AutoCloseable {
 
   public Configuration getConfiguration(int namenode) {
     return conf;
+  }
+
+  public NameNode getNameNode(int index) {
+    return NameNodeFromOutside.at(this, port + index, httpAddress(index));
+  }
+
+  public NameNode getNameNode() {
+    return getNameNode(0);
+  }
+
+  public NameNodeInfo[] getNameNodeInfos(int nameserviceIndex) {
+    NameNodeInfo[] all = new NameNodeInfo[namenodes];
+    for (int index = 0; index < namenodes; index++) {
+      all[index] = new NameNodeInfo(getNameNode(index));
+    }
+    return all;
+  }
+
+  public FSNamesystem getNamesystem() {
+    return getNameNode().getNamesystem();
+  }
+
+  public NamenodeProtocols getNameNodeRpc() {
+    return getNameNode().getRpcServer();
+  }
+
+  /** Kills a daemon, and keeps it down: the quickstart starts it again, and it finds no configuration. */
+  private void down(String role, int index) throws IOException {
+    String name = role + "-" + index;
+    Files.move(dir.resolve("conf").resolve(name), dir.resolve("conf").resolve(name + ".down"));
+    kill(name);
+  }
+
+  private void up(String role, int index) throws IOException {
+    String name = role + "-" + index;
+    Path away = dir.resolve("conf").resolve(name + ".down");
+    if (Files.exists(away)) {
+      Files.move(away, dir.resolve("conf").resolve(name));
+    }
+  }
+
+  private void kill(String name) throws IOException {
+    long pid = Long.parseLong(Files.readString(dir.resolve("run").resolve(name + ".pid")).trim());
+    ProcessHandle.of(pid).ifPresent(ProcessHandle::destroyForcibly);
+    await(name + " to end", () -> ProcessHandle.of(pid).isEmpty());
+  }
+
+  private static void await(String what, BooleanSupplier reached) throws IOException {
+    for (int poll = 0; !reached.getAsBoolean(); poll++) {
+      if (poll == POLLS) {
+        throw new IOException("waited in vain for " + what);
+      }
+      try {
+        Thread.sleep(POLL_MS);
+      } catch (InterruptedException e) {
+        throw new IllegalStateException(e);
+      }
+    }
+  }
+
+  public void shutdownDataNode(int index) throws IOException {
+    down("datanode", index);
+  }
+
+  public void shutdownNameNode(int index) throws IOException {
+    down("namenode", index);
+  }
+
+  /** Returns when it serves. */
+  public void restartNameNode(int index, boolean waitActive, String... args) throws IOException {
+    if (Files.exists(dir.resolve("conf/namenode-" + index))) {
+      kill("namenode-" + index);
+    }
+    up("namenode", index);
+    if (namenodes == 1) {
+      await("the NameNode to be active", () -> isActive(index) && HdfsUtils.isHealthy(getURI()));
+    }
+  }
+
+  public void restartNameNode(int index) throws IOException {
+    restartNameNode(index, true);
+  }
+
+  public void restartNameNode(boolean waitActive) throws IOException {
+    restartNameNode(0, waitActive);
+  }
+
+  public void restartNameNodes() throws IOException {
+    restartNameNode(0);
+  }
+
+  /** Whoever else is active gives the role up. */
+  public void transitionToActive(int index) throws IOException {
+    String other = "nn" + (index == 0 ? 1 : 0);
+    await("nn" + index + " to be active", () -> {
+      if (isActive(index)) {
+        return true;
+      }
+      haadmin("-failover", other, "nn" + index);
+      return false;
+    });
+  }
+
+  /** The other NameNode gets the role. */
+  public void transitionToStandby(int index) throws IOException {
+    transitionToActive(index == 0 ? 1 : 0);
+  }
+
+  private boolean isActive(int index) {
+    return haadmin("-getServiceState", "nn" + index).equals("active");
+  }
+
+  private String haadmin(String... words) {
+    List<String> command = new ArrayList<>(List.of(System.getProperty("hathi.binary"), "haadmin"));
+    command.addAll(List.of(words));
+    ProcessBuilder builder = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.DISCARD);
+    builder.environment().put("HADOOP_CONF_DIR", dir.resolve("conf").toString());
+    try {
+      return new String(builder.start().getInputStream().readAllBytes(), StandardCharsets.UTF_8).trim();
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
   }
 
   public DistributedFileSystem getFileSystem() throws IOException {
