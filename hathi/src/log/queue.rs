@@ -60,6 +60,15 @@ struct State {
     writing: bool,
 }
 
+impl State {
+    /// A line could not be written, or there was no place for it in the queue.
+    fn drop_line(&mut self) {
+        self.dropped += 1;
+        logging::count_dropped();
+        logging::lost(self.dropped);
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
@@ -97,8 +106,7 @@ impl Queue {
     pub(super) fn push(&self, line: Vec<u8>) {
         let mut state = self.0.state.lock();
         if state.bytes + line.len() > QUEUE_BYTES {
-            state.dropped += 1;
-            logging::count_dropped();
+            state.drop_line();
         } else {
             state.bytes += line.len();
             state.items.push_back(Item::Line(line));
@@ -173,13 +181,14 @@ impl Queue {
                 Ok(()) => {
                     torn = false;
                     reason = None;
-                    self.0.state.lock().dropped -= dropped;
+                    let mut state = self.0.state.lock();
+                    state.dropped -= dropped;
+                    logging::lost(state.dropped);
                 }
                 Err((written, error)) => {
                     torn = torn && written == 0 || written > 0 && text.get(written - 1) != Some(&b'\n');
                     reason = Some(error);
-                    self.0.state.lock().dropped += 1;
-                    logging::count_dropped();
+                    self.0.state.lock().drop_line();
                 }
             }
         }

@@ -93,6 +93,11 @@ pub fn count_dropped() {
     LOG.dropped();
 }
 
+/// So many lines were dropped since the last one that could be written.
+pub fn lost(lines: u64) {
+    LOG.set_lost(lines);
+}
+
 /// Number of lines since the start of the process that were dropped, because the log's disk or pipe was full. It never
 /// falls.
 #[must_use]

@@ -135,6 +135,7 @@ pub fn process_bean(service: &str) -> Bean {
         "LogError": error,
         "LogWarn": warn,
         "LogInfo": info,
+        "LogLinesLost": LOG.lines_lost(),
     });
     if let Some(attributes) = attributes.as_object_mut() {
         let megabytes = |bytes: u64| Value::from(bytes as f64 / f64::from(1 << 20));

@@ -9,6 +9,7 @@ crate::families! {
     FAMILIES {
         LOG_LINES: Counter "hathi_log_lines_total" ["level"] "Lines of the log by level: error, warn and info.";
         LOG_LINES_DROPPED: Counter "hathi_log_lines_dropped_total" [] "Lines of the log that were dropped because they could not be written, as on a full disk.";
+        LOG_LINES_LOST: Gauge "hathi_log_lines_lost" [] "Lines of the log that were dropped since the last one that could be written: above 0 while the log can't be written.";
     }
 }
 
@@ -19,6 +20,7 @@ pub struct LogCounters {
     warn: AtomicU64,
     info: AtomicU64,
     dropped: AtomicU64,
+    lost: AtomicU64,
 }
 
 /// Counters of this process's log.
@@ -27,6 +29,7 @@ pub static LOG: LogCounters = LogCounters {
     warn: AtomicU64::new(0),
     info: AtomicU64::new(0),
     dropped: AtomicU64::new(0),
+    lost: AtomicU64::new(0),
 };
 
 impl LogCounters {
@@ -44,6 +47,17 @@ impl LogCounters {
     /// A line was dropped.
     pub fn dropped(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many lines were dropped since the last one that could be written.
+    pub fn set_lost(&self, lines: u64) {
+        self.lost.store(lines, Ordering::Relaxed);
+    }
+
+    /// Number of lines that were dropped since the last one that could be written.
+    #[must_use]
+    pub fn lines_lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Numbers of lines of the levels error, warn and info (`JvmMetrics.LogError` and so on).
@@ -64,5 +78,6 @@ impl LogCounters {
             into.put(&LOG_LINES, &[level], lines);
         }
         into.put(&LOG_LINES_DROPPED, &[], self.lines_dropped());
+        into.put(&LOG_LINES_LOST, &[], self.lines_lost());
     }
 }

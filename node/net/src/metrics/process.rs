@@ -1,6 +1,7 @@
 //! Metrics of the process, with the names that Prometheus's own libraries give them.
 
 use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Exposition;
 use super::log::LOG;
@@ -14,6 +15,7 @@ crate::families! {
         VIRTUAL: Gauge "process_virtual_memory_bytes" [] "Virtual memory.";
         OPEN_FILES: Gauge "process_open_fds" [] "Open file descriptors.";
         MAX_FILES: Gauge "process_max_fds" [] "Limit of open file descriptors.";
+        CLOCK: Gauge "hathi_clock_timestamp_seconds" [] "The time of day by the clock of this machine, since 1970. Prometheus compares it with its own.";
         STARTED: Gauge "process_start_time_seconds" [] "When the process started, since 1970.";
         THREADS: Gauge "process_threads" [] "Threads.";
     }
@@ -94,6 +96,8 @@ pub fn put(daemon: &str, into: &mut Exposition) {
     into.put_known(&VIRTUAL, &[], figures.virtual_bytes);
     into.put_known(&OPEN_FILES, &[], figures.open_files);
     into.put_known(&MAX_FILES, &[], figures.max_files);
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    into.put_known(&CLOCK, &[], since_1970.map(|since| since.as_secs_f64()));
     into.put_known(&STARTED, &[], figures.started_seconds);
     into.put_known(&THREADS, &[], figures.threads);
     LOG.put(into);
@@ -102,7 +106,6 @@ pub fn put(daemon: &str, into: &mut Exposition) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{SystemTime, UNIX_EPOCH};
 
     #[test]
     fn the_system_tells_about_this_process() {
