@@ -1,13 +1,17 @@
 //! `/metrics` and `/health` of the JournalNode.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hathi_net::http::health::Health;
+use hathi_net::metrics::log::LOG;
 use hathi_net::metrics::{Exposition, process, rpc};
+use serde_json::{Value, json};
 
 use crate::journal::Journal;
 use crate::journals::Journals;
 use crate::metrics::Figures;
+use crate::room::{self, Room};
 
 hathi_net::families! {
     /// Families of a JournalNode, beside those of its process and its RPC server.
@@ -52,12 +56,10 @@ pub fn exposition(journals: &Journals) -> Exposition {
         rpc::put(meter, &mut all);
     }
     all.put(&READY, &[], health(journals).reasons.is_empty());
-    for dir in journals.dirs() {
-        if let Ok(stat) = rustix::fs::statvfs(&dir) {
-            let name = [&*dir.display().to_string()];
-            all.put(&FREE, &name, stat.f_bavail.saturating_mul(stat.f_frsize));
-            all.put(&SIZE, &name, stat.f_blocks.saturating_mul(stat.f_frsize));
-        }
+    for room in room::of(journals.dirs()) {
+        let name = [&*room.dir];
+        all.put(&FREE, &name, room.free_bytes);
+        all.put(&SIZE, &name, room.size_bytes);
     }
     for journal in journals.all() {
         if let Ok(figures) = journal.figures() {
@@ -65,6 +67,26 @@ pub fn exposition(journals: &Journals) -> Exposition {
         }
     }
     all
+}
+
+/// `/api/journalnode`: what a NameNode shows of this JournalNode on the page of the cluster, beside what it knows
+/// itself. Times are ms since 1970, sizes are bytes.
+#[must_use]
+pub fn to_json(journals: &Journals) -> Value {
+    let slow = journals
+        .all()
+        .iter()
+        .filter_map(|journal| journal.metrics().slow_sync())
+        .max();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    json!({
+        "time": u64::try_from(now.as_millis()).unwrap_or(0),
+        "version": env!("CARGO_PKG_VERSION"),
+        "reasons": health(journals).reasons,
+        "directories": room::of(journals.dirs()).iter().map(Room::to_json).collect::<Vec<_>>(),
+        "slow_sync_ms": slow.map(|took| took.as_secs_f64() * 1000.0),
+        "log_lines_lost": LOG.lines_lost(),
+    })
 }
 
 fn put(journal: &Arc<Journal>, figures: &Figures, all: &mut Exposition) {

@@ -1,4 +1,4 @@
-//! `/getJournal` (`GetJournalEditServlet`), `/jmx`, `/metrics`, `/health`.
+//! `/getJournal` (`GetJournalEditServlet`), `/jmx`, `/metrics`, `/health`, `/api/journalnode`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,8 +9,8 @@ use hathi_conf::keys::Program;
 use hathi_formats::ids::{NamespaceInfo, TxId};
 use hathi_net::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use hathi_net::http::{
-    BodySender, HttpRequest, HttpResponse, Method, Query, StatusCode, body_channel, error, health, jmx, log_level,
-    pages,
+    BodySender, HttpRequest, HttpResponse, Method, Query, StatusCode, body_channel, error, health, jmx, json,
+    log_level, pages,
 };
 
 use crate::exposition;
@@ -24,7 +24,7 @@ const PIECES_AHEAD: usize = 2;
 const FILE_NAME_HEADER: HeaderName = HeaderName::from_static("x-image-edits-name");
 
 /// What its page links to.
-const ABOUT: [&str; 4] = ["/health", "/jmx", "/metrics", "/conf"];
+const ABOUT: [&str; 5] = ["/api/journalnode", "/health", "/jmx", "/metrics", "/conf"];
 
 /// Answers one request.
 pub async fn handle(journals: Arc<Journals>, request: HttpRequest) -> HttpResponse {
@@ -41,6 +41,7 @@ pub async fn handle(journals: Arc<Journals>, request: HttpRequest) -> HttpRespon
             .unwrap_or_else(|(status, message)| error(status, message)),
         "/jmx" => jmx::respond(&head.query, journals.beans()),
         "/metrics" | "/prom" => exposition::exposition(&journals).respond(head),
+        "/api/journalnode" => json(StatusCode::OK, exposition::to_json(&journals).to_string()),
         "/logLevel" => log_level::respond(head).await,
         _ => pages::daemon(journals.conf(), Program::JournalNode, &ABOUT, head)
             .unwrap_or_else(|| error(StatusCode::NOT_FOUND, "no such page")),

@@ -772,7 +772,15 @@ impl Journal {
             Ok(Some(job)) => {
                 let begun = Instant::now();
                 let synced = job.run();
-                self.metrics.synced(begun.elapsed());
+                let took = begun.elapsed();
+                if self.metrics.synced(took) {
+                    let took_ms = took.as_millis();
+                    tracing::warn!(
+                        journal = self.id(),
+                        took_ms,
+                        "a sync was slow: look at this JournalNode's disk"
+                    );
+                }
                 let mut inner = self.inner.lock();
                 match &mut inner.acceptor {
                     Some(acceptor) => acceptor.end_sync(job, synced),

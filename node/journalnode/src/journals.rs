@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::journal::{Fetch, Journal};
+use crate::room::{self, Room};
 
 /// Largest number of open journals. Each has a thread.
 const MAX_JOURNALS: usize = 256;
@@ -241,6 +242,7 @@ impl Journals {
         let address = self
             .rpc_address()
             .map_or_else(String::new, |address| address.to_string());
+        let rooms: Vec<serde_json::Value> = room::of(self.dirs()).iter().map(Room::to_json).collect();
         let mut beans = vec![Bean::new(
             "JournalNode",
             "JournalNodeInfo",
@@ -252,6 +254,7 @@ impl Journals {
                 "Version": VERSION,
                 "JNStartedTimeInMillis": self.started_ms,
                 "StorageInfos": storages,
+                "Directories": rooms,
             }),
         )];
         if let Some(meter) = self.rpc_meter() {

@@ -17,6 +17,7 @@ mod metrics;
 mod node;
 mod peer;
 mod peers;
+mod room;
 mod rpc;
 
 pub use journals::JournalNodeError;

@@ -26,6 +26,19 @@ pub struct StepTimes {
 const MAX_SAMPLES: usize = 1000;
 const QUANTILES: [(u32, &str); 5] = [(50, "50th"), (75, "75th"), (90, "90th"), (95, "95th"), (99, "99th")];
 
+/// A sync that takes longer is told. Each change waits for the second fastest of three such disks, and a renewal of the
+/// read lease for the same.
+const SLOW_SYNC: Duration = Duration::from_millis(250);
+/// How long a slow sync is told of. In this time one line is logged.
+const SLOW_SYNC_TOLD: Duration = Duration::from_secs(60);
+
+/// Syncs that were slow within a minute.
+#[derive(Debug)]
+struct SlowSyncs {
+    since: Instant,
+    worst: Duration,
+}
+
 /// Quantiles of sync latencies over the last whole interval (`MutableQuantiles`).
 #[derive(Debug)]
 struct Quantiles {
@@ -89,6 +102,7 @@ impl Quantiles {
 pub struct JournalMetrics {
     last_journal_timestamp_ms: AtomicU64,
     syncs: Mutex<[Quantiles; 3]>,
+    slow: Mutex<Option<SlowSyncs>>,
     pub steps: StepTimes,
 }
 
@@ -110,6 +124,7 @@ impl JournalMetrics {
         JournalMetrics {
             last_journal_timestamp_ms: AtomicU64::new(0),
             syncs: Mutex::new([Quantiles::new(60), Quantiles::new(300), Quantiles::new(3600)]),
+            slow: Mutex::new(None),
             steps: StepTimes::default(),
         }
     }
@@ -121,14 +136,41 @@ impl JournalMetrics {
         self.last_journal_timestamp_ms.store(now_ms, Ordering::Relaxed);
     }
 
-    /// A sync has taken this long.
-    pub fn synced(&self, took: Duration) {
+    /// A sync has taken this long. Whether that is to be logged: it was slow, and the first such one in a minute.
+    #[must_use]
+    pub fn synced(&self, took: Duration) -> bool {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.steps.sync.add_micros(micros);
         let now = Instant::now();
         for quantiles in self.syncs.lock().iter_mut() {
             quantiles.add(now, micros);
         }
+        took >= SLOW_SYNC && self.is_first_slow(now, took)
+    }
+
+    fn is_first_slow(&self, now: Instant, took: Duration) -> bool {
+        let mut slow = self.slow.lock();
+        match slow.as_mut().filter(|slow| now - slow.since < SLOW_SYNC_TOLD) {
+            Some(known) => {
+                known.worst = known.worst.max(took);
+                false
+            }
+            None => {
+                *slow = Some(SlowSyncs {
+                    since: now,
+                    worst: took,
+                });
+                true
+            }
+        }
+    }
+
+    /// The slowest sync of the last minute, if it was slow.
+    #[must_use]
+    pub fn slow_sync(&self) -> Option<Duration> {
+        let slow = self.slow.lock();
+        let recent = slow.as_ref().filter(|slow| slow.since.elapsed() < SLOW_SYNC_TOLD)?;
+        Some(recent.worst)
     }
 
     /// The attributes of `Journal-<jid>`.
@@ -189,6 +231,17 @@ impl JournalMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slow_sync_is_logged_once_and_told_of_for_a_minute() {
+        let metrics = JournalMetrics::new();
+        assert!(!metrics.synced(SLOW_SYNC - Duration::from_micros(1)));
+        assert_eq!(metrics.slow_sync(), None);
+        assert!(metrics.synced(SLOW_SYNC));
+        assert!(!metrics.synced(SLOW_SYNC * 2));
+        assert_eq!(metrics.slow_sync(), Some(SLOW_SYNC * 2));
+        assert!(metrics.is_first_slow(Instant::now() + SLOW_SYNC_TOLD, SLOW_SYNC));
+    }
 
     #[test]
     fn quantiles_are_of_the_last_interval() {
