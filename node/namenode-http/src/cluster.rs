@@ -1,24 +1,30 @@
 //! `/api`: the whole cluster as JSON, for the page and for programs.
 //!
 //! - `/api/namenode`: this NameNode.
-//! - `/api/cluster`: all NameNodes (the others are asked at their `/api/namenode`), JournalNodes, failover controllers
-//!   that have a web server, DataNodes, failovers and slow calls.
+//! - `/api/cluster`: alarms, all NameNodes (the others are asked at their `/api/namenode`), JournalNodes (asked at their
+//!   `/api/journalnode`), failover controllers that have a web server, DataNodes, failovers and slow calls.
 //! - `/api/history`: the last hour of this NameNode.
 //!
 //! Names are those of Rust and JSON (`lag_transactions`), times are ms since 1970, durations end in `_ms`, sizes are
 //! bytes. A key may be added at any time, and none changes its meaning.
 
+use crate::COMMON_SETTINGS;
+use crate::alarms::{self, Alarm, Change, Lasting};
 use crate::beans::{self, datanodes};
-use crate::others::Heard;
+use crate::configurations;
+use crate::others::{self, Heard};
 use crate::pages::Pages;
 use crate::readiness;
 use hathi_conf::HostPort;
 use hathi_net::http;
+use hathi_net::metrics::log::LOG;
 use hathi_net::metrics::process::ProcessFigures;
 use hathi_net::metrics::rpc::{TOP_USERS, TOP_WINDOWS_MINUTES};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// How long another daemon may take to answer.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -26,6 +32,8 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 const ANSWER_MAX_BYTES: usize = 1 << 20;
 /// A page that many look at asks the others once in this time.
 const KEPT: Duration = Duration::from_millis(900);
+/// How often the alarms are looked at for the log.
+const ALARMS_EVERY: Duration = Duration::from_secs(5);
 /// Failovers that two daemons date so close to each other are the same, in ms.
 const SAME_FAILOVER_MS: u64 = 2000;
 /// What a controller says before a failover within this time is its cause, in ms: as long as a session of ZooKeeper.
@@ -54,6 +62,7 @@ pub fn namenode(pages: &Pages) -> Value {
         (following.lag_transactions(), following.lag_ms(now_ms))
     };
     let is_standby = health.state == "standby";
+    let (racks_unknown, why_unknown) = nn.hosts.topology().defaulted();
     let process = ProcessFigures::now();
     json!({
         "id": own_id(pages),
@@ -63,6 +72,7 @@ pub fn namenode(pages: &Pages) -> Value {
         "role": role,
         "ready": health.reasons.is_empty(),
         "reasons": health.reasons,
+        "problem": readiness::problem(pages),
         "reachable": true,
         "last_heard": nn.clock.wall_ms(),
         "time": nn.clock.wall_ms(),
@@ -80,6 +90,9 @@ pub fn namenode(pages: &Pages) -> Value {
         "lease_remaining_ms": nn.replies.lease_remaining_us().map(|us| us as f64 / 1000.0),
         "startup": startup,
         "directories": directories(pages),
+        "log_lines_lost": LOG.lines_lost(),
+        "racks_unknown": json!({"hosts": racks_unknown, "why": why_unknown}),
+        "settings": settings(pages),
         "failovers": observed.handovers.lock().last().map(hathi_namenode::handovers::Handover::to_json).collect::<Vec<_>>(),
         "slow_calls": slow_calls(pages),
         "top_users": top_users(pages),
@@ -94,6 +107,14 @@ fn own_id(pages: &Pages) -> String {
     }
 }
 
+/// What all NameNodes must have in common.
+fn settings(pages: &Pages) -> Map<String, Value> {
+    let conf = &pages.nn.settings.conf;
+    let each = COMMON_SETTINGS.iter();
+    each.map(|key| ((*key).to_owned(), conf.get_or(key, "").into()))
+        .collect()
+}
+
 fn directories(pages: &Pages) -> Vec<Value> {
     let failed = pages.nn.dirs.failed();
     let rooms = pages.rooms.lock().clone();
@@ -102,6 +123,7 @@ fn directories(pages: &Pages) -> Vec<Value> {
             "path": room.dir.display().to_string(),
             "free": room.free_bytes,
             "size": room.total_bytes,
+            "reserved": pages.nn.settings.resources.reserved_bytes,
             "failed": failed.get(&room.dir.join("current")),
         })
     });
@@ -148,8 +170,17 @@ fn journalnodes(pages: &Pages) -> Vec<Value> {
         let address = nodes.address(index)?;
         let lease = leases.get(&index);
         let lag = lags.get(place);
+        let own = heard(pages, &others::of_journalnode(&address));
+        let own = own
+            .last
+            .filter(|_| own.error.is_none())
+            .map_or(Value::Null, |(_, said)| said);
         Some(json!({
             "address": address.to_string(),
+            "reasons": own["reasons"],
+            "directories": own["directories"],
+            "slow_sync_ms": own["slow_sync_ms"],
+            "log_lines_lost": own["log_lines_lost"],
             "up": lease.is_some(),
             "promised_epoch": lease.map(|lease| lease.promised_epoch.0),
             "writer_epoch": lease.map(|lease| lease.writer_epoch.0),
@@ -176,7 +207,7 @@ async fn ask(url: &str) -> Result<Value, String> {
 }
 
 /// Asks all others at once, unless that was just done.
-async fn ask_others(pages: &Pages) {
+async fn ask_others(pages: &Arc<Pages>) {
     let others = &pages.others;
     let mut asked = others.asked.lock().await;
     if asked.is_some_and(|at| at.elapsed() < KEPT) {
@@ -190,23 +221,49 @@ async fn ask_others(pages: &Pages) {
         .map(|(_, http)| url(http, "/api/controller"));
     let mut asking = JoinSet::new();
     for url in peers.chain(controllers) {
+        let asked_ms = pages.nn.clock.wall_ms();
         asking.spawn(async move {
             let answer = ask(&url).await;
-            (url, answer)
+            (url, asked_ms, answer)
         });
     }
-    while let Some(Ok((url, answer))) = asking.join_next().await {
+    for address in pages.nn.readers.nodes.addresses() {
+        let pages = pages.clone();
+        asking.spawn(async move {
+            let web = journalnode_web(&pages, &address).await;
+            let asked_ms = pages.nn.clock.wall_ms();
+            let answer = match web {
+                Some(web) => ask(&format!("http://{web}/api/journalnode")).await,
+                None => Err("its web server is not known".to_owned()),
+            };
+            (others::of_journalnode(&address), asked_ms, answer)
+        });
+    }
+    while let Some(Ok((url, asked_ms, answer))) = asking.join_next().await {
         let mut answers = others.answers.lock();
         let heard = answers.entry(url).or_default();
         match answer {
             Ok(answer) => {
                 heard.last = Some((pages.nn.clock.wall_ms(), answer));
+                heard.asked_ms = asked_ms;
                 heard.error = None;
             }
             Err(error) => heard.error = Some(error),
         }
     }
     *asked = Some(Instant::now());
+}
+
+/// The web address of a JournalNode, which is asked for until it is known.
+async fn journalnode_web(pages: &Pages, address: &HostPort) -> Option<String> {
+    let webs = &pages.others.journalnode_webs;
+    let key = address.to_string();
+    if let Some(known) = webs.lock().get(&key) {
+        return Some(known.clone());
+    }
+    let web = configurations::journalnode_web(pages, address).await?;
+    webs.lock().insert(key, web.clone());
+    Some(web)
 }
 
 fn url(address: &HostPort, path: &str) -> String {
@@ -249,13 +306,10 @@ fn shown(heard: Heard, known: Value) -> Value {
     Value::Object(shown)
 }
 
-/// The whole cluster.
-pub async fn cluster(pages: &Pages) -> Value {
-    ask_others(pages).await;
-    let nn = &pages.nn;
-    let settings = &nn.settings;
+/// All NameNodes, as far as they have answered.
+fn namenodes(pages: &Pages) -> Vec<Value> {
     let mut namenodes = vec![namenode(pages)];
-    for peer in &settings.peers {
+    for peer in &pages.nn.settings.peers {
         let known = json!({
             "id": peer.namenode_id,
             "rpc": peer.rpc.to_string(),
@@ -264,6 +318,63 @@ pub async fn cluster(pages: &Pages) -> Value {
         namenodes.push(shown(heard(pages, &url(&peer.http, "/api/namenode")), known));
     }
     namenodes.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
+    namenodes
+}
+
+/// What somebody has to look at.
+fn alarms(pages: &Pages, namenodes: &[Value], journalnodes: &[Value]) -> Vec<Alarm> {
+    let nn = &pages.nn;
+    let now = nn.clock.now();
+    let peers = nn.settings.peers.iter().map(|peer| {
+        let heard = heard(pages, &url(&peer.http, "/api/namenode"));
+        (format!("NameNode {}", peer.namenode_id), heard)
+    });
+    let addresses = pages.nn.readers.nodes.addresses().into_iter();
+    let journals = addresses.map(|address| {
+        let key = others::of_journalnode(&address);
+        (key.clone(), heard(pages, &key))
+    });
+    let clocks = peers.chain(journals);
+    let data = alarms::Data::of(&nn.ns.read(), now);
+    alarms::of(&alarms::Seen {
+        own: &own_id(pages),
+        time_ms: now.wall_ms,
+        split: nn.split.current(now.monotonic_ms).as_deref(),
+        namenodes,
+        journalnodes,
+        clocks: clocks
+            .filter_map(|(name, heard)| Some((name, heard.clock_ahead_ms()?)))
+            .collect(),
+        data,
+    })
+}
+
+/// Looks at the cluster again and again, for as long as the process lives, and logs the alarms that last.
+pub async fn log_alarms(pages: Arc<Pages>) {
+    let mut lasting = Lasting::default();
+    let mut interval = tokio::time::interval(ALARMS_EVERY);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        ask_others(&pages).await;
+        for change in lasting.note(&alarms(&pages, &namenodes(&pages), &journalnodes(&pages))) {
+            match change {
+                Change::Lasts(alarm) if alarm.critical => tracing::error!("alarm: {}", alarm.text),
+                Change::Lasts(alarm) => tracing::warn!("alarm: {}", alarm.text),
+                Change::Over(text) => tracing::info!("the alarm is over: {text}"),
+            }
+        }
+    }
+}
+
+/// The whole cluster.
+pub async fn cluster(pages: &Arc<Pages>) -> Value {
+    ask_others(pages).await;
+    let nn = &pages.nn;
+    let settings = &nn.settings;
+    let mut namenodes = namenodes(pages);
+    let journalnodes = journalnodes(pages);
+    let alarms = alarms(pages, &namenodes, &journalnodes);
     let mut controllers = Vec::new();
     for (id, http) in &settings.controllers {
         let known = json!({"namenode": id, "http": http.to_string()});
@@ -277,6 +388,7 @@ pub async fn cluster(pages: &Pages) -> Value {
             continue;
         };
         namenode.remove("failovers");
+        namenode.remove("settings");
         if let Some(Value::Array(calls)) = namenode.remove("slow_calls") {
             slow.extend(calls);
         }
@@ -287,7 +399,6 @@ pub async fn cluster(pages: &Pages) -> Value {
     }
     slow.sort_by_key(|call| std::cmp::Reverse(call["time"].as_u64()));
     slow.truncate(SHOWN);
-    let journalnodes = journalnodes(pages);
     let now = nn.clock.now();
     let ns = nn.ns.read();
     let counts = ns.blockmanager().counts();
@@ -299,6 +410,7 @@ pub async fn cluster(pages: &Pages) -> Value {
         "block_pool": ns.info().block_pool_id,
         "version": env!("CARGO_PKG_VERSION"),
         "split": nn.split.current(now.monotonic_ms),
+        "alarms": alarms.iter().map(Alarm::to_json).collect::<Vec<_>>(),
         "namenodes": namenodes,
         "journalnodes": journalnodes,
         "controllers": controllers,
@@ -410,7 +522,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_does_not_answer_is_unreachable_and_not_a_standby() {
         let alone = testing::active();
-        let cluster = cluster(&Pages::new(alone.shared.web_parts())).await;
+        let cluster = cluster(&Arc::new(Pages::new(alone.shared.web_parts()))).await;
         let state = |place: usize| cluster["namenodes"][place]["state"].as_str().unwrap().to_owned();
         assert_eq!((state(0), state(1)), ("active".to_owned(), "unreachable".to_owned()));
         assert!(cluster["namenodes"][1]["last_heard"].is_null());

@@ -144,7 +144,7 @@ async fn daemons(pages: &Arc<Pages>) -> (Vec<(Daemon, String)>, Vec<String>) {
 }
 
 /// A JournalNode's configuration stands nowhere but on its own machine. It tells the port of its web server itself.
-async fn journalnode_web(pages: &Pages, address: &HostPort) -> Option<String> {
+pub(crate) async fn journalnode_web(pages: &Pages, address: &HostPort) -> Option<String> {
     let nodes = &pages.nn.readers.nodes;
     let asked = async {
         let client = nodes.connect(nodes.index_of(address)).await.ok()?;

@@ -1,8 +1,10 @@
 //! The web server of a NameNode: its eyes and WebHDFS. It reads the parts of [`hathi_namenode::web::WebParts`], and decides
 //! nothing about the namespace: what WebHDFS changes goes through the handler of all calls.
 
+mod alarms;
 mod beans;
 mod cluster;
+mod common_settings;
 mod configurations;
 pub mod fsck;
 mod history;
@@ -18,6 +20,9 @@ mod sampling;
 mod testing;
 mod web;
 pub mod webhdfs;
+mod words;
+
+pub use common_settings::COMMON_SETTINGS;
 
 use hathi_namenode::rpc::Handler;
 use hathi_namenode::web::{Web, WebParts};
@@ -42,6 +47,8 @@ pub fn start(parts: WebParts, handler: Arc<Handler>) -> io::Result<Web> {
     )?;
     Ok(Web {
         server,
-        looking: Box::pin(sampling::run(pages)),
+        looking: Box::pin(async move {
+            tokio::join!(sampling::run(pages.clone()), cluster::log_alarms(pages));
+        }),
     })
 }

@@ -1,5 +1,6 @@
 //! `/metrics` of the NameNode.
 
+use crate::COMMON_SETTINGS;
 use crate::beans::Fleet;
 use crate::pages::Pages;
 use hathi_namesystem::Namesystem;
@@ -58,6 +59,7 @@ hathi_net::families! {
         MESSAGES: Gauge "hathi_namenode_pending_datanode_messages" [] "Messages that a standby keeps for blocks that it does not know yet.";
 
         DATANODES: Gauge "hathi_namenode_datanodes" ["state"] "DataNodes by state: live, dead and stale (live, but not heard of for a while).";
+        RACKS_UNKNOWN: Gauge "hathi_namenode_datanode_hosts_without_rack" [] "Hosts of DataNodes that are in the default rack because the script or table of racks gave no answer for them.";
         DATANODES_ADMIN: Gauge "hathi_namenode_datanodes_admin" ["state"] "DataNodes by what their administrator wants: decommissioning, decommissioned, entering_maintenance and in_maintenance.";
         FAILED_VOLUMES: Gauge "hathi_namenode_datanode_failed_volumes" [] "Failed volumes of live DataNodes.";
         CAPACITY: Gauge "hathi_namenode_capacity_bytes" [] "Capacity of all DataNodes in service.";
@@ -70,6 +72,8 @@ hathi_net::families! {
         ROOM_TOTAL: Gauge "hathi_namenode_directory_size_bytes" ["directory"] "Size of its file system.";
         ROOM_RESERVED: Gauge "hathi_namenode_directory_reserved_bytes" [] "Room below which the NameNode enters safe mode (dfs.namenode.resource.du.reserved).";
         DIRECTORY_FAILED: Gauge "hathi_namenode_directory_failed" ["directory"] "1 if the directory is used no more because it failed.";
+
+        SETTING: Gauge "hathi_namenode_setting_info" ["key", "value"] "1 for the value of each key that all NameNodes of a nameservice must have in common; an empty value if it is not set.";
 
         RETRY_CACHE_HITS: Counter "hathi_namenode_retry_cache_hits_total" [] "Repeated calls that were answered from the retry cache.";
         RETRY_CACHE: Gauge "hathi_namenode_retry_cache_entries" [] "Answers in the retry cache.";
@@ -94,6 +98,11 @@ pub fn exposition(pages: &Pages) -> Exposition {
     put_edits(pages, &mut all);
     put_journalnodes(pages, &mut all);
     put_directories(pages, &mut all);
+    for key in COMMON_SETTINGS {
+        let value = pages.nn.settings.conf.get_or(key, "");
+        all.put(&SETTING, &[*key, &*value], true);
+    }
+    all.put(&RACKS_UNKNOWN, &[], pages.nn.hosts.topology().defaulted().0);
     put_namespace(&pages.nn.ns.read(), &mut all);
     all
 }
@@ -112,11 +121,8 @@ fn put_roles(pages: &Pages, all: &mut Exposition) {
     all.put_known(&LAST_FAILOVER, &[], (last_us > 0).then_some(last_us as f64 / 1e6));
     all.put(&FAILOVERS, &[], observed.handovers.lock().count());
     all.put(&READY, &[], crate::readiness::of(pages).reasons.is_empty());
-    let (problem, differs) = {
-        let health = nn.health.lock();
-        (health.problem().is_some(), health.divergence.difference().is_some())
-    };
-    all.put(&HEALTHY, &[], !problem);
+    let differs = nn.health.lock().divergence.difference().is_some();
+    all.put(&HEALTHY, &[], crate::readiness::problem(pages).is_none());
     all.put(&DIFFERS, &[], differs);
     all.put(&SPLIT, &[], nn.split.current(nn.clock.ms()).is_some());
     if !nn.settings.is_single() {

@@ -7,15 +7,21 @@ use hathi_net::http::health::Health;
 /// A standby that lags longer than this is not ready, in ms.
 const LAG_MAX_MS: u64 = 10_000;
 
+/// Why this NameNode can't be elected, as far as it is known without a look at the disks now.
+#[must_use]
+pub fn problem(pages: &Pages) -> Option<String> {
+    let nn = &pages.nn;
+    let problem = nn.health.lock().problem().map(str::to_owned);
+    problem.or_else(|| nn.observed.shortage())
+}
+
 /// Ready is the active NameNode while it holds its read lease, and a standby that follows the journal.
 #[must_use]
 pub fn of(pages: &Pages) -> Health {
     let nn = &pages.nn;
     let role = nn.replies.role();
     let mut reasons = Vec::new();
-    if let Some(problem) = nn.health.lock().problem() {
-        reasons.push(problem.to_string());
-    }
+    reasons.extend(problem(pages));
     match role {
         Role::Initializing => reasons.push("the namespace is being loaded".to_owned()),
         Role::BecomingActive => reasons.push("this NameNode is becoming active".to_owned()),
@@ -40,6 +46,18 @@ mod tests {
     use super::*;
     use crate::testing;
     use hathi_formats::ids::TxId;
+
+    #[test]
+    fn a_full_disk_is_a_problem_of_an_active_and_of_a_standby() {
+        let alone = testing::active();
+        let pages = Pages::new(alone.shared.web_parts());
+        let nn = &pages.nn;
+        nn.replies.set_lease(u64::MAX);
+        nn.observed.set_shortage(Some("no room".to_owned()));
+        assert_eq!(of(&pages).reasons, ["no room"]);
+        nn.observed.set_shortage(None);
+        assert_eq!(problem(&pages), None);
+    }
 
     #[test]
     fn an_active_without_its_lease_is_not_ready() {

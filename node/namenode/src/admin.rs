@@ -7,6 +7,7 @@ use crate::debug_hooks::DebugHooks;
 use crate::divergence::tell_digest_marks;
 use crate::health::Health;
 use crate::replies::Replies;
+use crate::resources;
 use crate::serving::Serving;
 use crate::settings::Settings;
 use crate::split::SplitReport;
@@ -376,13 +377,8 @@ impl HaService {
                 "An edit failed to apply; the namespace is loaded anew".to_owned(),
             ));
         }
-        let low = self.settings.resources.shortage();
-        if !low.is_empty() {
-            let low: Vec<String> = low.iter().map(ToString::to_string).collect();
-            return Err(unhealthy(format!(
-                "The NameNode has no resources available: {}",
-                low.join("; ")
-            )));
+        if let Some(problem) = resources::problem(&self.settings.resources.shortage()) {
+            return Err(unhealthy(problem));
         }
         if self.settings.not_active_in_safe_mode && self.ns.read().blockmanager().in_safe_mode() {
             return Err(unhealthy(

@@ -30,6 +30,7 @@ pub struct Observed {
     journal_lags: Mutex<Vec<Lag>>,
     /// By index of the JournalNode: times of its answers to batches.
     journal_rpcs: Mutex<BTreeMap<usize, Arc<Histogram>>>,
+    shortage: Mutex<Option<String>>,
 }
 
 impl Observed {
@@ -66,6 +67,17 @@ impl Observed {
     /// The read lease was renewed when it had still this time in µs.
     pub fn lease_renewed(&self, left_us: u64) {
         self.lease_margins.add_micros(left_us);
+    }
+
+    /// The directories have too little room for this NameNode to go on, or enough.
+    pub fn set_shortage(&self, shortage: Option<String>) {
+        *self.shortage.lock() = shortage;
+    }
+
+    /// Which directories have too little room, as of the last check.
+    #[must_use]
+    pub fn shortage(&self) -> Option<String> {
+        self.shortage.lock().clone()
     }
 
     /// Times of batches from being handed to the JournalNodes until a majority has them.

@@ -4,6 +4,7 @@
 //! `dfs.namenode.resource.checked.volumes` and `dfs.namenode.edits.dir.required`, which must all have room. An active
 //! that is short of room enters safe mode, so that it does not acknowledge changes that no image could hold.
 
+use crate::observed::Observed;
 use hathi_namesystem::{Namesystem, Role};
 use parking_lot::RwLock;
 use std::path::PathBuf;
@@ -94,8 +95,15 @@ impl ResourceOptions {
     }
 }
 
+/// The problem that `monitorHealth` tells. `None` if nothing is short.
+#[must_use]
+pub fn problem(low: &[Low]) -> Option<String> {
+    let each: Vec<String> = low.iter().map(ToString::to_string).collect();
+    (!each.is_empty()).then(|| format!("The NameNode has no resources available: {}", each.join("; ")))
+}
+
 /// Checks again and again (`FSNamesystem.NameNodeResourceMonitor`).
-pub async fn monitor(ns: Arc<RwLock<Namesystem>>, options: ResourceOptions) {
+pub async fn monitor(ns: Arc<RwLock<Namesystem>>, observed: Arc<Observed>, options: ResourceOptions) {
     let mut was_low = false;
     loop {
         let asked = options.clone();
@@ -103,6 +111,7 @@ pub async fn monitor(ns: Arc<RwLock<Namesystem>>, options: ResourceOptions) {
         let low = tokio::task::spawn_blocking(move || asked.shortage()).await;
         let low = low.unwrap_or_default();
         let is_low = !low.is_empty();
+        observed.set_shortage(problem(&low));
         if is_low && !was_low {
             for volume in &low {
                 tracing::warn!("{volume}");

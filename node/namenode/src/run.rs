@@ -186,7 +186,11 @@ pub fn serve(settings: Settings, start_web: StartWeb) -> anyhow::Result<()> {
         let loader = Arc::new(Loader::new(settings, dirs).showing(nn.observed.startup.image.clone()));
         tokio::spawn(nn.pass_on(handler.clone()).settle_all(question_queue));
         let controller = Controller::new(shared.role_parts(), handler, tail.clone(), loader, log);
-        tokio::spawn(resources::monitor(nn.ns.clone(), nn.settings.resources.clone()));
+        tokio::spawn(resources::monitor(
+            nn.ns.clone(),
+            nn.observed.clone(),
+            nn.settings.resources.clone(),
+        ));
         tokio::spawn(background::monitors(nn.monitor_parts()));
         tokio::spawn(background::trigger_rolls(nn.settings.clone(), nn.replies.clone(), tail));
         tokio::spawn(nn.corrupt_marks().tell_again());

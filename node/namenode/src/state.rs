@@ -344,6 +344,7 @@ impl Shared {
             standby_calls: nn.standby_calls.clone(),
             observed: nn.observed.clone(),
             split: nn.split.clone(),
+            hosts: nn.hosts.clone(),
             health: nn.health.clone(),
             debug_hooks: nn.debug_hooks.clone(),
             audit: nn.audit.clone(),

@@ -84,6 +84,17 @@ struct Racks {
     /// Addresses without an answer. The next DataNode with such an address registers in the default rack, and the one
     /// after causes another question.
     unresolved: BTreeSet<String>,
+    /// Addresses that are in the default rack because there was no answer, and why there was none.
+    defaulted: BTreeMap<String, String>,
+}
+
+impl Racks {
+    fn know(&mut self, found: impl IntoIterator<Item = (String, String)>) {
+        for (host, rack) in found {
+            self.defaulted.remove(&host);
+            self.known.insert(host, rack);
+        }
+    }
 }
 
 impl Topology {
@@ -129,7 +140,7 @@ impl Topology {
                 ns.set_rack(&host, &rack);
                 drop(ns);
                 tracing::info!(host, rack, "DataNode's rack");
-                self.racks.lock().known.insert(host, rack);
+                self.racks.lock().know([(host, rack)]);
             }
             Err(error) if self.options.reject_unresolved => {
                 tracing::error!(host, error = format!("{error:#}"), "unresolved topology mapping");
@@ -137,12 +148,11 @@ impl Topology {
                 return Err(RemoteException::new(UNRESOLVED_TOPOLOGY, message));
             }
             Err(error) => {
-                tracing::error!(
-                    host,
-                    error = format!("{error:#}"),
-                    "unresolved topology mapping: the default rack is used"
-                );
-                self.racks.lock().unresolved.insert(host);
+                let error = format!("{error:#}");
+                tracing::error!(host, error, "unresolved topology mapping: the default rack is used");
+                let mut racks = self.racks.lock();
+                racks.unresolved.insert(host.clone());
+                racks.defaulted.insert(host, error);
             }
         }
         Ok(())
@@ -165,8 +175,16 @@ impl Topology {
             ns.set_rack(host, rack);
         }
         drop(ns);
-        self.racks.lock().known.extend(found);
+        self.racks.lock().know(found);
         Ok(())
+    }
+
+    /// Number of addresses that are in the default rack because there was no answer for them, and why there was none for
+    /// one of them.
+    #[must_use]
+    pub fn defaulted(&self) -> (u64, Option<String>) {
+        let racks = self.racks.lock();
+        (racks.defaulted.len() as u64, racks.defaulted.values().next().cloned())
     }
 
     /// Tells a new namesystem the known racks.
@@ -337,6 +355,19 @@ mod tests {
             let key = ("net.topology.script.file.name", script(&dir, text));
             assert!(topology(&[key]).resolve(&hosts(2)).await.is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn hosts_without_an_answer_are_told_of_until_there_is_one() {
+        let topology = topology(&[]);
+        let defaulted = |host: &str| (host.to_owned(), "no script".to_owned());
+        topology.racks.lock().defaulted.extend([defaulted("a"), defaulted("b")]);
+        assert_eq!(topology.defaulted(), (2, Some("no script".to_owned())));
+        topology
+            .racks
+            .lock()
+            .know(["a", "b"].map(|host| (host.to_owned(), "/rack".to_owned())));
+        assert_eq!(topology.defaulted(), (0, None));
     }
 
     #[tokio::test]

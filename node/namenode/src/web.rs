@@ -5,6 +5,7 @@ use crate::callers::Callers;
 use crate::clock::Clock;
 use crate::debug_hooks::DebugHooks;
 use crate::health::Health;
+use crate::hosts::Hosts;
 use crate::image_upload::ImageUploads;
 use crate::observed::Observed;
 use crate::replies::Replies;
@@ -42,6 +43,8 @@ pub struct WebParts {
     pub observed: Arc<Observed>,
     /// What the failover controller here says of a NameNode that was said to be fenced.
     pub split: Arc<SplitReport>,
+    /// DataNodes' hosts and racks.
+    pub hosts: Arc<Hosts>,
     /// What is wrong with this NameNode.
     pub health: Arc<Health>,
     /// Faults on demand, if they are on.

@@ -7,6 +7,7 @@ pub use activity::startup_json;
 pub use datanodes::Fleet;
 
 use crate::pages::Pages;
+use crate::readiness;
 use hathi_blockmanager::{Counts, Now};
 use hathi_conf::JournalUri;
 use hathi_formats::proto::hdfs::DatanodeReportTypeProto;
@@ -285,7 +286,7 @@ fn own_bean(view: &View<'_>) -> Bean {
             "AppliedTxId": view.ns.edit_log().applied().0,
             "SyncedTxId": view.ns.edit_log().synced().0,
             "ProvenTxId": view.ns.life().proven().0,
-            "HealthProblem": view.pages.nn.health.lock().problem(),
+            "HealthProblem": readiness::problem(view.pages),
             "NamespaceDiffers": u8::from(difference.is_some()),
             "NamespaceDiffersAtTxId": difference.as_ref().map(|known| known.txid),
             "NamespaceDiffersSince": difference.as_ref().map(|known| known.since_ms),

@@ -27,7 +27,7 @@ const FILES: [File; 8] = [
     script("/web/page.js", include_str!("page.js")),
     script("/web/dom.js", include_str!("dom.js")),
     script("/web/words.js", include_str!("words.js")),
-    script("/web/alarms.js", include_str!("alarms.js")),
+    script("/web/states.js", include_str!("states.js")),
     script("/web/charts.js", include_str!("charts.js")),
     script("/web/files.js", include_str!("files.js")),
 ];

@@ -2,7 +2,7 @@
 
 import { $, element, fill, setClass, setText, sync, table } from "./dom.js";
 import { clock, count, day, duration, percent, plural, size } from "./words.js";
-import { alarmsOf, stateOf } from "./alarms.js";
+import { stateOf } from "./states.js";
 import { showHistory } from "./charts.js";
 import { filesAt, startFiles } from "./files.js";
 
@@ -187,7 +187,7 @@ function showOverview() {
 }
 
 function showAlarms(own) {
-  const list = cluster ? alarmsOf(cluster, own) : [];
+  const list = cluster ? [...cluster.alarms] : [];
   if (silentSince !== null) {
     const text = cluster
       ? `${own.id}, which served this page, does not answer since ${clock(silentSince)}. What stands here is from then.`
