@@ -223,8 +223,8 @@ pub(super) struct Page {
     pub address: String,
     /// `/jmx`, or why there is none.
     pub beans: Result<Beans, String>,
-    /// How far its clock is ahead of this machine's, in milliseconds, to the second.
-    pub clock_ahead_ms: Option<i64>,
+    /// How far its clock is ahead of this machine's, at least and at most, in milliseconds.
+    pub clock_ahead_ms: Option<(i64, i64)>,
 }
 
 impl Default for Page {

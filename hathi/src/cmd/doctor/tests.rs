@@ -87,7 +87,7 @@ fn page(address: &str, beans: Vec<Value>) -> Page {
     Page {
         address: address.to_owned(),
         beans: Ok(Beans(beans)),
-        clock_ahead_ms: Some(-500),
+        clock_ahead_ms: Some((-1000, 999)),
     }
 }
 
@@ -130,6 +130,7 @@ fn namenode_answer(facts: &Facts, index: usize) -> NameNodeAnswer {
             json!({"tag.IsOutOfSync": "false"}),
         ),
         bean("NameNode", "JournalNode-h1-8485", json!({"Distrusted": null})),
+        bean("NameNode", "JvmMetrics", json!({"LogLinesLost": 0})),
     ];
     let state = if index == 0 { "active" } else { "standby" };
     NameNodeAnswer {
@@ -145,7 +146,10 @@ fn journalnode_answer(host: &str) -> JournalNodeAnswer {
         bean(
             "JournalNode",
             "JournalNodeInfo",
-            json!({"Version": "3.5.0, hathi", "ClusterIds": ["CID-1"]}),
+            json!({
+                "Version": "3.5.0, hathi", "ClusterIds": ["CID-1"],
+                "Directories": [{"path": "/j", "free": 50, "size": 1000}],
+            }),
         ),
         bean(
             "JournalNode",
@@ -505,8 +509,9 @@ fn of_namenodes() -> Vec<(&'static str, Facts)> {
         ),
         (
             "clocks-apart",
-            running(|running| running.namenodes[1].page.clock_ahead_ms = Some(20_000)),
+            running(|running| running.namenodes[1].page.clock_ahead_ms = Some((2001, 4000))),
         ),
+        ("log-lost", namenode_with(1, "JvmMetrics", "LogLinesLost", json!(1))),
         (
             "controller-down",
             running(|running| running.controllers[0].1 = silent()),
@@ -551,6 +556,14 @@ fn of_journal() -> Vec<(&'static str, Facts)> {
             namenode_with(0, "JournalNode-h1-8485", "Distrusted", json!("it went back")),
         ),
         ("journal-members-differ", members(&["h1:8485", "h2:8485", "h4:8485"])),
+        (
+            "journal-disk-full",
+            running(|running| {
+                let page = running.journalnodes[0].page.as_mut().unwrap();
+                let room = json!([{"path": "/j", "free": 49, "size": 1000}]);
+                set(page, "JournalNodeInfo", "Directories", room);
+            }),
+        ),
         (
             "journal-disk-slow",
             journal_with("Syncs60s99thPercentileLatencyMicros", json!(20_000)),

@@ -125,11 +125,12 @@ async fn ha_state(address: &HostPort) -> Result<String, RpcError> {
 async fn page(address: String) -> Page {
     let url = format!("http://{address}/jmx");
     let mut clock_ahead_ms = None;
+    let asked = jiff::Timestamp::now();
     let beans = within(http::get_bytes(&url, LIMIT, PAGE_BYTES_MAX))
         .await
         .and_then(|(headers, body)| {
             let date = headers.get("date").and_then(|date| date.to_str().ok());
-            clock_ahead_ms = date.and_then(ahead_ms);
+            clock_ahead_ms = date.and_then(|date| ahead_ms(date, asked, jiff::Timestamp::now()));
             beans(&body)
         });
     Page {
@@ -147,11 +148,14 @@ fn beans(body: &[u8]) -> Result<Beans, String> {
     }
 }
 
-/// How far a clock that shows this `Date` is ahead of ours.
-fn ahead_ms(date: &str) -> Option<i64> {
+/// How far a clock is ahead of ours, at least and at most. It has shown this `Date`, of whole seconds, at some time
+/// between these two of ours.
+fn ahead_ms(date: &str, asked: jiff::Timestamp, answered: jiff::Timestamp) -> Option<(i64, i64)> {
     let told = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
-    told.as_millisecond()
-        .checked_sub(jiff::Timestamp::now().as_millisecond())
+    let told_ms = told.as_millisecond();
+    let least = told_ms.checked_sub(answered.as_millisecond())?;
+    let most = told_ms.checked_add(999)?.checked_sub(asked.as_millisecond())?;
+    Some((least, most))
 }
 
 /// `/conf` of a daemon, which is a configuration file.
@@ -280,11 +284,11 @@ mod tests {
 
     #[test]
     fn a_date_of_a_web_server_tells_its_clock() {
-        let hour_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
-        let date = hour_ago.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        let ahead = ahead_ms(&date).unwrap();
-        assert!((-3_660_000..=-3_599_000).contains(&ahead), "{date}: {ahead}");
-        assert_eq!(ahead_ms("yesterday"), None);
+        let at = |ms| jiff::Timestamp::from_millisecond(ms).unwrap();
+        let date = at(1_000_005_700).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let ahead = |date: &str| ahead_ms(date, at(1_000_000_600), at(1_000_000_800));
+        assert_eq!(ahead(&date), Some((4200, 5399)), "it is 5 s ahead");
+        assert_eq!(ahead("yesterday"), None);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What JournalNodes answer.
 
-use super::{Rule, Trouble, error, trouble, warning};
+use super::{Rule, Trouble, error, size, trouble, warning};
 use crate::cmd::doctor::facts::{Facts, JournalNodeAnswer, JournalState};
 use crate::cmd::journal::sync_micros;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// Free part of a file system, in percent, below which it is nearly full.
+const FREE_PERCENT_MIN: u64 = 5;
 /// Time of the 99th percentile of syncs above which a disk is slow.
 const SYNC_MICROS_MAX: u64 = 10_000;
 
@@ -20,6 +22,7 @@ pub(super) const RULES: &[Rule] = &[
     warning("journalnode-out-of-sync", "the active does not write to a JournalNode", "Look at its log, its disk and its network; it is taken up again at the next segment.", journalnode_out_of_sync),
     warning("journalnode-distrusted", "a JournalNode has given an impossible answer", "Look at its disk and its version; docs/journal.md says what was impossible.", journalnode_distrusted),
     error("journal-members-differ", "the configuration names other JournalNodes than the journal's own record", "Write the members that hathi journal status shows into dfs.namenode.shared.edits.dir on all machines.", journal_members_differ),
+    error("journal-disk-full", "a JournalNode's file system has less than 5 % free space", "Make room on it: without room this JournalNode takes no edits.", journal_disk_full),
     warning("journal-disk-slow", "a hundredth of a JournalNode's syncs takes more than 10 ms", "Put the journal on a faster disk, or on one of its own.", journal_disk_slow),
 ];
 
@@ -149,11 +152,27 @@ fn journal_members_differ(facts: &Facts) -> Vec<Trouble> {
     found
 }
 
+/// A JournalNode of ours tells of its directories.
+fn journal_disk_full(facts: &Facts) -> Vec<Trouble> {
+    each(facts, |answer| {
+        let rooms = answer
+            .page
+            .as_ref()?
+            .known()
+            .get("JournalNodeInfo", "Directories")?
+            .clone();
+        rooms.as_array()?.iter().find_map(|room| {
+            let (free, all) = (room["free"].as_u64()?, room["size"].as_u64()?);
+            let path = room["path"].as_str()?;
+            (free < all / 100 * FREE_PERCENT_MIN).then(|| format!("{} of {} are free in {path}", size(free), size(all)))
+        })
+    })
+}
+
 fn journal_disk_slow(facts: &Facts) -> Vec<Trouble> {
     each(facts, |answer| {
         let bean = format!("Journal-{}", answer.journal_id);
         let (_, slow) = sync_micros(answer.page.as_ref()?.known().find(&bean)?)?;
-        (slow > SYNC_MICROS_MAX)
-            .then(|| format!("the slowest hundredth of its syncs takes at least {} ms", slow / 1000))
+        (slow > SYNC_MICROS_MAX).then(|| format!("the slowest hundredth of its syncs takes about {} ms", slow / 1000))
     })
 }

@@ -3,38 +3,16 @@
 use super::{Rule, Trouble, error, trouble, warning};
 use crate::cmd::doctor::facts::{Beans, Facts, NameNodeAnswer, Page};
 use hathi_conf::TimeUnit;
+use hathi_namenode_http::COMMON_SETTINGS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A standby so many transactions behind the active lags. It is normally behind by what is in flight.
 const LAG_TXNS_MAX: u64 = 100_000;
-/// Difference of two clocks from which times of files and logs confuse. The web server tells whole seconds.
-const CLOCKS_APART_MS: i64 = 10_000;
+/// Difference of a clock from the others' above which times of files and logs confuse.
+const CLOCKS_APART_MS: i64 = 2000;
 /// A checkpoint is late after this many periods.
 const CHECKPOINT_PERIODS_MAX: i64 = 2;
-
-/// Settings that all NameNodes of a nameservice must have in common.
-const COMMON_SETTINGS: &[&str] = &[
-    "dfs.blocksize",
-    "dfs.ha.automatic-failover.enabled",
-    "dfs.heartbeat.interval",
-    "dfs.namenode.checkpoint.period",
-    "dfs.namenode.checkpoint.txns",
-    "dfs.namenode.heartbeat.recheck-interval",
-    "dfs.namenode.replication.min",
-    "dfs.namenode.safemode.threshold-pct",
-    "dfs.namenode.shared.edits.dir",
-    "dfs.nameservices",
-    "dfs.permissions.enabled",
-    "dfs.permissions.superusergroup",
-    "dfs.replication",
-    "dfs.replication.max",
-    "fs.trash.interval",
-    "ha.zookeeper.quorum",
-    "hathi.lease.ms",
-    "hadoop.security.authorization",
-    "net.topology.script.file.name",
-];
 
 #[rustfmt::skip]
 pub(super) const RULES: &[Rule] = &[
@@ -52,7 +30,8 @@ pub(super) const RULES: &[Rule] = &[
     warning("restart-missing", "a NameNode runs with another value than the files of this machine", "Restart the NameNode, or bring its files up to date.", restart_missing),
     error("clusters-differ", "NameNodes of one nameservice, or their JournalNodes or DataNodes, belong to different clusters", "Find out which is the right cluster, and set the wrong daemon up again.", clusters_differ),
     warning("versions-differ", "daemons of one kind run different versions", "Finish the upgrade: restart the daemons of the older version.", versions_differ),
-    warning("clocks-apart", "the clocks of two daemons differ by more than 10 s", "Synchronize the clocks of all machines, for example with chrony.", clocks_apart),
+    warning("clocks-apart", "the clock of a daemon differs by more than 2 s from those of most others", "Synchronize the clocks of all machines, for example with chrony.", clocks_apart),
+    error("log-lost", "a daemon can't write its log", "Make room on the disk of its log; what was lost stays lost, and the log says how much.", log_lost),
     error("controller-down", "failover is automatic, and a failover controller does not answer", "Start it with hathi zkfc, as the user of its NameNode.", controller_down),
     error("zookeeper-down", "a server of `ha.zookeeper.quorum` can't be reached", "Start it, or correct the address; a majority of the servers must run.", zookeeper_down),
 ];
@@ -340,22 +319,48 @@ fn versions_differ(facts: &Facts) -> Vec<Trouble> {
         .collect()
 }
 
+/// Clocks that are far from the middle one of all.
 fn clocks_apart(facts: &Facts) -> Vec<Trouble> {
     let clocks = pages(facts)
         .into_iter()
-        .filter_map(|(name, _, page)| Some((page.clock_ahead_ms?, name)));
-    let clocks: BTreeSet<(i64, String)> = clocks.collect();
-    let (Some((slow, slow_name)), Some((fast, fast_name))) = (clocks.first(), clocks.last()) else {
+        .filter_map(|(name, _, page)| Some((name, page.clock_ahead_ms?)));
+    let clocks: Vec<(String, (i64, i64))> = clocks.collect();
+    let middle = |(least, most): (i64, i64)| least.midpoint(most);
+    let mut sorted: Vec<i64> = clocks.iter().map(|(_, between)| middle(*between)).collect();
+    sorted.sort_unstable();
+    let Some(reference) = sorted.get(sorted.len() / 2).copied() else {
         return Vec::new();
     };
-    let apart_ms = fast.saturating_sub(*slow);
-    if apart_ms <= CLOCKS_APART_MS {
-        return Vec::new();
-    }
-    vec![trouble(
-        fast_name,
-        format!("its clock is {} s ahead of that of {slow_name}", apart_ms / 1000),
-    )]
+    let apart = |(name, (least, most)): (String, (i64, i64))| {
+        let (ahead, behind) = (least.saturating_sub(reference), reference.saturating_sub(most));
+        let (by_ms, word) = if ahead > behind {
+            (ahead, "ahead of")
+        } else {
+            (behind, "behind")
+        };
+        let seconds = by_ms as f64 / 1000.0;
+        (by_ms > CLOCKS_APART_MS).then(|| {
+            trouble(
+                name,
+                format!("its clock is at least {seconds:.1} s {word} those of other daemons"),
+            )
+        })
+    };
+    clocks.into_iter().filter_map(apart).collect()
+}
+
+fn log_lost(facts: &Facts) -> Vec<Trouble> {
+    let lost = |(name, _, page): (String, &str, Page)| {
+        let lost = page
+            .known()
+            .number("JvmMetrics", "LogLinesLost")
+            .filter(|lost| *lost > 0)?;
+        Some(trouble(
+            name,
+            format!("its log can't be written: {lost} lines are lost"),
+        ))
+    };
+    pages(facts).into_iter().filter_map(lost).collect()
 }
 
 fn controller_down(facts: &Facts) -> Vec<Trouble> {
@@ -370,20 +375,4 @@ fn zookeeper_down(facts: &Facts) -> Vec<Trouble> {
     servers
         .filter_map(|(address, silence)| Some(trouble(format!("ha.zookeeper.quorum, {address}"), silence?)))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::COMMON_SETTINGS;
-    use hathi_conf::keys::{KeyUsage, Program, find};
-
-    /// A NameNode's `/conf` has only the keys that it reads. Any other one would always differ from the files.
-    #[test]
-    fn what_is_compared_is_read_by_namenodes() {
-        for key in COMMON_SETTINGS {
-            let usage = find(key).map(|key| key.usage);
-            let read = matches!(usage, Some(KeyUsage::Read(by)) if by.contains(&Program::NameNode));
-            assert!(read, "{key}");
-        }
-    }
 }
