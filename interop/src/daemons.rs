@@ -27,6 +27,28 @@ pub struct Start {
     pub log: Option<PathBuf>,
 }
 
+impl Start {
+    /// Each of these directories, which exist, is on a file system of its own of this size in bytes, which only this
+    /// daemon sees. What is in the directory is copied there.
+    #[must_use]
+    pub fn on_small_disks(dirs: &[PathBuf], size: u64) -> Start {
+        let mut script = String::new();
+        for dir in dirs {
+            let dir = dir.display();
+            script += &format!(
+                "rm -rf '{dir}.saved' && cp -a '{dir}' '{dir}.saved' && mount -t tmpfs -o size={size} none '{dir}' \
+                 && cp -a '{dir}.saved/.' '{dir}' && "
+            );
+        }
+        let script = format!("{script} exec \"$@\"");
+        let words = ["unshare", "--mount", "sh", "-c", &script, "sh"];
+        Start {
+            wrapper: words.map(str::to_owned).to_vec(),
+            ..Start::default()
+        }
+    }
+}
+
 /// A formatted cluster. At first nothing runs. Dropping it kills every running daemon.
 #[derive(Debug)]
 pub struct Daemons {
@@ -131,6 +153,14 @@ impl Daemons {
     /// When the file can't be written.
     pub fn configure(&self, role: Role, index: u16, more: &[(&str, &str)]) -> Result<()> {
         configure(&self.daemon_conf(role, index), more)
+    }
+
+    /// Adds to the clients' configuration.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn configure_clients(&self, more: &[(&str, &str)]) -> Result<()> {
+        configure(&self.conf(), more)
     }
 
     /// A daemon's data directory.
@@ -265,6 +295,15 @@ impl Daemons {
     pub fn pid(&self, role: Role, index: u16) -> Result<Pid> {
         let child = self.running.get(&(role, index)).context("it was not started")?;
         Pid::from_raw(i32::try_from(child.id())?).context("pid")
+    }
+
+    /// Where the files of a daemon that has disks of its own are seen from outside.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn seen_by(&self, role: Role, index: u16, path: &Path) -> Result<PathBuf> {
+        let pid = self.pid(role, index)?.as_raw_nonzero();
+        Ok(PathBuf::from(format!("/proc/{pid}/root{}", path.display())))
     }
 
     /// Sends a signal to a daemon.

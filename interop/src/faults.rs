@@ -20,8 +20,10 @@ const MONOTONIC: u64 = 3;
 const BOOTTIME: u64 = 4;
 const DIE_AT: u64 = 5;
 const CHANGES: u64 = 6;
+const REALTIME: u64 = 7;
 const BEGUN: u64 = 8;
 const ENDED: u64 = 11;
+const NO_SYNCS: u64 = 14;
 /// Longer than any test waits. The test ends the delay.
 const HELD: Duration = Duration::from_secs(3600);
 
@@ -125,6 +127,22 @@ impl Faults {
     /// When the file can't be read.
     pub fn ended(&self, calls: Slow) -> Result<u64> {
         self.get(ENDED + calls as u64)
+    }
+
+    /// Leaves syncs out from now on: the disk is as fast as memory, however busy the machine's is. A delay still counts.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn leave_syncs_out(&self) -> Result<()> {
+        self.set(NO_SYNCS, 1)
+    }
+
+    /// Sets the daemon's time of day ahead of the machine's by this time, or to the machine's by none.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn set_time_of_day_ahead(&self, by: Duration) -> Result<()> {
+        self.set(REALTIME, u64::try_from(by.as_nanos())?)
     }
 
     /// Sets the daemon's clocks back by this time, as if they had stood still. The time of day is not changed.

@@ -1,5 +1,5 @@
 //! A library that is preloaded into a daemon (`LD_PRELOAD`). When a test says so, the disk becomes slow, the clock
-//! stands still, the process is killed at one of its changes of files, or hosts have other addresses.
+//! stands still or shows another time of day, the process is killed at one of its changes of files, or hosts have other addresses.
 //!
 //! `HATHI_FAULTS` names a directory. In it each daemon has a file with the name of its configuration directory
 //! (`namenode-0`). The file is mapped. It is an array of 64-bit numbers, described in `faults.rs`, which the test
@@ -33,10 +33,14 @@ const BOOTTIME: usize = 4;
 const DIE_AT: usize = 5;
 /// Changes of files that the process has begun, if it is to be killed at one.
 const CHANGES: usize = 6;
+/// Nanoseconds by which CLOCK_REALTIME, the time of day, is ahead.
+const REALTIME: usize = 7;
 /// Index of the first counter of calls. There is a counter of begun calls and one of ended calls for each of the three
 /// kinds.
 const BEGUN: usize = 8;
 const ENDED: usize = 11;
+/// Whether syncs are left out. 0: no.
+const NO_SYNCS: usize = 14;
 
 #[cfg(target_arch = "x86_64")]
 mod call {
@@ -73,8 +77,10 @@ mod call {
     pub const FTRUNCATE: i64 = 46;
 }
 
+const CLOCK_REALTIME: c_int = 0;
 const CLOCK_MONOTONIC: c_int = 1;
 const CLOCK_MONOTONIC_RAW: c_int = 4;
+const CLOCK_REALTIME_COARSE: c_int = 5;
 const CLOCK_MONOTONIC_COARSE: c_int = 6;
 const CLOCK_BOOTTIME: c_int = 7;
 const AT_FDCWD: c_int = -100;
@@ -302,14 +308,15 @@ fn kind_of_sync(file: c_int) -> usize {
 pub unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int {
     let result = real_clock(clock, time);
     let behind = match clock {
-        CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE => read(MONOTONIC),
-        CLOCK_BOOTTIME => read(BOOTTIME),
+        CLOCK_REALTIME | CLOCK_REALTIME_COARSE => -(read(REALTIME) as i64),
+        CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE => read(MONOTONIC) as i64,
+        CLOCK_BOOTTIME => read(BOOTTIME) as i64,
         _ => 0,
     };
-    if result == 0 && behind > 0 {
+    if result == 0 && behind != 0 {
         // SAFETY: the kernel has just written there.
         let time = unsafe { &mut *time };
-        let nanos = time.seconds * 1_000_000_000 + time.nanos - behind as i64;
+        let nanos = time.seconds * 1_000_000_000 + time.nanos - behind;
         *time = Timespec {
             seconds: nanos.div_euclid(1_000_000_000),
             nanos: nanos.rem_euclid(1_000_000_000),
@@ -321,16 +328,20 @@ pub unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_i
 /// `fsync(2)`
 #[unsafe(no_mangle)]
 pub extern "C" fn fsync(file: c_int) -> c_int {
-    // SAFETY: any number may be given; the kernel checks it.
-    slow(kind_of_sync(file), || unsafe { syscall(call::FSYNC, file) as c_int })
+    slow(kind_of_sync(file), || match read(NO_SYNCS) {
+        // SAFETY: any number may be given; the kernel checks it.
+        0 => unsafe { syscall(call::FSYNC, file) as c_int },
+        _ => 0,
+    })
 }
 
 /// `fdatasync(2)`
 #[unsafe(no_mangle)]
 pub extern "C" fn fdatasync(file: c_int) -> c_int {
-    // SAFETY: as in `fsync`.
-    slow(kind_of_sync(file), || unsafe {
-        syscall(call::FDATASYNC, file) as c_int
+    slow(kind_of_sync(file), || match read(NO_SYNCS) {
+        // SAFETY: as in `fsync`.
+        0 => unsafe { syscall(call::FDATASYNC, file) as c_int },
+        _ => 0,
     })
 }
 

@@ -9,25 +9,11 @@ use hathi_conf::Configuration;
 use hathi_formats::proto::hdfs::{FsPermissionProto, MkdirsRequestProto, MkdirsResponseProto};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Size of the file system of a NameNode's directory. The next constant is the space that must be free on it.
 const SIZE: u64 = 64 << 20;
 const RESERVED: u64 = 16 << 20;
-
-/// Mounts a small file system on the daemon's directory, visible only to this daemon, and runs the rest of the command.
-fn small_directory(dir: &str) -> Start {
-    let script = format!(
-        "cp -a '{dir}' '{dir}.saved' && mount -t tmpfs -o size={SIZE} none '{dir}' && cp -a '{dir}.saved/.' '{dir}' \
-         && exec \"$@\""
-    );
-    let words = ["unshare", "--mount", "sh", "-c", &script, "sh"];
-    Start {
-        wrapper: words.map(str::to_owned).to_vec(),
-        ..Start::default()
-    }
-}
 
 /// A part of the active hangs while its process lives. Another NameNode serves long before that part goes on.
 pub(super) fn inside(setup: &Setup<'_>) -> Result<()> {
@@ -83,8 +69,8 @@ pub(super) fn directory_full(setup: &Setup<'_>) -> Result<()> {
     for (role, index) in daemons.all() {
         match role {
             Role::NameNode => {
-                let dir = daemons.data_dir(role, index).display().to_string();
-                daemons.start_with(role, index, &small_directory(&dir))?;
+                let small = Start::on_small_disks(&[daemons.data_dir(role, index)], SIZE);
+                daemons.start_with(role, index, &small)?;
             }
             Role::JournalNode | Role::DataNode | Role::Zkfc => daemons.start(role, index)?,
         }
@@ -124,9 +110,7 @@ pub(super) fn directory_full(setup: &Setup<'_>) -> Result<()> {
 /// Leaves less free space than is reserved.
 fn fill(daemons: &Daemons, index: u16) -> Result<()> {
     let dir = daemons.data_dir(Role::NameNode, index);
-    let pid = daemons.pid(Role::NameNode, index)?.as_raw_nonzero();
-    let inside = PathBuf::from(format!("/proc/{pid}/root{}", dir.display()));
-    let path = inside.join("filler");
+    let path = daemons.seen_by(Role::NameNode, index, &dir)?.join("filler");
     let len = usize::try_from(SIZE - RESERVED / 2)?;
     // If there is less space, it writes as much as fits.
     let written = std::fs::write(&path, vec![0; len]);
