@@ -41,10 +41,14 @@ pub enum ConfError {
         source: std::io::Error,
     },
     /// A file is not a configuration.
-    #[error("{origin}: {problem}")]
+    #[error("{origin}:{line}:{column}: {problem}")]
     Syntax {
         /// The file.
         origin: String,
+        /// The line, from 1.
+        line: usize,
+        /// The character of the line, from 1.
+        column: usize,
         /// What is wrong with it.
         problem: String,
     },

@@ -210,6 +210,35 @@ fn bad_files_are_errors() {
 }
 
 #[test]
+fn broken_xml_is_named_with_file_line_and_column() {
+    for (text, expected) in [
+        // The end tag of another element.
+        (
+            "<configuration>\n  <property>\n  </proprety>\n",
+            "bad.xml:3:3: not well-formed: ",
+        ),
+        // It ends too early: what is open is named where it begins.
+        (
+            "<configuration>\n\n  <property>\n",
+            "bad.xml:3:3: <property> is not closed",
+        ),
+        // A column counts characters, not bytes.
+        (
+            "<configuration>\n<!-- \u{e4}\u{f6} --><property/>",
+            "bad.xml:2:12: a <property> without <name>",
+        ),
+        ("\n<other/>", "bad.xml:2:1: the top element is not <configuration>"),
+        ("<configuration>\n<property><name>a &wrong; b</name>", "bad.xml:2:19: "),
+        ("<configuration>\n<property name=\"a", "bad.xml:2:1: not well-formed: "),
+    ] {
+        let error = Configuration::new(Environment::default())
+            .add_text("bad.xml", text)
+            .unwrap_err();
+        assert!(error.to_string().starts_with(expected), "{text}: {error}");
+    }
+}
+
+#[test]
 fn loads_a_directory_with_an_include() {
     let dir = tempfile::tempdir().unwrap();
     let include =

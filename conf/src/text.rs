@@ -38,32 +38,31 @@ enum Field {
 
 /// Reads the properties of one file. `dir` is where `<xi:include href>` is looked up; `None` refuses includes.
 pub(super) fn parse(origin: &str, dir: Option<&Path>, content: &str, depth: usize) -> Result<Vec<Property>, ConfError> {
+    let mut parser = Parser {
+        origin,
+        content,
+        open: Vec::new(),
+        current: None,
+        field: Field::Other,
+        properties: Vec::new(),
+    };
     let mut reader = Reader::from_str(content);
     reader.config_mut().expand_empty_elements = true;
     let shared_origin: Arc<str> = origin.into();
-    let problem = |problem: String| ConfError::Syntax {
-        origin: origin.to_owned(),
-        problem,
-    };
-    let mut properties = Vec::new();
-    let mut open = 0_usize;
-    let mut current: Option<[String; 3]> = None;
-    let mut field = Field::Other;
     loop {
-        let event = reader.read_event().map_err(|error| {
-            problem(format!(
-                "not well-formed near byte {}: {error}",
-                reader.error_position()
-            ))
-        })?;
+        // An event is what stands behind this position.
+        let at = reader.buffer_position();
+        let event = reader
+            .read_event()
+            .map_err(|error| parser.problem(reader.error_position(), format!("not well-formed: {error}")))?;
+        let problem = |what: String| parser.problem(at, what);
         match event {
             Event::Eof => break,
             Event::Start(start) => {
-                open = open.saturating_add(1);
-                let name = start.local_name().as_ref().to_vec();
-                match name.as_slice() {
-                    b"configuration" if open == 1 => {}
-                    _ if open == 1 => {
+                let name = start.local_name();
+                match name.as_ref() {
+                    b"configuration" if parser.open.is_empty() => {}
+                    _ if parser.open.is_empty() => {
                         return Err(problem("the top element is not <configuration>".to_owned()));
                     }
                     b"include" => {
@@ -71,67 +70,102 @@ pub(super) fn parse(origin: &str, dir: Option<&Path>, content: &str, depth: usiz
                         if depth >= MAX_INCLUDE_DEPTH {
                             return Err(problem("includes nest too deep".to_owned()));
                         }
-                        properties.extend(read_file(&path, depth.saturating_add(1))?);
+                        let included = read_file(&path, depth.saturating_add(1))?;
+                        parser.properties.extend(included);
                     }
-                    b"property" => current = Some(from_attributes(&start).map_err(problem)?),
-                    b"name" => field = Field::Name,
-                    b"value" => field = Field::Value,
-                    b"final" => field = Field::Final,
-                    _ => field = Field::Other,
+                    b"property" => parser.current = Some(from_attributes(&start).map_err(problem)?),
+                    b"name" => parser.field = Field::Name,
+                    b"value" => parser.field = Field::Value,
+                    b"final" => parser.field = Field::Final,
+                    _ => parser.field = Field::Other,
                 }
+                let name = String::from_utf8_lossy(name.as_ref()).into_owned();
+                parser.open.push((name, at));
             }
-            Event::End(end) => {
-                open = open.saturating_sub(1);
-                field = Field::Other;
-                if end.local_name().as_ref() == b"property"
-                    && let Some([name, value, is_final]) = current.take()
-                {
-                    let name = name.trim();
-                    if name.is_empty() {
-                        return Err(problem(format!(
-                            "a <property> without <name> near byte {}",
-                            reader.buffer_position()
-                        )));
-                    }
-                    properties.push(Property {
-                        name: name.to_owned(),
-                        value,
-                        origin: shared_origin.clone(),
-                        is_final: is_final.trim() == "true",
-                    });
-                }
-            }
+            Event::End(end) => parser.end(end.local_name().as_ref(), &shared_origin)?,
             Event::Text(text) => {
                 let text = text.xml10_content().map_err(|error| problem(error.to_string()))?;
-                append(&mut current, field, &text);
+                parser.append(&text);
             }
             Event::CData(data) => {
                 let text = data.xml10_content().map_err(|error| problem(error.to_string()))?;
-                append(&mut current, field, &text);
+                parser.append(&text);
             }
             Event::GeneralRef(reference) => {
                 let name = reference.decode().map_err(|error| problem(error.to_string()))?;
                 let resolved = quick_xml::escape::unescape(&format!("&{name};"))
                     .map(|text| text.into_owned())
                     .map_err(|error| problem(error.to_string()))?;
-                append(&mut current, field, &resolved);
+                parser.append(&resolved);
             }
             Event::Empty(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) | Event::Comment(_) => {}
         }
     }
-    if open != 0 {
-        return Err(problem("ends inside an element".to_owned()));
+    if let Some((name, at)) = parser.open.last() {
+        return Err(parser.problem(*at, format!("<{name}> is not closed")));
     }
-    Ok(properties)
+    Ok(parser.properties)
 }
 
-fn append(current: &mut Option<[String; 3]>, field: Field, text: &str) {
-    if let Some([name, value, is_final]) = current {
-        match field {
-            Field::Name => name.push_str(text),
-            Field::Value => value.push_str(text),
-            Field::Final => is_final.push_str(text),
-            Field::Other => {}
+/// What has been read of a file.
+struct Parser<'a> {
+    origin: &'a str,
+    content: &'a str,
+    /// The elements that are open, outermost first, and the byte at which each begins.
+    open: Vec<(String, u64)>,
+    /// Name, value and finality of the `<property>` that is open.
+    current: Option<[String; 3]>,
+    field: Field,
+    properties: Vec<Property>,
+}
+
+impl Parser<'_> {
+    /// An error with the line and column of a byte, both from 1; a column is a character.
+    fn problem(&self, at: u64, what: String) -> ConfError {
+        let at = usize::try_from(at).unwrap_or(usize::MAX).min(self.content.len());
+        let before = self.content.as_bytes().get(..at).unwrap_or_default();
+        let line = before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
+        let last = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        ConfError::Syntax {
+            origin: self.origin.to_owned(),
+            line,
+            column: String::from_utf8_lossy(last).chars().count().saturating_add(1),
+            problem: what,
+        }
+    }
+
+    /// An element ends. A property joins the others then.
+    fn end(&mut self, name: &[u8], origin: &Arc<str>) -> Result<(), ConfError> {
+        let opened = self.open.pop();
+        self.field = Field::Other;
+        if name != b"property" {
+            return Ok(());
+        }
+        let Some([name, value, is_final]) = self.current.take() else {
+            return Ok(());
+        };
+        let name = name.trim();
+        if name.is_empty() {
+            let at = opened.map_or(0, |(_, at)| at);
+            return Err(self.problem(at, "a <property> without <name>".to_owned()));
+        }
+        self.properties.push(Property {
+            name: name.to_owned(),
+            value,
+            origin: origin.clone(),
+            is_final: is_final.trim() == "true",
+        });
+        Ok(())
+    }
+
+    fn append(&mut self, text: &str) {
+        if let Some([name, value, is_final]) = &mut self.current {
+            match self.field {
+                Field::Name => name.push_str(text),
+                Field::Value => value.push_str(text),
+                Field::Final => is_final.push_str(text),
+                Field::Other => {}
+            }
         }
     }
 }

@@ -7,8 +7,6 @@ mod machine;
 use super::facts::{Facts, NamedFile};
 use anyhow::Result;
 use hathi_conf::{ConfError, Configuration};
-use quick_xml::Reader;
-use quick_xml::events::Event;
 use std::collections::BTreeSet;
 use std::net::ToSocketAddrs;
 use std::os::unix::fs::PermissionsExt;
@@ -62,33 +60,14 @@ fn unreadable(dir: &Path, error: &ConfError) -> Facts {
     match error {
         ConfError::Read { path, source } if path == dir => facts.dir_problem = Some(source.to_string()),
         ConfError::Read { path, source } => facts.broken_file = Some((path.display().to_string(), source.to_string())),
-        ConfError::Syntax { origin, problem } => {
-            let line = std::fs::read_to_string(origin).ok().map(|text| broken_line(&text));
-            let place = line.map_or_else(|| origin.clone(), |line| format!("{origin}, line {line}"));
-            facts.broken_file = Some((place, problem.clone()));
-        }
+        ConfError::Syntax {
+            origin, line, problem, ..
+        } => facts.broken_file = Some((format!("{origin}, line {line}"), problem.clone())),
         ConfError::Value { .. } | ConfError::Missing { .. } => {
             facts.broken_file = Some((dir.display().to_string(), error.to_string()));
         }
     }
     facts
-}
-
-/// The line at which a file stops to be XML, else its last line.
-fn broken_line(text: &str) -> usize {
-    let mut reader = Reader::from_str(text);
-    let end = loop {
-        match reader.read_event() {
-            Ok(Event::Eof) => break text.len(),
-            Ok(_) => {}
-            Err(_) => break usize::try_from(reader.error_position()).unwrap_or(text.len()),
-        }
-    };
-    let before = match text.as_bytes().get(..end) {
-        Some(before) if end < text.len() => before,
-        _ => text.trim_end().as_bytes(),
-    };
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
 }
 
 fn named_files(conf: &Configuration) -> Vec<(String, PathBuf, NamedFile)> {
@@ -133,19 +112,5 @@ async fn resolve(facts: &mut Facts) {
             _ => Vec::new(),
         };
         facts.hosts.insert(name, addresses);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_line_of_a_broken_file_is_found() {
-        assert_eq!(
-            broken_line("<configuration>\n  <property>\n  </proprety>\n</configuration>\n"),
-            3
-        );
-        assert_eq!(broken_line("<configuration>\n\n  <property>\n"), 3);
     }
 }
