@@ -27,14 +27,19 @@ pub mod webhdfs;
 pub mod xceiver;
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hathi_conf::ConfError;
 use hathi_net::http::{HttpRequest, HttpServer};
 use hathi_net::ipc::RpcServer;
+use hathi_net::tcp::cannot_listen;
 
 pub use config::DataNodeConf;
 pub use node::{DataNode, Ports};
+
+const IPC_KEY: &str = "dfs.datanode.ipc.address";
+const HTTP_KEY: &str = "dfs.datanode.http.address";
 
 /// Why a DataNode can't run.
 #[derive(Debug, thiserror::Error)]
@@ -45,12 +50,30 @@ pub enum DataNodeError {
     /// A directory of `dfs.datanode.data.dir` can't be used.
     #[error("{0}")]
     Storage(String),
+    /// The system does not let a directory of `dfs.datanode.data.dir` be used.
+    #[error("cannot {tried} {path}: {source}")]
+    Directory {
+        /// What was tried.
+        tried: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The NameNodes belong to a different cluster.
     #[error("{0}")]
     OtherCluster(String),
     /// A socket or thread could not be made.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// An address can't be listened at.
+    #[error("{key}: {source}")]
+    Listen {
+        /// The key that named it.
+        key: &'static str,
+        /// The address, and why.
+        source: std::io::Error,
+    },
 }
 
 impl From<ConfError> for DataNodeError {
@@ -59,9 +82,12 @@ impl From<ConfError> for DataNodeError {
     }
 }
 
-fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, DataNodeError> {
-    TcpListener::bind(address)
-        .map_err(|error| DataNodeError::Io(std::io::Error::new(error.kind(), format!("{what} {address}: {error}"))))
+fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, DataNodeError> {
+    TcpListener::bind(address).map_err(|error| listen_error(key)(cannot_listen(address, &error)))
+}
+
+fn listen_error(key: &'static str) -> impl FnOnce(std::io::Error) -> DataNodeError {
+    move |source| DataNodeError::Listen { key, source }
 }
 
 /// A running DataNode.
@@ -78,8 +104,8 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
     let dataset = dataset::Dataset::open(&conf)?;
     let xfer = bind("dfs.datanode.address", conf.xfer_address)?;
     // The ports are part of the DataNode's identity, so all ports are known before anything is served.
-    let ipc_address = free_port(conf.ipc_address)?;
-    let http_address = free_port(conf.http_address)?;
+    let ipc_address = free_port(IPC_KEY, conf.ipc_address)?;
+    let http_address = free_port(HTTP_KEY, conf.http_address)?;
     let ports = Ports {
         xfer: xfer.local_addr()?.port(),
         http: http_address.port(),
@@ -92,7 +118,8 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
         ipc_address,
         Arc::new(ipc::Server::new(node.clone(), runtime.clone())),
         node.conf.rpc_server.clone(),
-    )?;
+    )
+    .map_err(listen_error(IPC_KEY))?;
     // Set once, here.
     let _ = node.rpc.set(ipc.meter());
     let served = node.clone();
@@ -102,7 +129,8 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
             let node = served.clone();
             async move { http::respond(&node, request).await }
         }),
-    )?;
+    )
+    .map_err(listen_error(HTTP_KEY))?;
     xceiver::serve(node.clone(), xfer)?;
     scanner::start(&node, node.conf.scan_period, node.conf.scan_bytes_per_second)?;
     for service in &services {
@@ -130,11 +158,11 @@ pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
 }
 
 /// Replaces port 0 by a free port now, because the port must be known before the listener is made.
-fn free_port(address: SocketAddr) -> Result<SocketAddr, DataNodeError> {
+fn free_port(key: &'static str, address: SocketAddr) -> Result<SocketAddr, DataNodeError> {
     if address.port() != 0 {
         return Ok(address);
     }
-    Ok(bind("any port", address)?.local_addr()?)
+    Ok(bind(key, address)?.local_addr()?)
 }
 
 /// Runs a DataNode until it is told to stop by SIGTERM, SIGINT or RPC.

@@ -74,12 +74,12 @@ impl JournalNode {
             http_address,
             Arc::new(move |request| http::handle(pages.clone(), request)),
         )
-        .map_err(io_error("HTTP server"))?;
+        .map_err(io_error("dfs.journalnode.http-address"))?;
         let handler = Arc::new(rpc::JournalNodeRpcServer {
             journals: journals.clone(),
             writers,
         });
-        let rpc = RpcServer::bind(rpc_address, handler, options).map_err(io_error("RPC server"))?;
+        let rpc = RpcServer::bind(rpc_address, handler, options).map_err(io_error("dfs.journalnode.rpc-address"))?;
         let addresses = Addresses {
             rpc: rpc.local_addr(),
             http: http.local_addr(),

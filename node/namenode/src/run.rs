@@ -115,12 +115,14 @@ pub fn serve(settings: Settings, start_web: StartWeb) -> anyhow::Result<()> {
         slow_call: Some(settings.slow_call).filter(|limit| !limit.is_zero()),
         ..ServerOptions::of(&settings.conf)?
     };
-    let server = RpcServer::bind(settings.rpc_bind, handler.clone(), options)
-        .with_context(|| format!("cannot listen on {}", settings.rpc_bind))?;
-    for address in settings.service_rpc_bind.iter().chain(&settings.lifeline_rpc_bind) {
-        server
-            .add_listener(*address, handler.clone())
-            .with_context(|| format!("cannot listen on {address}"))?;
+    let server = RpcServer::bind(settings.rpc_bind, handler.clone(), options).context("dfs.namenode.rpc-address")?;
+    for (key, address) in [
+        ("dfs.namenode.servicerpc-address", settings.service_rpc_bind),
+        ("dfs.namenode.lifeline.rpc-address", settings.lifeline_rpc_bind),
+    ] {
+        if let Some(address) = address {
+            server.add_listener(address, handler.clone()).context(key)?;
+        }
     }
     // Set once, here.
     let _ = nn.observed.rpc.set(server.meter());
@@ -129,8 +131,8 @@ pub fn serve(settings: Settings, start_web: StartWeb) -> anyhow::Result<()> {
         // Set once, here.
         let _ = nn.debug_hooks.set(DebugHooks::new(server.reactors().to_vec()));
     }
-    let Web { server: _web, looking } = start_web(shared.web_parts(), handler.clone())
-        .with_context(|| format!("cannot listen on {}", settings.http_bind))?;
+    let Web { server: _web, looking } =
+        start_web(shared.web_parts(), handler.clone()).context("dfs.namenode.http-address")?;
     tracing::info!(rpc = %server.local_addr(), http = %settings.http_bind, holder = &*nn.holder, "NameNode is up");
     server.reactor().spawn(hathi_net::systemd::watchdog());
     hathi_net::systemd::ready("listening");

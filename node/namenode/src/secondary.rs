@@ -442,7 +442,7 @@ impl Secondary {
             };
             std::future::ready(response)
         };
-        HttpServer::bind(address, Arc::new(serve)).with_context(|| format!("cannot listen on {address}"))
+        HttpServer::bind(address, Arc::new(serve)).context("dfs.namenode.secondary.http-address")
     }
 }
 

@@ -1,5 +1,7 @@
 //! Connections and listeners without a protocol.
 
+mod holder;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -26,20 +28,52 @@ pub fn connect(to: impl ToSocketAddrs, timeout: Duration) -> io::Result<TcpStrea
 }
 
 /// Listens at an address, without blocking. Connections of an earlier process in TIME_WAIT do not matter.
+///
+/// # Errors
+/// As [`cannot_listen`] tells them.
 pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket
         .bind(&address.into())
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
-    socket.listen(backlog)?;
+        .and_then(|()| socket.listen(backlog))
+        .map_err(|error| cannot_listen(address, &error))?;
     Ok(socket.into())
+}
+
+/// The error of a listener with its address, and with the process of this machine that listens there already, where
+/// `/proc` tells it to this user.
+#[must_use]
+pub fn cannot_listen(address: SocketAddr, error: &io::Error) -> io::Error {
+    let taken = error.kind() == io::ErrorKind::AddrInUse;
+    let holder = taken.then(|| holder::of(address)).flatten();
+    let holder = holder.map_or_else(String::new, |holder| format!("; {holder} listens there"));
+    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{holder}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_takes_a_port_that_is_taken_hears_of_its_holder() {
+        for any in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0"] {
+            let held = TcpListener::bind(any).unwrap();
+            let port = held.local_addr().unwrap().port();
+            let wanted = SocketAddr::new(held.local_addr().unwrap().ip(), port);
+            let error = listen(wanted, 1).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+            let told = error.to_string();
+            assert!(
+                told.starts_with(&format!("cannot listen on {wanted}: Address already in use")),
+                "{told}"
+            );
+            let holder = format!("; process {} (hathi_net-", std::process::id());
+            assert!(told.contains(&holder) && told.ends_with(") listens there"), "{told}");
+            assert_eq!(told.matches(&wanted.to_string()).count(), 1, "{told}");
+        }
+    }
 
     #[test]
     fn an_address_that_refuses_does_not_hide_the_next() {

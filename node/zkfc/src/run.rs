@@ -123,8 +123,7 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
         name: "zkfc".to_owned(),
         ..config.server.clone()
     };
-    let server = RpcServer::bind(config.listen, Arc::new(handler), options)
-        .with_context(|| format!("dfs.ha.zkfc.port: can't listen on {}", config.listen))?;
+    let server = RpcServer::bind(config.listen, Arc::new(handler), options).context("dfs.ha.zkfc.port")?;
     let elector_word = match &config.election {
         Election::Journal => "journal",
         Election::ZooKeeper(_) => "zookeeper",
@@ -140,7 +139,7 @@ pub async fn run(config: ZkfcConfig, stop: impl Future<Output = ()>) -> anyhow::
         None => None,
         Some(address) => {
             let http = HttpServer::bind(address, Arc::new(status::handler(status.clone())))
-                .with_context(|| format!("hathi.zkfc.http-address: can't listen on {address}"))?;
+                .context("hathi.zkfc.http-address")?;
             Some(http)
         }
     };
