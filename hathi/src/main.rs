@@ -11,6 +11,8 @@ mod log_counter;
 
 use std::process::ExitCode;
 
+/// The commit that this was built from (`build.rs`), or `unknown`.
+const COMMIT: &str = env!("HATHI_COMMIT");
 /// The version of Hadoop whose protocols and files are spoken and written.
 const HADOOP_VERSION: &str = "3.5.0";
 

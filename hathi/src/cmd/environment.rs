@@ -1,7 +1,7 @@
 //! `hathi version`, `hathi classpath`, `hathi envvars`: what scripts ask Hadoop's `hdfs` for.
 
 use super::invocation::Invocation;
-use crate::HADOOP_VERSION;
+use crate::{COMMIT, HADOOP_VERSION};
 use anyhow::Result;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -16,13 +16,15 @@ pub fn version(_: Vec<OsString>) -> Result<ExitCode> {
     let program = std::env::args_os().next().unwrap_or_default();
     let own = format!("Hathi {}", env!("CARGO_PKG_VERSION"));
     let hadoop = format!("Hadoop {HADOOP_VERSION}");
+    // The second line has the form that Hadoop's has there.
+    let source = format!("Source code repository Hathi -r {COMMIT}");
     if std::path::Path::new(&program)
         .file_name()
         .is_some_and(|name| name == "hdfs")
     {
-        println!("{hadoop}\nThis is {own}, which speaks Hadoop's protocols and writes its files.");
+        println!("{hadoop}\n{source}\nThis is {own}, which speaks Hadoop's protocols and writes its files.");
     } else {
-        println!("{own}\nCompatible with {hadoop}");
+        println!("{own}\n{source}\nCompatible with {hadoop}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -192,6 +192,7 @@ fn say_who_this_is(conf: &Configuration, daemon: Program) {
     let dir = conf.dir().map(|dir| dir.display().to_string()).unwrap_or_default();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
+        commit = crate::COMMIT,
         hadoop = crate::HADOOP_VERSION,
         build,
         program = %program.display(),
