@@ -92,7 +92,10 @@ pub enum JournalError {
         journal: String,
     },
     /// The journal has no storage yet.
-    #[error("Journal {path} not formatted ; journal id: {journal}")]
+    #[error(
+        "Journal {path} not formatted: hathi namenode -format makes a new namespace and its journal, \
+         hathi namenode -initializeSharedEdits the journal of a namespace that is there ; journal id: {journal}"
+    )]
     NotFormatted {
         /// Directory of the journal.
         path: String,
@@ -248,4 +251,23 @@ pub fn is_not_fetched(exception: &RemoteException) -> bool {
 #[must_use]
 pub fn is_lease_held(exception: &RemoteException) -> bool {
     exception.is(exceptions::RETRIABLE) && exception.message.contains("read lease")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_without_storage_is_named_with_the_command_that_makes_it() {
+        let error = JournalError::NotFormatted {
+            path: "/data/ns".to_owned(),
+            journal: "ns".to_owned(),
+        };
+        let told = error.to_string();
+        assert!(
+            told.starts_with("Journal /data/ns not formatted: hathi namenode -format ")
+                && told.ends_with(" ; journal id: ns"),
+            "{told}"
+        );
+    }
 }

@@ -66,8 +66,12 @@ pub enum NameDirsError {
     #[error("{0}")]
     Refused(String),
     /// There is no namespace.
-    #[error("NameNode is not formatted.")]
-    NotFormatted,
+    #[error(
+        "NameNode is not formatted. There is no namespace in {}: hathi namenode -format makes a new one, \
+         hathi namenode -bootstrapStandby copies that of another NameNode",
+        .0.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    NotFormatted(Vec<PathBuf>),
     /// The disk says so.
     #[error("{path}: {source}")]
     Io {
@@ -253,7 +257,7 @@ impl<D: Disk> NameDirs<D> {
             dir.discard_new()?;
             locked.push(dir);
         }
-        let info = info.ok_or(NameDirsError::NotFormatted)?;
+        let info = info.ok_or_else(|| NameDirsError::NotFormatted(roots.all()))?;
         // A directory added later gets its VERSION now and its image at the next checkpoint.
         for dir in unformatted {
             dir.format(&VersionFile::new(NodeType::NameNode, &info), true)?;

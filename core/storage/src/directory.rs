@@ -38,6 +38,14 @@ pub enum StorageError {
         /// Why.
         what: String,
     },
+    /// The disk did not let the lock be taken.
+    #[error("cannot lock {path}: {source}")]
+    CannotLock {
+        /// The file of the lock.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
     /// Another process uses the directory.
     #[error("Cannot lock storage {path}. The directory is already locked")]
     Locked {
@@ -343,7 +351,8 @@ impl<D: Disk> StorageDirectory<D> {
     pub fn lock(&mut self, holder: &str) -> StorageResult<()> {
         debug_assert!(self.lock.is_none(), "who has the lock does not ask for it");
         let path = self.root.join("in_use.lock");
-        match self.disk.lock(&path, holder).map_err(at(&path))? {
+        let lock = self.disk.lock(&path, holder);
+        match lock.map_err(|source| StorageError::CannotLock { path, source })? {
             Some(lock) => {
                 self.lock = Some(lock);
                 Ok(())

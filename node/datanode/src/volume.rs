@@ -10,7 +10,7 @@ use hathi_blockpool::{Folder, PoolDirs, Replica, Scan, VolumeId};
 use hathi_conf::StorageLocation;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
 use hathi_formats::proto::hdfs::StorageTypeProto;
-use hathi_storage::{Disk, OsDisk, StorageDirectory, VersionFile};
+use hathi_storage::{Disk, OsDisk, StorageDirectory, StorageError, VersionFile};
 use parking_lot::Mutex;
 
 use crate::DataNodeError;
@@ -73,16 +73,28 @@ impl Volume {
         reserved_bytes: u64,
     ) -> Result<Volume, DataNodeError> {
         let root = location.path.clone();
-        let at = |error: io::Error| storage_error(&location.path, error);
-        OsDisk.create_dir_all(&root).map_err(at)?;
-        OsDisk.set_mode(&root, mode).map_err(at)?;
+        let at = |tried| {
+            let path = root.clone();
+            move |source: io::Error| DataNodeError::Directory { tried, path, source }
+        };
+        OsDisk.create_dir_all(&root).map_err(at("make"))?;
+        OsDisk
+            .set_mode(&root, mode)
+            .map_err(at("set dfs.datanode.data.dir.perm of"))?;
         let mut directory = StorageDirectory::new(OsDisk, &root);
         let holder = format!(
             "{}@{}",
             std::process::id(),
             rustix::system::uname().nodename().to_string_lossy()
         );
-        directory.lock(&holder).map_err(|error| storage_error(&root, error))?;
+        directory.lock(&holder).map_err(|error| match error {
+            StorageError::CannotLock { path, source } => DataNodeError::Directory {
+                tried: "lock",
+                path,
+                source,
+            },
+            other => DataNodeError::Storage(other.to_string()),
+        })?;
         let version = directory.read_version().map_err(|error| storage_error(&root, error))?;
         let mut identity = VolumeIdentity::default();
         let mut storage_id = None;

@@ -9,7 +9,7 @@ use hathi_journal::Membership;
 use hathi_journal::directory::SharedDirectory;
 use hathi_nameserver::image_files::{self, LoadError};
 pub use hathi_nameserver::image_files::{ImageFile, hex, image_name};
-use hathi_nameserver::name_dirs::{self, Roots};
+use hathi_nameserver::name_dirs::{self, NameDirsError, Roots};
 use hathi_storage::{Disk as _, NodeType, OsDisk, StorageDirectory, VersionFile, birth, make_dirs};
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -244,7 +244,7 @@ pub fn layout_version(settings: &Settings) -> anyhow::Result<LayoutVersion> {
             return Ok(version.namespace_info(&path)?.layout_version);
         }
     }
-    anyhow::bail!("NameNode is not formatted.")
+    Err(NameDirsError::NotFormatted(all_dirs(settings)).into())
 }
 
 /// Why name directories are made.

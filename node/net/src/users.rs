@@ -11,13 +11,16 @@ pub fn process_user() -> String {
     static USER: OnceLock<String> = OnceLock::new();
     let own = || {
         let named = std::env::var("HADOOP_USER_NAME").ok().filter(|name| !name.is_empty());
-        let uid = rustix::process::geteuid().as_raw().to_string();
-        named
-            .or_else(|| owner("id", &uid))
-            .or_else(|| std::env::var("USER").ok())
-            .unwrap_or(uid)
+        named.unwrap_or_else(process_owner)
     };
     USER.get_or_init(own).clone()
+}
+
+/// The owner of this process, whose rights on files count: as the system knows it, else `USER`, else its number.
+#[must_use]
+pub fn process_owner() -> String {
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    owner("id", &uid).or_else(|| std::env::var("USER").ok()).unwrap_or(uid)
 }
 
 /// The owner as `id` tells it. `id` asks all sources that the machine is set up to ask, and works with every libc. A
