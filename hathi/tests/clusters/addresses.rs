@@ -45,6 +45,13 @@ fn a_whole_cluster_lives_at_an_address_of_ipv6() -> Result<()> {
     let site = fs::read_to_string(cluster.conf().join("hdfs-site.xml"))?;
     ensure!(!site.contains("127.0.0.1") && site.contains("[::1]"), "{site}");
 
+    let status = cluster.hathi_ok("journal", &["status"])?;
+    ensure!(!status.contains("no /jmx"), "{status}");
+    // Hadoop's DataNodes look for it in paths as BP-NUMBER-A.B.C.D-NUMBER.
+    let version = fs::read_to_string(cluster.data_dir(Role::NameNode, 0).join("current/VERSION"))?;
+    let pool = version.lines().find_map(|line| line.strip_prefix("blockpoolID="));
+    ensure!(pool.is_some_and(|pool| pool.contains("-127.0.0.1-")), "{version}");
+
     let file = cluster.dir().join("file");
     fs::write(&file, vec![7; 300_000])?;
     let local = file.display().to_string();

@@ -113,6 +113,12 @@ fn journalnodes_come_and_go_under_load() -> Result<()> {
         "is a JournalNode of this journal already",
     )?;
     refused(&cluster, &["add", "127.0.0.1:1"], "cannot be added")?;
+    // The reason stands first, not a Java class.
+    refused(
+        &cluster,
+        &["add", "no.such.host.invalid:8485"],
+        "hathi journal: no.such.host.invalid",
+    )?;
 
     // The one who made the changes dies; the next one knows.
     let active = wait_for("one active", PATIENCE, || cluster.active());

@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_namespace::Namespace;
 use std::io::BufRead;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Options of the command line.
@@ -150,11 +151,21 @@ fn save_empty(settings: &Settings, new: &NewNameDirs) -> anyhow::Result<()> {
     dirs.publish_image(&unpublished, &md5)
 }
 
+/// The address in the name of a block pool. It has four numbers, as that of Hadoop, which calls `InetAddress.getLocalHost`
+/// in a JVM that prefers IPv4. DataNodes name a directory after the pool, and Hadoop's find it in the path of a replica
+/// by this form only (`BlockPoolSliceStorage.BLOCK_POOL_PATH_PATTERN`). What makes the name unique is the random number.
+fn address_in_name(of_this_machine: Option<IpAddr>) -> Ipv4Addr {
+    match of_this_machine.map(|address| address.to_canonical()) {
+        Some(IpAddr::V4(address)) => address,
+        Some(IpAddr::V6(_)) | None => Ipv4Addr::LOCALHOST,
+    }
+}
+
 fn new_namespace(settings: &Settings, cluster_id: Option<String>) -> NamespaceInfo {
     let now_ms = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis());
-    let address = resolve(&settings.rpc).map_or_else(|_| "127.0.0.1".to_owned(), |address| address.ip().to_string());
+    let address = address_in_name(resolve(&settings.rpc).ok().map(|address| address.ip()));
     NamespaceInfo {
         layout_version: LayoutVersion::NAMENODE_CURRENT,
         // Positive, as in `NNStorage.newNamespaceID`.

@@ -77,7 +77,7 @@ async fn ask_active(
         };
         match asked.await {
             Ok(answer) => return Ok(answer),
-            Err(RpcError::Remote(exception)) if !exception.is(STANDBY) => bail!("{exception}"),
+            Err(RpcError::Remote(exception)) if !exception.is(STANDBY) => bail!(exception.message),
             Err(error) => problem = format!("{address}: {error}"),
         }
     }

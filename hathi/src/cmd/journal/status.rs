@@ -215,8 +215,11 @@ async fn ask_all(address: &HostPort, envelope: &Arc<Envelope>, node: &mut Node) 
         Err(CallError::Broken(reason)) => bail!(reason),
     }
     let url = format!(
-        "{scheme}://{}:{port}/jmx?qry=Hadoop:service=JournalNode,*",
-        address.host
+        "{scheme}://{}/jmx?qry=Hadoop:service=JournalNode,*",
+        HostPort {
+            host: address.host.clone(),
+            port,
+        }
     );
     match http::get_bytes(&url, TIMEOUT, MAX_JMX_BYTES).await {
         Ok((_, body)) => take_beans(&envelope.journal_id, &serde_json::from_slice(&body)?, node),
