@@ -347,6 +347,12 @@ fn a_scraper_a_load_balancer_and_a_page_get_what_they_ask_for() -> Result<()> {
                 let (status, _, _) = ask(&address, "GET", "/health/ready", "*/*").ok()?;
                 (status == 200).then_some(())
             });
+            let level = get(&address, "/logLevel?log=org.apache.hadoop.http")?;
+            assert!(
+                level.contains("Effective Level: <b>INFO</b>"),
+                "{}: {level}",
+                name_of(role)
+            );
             let beans = json(&address, "/jmx")?;
             let has = |name: &str| {
                 let mut beans = beans["beans"].as_array().into_iter().flatten();

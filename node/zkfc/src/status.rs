@@ -11,7 +11,7 @@ use hathi_conf::keys::Program;
 use hathi_failover::{Health, HealthState, QuorumLease, ServiceState};
 use hathi_net::http::health::Health as Readiness;
 use hathi_net::http::jmx::{self, Bean};
-use hathi_net::http::{self, HttpRequest, HttpResponse, StatusCode};
+use hathi_net::http::{self, HttpHandler, HttpRequest, HttpResponse, StatusCode};
 use hathi_net::ipc::RpcMeter;
 use hathi_net::metrics::{Exposition, process, rpc};
 use parking_lot::Mutex;
@@ -248,7 +248,7 @@ impl Status {
 
     /// Answers a request.
     #[must_use]
-    pub fn respond(&self, request: &HttpRequest) -> HttpResponse {
+    pub async fn respond(&self, request: &HttpRequest) -> HttpResponse {
         let head = &request.head;
         if head.method != http::Method::GET {
             return http::error(StatusCode::METHOD_NOT_ALLOWED, "only GET is served");
@@ -259,6 +259,7 @@ impl Status {
         match head.path.as_str() {
             "/metrics" => self.exposition().respond(head),
             "/jmx" => jmx::respond(&head.query, self.beans()),
+            "/logLevel" => http::log_level::respond(head).await,
             "/api/controller" => http::json(StatusCode::OK, self.to_json().to_string()),
             _ => http::pages::daemon(&self.conf, Program::Zkfc, &ABOUT, head)
                 .unwrap_or_else(|| http::error(StatusCode::NOT_FOUND, "no such page")),
@@ -412,8 +413,11 @@ fn lease_word(lease: &QuorumLease) -> &'static str {
 }
 
 /// Answers requests from what the loop has written down.
-pub(crate) fn handler(status: Arc<Status>) -> impl Fn(HttpRequest) -> std::future::Ready<HttpResponse> + Send + Sync {
-    move |request| std::future::ready(status.respond(&request))
+pub(crate) fn handler(status: Arc<Status>) -> impl HttpHandler {
+    move |request: HttpRequest| {
+        let status = status.clone();
+        async move { status.respond(&request).await }
+    }
 }
 
 #[cfg(test)]
