@@ -3,6 +3,7 @@ import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
+import java.lang.reflect.Constructor;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import org.apache.hadoop.conf.Configuration;
@@ -10,13 +11,15 @@ import org.apache.hadoop.fs.FsShell;
 import org.apache.hadoop.hdfs.HdfsConfiguration;
 import org.apache.hadoop.hdfs.tools.DFSAdmin;
 import org.apache.hadoop.hdfs.tools.DFSck;
+import org.apache.hadoop.hdfs.tools.DebugAdmin;
+import org.apache.hadoop.hdfs.tools.GetConf;
 import org.apache.hadoop.hdfs.tools.GetGroups;
 import org.apache.hadoop.hdfs.tools.StoragePolicyAdmin;
 import org.apache.hadoop.util.Tool;
 import org.apache.hadoop.util.ToolRunner;
 
 /**
- * Hadoop's dfs, dfsadmin, fsck, groups and storagepolicies, many calls in one JVM, as a JVM of its own for each costs a second.
+ * Hadoop's dfs, dfsadmin, fsck, groups, storagepolicies, getconf and debug, many calls in one JVM, as a JVM of its own for each costs a second.
  *
  * A line of standard input is a call: what the tool reads from its own standard input, the tool, and its arguments, divided
  * by tabs; line feeds are written as \n. The answer is the tool's lines, each behind "out " or "err ", and its exit code
@@ -24,7 +27,7 @@ import org.apache.hadoop.util.ToolRunner;
  */
 public class ShellCalls {
   public static void main(String[] args) throws Exception {
-    PrintStream answers = System.out;
+    PrintStream answers = new PrintStream(System.out, false, StandardCharsets.UTF_8);
     Configuration conf = new HdfsConfiguration();
     BufferedReader calls = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     for (String line = calls.readLine(); line != null; line = calls.readLine()) {
@@ -32,8 +35,8 @@ public class ShellCalls {
       ByteArrayOutputStream out = new ByteArrayOutputStream();
       ByteArrayOutputStream err = new ByteArrayOutputStream();
       PrintStream systemErr = System.err;
-      System.setOut(new PrintStream(out, true));
-      System.setErr(new PrintStream(err, true));
+      System.setOut(new PrintStream(out, true, StandardCharsets.UTF_8));
+      System.setErr(new PrintStream(err, true, StandardCharsets.UTF_8));
       System.setIn(new ByteArrayInputStream(parts[0].replace("\\n", "\n").getBytes(StandardCharsets.UTF_8)));
       int exit;
       try {
@@ -63,6 +66,13 @@ public class ShellCalls {
         return new GetGroups(conf);
       case "storagepolicies":
         return new StoragePolicyAdmin(conf);
+      case "getconf":
+        // Its constructors are its package's.
+        Constructor<GetConf> constructor = GetConf.class.getDeclaredConstructor(Configuration.class);
+        constructor.setAccessible(true);
+        return constructor.newInstance(conf);
+      case "debug":
+        return new DebugAdmin(conf);
       case "fsck":
         return new DFSck(conf, System.out);
       default:

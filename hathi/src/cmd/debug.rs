@@ -5,7 +5,7 @@ use super::invocation::Invocation;
 use super::table::{Flags, Grammar, Row};
 use super::waiting::{explained, say_what_is_waited_for};
 use anyhow::{Context, Result, bail};
-use hathi_client::FileSystem;
+use hathi_client::{ClientError, FileSystem};
 use hathi_conf::Configuration;
 use hathi_formats::datatransfer::{BlockMetadataHeader, DataChecksum, META_HEADER_BYTES};
 use hathi_formats::proto::hdfs::{RecoverLeaseRequestProto, RecoverLeaseResponseProto};
@@ -185,6 +185,10 @@ fn compute_meta(flags: &Flags) -> Result<()> {
     Ok(())
 }
 
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
 fn recover_lease(conf: &Configuration, flags: &Flags) -> Result<ExitCode> {
     let path = flags
         .value("path")
@@ -201,9 +205,18 @@ fn recover_lease(conf: &Configuration, flags: &Flags) -> Result<ExitCode> {
             client_name: fs.options().client_name.clone(),
         };
         for retry in 0..=retries {
-            let answer: RecoverLeaseResponseProto = fs.call("recoverLease", &request, Idempotence::Idempotent).await?;
-            if answer.result {
-                return anyhow::Ok(true);
+            let answer: Result<RecoverLeaseResponseProto, ClientError> =
+                fs.call("recoverLease", &request, Idempotence::Idempotent).await;
+            if let Err(error) = &answer
+                && let Some(exception) = error.remote()
+            {
+                eprintln!("recoverLease got exception: {}", first_line(&exception.message));
+                let tries = if retry == 0 { "try" } else { "tries" };
+                eprintln!("Giving up on recoverLease for {path} after {} {tries}", retry + 1);
+                return Ok(None);
+            }
+            if answer?.result {
+                return anyhow::Ok(Some(true));
             }
             println!("recoverLease returned false.");
             if retry < retries {
@@ -212,11 +225,12 @@ fn recover_lease(conf: &Configuration, flags: &Flags) -> Result<ExitCode> {
                 println!("Retry #{}", retry + 1);
             }
         }
-        Ok(false)
+        Ok(Some(false))
     });
     match recovered.map_err(|error| anyhow::anyhow!(explained(conf, &error)))? {
-        true => println!("recoverLease SUCCEEDED on {path}"),
-        false => {
+        Some(true) => println!("recoverLease SUCCEEDED on {path}"),
+        None => return Ok(ExitCode::FAILURE),
+        Some(false) => {
             eprintln!("Giving up on recoverLease for {path} after {} tries.", retries + 1);
             return Ok(ExitCode::FAILURE);
         }

@@ -143,247 +143,8 @@ const PACKED: &[u8] =
     b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\x2b\x48\x4c\xce\x4e\x4d\xe1\x02\x00\x43\xe0\x41\x2f\x07\x00\x00\x00";
 
 /// What both tools are told, in this order: `R` is a directory of the file system and `L` one of this machine, each tool's
-/// own; what is typed stands before `|`.
-const CALLS: &str = "\
-dfs -mkdir -p R/d/e
-dfs -mkdir R/d
-dfs -mkdir R/none/below
-dfs -stat %a,%n R/d
-dfs -put L/large R/d/f
-dfs -put L/large R/d/f
-dfs -put -d -f L/large R/d/f
-dfs -put L/none R/d
-dfs -put -p L/small R/d/kept
-dfs -stat %a,%o,%r,%b,%y,%n R/d/kept
-dfs -put L/small R/d/plain
-dfs -stat %a,%u,%g,%r,%b R/d/plain
-dfs -put -nonsense L/small R/d
-typed\\n|dfs -put - R/d/typed
-dfs -cat R/d/typed R/d/none R/d
-dfs -cat -ignoreCrc R/d/typed
-dfs -get R/d/f L/back
-dfs -get R/d/f L/back
-dfs -get -f -ignoreCrc R/d/f L/back
-dfs -get -p R/d/kept L/kept
-dfs -get R/d L/tree
-dfs -get -nonsense R/d L/tree
-dfs -cp R/d/kept R/d/copy
-dfs -cp R/d/kept R/d/copy
-dfs -stat %a,%n R/d/copy
-dfs -cp -f -p R/d/kept R/d/copy
-dfs -stat %a,%y,%n R/d/copy
-dfs -cp -f -d -pt R/d/kept R/d/copy
-dfs -stat %a,%y,%n R/d/copy
-dfs -cp -pz R/d/kept R/d/copy
-dfs -cp R/d R/d/e
-dfs -cp R/d R/d2
-dfs -count R/d R/d2 R/none
-dfs -count
-dfs -count -q -v R/d
-dfs -count -u -v R/d
-dfs -count -e -v R/d
-dfs -count -x R/d
-dfs -count -q -x R/d
-dfs -count -u -x -e R/d
-dfs -count -q -h R/d
-dfs -count -nonsense R/d
-dfsadmin -setQuota 100 R/d
-dfsadmin -setSpaceQuota 1g R/d
-dfsadmin -setSpaceQuota 1g -storageType DISK R/d
-dfs -count -q R/d
-dfs -count -u R/d
-dfs -count -q -h -v R/d
-dfsadmin -setQuota none R/d
-dfsadmin -clrQuota R/d
-dfsadmin -clrSpaceQuota R/d
-dfs -du R/d
-dfs -du -s -h R/d
-dfs -du -v -x R/d
-dfs -du -nonsense R/d
-dfs -ls -C R/d
-dfs -ls -d -C R/d
-dfs -ls -C -R R/d2
-dfs -ls -C -S -r R/d
-dfs -ls R/none
-dfs -ls -nonsense R
-dfs -touchz R/d/empty
-dfs -touchz R/d/e
-dfs -touchz R/none/empty
-dfs -test -e R/d/empty
-dfs -test -z R/d/empty
-dfs -test -s R/d/empty
-dfs -test -d R/d/empty
-dfs -test -f R/d/empty
-dfs -setrep 2 R/d/plain
-dfs -setrep 0 R/d/plain
-dfs -stat %r R/d/plain
-dfs -chmod 640 R/d/plain
-dfs -chmod -R u+x,o= R/d2
-dfs -chmod nonsense R/d/plain
-dfs -chown alice:staff R/d/plain
-dfs -chgrp wheel R/d/empty
-dfs -stat %a,%u,%g R/d/plain R/d2 R/d2/plain R/d/empty
-dfs -mv R/d/plain R/d/moved
-dfs -mv R/d/none R/d/moved
-dfs -mv R/d/copy R/d/moved
-dfs -appendToFile L/small R/d/f
-dfs -stat %b R/d/f
-dfs -truncate 9000000 R/d/f
-dfs -truncate x R/d/f
-dfs -truncate -w 100 R/d/f R/d/moved
-dfs -stat %b,%n R/d/f R/d/moved
-dfs -truncate 0 R/d/copy
-dfs -truncate 0 R/d
-dfs -appendToFile -n L/small R/d/kept
-dfs -stat %b R/d/kept
-fsck R/d/kept -files -blocks
-dfs -tail R/d/kept
-dfs -tail R/d R/none
-dfs -tail R/d
-dfs -head R/d/kept
-dfs -head R/d
-dfs -head R/none
-dfs -text R/d/typed R/none R/d
-dfs -text R/d/packed.gz
-dfs -put L/packed.gz R/d
-dfs -text R/d/packed.gz
-dfs -checksum R/d/kept R/d/empty R/d/f R/d R/none
-dfs -checksum -v R/d/kept
-dfs -getfacl R/d
-dfs -setfacl -m user:alice:rwx,group:staff:r-x R/d
-dfs -setfacl -m default:user:bob:rw- R/d
-dfs -getfacl R/d
-dfs -getfacl -R R/d
-dfs -mkdir R/d/heir
-dfs -chmod 700 R/d/heir
-dfs -getfacl R/d/heir
-dfs -setfacl -x user:alice R/d
-dfs -setfacl -k R/d
-dfs -getfacl R/d
-dfs -setfacl -R -m user:carol:r--,default:user:bob:rwx R/d
-dfs -getfacl R/d/typed
-dfs -setfacl -R -b R/d
-dfs -setfacl --set user::rwx,group::r--,other::--- R/d/moved
-dfs -setfacl --set user::rwx R/d/moved
-dfs -getfacl R/d/moved
-dfs -setfacl -b -k R/d
-dfs -setfacl -m nonsense R/d
-dfs -setfacl -m user:a:q R/d
-dfs -setfacl -m user:a R/d
-dfs -setfacl -m user:a:rwx
-dfs -setfacl R/d
-dfs -setfacl -b
-dfs -getfacl R/none
-dfs -getfacl
-dfs -setfattr -n user.color -v blue R/d/moved
-dfs -getfattr -d R/d/moved
-dfs -getfattr -n user.color -e hex R/d/moved
-dfs -getfattr -n user.color -e base64 R/d/moved
-dfs -setfattr -n user.color -v 0x00ff R/d/moved
-dfs -getfattr -d -e HEX R/d/moved
-dfs -setfattr -n user.empty R/d
-dfs -getfattr -R -d R/d
-dfs -getfattr -n user.none R/d/moved
-dfs -getfattr -n user.color R/none
-dfs -getfattr -n user.color -e z R/d/moved
-dfs -getfattr R/d
-dfs -getfattr -d
-dfs -setfattr -x user.color R/d/moved
-dfs -setfattr -x user.color R/d/moved
-dfs -setfattr -n nobody.x R/d/moved
-dfs -setfattr -n user. R/d/moved
-dfs -setfattr -n user.a -x user.a R/d
-dfs -setfattr R/d
-dfs -setfattr -n
-dfs -find R/d
-dfs -find R/d -name *e* -print
-dfs -find R/d R/none -iname *E -a -print0
-dfs -find R/d -print -and -name f
-dfs -find R/d -nonsense
-dfs -find
-dfs -touch -t 20200102:030405 R/d/empty
-dfs -stat %X,%Y R/d/empty
-dfs -touch -m -t 20200102:030406 R/d/empty
-dfs -touch -a -t 20200102:030407 R/d/empty
-dfs -stat %X,%Y R/d/empty
-dfs -touch -c R/d/absent
-dfs -touch -t 20200102:030405 R/d/made
-dfs -stat %Y,%b R/d/made
-dfs -test -e R/d/absent
-dfs -touch -nonsense R/d
-dfs -getmerge -nl -skip-empty-file R/d L/merged
-dfs -getmerge R/none L/merged
-dfs -getmerge R/d L
-dfs -put L/merged R/d/merged
-dfs -checksum R/d/merged
-dfs -moveFromLocal L/moving R/d/moved-here
-dfs -moveFromLocal L/moving R/d/moved-here
-dfs -moveToLocal R/d/f L/x
-dfs -concat
-dfs -concat R/d/merged
-dfs -concat R/d/merged R/d/typed
-dfs -concat R/d/merged R/d/typed R/none
-dfs -concat R/d/merged R/d/moved-here R/d/kept
-dfs -stat %b R/d/merged
-dfs -createSnapshot R/d
-dfs -createSnapshot
-dfs -createSnapshot R/d/f
-dfs -deleteSnapshot R/d
-dfs -deleteSnapshot R/d x
-dfs -renameSnapshot R/d x y
-dfsadmin -allowSnapshot R/none
-dfs -expunge
-dfs -put -t 3 -q 2 L/tree R/parallel
-dfs -get -t 2 R/parallel L/parallel
-dfs -cp -t 2 R/parallel R/parallel2
-dfs -ls -C -R R/parallel
-dfs -ls -C -R R/parallel2
-dfs -put -t x L/small R/d/x
-dfs -put -l L/small R/d/lazy
-dfs -stat %r,%b R/d/lazy
-dfs -get -crc R/d/merged L/summed
-dfs -ls -e R/none
-dfs -test R/d
-dfs -test -e -d R/d
-dfs -usage cat head
-dfs -usage nonsense
-dfs -help nonsense
-dfs ls
-dfsadmin -rollingUpgrade query
-dfsadmin -rollingUpgrade nonsense
-dfsadmin -safemode get
-dfsadmin -saveNamespace
-dfsadmin -refreshCallQueue
-dfsadmin -provisionSnapshotTrash R/d
-dfsadmin -listOpenFiles
-dfsadmin -upgrade query
-dfsadmin -refreshUserToGroupsMappings
-dfsadmin -refreshSuperUserGroupsConfiguration
-dfsadmin -refreshServiceAcl
-dfsadmin -getDatanodeInfo localhost:1
-storagepolicies -listPolicies
-storagepolicies -setStoragePolicy -path R/d -policy COLD
-storagepolicies -getStoragePolicy -path R/d
-storagepolicies -unsetStoragePolicy -path R/d
-storagepolicies -getStoragePolicy -path R/d
-storagepolicies -getStoragePolicy -path R/none
-storagepolicies -setStoragePolicy -path R/d -policy nonsense
-groups root nobody-at-all
-dfs -rm -r -skipTrash R/parallel R/parallel2 R/d/packed.gz R/d/made R/d/merged R/d/lazy R/d/heir
-dfs -rm R/d R/none R/d/typed
-dfs -rm -f R/none
-dfs -rmdir R/d
-dfs -rmdir --ignore-fail-on-non-empty R/d
-dfs -rm -safely R/d/empty
-maybe\\nn\\n|dfs -rm -r -safely R/d
-NO\\n|dfs -rm -r -safely R/d
-dfs -test -d R/d
-Yes\\n|dfs -rm -r -safely R/d
-dfs -test -d R/d
-dfs -rm -R -skipTrash R/d2
-dfs -rm -nonsense R
-dfs -nonsense
-";
+/// own; what is typed stands before `|`, and `\s` is a blank within a word.
+const CALLS: &str = include_str!("shell_calls.txt");
 
 /// Each command of ours prints and ends as Hadoop's; what neither tells the other one how to do, both refuse.
 fn both_shells_say_the_same(hadoop: &Hadoop, cluster: &Cluster) -> Result<()> {
@@ -405,17 +166,18 @@ fn both_shells_say_the_same(hadoop: &Hadoop, cluster: &Cluster) -> Result<()> {
         cluster.hathi_ok("dfs", &["-mkdir", root])?;
     }
     let mut wrong = Vec::new();
-    for line in CALLS.lines() {
+    for line in CALLS.lines().filter(|line| !line.starts_with('#')) {
         let (typed, words) = line.split_once('|').unwrap_or(("", line));
         let typed = typed.replace("\\n", "\n");
         let said = [0, 1].map(|side| {
             let (root, local) = (roots[side], locals[side].display().to_string());
             let words: Vec<String> = words
                 .split(' ')
+                .map(|word| word.replace("\\s", " "))
                 .map(|word| match word.split_at_checked(1) {
                     Some(("R", rest)) => format!("{root}{rest}"),
                     Some(("L", rest)) => format!("{local}{rest}"),
-                    _ => word.to_owned(),
+                    _ => word,
                 })
                 .collect();
             let words: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -23,7 +23,8 @@ struct Clause {
 
 impl Mode {
     fn parse(text: &str) -> Option<Mode> {
-        if let Ok(octal) = u32::from_str_radix(text, 8)
+        if (3..=4).contains(&text.len())
+            && let Ok(octal) = u32::from_str_radix(text, 8)
             && octal <= 0o1777
         {
             return Some(Mode(vec![Clause {
@@ -139,15 +140,26 @@ impl Shell {
 
     pub(super) async fn chown(&mut self, Arguments { flags, mut words }: Arguments, group_only: bool) -> Result<()> {
         let text = words.remove(0);
+        let trimmed = text.trim();
         let (user, group) = if group_only {
-            ("", text.as_str())
+            ("", trimmed)
         } else {
-            text.split_once(':').unwrap_or((text.as_str(), ""))
+            trimmed.split_once(':').unwrap_or((trimmed, ""))
         };
-        if user.is_empty() && group.is_empty() {
+        // `FsShellPermissions.Chown`, `Chgrp`
+        let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-+_./@".contains(c));
+        let pattern = if group_only { "group" } else { "[owner][:group]." };
+        if !is_name(user) || !is_name(group) {
             bail!(Misuse(format!(
-                "'{text}' does not match expected pattern for [owner][:group]."
+                "'{text}' does not match expected pattern for {pattern}"
             )));
+        }
+        if user.is_empty() && group.is_empty() {
+            bail!(Misuse(if group_only {
+                format!("'{text}' does not match expected pattern for {pattern}")
+            } else {
+                format!("'{text}' does not specify owner or group.")
+            }));
         }
         let some = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         for item in self.with_children(&words, flags.has("R")).await? {

@@ -142,7 +142,15 @@ impl Shell {
     /// A file that would be replaced is refused before any source is looked at, unless that is asked for.
     pub(super) async fn target(&mut self, word: &str, sources: usize, overwrite: bool) -> Result<(RemotePath, bool)> {
         let path = self.path(word)?;
-        let item = self.status(&path).await?;
+        let mut found = self.matches(&path).await?;
+        if found.len() > 1 {
+            bail!("`{word}': Too many matches");
+        }
+        let item = found.pop();
+        if item.is_none() && path.is_glob() {
+            bail!("`{word}': No such file or directory");
+        }
+        let path = item.as_ref().map_or(path, |item| item.path.clone());
         let is_dir = item.as_ref().is_some_and(Item::is_dir);
         if sources > 1 && !is_dir {
             match item {
@@ -154,14 +162,9 @@ impl Shell {
             bail!("`{path}': File exists");
         }
         if item.is_none() {
-            let parent = path.parent();
-            match self.status(&parent).await? {
-                None => bail!(
-                    "`{path}': No such file or directory: `{}'",
-                    self.shown_qualified(&parent)
-                ),
-                Some(parent) if !parent.is_dir() => bail!("`{}': Is not a directory", parent.path),
-                Some(_) => {}
+            match self.status(&path.needed()).await? {
+                Some(parent) if !parent.is_dir() => bail!("`{}': Is not a directory", parent.path.path),
+                _ => self.check_parent(&path).await?,
             }
         }
         Ok((path, is_dir))
@@ -303,6 +306,10 @@ impl Shell {
                 continue;
             }
             let result = async {
+                let inside = format!("{}/", item.path.path.trim_end_matches('/'));
+                if target.path.starts_with(&inside) {
+                    bail!("`{}' to `{target}': is a subdirectory of itself", item.path);
+                }
                 if self.status(&target).await?.is_some() {
                     bail!("`{target}': File exists");
                 }

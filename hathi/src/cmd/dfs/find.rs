@@ -1,7 +1,7 @@
 //! `-find` (`org.apache.hadoop.fs.shell.find.Find`): expressions of `-name`, `-iname`, `-print` and `-print0`, all of
 //! which must hold.
 
-use super::path::matches;
+use super::path::{expand_braces, matches};
 use super::{Arguments, Item, Misuse, Shell};
 use anyhow::{Result, bail};
 
@@ -18,6 +18,8 @@ enum Primary {
 fn parse(words: &[String]) -> Result<Vec<Primary>> {
     let mut all = Vec::new();
     let mut words = words.iter().peekable();
+    // As all of them must hold, a group is what it has in it.
+    let mut groups = 0_usize;
     while let Some(word) = words.next() {
         let mut pattern = || {
             let pattern = words.next().cloned();
@@ -28,8 +30,15 @@ fn parse(words: &[String]) -> Result<Vec<Primary>> {
             "-iname" => all.push(Primary::NameInAnyCase(pattern()?.to_lowercase())),
             "-print" => all.push(Primary::Print("\n")),
             "-print0" => all.push(Primary::Print("\0")),
+            "(" => groups += 1,
+            // Hadoop reads nothing behind one that closes nothing.
+            ")" if groups == 0 => break,
+            ")" => groups -= 1,
+            "-a" | "-and" if all.is_empty() || words.peek().is_none() => {
+                bail!(Misuse(format!("{word} needs an expression on both sides")));
+            }
             // Primaries that follow each other are joined in the same way.
-            "-a" | "-and" if !all.is_empty() && words.peek().is_some() => {}
+            "-a" | "-and" => {}
             other => bail!("Unexpected argument: {other}"),
         }
     }
@@ -37,6 +46,10 @@ fn parse(words: &[String]) -> Result<Vec<Primary>> {
         all.push(Primary::Print("\n"));
     }
     Ok(all)
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    expand_braces(pattern).iter().any(|pattern| matches(pattern, name))
 }
 
 /// Applies an expression to a file, up to the first primary that does not hold.
@@ -47,8 +60,8 @@ fn apply(expression: &[Primary], item: &Item) {
     };
     for primary in expression {
         let holds = match primary {
-            Primary::Name(pattern) => matches(pattern, name),
-            Primary::NameInAnyCase(pattern) => matches(pattern, &name.to_lowercase()),
+            Primary::Name(pattern) => fits(pattern, name),
+            Primary::NameInAnyCase(pattern) => fits(pattern, &name.to_lowercase()),
             Primary::Print(end) => {
                 print!("{}{end}", item.path);
                 true
@@ -102,12 +115,16 @@ mod tests {
         for line in ["-print0 -iname A -a -name *.x", "-print0 -and -iname A -name *.x"] {
             assert_eq!(parsed(line).unwrap(), [Primary::Print("\0"), any_case.clone(), name()]);
         }
-        for wrong in ["-nonsense", "x", "-a -print", "-print -a", "-name x -o -print"] {
+        assert_eq!(parsed("( -name *.x ) ) x").unwrap(), parsed("-name *.x").unwrap());
+        for wrong in ["-nonsense", "x", "-name x -o -print"] {
             assert!(
                 parsed(wrong).unwrap_err().to_string().starts_with("Unexpected"),
                 "{wrong}"
             );
         }
-        assert!(parsed("-name").unwrap_err().is::<Misuse>());
+        for wrong in ["-name", "-a -print", "-print -a"] {
+            assert!(parsed(wrong).unwrap_err().is::<Misuse>(), "{wrong}");
+        }
+        assert!(fits("{a,b}1", "b1") && !fits("{a,b}1", "c1"));
     }
 }

@@ -101,6 +101,16 @@ impl Shell {
         if items.len() > 1 && !into {
             bail!("`{}': No such file or directory", target.display());
         }
+        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if !target.exists() && parent.is_some_and(|parent| !parent.exists()) {
+            // It is absolute where it is told twice.
+            let whole = std::path::absolute(&target)?;
+            bail!(
+                "`{}': No such file or directory: `file://{}'",
+                target.display(),
+                whole.display()
+            );
+        }
         for item in items {
             let target = if into { target.join(item.name()) } else { target.clone() };
             let path = item.path.clone();
@@ -148,6 +158,9 @@ impl Shell {
         }
         if self.exit_code != 0 {
             return Ok(());
+        }
+        if let Some(parent) = target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
         }
         let mut out = File::create(&target).with_context(|| target.display().to_string())?;
         for item in sources {

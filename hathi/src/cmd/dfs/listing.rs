@@ -1,6 +1,6 @@
 //! `-ls`, `-stat`, `-test`.
 
-use super::{Arguments, Item, Misuse, Shell};
+use super::{Arguments, Item, Misuse, Shell, at_least};
 use anyhow::{Result, bail};
 use hathi_formats::proto::hdfs;
 use hathi_net::ipc::Idempotence;
@@ -55,9 +55,10 @@ pub(in crate::cmd) fn local_time(millis: u64, format: &str) -> String {
 impl Shell {
     pub(super) async fn ls(&mut self, Arguments { flags, mut words }: Arguments) -> Result<()> {
         if words.is_empty() {
-            words.push(format!("/user/{}", self.user));
+            words.push(".".to_owned());
         }
         let options = LsOptions {
+            policies: flags.has("e"),
             paths_only: flags.has("C"),
             directories: flags.has("d"),
             human: flags.has("h"),
@@ -72,10 +73,27 @@ impl Shell {
                 if let Err(error) = self.ls_directory(&item, &options).await {
                     self.fail(&item.path, &error);
                 }
-            } else {
-                options.print(&[item]);
+            } else if let Err(error) = self.print(&options, std::slice::from_ref(&item)).await {
+                self.fail(&item.path, &error);
             }
         }
+        Ok(())
+    }
+
+    /// Prints items, with their erasure coding policies if they are asked for.
+    async fn print(&mut self, options: &LsOptions, items: &[Item]) -> Result<()> {
+        let mut policies = Vec::new();
+        if options.policies && !options.paths_only {
+            for item in items {
+                policies.push(
+                    self.content_summary(&item.path)
+                        .await?
+                        .erasure_coding_policy()
+                        .to_owned(),
+                );
+            }
+        }
+        options.print(items, &policies);
         Ok(())
     }
 
@@ -89,8 +107,7 @@ impl Shell {
         if !items.is_empty() && !options.paths_only {
             println!("Found {} items", items.len());
         }
-        options.print(&items);
-        Ok(())
+        self.print(options, &items).await
     }
 
     /// Lists depth first: the content of a directory follows the directory.
@@ -102,7 +119,9 @@ impl Shell {
         options.sort(&mut items);
         for item in items {
             let (is_dir, path) = (item.is_dir(), item.path.clone());
-            options.print(&[item]);
+            if let Err(error) = self.print(options, &[item]).await {
+                self.fail(&path, &error);
+            }
             if is_dir {
                 Box::pin(self.ls_recursive(&path, options)).await;
             }
@@ -115,6 +134,7 @@ impl Shell {
         } else {
             "%y".to_owned()
         };
+        at_least(&words, 1)?;
         for item in self.expand(&words).await? {
             println!("{}", stat_text(&format, &item));
         }
@@ -129,13 +149,26 @@ impl Shell {
         };
         let word = words.first().map_or("", String::as_str);
         let path = self.path(word)?;
-        let fs = self.fs(&path)?;
-        let Some(status) = fs.status(&path.path).await? else {
+        let found = self.matches(&path).await?;
+        if found.is_empty() {
+            if path.is_glob() {
+                self.complain(&format!("`{word}': No such file or directory"));
+            }
             self.exit_code = 1;
-            return Ok(());
-        };
+        }
+        for item in found {
+            if !self.holds(flag, &item).await? {
+                self.exit_code = 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a flag of `-test` is true for a file.
+    async fn holds(&mut self, flag: &str, Item { path, status }: &Item) -> Result<bool> {
+        let fs = self.fs(path)?;
         let is_file = status.file_type == 2;
-        let true_for = match flag {
+        Ok(match flag {
             "d" => status.file_type == 1,
             "f" => is_file,
             "s" => status.length > 0,
@@ -155,9 +188,7 @@ impl Shell {
                 answer.is_ok()
             }
             _ => true,
-        };
-        self.exit_code = u8::from(!true_for);
-        Ok(())
+        })
     }
 }
 
@@ -170,6 +201,7 @@ struct LsOptions {
     by_size: bool,
     reverse: bool,
     access_time: bool,
+    policies: bool,
 }
 
 impl LsOptions {
@@ -193,8 +225,9 @@ impl LsOptions {
         }
     }
 
-    /// Prints one line for each item. Columns are as wide as the widest of these items.
-    fn print(&self, items: &[Item]) {
+    /// Prints one line for each item. Columns are as wide as the widest of these items. `policies` is empty, or has one
+    /// erasure coding policy for each item.
+    fn print(&self, items: &[Item], policies: &[String]) {
         if self.paths_only {
             for item in items {
                 println!("{}", item.path);
@@ -220,15 +253,18 @@ impl LsOptions {
         let owner_width = width(&|item| item.status.owner.len(), 0);
         let group_width = width(&|item| item.status.group.len(), 0);
         let size_width = width(&|item| size(item).len(), 10);
-        for item in items {
+        let policy_width = policies.iter().map(String::len).max().unwrap_or(0);
+        for (at, item) in items.iter().enumerate() {
+            let policy = policies.get(at).filter(|_| policy_width > 0);
+            let policy = policy.map_or_else(String::new, |policy| format!("{policy:<policy_width$} "));
             let kind = match item.status.file_type {
                 1 => 'd',
                 3 => 'l',
                 _ => '-',
             };
-            let acl = if item.status.flags() & 1 != 0 { "+" } else { "" };
+            let acl = if item.status.flags() & 1 != 0 { "+" } else { " " };
             println!(
-                "{kind}{}{acl} {:>replication_width$} {:<owner_width$} {:<group_width$} {:>size_width$} {} {}",
+                "{kind}{}{acl}{:>replication_width$} {:<owner_width$} {:<group_width$} {policy}{:>size_width$} {} {}",
                 permission_text(item.status.permission.perm),
                 replication(item),
                 item.status.owner,
@@ -275,7 +311,8 @@ fn stat_text(format: &str, item: &Item) -> String {
             Some('y') => text.push_str(&utc(status.modification_time)),
             Some('Y') => text.push_str(&status.modification_time.to_string()),
             Some(other) => text.push(other),
-            None => text.push('%'),
+            // A single one at the end is nothing.
+            None => {}
         }
     }
     text

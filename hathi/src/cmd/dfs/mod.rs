@@ -23,7 +23,7 @@ mod xattr;
 use super::invocation::Invocation;
 use super::table::{Arguments, Flags, Misuse, find};
 use super::waiting::{explained, say_what_is_waited_for};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use hathi_client::{ClientError, FileSystem};
 use hathi_conf::Configuration;
 use hathi_formats::proto::hdfs::HdfsFileStatusProto;
@@ -52,6 +52,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         eprint!("{}", help::usage_of_all());
         return Ok(ExitCode::from(MISUSED));
     };
+    if command == "-" || command == "--" {
+        eprint!("{}", help::usage_of_all());
+        return Ok(ExitCode::from(MISUSED));
+    }
     let Some(row) = find(ROWS, &command) else {
         help::unknown(&command);
         return Ok(ExitCode::from(MISUSED));
@@ -62,7 +66,12 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Verb::Help => return Ok(help::show(&words, true)),
         Verb::Usage => return Ok(help::show(&words, false)),
         Verb::Old(command, flag) => {
-            eprintln!("{}: DEPRECATED: Please use '{command} -{flag}' instead.", row.name);
+            // Hadoop names this one with its dash.
+            let dash = if command == "rm" { "-" } else { "" };
+            eprintln!(
+                "{}: DEPRECATED: Please use '{dash}{command} -{flag}' instead.",
+                row.name
+            );
             let new = ROWS.iter().find(|row| row.name == command).unwrap_or(row);
             let flags = [format!("-{flag}")].into_iter();
             (new, flags.chain(words).collect())
@@ -212,18 +221,52 @@ impl Shell {
         Ok(items)
     }
 
+    /// As [`Shell::expand`], with the paths that are not there yet: what a command is to make.
+    async fn expand_or_new(&mut self, words: &[String]) -> Result<Vec<(RemotePath, Option<Item>)>> {
+        let mut all = Vec::new();
+        for word in words {
+            let path = self.path(word)?;
+            match self.matches(&path).await {
+                Ok(found) if found.is_empty() && path.is_glob() => {
+                    self.complain(&format!("`{word}': No such file or directory"));
+                }
+                Ok(found) if found.is_empty() => all.push((path, None)),
+                Ok(found) => all.extend(found.into_iter().map(|item| (item.path.clone(), Some(item)))),
+                Err(error) => self.fail(&path, &error),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Refuses to make a path whose parent is not there (`PathNotFoundException.withFullyQualifiedPath`).
+    async fn check_parent(&mut self, path: &RemotePath) -> Result<()> {
+        if self.status(&path.needed()).await?.is_some() {
+            return Ok(());
+        }
+        let slash = if path.is_directory_by_name && path.to_string() != "." {
+            "/"
+        } else {
+            ""
+        };
+        bail!(
+            "`{path}{slash}': No such file or directory: `{}'",
+            self.shown_qualified(path)
+        )
+    }
+
     async fn matches(&mut self, path: &RemotePath) -> Result<Vec<Item>> {
         if !path.is_glob() {
             return Ok(self.status(path).await?.into_iter().collect());
         }
         let mut found = Vec::new();
         for pattern in path.alternatives() {
+            pattern.split('/').try_for_each(path::check_pattern)?;
             let mut level = vec![path.root()];
             for component in pattern.split('/').filter(|component| !component.is_empty()) {
                 let mut next = Vec::new();
                 for directory in level {
                     if !path::has_wildcard(component) {
-                        next.push(directory.join(component));
+                        next.push(directory.join(&path::unquote(component)));
                         continue;
                     }
                     match self.children(&directory).await {

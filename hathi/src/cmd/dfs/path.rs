@@ -14,6 +14,10 @@ pub(super) struct RemotePath {
     shown_prefix: String,
     /// The path as written, if it was relative.
     shown_relative: Option<String>,
+    /// The path was written as that of a directory, with `/` or `.` at its end (`PathData.representsDirectory`).
+    pub(super) is_directory_by_name: bool,
+    /// The path is a pattern. One that is none has no backslashes before its characters any more.
+    is_glob: bool,
 }
 
 impl RemotePath {
@@ -32,6 +36,10 @@ impl RemotePath {
         if path.is_empty() && prefix.is_empty() {
             bail!("Can not create a Path from an empty string");
         }
+        // Only a pattern has use for the backslashes before characters that stand for themselves.
+        let is_glob = has_wildcard(path);
+        let unquoted = unquote(path);
+        let path = if is_glob { path } else { unquoted.as_str() };
         let relative = !path.starts_with('/');
         let absolute = if relative {
             format!("/user/{user}/{path}")
@@ -43,6 +51,8 @@ impl RemotePath {
             path: normalize(&absolute),
             shown_prefix: prefix,
             shown_relative: relative.then(|| path.trim_end_matches('/').to_owned()),
+            is_directory_by_name: path.ends_with('/') || path == "." || path.ends_with("/."),
+            is_glob,
         })
     }
 
@@ -59,10 +69,13 @@ impl RemotePath {
         let base = self.path.trim_end_matches('/');
         RemotePath {
             path: format!("{base}/{name}"),
-            shown_relative: self
-                .shown_relative
-                .as_ref()
-                .map(|relative| format!("{relative}/{name}")),
+            // Hadoop's shell leaves out the `.` that stands for the home directory.
+            shown_relative: self.shown_relative.as_ref().map(|relative| match relative.as_str() {
+                "." => name.to_owned(),
+                _ => format!("{relative}/{name}"),
+            }),
+            is_directory_by_name: false,
+            is_glob: false,
             ..self.clone()
         }
     }
@@ -76,7 +89,17 @@ impl RemotePath {
                 parent.to_owned()
             },
             shown_relative: None,
+            is_directory_by_name: false,
             ..self.clone()
+        }
+    }
+
+    /// What must be there before this can be made (`PathData.parentExists`).
+    pub(super) fn needed(&self) -> RemotePath {
+        if self.is_directory_by_name {
+            self.clone()
+        } else {
+            self.parent()
         }
     }
 
@@ -89,7 +112,7 @@ impl RemotePath {
     }
 
     pub(super) fn is_glob(&self) -> bool {
-        has_wildcard(&self.path)
+        self.is_glob
     }
 
     /// The path, once for each alternative of its `{a,b}`.
@@ -121,11 +144,57 @@ fn normalize(path: &str) -> String {
     format!("/{}", components.join("/"))
 }
 
+/// Whether there is a character that stands for others, without a backslash before it.
 pub(super) fn has_wildcard(component: &str) -> bool {
-    component.contains(['*', '?', '[', '{'])
+    let mut chars = component.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            '*' | '?' | '[' | '{' => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
-fn expand_braces(pattern: &str) -> Vec<String> {
+/// A text without its backslashes, but those behind a backslash.
+pub(super) fn unquote(text: &str) -> String {
+    let mut unquoted = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => unquoted.extend(chars.next()),
+            other => unquoted.push(other),
+        }
+    }
+    unquoted
+}
+
+/// Refuses a pattern that ends within a set or a group (`GlobPattern.set`).
+pub(super) fn check_pattern(component: &str) -> Result<()> {
+    let (mut in_set, mut groups) = (false, 0_usize);
+    let mut chars = component.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            '[' => in_set = true,
+            ']' => in_set = false,
+            '{' => groups += 1,
+            '}' => groups = groups.saturating_sub(1),
+            _ => {}
+        }
+    }
+    let what = match (in_set, groups) {
+        (true, _) => "character class",
+        (false, 0) => return Ok(()),
+        (false, _) => "group",
+    };
+    let end = component.chars().count();
+    bail!("Illegal file pattern: error parsing regexp: Unclosed {what} at pos {end}: `{component}`")
+}
+
+/// A pattern, once for each alternative of its `{a,b}`.
+pub(super) fn expand_braces(pattern: &str) -> Vec<String> {
     let Some(open) = pattern.find('{') else {
         return vec![pattern.to_owned()];
     };
@@ -225,6 +294,12 @@ mod tests {
             assert_eq!(parsed.to_string(), shown);
         }
         assert!(RemotePath::parse("s3://x/y", "me").is_err());
+        for (word, needed) in [("/a/b", "/a"), ("/a/b/", "/a/b"), (".", "/user/me"), ("x", "/user/me")] {
+            assert_eq!(RemotePath::parse(word, "me").unwrap().needed().path, needed, "{word}");
+        }
+        assert_eq!(RemotePath::parse(".", "me").unwrap().join("x").to_string(), "x");
+        let quoted = RemotePath::parse("/x\\[1\\]", "me").unwrap();
+        assert!(!quoted.is_glob() && quoted.path == "/x[1]", "{quoted}");
         let child = RemotePath::parse("hdfs://ns/", "me").unwrap().join("c");
         assert_eq!(
             (child.to_string(), child.parent().to_string()),
@@ -249,5 +324,10 @@ mod tests {
         }
         assert_eq!(expand_braces("/{a,b{c,d}}/e"), ["/a/e", "/bc/e", "/bd/e"]);
         assert_eq!(expand_braces("/{a"), ["/{a"]);
+        assert!(!has_wildcard("x\\[1\\]") && has_wildcard("x\\\\[1]"));
+        assert_eq!(unquote("x\\[1\\]\\\\"), "x[1]\\");
+        for (pattern, wrong) in [("a[", true), ("{a", true), ("[a]{b}", false), ("a\\[", false)] {
+            assert_eq!(check_pattern(pattern).is_err(), wrong, "{pattern}");
+        }
     }
 }

@@ -122,16 +122,25 @@ impl Shell {
     pub(super) async fn append_to_file(&mut self, Arguments { flags, mut words }: Arguments) -> Result<()> {
         let new_block = flags.has("n");
         let target = words.pop().unwrap_or_default();
+        if words.is_empty() {
+            bail!("missing destination argument");
+        }
         let target = self.path(&target)?;
+        if words.len() > 1 && words.iter().any(|word| word == "-") {
+            bail!("stdin (-) must be the sole input argument when present");
+        }
         for word in words.iter().filter(|word| *word != "-") {
             if !local_path(word).is_file() {
-                self.complain(&format!("`{word}': No such file or directory"));
+                self.complain(word);
                 return Ok(());
             }
         }
         let result = async {
             let mut writer = match self.status(&target).await? {
-                Some(item) if item.is_dir() => bail!("`{target}': Is a directory"),
+                Some(item) if item.is_dir() => bail!(
+                    "Cannot append to directory {}; already exists as a directory.",
+                    target.path
+                ),
                 Some(_) if new_block => self.fs(&target)?.append_new_block(&target.path).await?,
                 Some(_) => self.fs(&target)?.append(&target.path).await?,
                 None => {

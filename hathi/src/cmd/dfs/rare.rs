@@ -18,6 +18,9 @@ pub(super) enum Snapshot {
 
 impl Shell {
     pub(super) async fn concat(&mut self, Arguments { words, .. }: Arguments) -> Result<()> {
+        if (1..3).contains(&words.len()) {
+            bail!("The number of source paths is less than 2. {CONCAT_USAGE}");
+        }
         let mut files = Vec::new();
         for word in &words {
             let path = self.path(word)?;

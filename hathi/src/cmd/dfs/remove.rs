@@ -1,7 +1,7 @@
 //! `-rm`, `-rmdir`, `-truncate`.
 
 use super::trash::CURRENT;
-use super::{Arguments, Item, Misuse, Shell, at_least};
+use super::{Arguments, Item, Misuse, Shell};
 use anyhow::{Result, bail};
 use hathi_conf::TimeUnit;
 use hathi_formats::proto::hdfs;
@@ -17,9 +17,6 @@ const TRUNCATE_PAUSE: Duration = Duration::from_secs(1);
 impl Shell {
     pub(super) async fn rm(&mut self, Arguments { flags, words }: Arguments) -> Result<()> {
         let force = flags.has("f");
-        if !force {
-            at_least(&words, 1)?;
-        }
         let recursive = flags.has("r") || flags.has("R");
         let trash = self
             .conf

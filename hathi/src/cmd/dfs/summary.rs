@@ -22,7 +22,7 @@ impl Shell {
 
     pub(super) async fn du(&mut self, Arguments { flags, mut words }: Arguments) -> Result<()> {
         if words.is_empty() {
-            words.push(format!("/user/{}", self.user));
+            words.push(".".to_owned());
         }
         let human = flags.has("h");
         let row = |summary: &hdfs::ContentSummaryProto, path: &RemotePath| {
@@ -90,6 +90,9 @@ impl Shell {
                 size(stats.remaining, human),
                 format!("{percent:.0}%"),
             ]);
+        }
+        if rows.len() == 1 {
+            return Ok(());
         }
         let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
         for row in &rows {

@@ -81,7 +81,7 @@ const GET_ARGUMENTS: &str =
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row<Verb>] = &[
-    row("appendToFile", Verb::AppendToFile, "[-n] <localsrc> ... <dst>", (Leading, &["n"]), 2..=ANY,
+    row("appendToFile", Verb::AppendToFile, "[-n] <localsrc> ... <dst>", (Leading, &["n"]), 0..=ANY,
         "Append local files to a file, which is created if it does not exist. A source of - is\n\
          the standard input. With -n the new data begins in a new block."),
     row("cat", Verb::Cat, "[-ignoreCrc] <src> ...", (Leading, &["ignoreCrc"]), 1..=ANY,
@@ -168,7 +168,7 @@ pub(super) const ROWS: &[Row<Verb>] = &[
     row("renameSnapshot", Verb::RenameSnapshot, "<snapshotDir> <oldName> <newName>", (Raw, &[]), 0..=ANY,
         "Rename a snapshot of a directory."),
     row("rm", Verb::Rm, "[-f] [-r|-R] [-skipTrash] [-safely] <src> ...",
-        (Leading, &["f", "r", "R", "skipTrash", "safely"]), 0..=ANY,
+        (Leading, &["f", "r", "R", "skipTrash", "safely"]), 1..=ANY,
         "Delete files, or move them to the trash where fs.trash.interval is set.\n\
          -f missing files are no error, -r and -R also directories, -skipTrash delete at once,\n\
          -safely ask before deleting more than hadoop.shell.safely.delete.limit.num.files files."),

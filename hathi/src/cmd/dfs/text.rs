@@ -118,7 +118,7 @@ impl Shell {
     }
 
     pub(super) async fn tail(&mut self, Arguments { flags, words }: Arguments) -> Result<()> {
-        let pause = match flags.value("s") {
+        let pause = match flags.value("s").filter(|_| flags.has("f")) {
             None => FOLLOW_PAUSE,
             Some(text) => match text.parse() {
                 Ok(millis) => Duration::from_millis(millis),

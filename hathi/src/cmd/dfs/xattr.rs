@@ -44,12 +44,18 @@ fn decode(value: &str) -> Result<Vec<u8>> {
     let prefix = value.get(..2).unwrap_or_default().to_ascii_lowercase();
     match prefix.as_str() {
         "0x" => {
-            let digits = value.get(2..).unwrap_or_default().as_bytes();
-            let pairs = digits.chunks(2).map(|pair| {
-                let text = std::str::from_utf8(pair).ok().filter(|text| text.len() == 2)?;
-                u8::from_str_radix(text, 16).ok()
-            });
-            pairs.collect::<Option<_>>().context("odd or wrong hexadecimal digits")
+            // In the words of the library that Hadoop's shell uses.
+            let wrong = "org.apache.commons.codec.DecoderException:";
+            let digits: Vec<char> = value.chars().skip(2).collect();
+            if digits.len() % 2 == 1 {
+                bail!("{wrong} Odd number of characters.");
+            }
+            let digit = |(at, digit): (usize, &char)| {
+                let value = digit.to_digit(16).and_then(|value| u8::try_from(value).ok());
+                value.with_context(|| format!("{wrong} Illegal hexadecimal character {digit} at index {at}"))
+            };
+            let digits: Vec<u8> = digits.iter().enumerate().map(digit).collect::<Result<_>>()?;
+            Ok(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
         }
         "0s" => Ok(BASE64.decode(value.get(2..).unwrap_or_default())?),
         _ => {
@@ -89,6 +95,20 @@ fn full_name(attribute: &XAttrProto) -> String {
     format!("{namespace}.{}", attribute.name)
 }
 
+/// The place of a name among so many in a Java `HashMap`, in whose order Hadoop's shell shows attributes. Names of one place
+/// stay as they came.
+fn place_in_map(name: &str, count: usize) -> u32 {
+    let hash = name
+        .encode_utf16()
+        .fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
+    // It has 16 places, and doubles them when three of four would be taken.
+    let mut places = 16_usize;
+    while count > places / 4 * 3 {
+        places *= 2;
+    }
+    (hash ^ hash >> 16) & u32::try_from(places - 1).unwrap_or(u32::MAX)
+}
+
 impl Shell {
     pub(super) async fn getfattr(&mut self, Arguments { flags, words }: Arguments) -> Result<()> {
         let encoding = flags.value("e").map_or(Ok(Encoding::Text), Encoding::of)?;
@@ -102,10 +122,15 @@ impl Shell {
             Some(name) => vec![attribute(name)?],
             None => Vec::new(),
         };
-        for item in self.with_children(&words, flags.has("R")).await? {
+        // The next one is at the end.
+        let mut items = self.expand(&words).await?;
+        items.reverse();
+        while let Some(item) = items.pop() {
             println!("# file: {}", item.path);
             match self.attributes_of(&item, &wanted).await {
-                Ok(found) => {
+                Ok(mut found) => {
+                    let count = found.len();
+                    found.sort_by_key(|attribute| place_in_map(&full_name(attribute), count));
                     for attribute in found {
                         let name = full_name(&attribute);
                         match attribute.value() {
@@ -113,7 +138,14 @@ impl Shell {
                             value => println!("{name}={}", encoding.show(value)),
                         }
                     }
+                    if flags.has("R") && item.is_dir() {
+                        match self.children(&item.path).await {
+                            Ok(children) => items.extend(children.into_iter().rev()),
+                            Err(error) => self.fail(&item.path, &error),
+                        }
+                    }
                 }
+                // What is below is not looked at then.
                 Err(error) => self.fail(&item.path, &error),
             }
         }

@@ -1,5 +1,6 @@
 //! Commands to the active NameNode.
 
+use super::quota::parse_quota;
 use super::report::date;
 use crate::cmd::dfs::full_path;
 use crate::cmd::namenodes::active_page;
@@ -27,8 +28,8 @@ pub(super) async fn roll_edits(fs: &FileSystem) -> Result<()> {
 }
 
 pub(super) async fn set_balancer_bandwidth(fs: &FileSystem, word: &str) -> Result<()> {
-    let bandwidth = word.parse::<i64>().ok().filter(|bandwidth| *bandwidth >= 0);
-    let Some(bandwidth) = bandwidth else {
+    let bandwidth = if word == "0" { Some(0) } else { parse_quota(word, true) };
+    let Some(bandwidth) = bandwidth.and_then(|bandwidth| i64::try_from(bandwidth).ok()) else {
         bail!("Bandwidth should be a non-negative integer");
     };
     // Only the active commands DataNodes. Standbys refuse the call, as Hadoop's do.

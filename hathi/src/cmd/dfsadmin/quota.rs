@@ -67,7 +67,7 @@ pub(super) async fn quota(fs: &FileSystem, verb: Verb, words: &[String]) -> Resu
 }
 
 /// Parses a number above 0. A number of bytes may have Hadoop's binary prefixes (`TraditionalBinaryPrefix`).
-fn parse_quota(word: &str, of_space: bool) -> Option<u64> {
+pub(super) fn parse_quota(word: &str, of_space: bool) -> Option<u64> {
     let units = ["k", "m", "g", "t", "p", "e"];
     let lower = word.to_ascii_lowercase();
     let unit = units.iter().position(|unit| of_space && lower.ends_with(unit));
