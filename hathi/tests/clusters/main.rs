@@ -23,6 +23,7 @@ mod operator;
 mod page;
 mod promql;
 mod racks;
+mod refusals;
 mod roles;
 mod shared_directory;
 mod single;
