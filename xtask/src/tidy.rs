@@ -99,6 +99,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "hathi-conf",
             "hathi-formats",
+            "hathi-namespace",
             "hathi-blockmanager",
             "hathi-journal",
             "hathi-namesystem",
