@@ -180,9 +180,13 @@ impl Placement<'_> {
             exact: false,
         };
         let writer = request.writer.filter(|_| !request.ignore_client_locality);
-        let local: Vec<DatanodeIndex> = writer
+        let mut local: Vec<DatanodeIndex> = writer
             .map(|host| self.datanodes.on_host(host).to_vec())
             .unwrap_or_default();
+        if local.len() > 1 {
+            // Each DataNode of the host has its turn (`Host2NodesMap.getDatanodeByHost`).
+            self.rng.shuffle(&mut local);
+        }
         let local_rack = writer
             .and_then(|host| self.datanodes.rack_of_host(host))
             .map(str::to_owned);

@@ -338,6 +338,34 @@ fn a_copy_is_ordered_anew_when_the_node_it_was_to_go_to_dies_or_registers_again(
 }
 
 #[test]
+fn each_datanode_of_the_writers_host_gets_first_replicas() {
+    let mut world = World::new(1);
+    world.start_active();
+    // Another one on the same host, at another port.
+    let id = DatanodeIdProto {
+        ip_addr: "10.0.0.0".to_owned(),
+        host_name: "dn0".to_owned(),
+        datanode_uuid: "uuid-1".to_owned(),
+        xfer_port: 9867,
+        ..DatanodeIdProto::default()
+    };
+    let other = world.manager.register(id, "3.5.0", at(world.now)).unwrap();
+    world.nodes.push(other);
+    world.heartbeat(1);
+    let request = PlacementRequest {
+        count: 1,
+        writer: Some("dn0"),
+        block_size: 1,
+        ..PlacementRequest::default()
+    };
+    let now = at(world.now);
+    let chosen: std::collections::BTreeSet<_> = (0..20)
+        .flat_map(|_| world.manager.choose_targets(&request, now).unwrap())
+        .collect();
+    assert_eq!(chosen.len(), 2);
+}
+
+#[test]
 fn a_busy_node_gets_a_replica_only_when_there_is_no_other_one() {
     let mut world = World::new(3);
     world.start_active();
