@@ -127,14 +127,9 @@ fn set_xattr(ns: &mut Namesystem, ctx: &CallContext, namespace: i32, name: &str,
 }
 
 #[test]
-fn attributes_are_listed_with_their_values_for_who_may_not_read_the_file() {
+fn attributes_are_listed_with_their_values_for_who_may_read_the_file() {
     let mut ns = with_directory();
     set_xattr(&mut ns, &hdfs(), 0, "color", Some(b"blue".to_vec()));
-    let private = SetPermissionRequestProto {
-        src: "/f".to_owned(),
-        permission: mode(0o600),
-    };
-    call(&mut ns, &hdfs(), &private).unwrap();
     let list = ListXAttrsRequestProto { src: "/f".to_owned() };
     let listed = call(&mut ns, &user("alice", false), &list).unwrap();
     let found: Vec<_> = listed
@@ -143,6 +138,13 @@ fn attributes_are_listed_with_their_values_for_who_may_not_read_the_file() {
         .map(|x| (x.name.as_str(), x.value.as_deref()))
         .collect();
     assert_eq!(found, [("color", Some(&b"blue"[..]))]);
+    let private = SetPermissionRequestProto {
+        src: "/f".to_owned(),
+        permission: mode(0o600),
+    };
+    call(&mut ns, &hdfs(), &private).unwrap();
+    let refused = call(&mut ns, &user("alice", false), &list).unwrap_err();
+    assert!(refused.is(exceptions::ACCESS_CONTROL), "{refused}");
 }
 
 #[test]
