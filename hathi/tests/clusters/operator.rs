@@ -11,7 +11,8 @@ use hathi_interop::{Cluster, ClusterOptions, Daemons, Kind, Pair, Role, SharedEd
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, protocols};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -428,7 +429,17 @@ fn users_and_groups_are_those_of_the_directory_service_and_the_first_call_of_a_u
     active(&pair)?;
     pair.run("dfs", &["-mkdir", "/lab"])?;
     pair.run("dfs", &["-chmod", "770", "/lab"])?;
-    pair.run("dfs", &["-chown", ":research lab", "/lab"])?;
+    // The shell takes no name with a space, as Hadoop's does not.
+    let user = Command::new("id").arg("-un").output()?.stdout;
+    let mut web = TcpStream::connect(pair.http_address(Role::NameNode, 0))?;
+    write!(
+        web,
+        "PUT /webhdfs/v1/lab?op=SETOWNER&group=research%20lab&user.name={} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        String::from_utf8(user)?.trim()
+    )?;
+    let mut answer = String::new();
+    web.read_to_string(&mut answer)?;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     drop(namenode);
     // The first call of the user after a start.
     let _again = start()?;
