@@ -6,6 +6,7 @@
 
 mod attr;
 mod file;
+mod snapshot;
 mod tree;
 
 use hathi_formats::editlog::{EditOp, XAttr};
@@ -58,6 +59,8 @@ impl Namespace {
                     self.counters.check_grown_since(before);
                 }
                 self.counters.txid = txid;
+                let freed = self.freed.drain(..);
+                fx.effects.extend(freed.map(|block| Effect::BlockRemoved { block }));
                 self.end_changes();
                 self.mark_after(op);
                 Ok(fx)
@@ -167,23 +170,27 @@ impl Namespace {
             EditOp::SetAcl { src, entries } => self.apply_set_acl(src, entries, fx),
             EditOp::SetXAttr { src, xattrs, .. } => self.apply_set_xattr(src, xattrs, fx),
             EditOp::RemoveXAttr { src, xattrs, .. } => self.apply_remove_xattr(src, xattrs, fx),
-            EditOp::AllowSnapshot { snapshot_root } => self.apply_snapshottable(snapshot_root, true, fx),
-            EditOp::DisallowSnapshot { snapshot_root } => self.apply_snapshottable(snapshot_root, false, fx),
+            EditOp::AllowSnapshot { snapshot_root } => self.apply_allow_snapshot(snapshot_root, fx),
+            EditOp::DisallowSnapshot { snapshot_root } => self.apply_disallow_snapshot(snapshot_root, fx),
             EditOp::CreateSnapshot {
                 snapshot_root,
                 snapshot_name,
+                mtime,
                 ..
-            }
-            | EditOp::DeleteSnapshot {
+            } => self.apply_create_snapshot(snapshot_root, snapshot_name, *mtime, fx),
+            EditOp::DeleteSnapshot {
                 snapshot_root,
                 snapshot_name,
+                mtime,
                 ..
-            } => Err(snapshot_refused(snapshot_name, snapshot_root)),
+            } => self.apply_delete_snapshot(snapshot_root, snapshot_name, *mtime, fx),
             EditOp::RenameSnapshot {
                 snapshot_root,
                 snapshot_old_name,
+                snapshot_new_name,
+                mtime,
                 ..
-            } => Err(snapshot_refused(snapshot_old_name, snapshot_root)),
+            } => self.apply_rename_snapshot(snapshot_root, snapshot_old_name, snapshot_new_name, *mtime, fx),
 
             EditOp::SetGenstampV1 { genstamp } => {
                 self.counters.genstamp_v1 = self.counters.genstamp_v1.max(genstamp.0);
@@ -353,6 +360,7 @@ impl Namespace {
     /// The children of a directory changed, so its modification time changes, too.
     pub(crate) fn touch_parent(&mut self, dir: Slot, time_ms: u64, fx: &mut Effects) {
         self.begin_change(dir);
+        self.keep_attributes(dir);
         let rec = self.tree.rec_mut(dir);
         // The modification time never goes back (`INode.updateModificationTime`).
         if time_ms > rec.mtime() {
@@ -373,14 +381,10 @@ impl Namespace {
     pub(crate) fn remove_subtree(&mut self, slot: Slot, fx: &mut Effects) {
         self.touch(slot, fx);
         let mut freed: Vec<Block> = Vec::new();
-        fx.reclaim |= self.detach(slot, &mut freed);
+        fx.reclaim |= self.leave(slot, &mut freed);
         fx.effects
             .extend(freed.into_iter().map(|block| Effect::BlockRemoved { block }));
     }
-}
-
-fn snapshot_refused(name: &str, root: &str) -> Why {
-    Why::Unsupported(Feature::Snapshots.refused_at(&format!("snapshot {name} of {root}")))
 }
 
 /// A time from an op. A negative one counts as none.

@@ -169,6 +169,11 @@ impl Attributes {
         self.xattrs.get(slot).map_or(&[], |all| all)
     }
 
+    /// All extended attributes of an inode, to be kept.
+    pub(crate) fn xattrs_shared(&self, slot: Slot) -> Option<&XAttrs> {
+        self.xattrs.get(slot)
+    }
+
     /// Sets all extended attributes of an inode.
     pub(crate) fn set_xattrs(&mut self, tree: &mut Tree, slot: Slot, xattrs: Vec<XAttr>) {
         tree.set_flag(slot, flag::XATTR, !xattrs.is_empty());

@@ -1,30 +1,25 @@
 //! What the namespace keeps for other NameNodes, and gives back in logs and images: delegation tokens and master keys,
-//! cache pools and directives, erasure coding policies, and which directories are snapshottable.
+//! cache pools and directives, and erasure coding policies.
 //!
 //! Invariants ([`Carried::check`]):
-//! - what is found by an id or a name has it;
-//! - a directory is marked as snapshottable exactly if its id is listed.
+//! - what is found by an id or a name has it.
 //!
 //! Each change tells the digest what it may change.
 //!
-//! Mirrors `DelegationTokenSecretManager`, `CacheManager`, `ErasureCodingPolicyManager` and `SnapshotManager`.
+//! Mirrors `DelegationTokenSecretManager`, `CacheManager` and `ErasureCodingPolicyManager`.
 
 mod image;
 mod terms;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use hathi_formats::editlog::{CacheDirectiveInfo, CachePoolInfo, DelegationKey, DelegationTokenIdentifier};
-use hathi_formats::ids::InodeId;
 use hathi_formats::proto::hdfs::{
     CacheDirectiveInfoExpirationProto, CacheDirectiveInfoProto, CachePoolInfoProto, EcSchemaOptionEntryProto,
     EcSchemaProto, ErasureCodingPolicyProto,
 };
 
 use crate::digest::marks::Sum;
-use crate::store::slab::Slot;
-use crate::tree::Tree;
-use crate::tree::inode::flag;
 
 /// `ErasureCodingPolicyState` numbers.
 pub(crate) const DISABLED: i32 = 1;
@@ -71,7 +66,6 @@ pub(crate) struct Carried {
     secrets: Secrets,
     cache: Cache,
     erasure_coding: ErasureCoding,
-    snapshottable: BTreeSet<u64>,
 }
 
 impl Carried {
@@ -89,11 +83,6 @@ impl Carried {
 
     pub(crate) fn erasure_coding(&self) -> &ErasureCoding {
         &self.erasure_coding
-    }
-
-    /// Ids of the snapshottable directories, those included that wait to be freed.
-    pub(crate) fn snapshottable(&self) -> impl Iterator<Item = InodeId> + '_ {
-        self.snapshottable.iter().map(|id| InodeId(*id))
     }
 
     // ---- changes ----
@@ -135,21 +124,10 @@ impl Carried {
         self.change(sum, part, |carried| change(&mut carried.erasure_coding));
     }
 
-    /// Makes a directory snapshottable, or not. The digest counts it with the directory.
-    pub(crate) fn set_snapshottable(&mut self, tree: &mut Tree, dir: Slot, on: bool) {
-        tree.set_flag(dir, flag::MULTI_OR_SNAPSHOTTABLE, on);
-        let id = tree.rec(dir).id().0;
-        if on {
-            self.snapshottable.insert(id);
-        } else {
-            self.snapshottable.remove(&id);
-        }
-    }
-
     // ---- whole ----
 
     /// Panics when an invariant of the module does not hold.
-    pub(crate) fn check(&self, tree: &Tree) {
+    pub(crate) fn check(&self) {
         for (id, directive) in &self.cache.directives {
             assert_eq!(directive.id(), *id, "a cache directive is found by its id");
         }
@@ -159,18 +137,6 @@ impl Carried {
         for (number, (token, _)) in &self.secrets.tokens {
             assert_eq!(token.sequence_number, *number, "a token is found by its number");
         }
-        let mut found = 0;
-        for (_, rec) in tree.iter().filter(|(_, rec)| rec.is_dir()) {
-            let is_marked = rec.has(flag::MULTI_OR_SNAPSHOTTABLE);
-            let is_listed = self.snapshottable.contains(&rec.id().0);
-            assert_eq!(is_marked, is_listed, "inode {}: snapshottable", rec.id());
-            found += usize::from(is_marked);
-        }
-        assert_eq!(
-            found,
-            self.snapshottable.len(),
-            "snapshottable directories found and kept"
-        );
     }
 }
 
@@ -367,12 +333,7 @@ fn policy(name: &str, id: u32, codec: &str, data: u32, parity: u32, cell_size: u
 mod tests {
     use crate::tests::checked::{Break, DIGEST, check_finds};
 
-    const BREAKS: [(&str, Break); 2] = [
-        (DIGEST, |ns| ns.carried.cache.next_directive_id += 1),
-        ("snapshottable directories found and kept", |ns| {
-            ns.carried.snapshottable.insert(4711);
-        }),
-    ];
+    const BREAKS: [(&str, Break); 1] = [(DIGEST, |ns| ns.carried.cache.next_directive_id += 1)];
 
     #[test]
     fn whatever_a_bug_may_break_in_what_is_carried_is_found() {

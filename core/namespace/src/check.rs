@@ -27,11 +27,21 @@ impl Namespace {
             // Blocks of old clusters have stamps from another counter.
             _ => GenerationStamp(u64::MAX),
         };
-        let source = |file| self.writers.files().truncation(file)?.source;
-        self.files.check(&self.tree, newest, source);
+        let others = |file, id| {
+            let mut others = self.blocks_of_past(file);
+            let source = self
+                .writers
+                .files()
+                .truncation(id)
+                .and_then(|truncation| truncation.source);
+            others.extend(source.filter(|source| !others.contains(source)));
+            others
+        };
+        self.files.check(&self.tree, newest, others);
         self.writers.check(&self.tree, &self.files);
         self.attributes.check(&self.tree);
-        self.carried.check(&self.tree);
+        self.carried.check();
+        self.check_snapshots();
         for (slot, rec) in self.tree.iter() {
             assert!(
                 rec.id().0 <= self.counters.inode_id,

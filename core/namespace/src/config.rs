@@ -5,6 +5,8 @@ use hathi_formats::fsimage::ImageCodec;
 /// Limits and switches. [`NamespaceConfig::default`] is Hadoop's default for each key.
 #[derive(Clone, Debug)]
 pub struct NamespaceConfig {
+    /// Diffs of a snapshot that is deleted that end with its op. More of them end in slices ([`crate::Namespace::reclaim`]).
+    pub snapshot_diffs_at_once: usize,
     /// `dfs.namenode.fs-limits.max-component-length` in bytes; 0 = none.
     pub max_component_len_bytes: usize,
     /// `dfs.namenode.fs-limits.max-directory-items`.
@@ -56,6 +58,7 @@ pub struct NamespaceConfig {
 impl Default for NamespaceConfig {
     fn default() -> Self {
         NamespaceConfig {
+            snapshot_diffs_at_once: 64,
             max_component_len_bytes: 255,
             max_directory_items: 1024 * 1024,
             max_blocks_per_file: 10_000,

@@ -20,7 +20,8 @@ pub(crate) mod terms;
 use hathi_formats::editlog::EditOp;
 
 use crate::namespace::{Counters, Namespace};
-use crate::store::slab::Slot;
+use crate::store::slab::{NONE, Slot};
+use crate::tree::Lane;
 use crate::tree::inode::{InodeRec, flag};
 use crate::view::View;
 use marks::{Attestation, Comparison, MARK_EVERY_TXNS, Mark};
@@ -40,12 +41,15 @@ impl Namespace {
 
     /// The sum over these inodes and everything below them, and what no inode has but the counters.
     fn walked_sum(&self, tops: impl IntoIterator<Item = Slot>) -> u64 {
-        self.terms_below(tops).wrapping_add(self.carried.terms())
+        let all = tops.into_iter().chain(self.tree.gone());
+        self.terms_below(all)
+            .wrapping_add(self.carried.terms())
+            .wrapping_add(self.snapshot_terms())
     }
 
     /// Panics when the sum is not what a walk finds.
     pub(crate) fn check_sum(&self) {
-        self.sum.check(self.tree.waiting().count());
+        self.sum.check(self.tree.waiting_in(Lane::Deleted));
         let tops = std::iter::once(self.root()).chain(self.tree.waiting());
         assert_eq!(
             self.sum.present(),
@@ -92,6 +96,13 @@ impl Namespace {
         }
     }
 
+    /// An inode that was subtracted counts again as it is now, unless it was cut off.
+    pub(crate) fn add_unless_cut(&mut self, slot: Slot) {
+        if !self.rec(slot).has(flag::DETACHED) {
+            self.sum.add(self.inode_terms(slot));
+        }
+    }
+
     fn counters_term(&self) -> u64 {
         counters(&self.counters)
     }
@@ -123,12 +134,19 @@ impl Namespace {
         self.origin = term.signed(i64::from(logged)).word(u64::from(kept)).end();
     }
 
+    /// The present state is a mark, unless diffs of a deleted snapshot wait to be ended.
+    fn mark(&mut self, txid: u64) {
+        if self.tree.waiting_in(Lane::Snapshots) == 0 {
+            self.sum.mark(txid, self.counters_term());
+        }
+    }
+
     /// After an op: a mark, if the state after it is one. Replicas make marks after the same transactions: each
     /// [`MARK_EVERY_TXNS`], and the end of each segment, where a standby may stop that reads no open ones.
     pub(crate) fn mark_after(&mut self, op: &EditOp) {
         let txid = self.counters.txid;
         if self.sum.is_mark(txid) || matches!(op, EditOp::EndLogSegment) {
-            self.sum.mark(txid, self.counters_term());
+            self.mark(txid);
         }
     }
 
@@ -139,9 +157,8 @@ impl Namespace {
         let by_number = txid - txid % MARK_EVERY_TXNS;
         let mut marks = [Some(first), Some(by_number), self.sum.wanted()];
         marks.sort_unstable();
-        let counters = self.counters_term();
         for mark in marks.into_iter().flatten().filter(|mark| (first..=txid).contains(mark)) {
-            self.sum.mark(mark, counters);
+            self.mark(mark);
         }
     }
 
@@ -156,7 +173,7 @@ impl Namespace {
     /// in common.
     pub fn attest(&mut self, known: u64, durable: u64) -> Attestation {
         if self.counters.txid == durable && !self.broken {
-            self.sum.mark(durable, self.counters_term());
+            self.mark(durable);
         }
         Attestation {
             version: DIGEST_VERSION,
@@ -173,7 +190,7 @@ impl Namespace {
         }
         if let Some(newest) = attestation.marks.last() {
             if newest.txid == self.counters.txid {
-                self.sum.mark(newest.txid, self.counters_term());
+                self.mark(newest.txid);
             }
             self.sum.want(newest.txid);
         }
@@ -217,7 +234,7 @@ pub(crate) trait Terms: View {
         let (users, groups) = (self.attributes().users(), self.attributes().groups());
         let (user, group) = (users.term(rec.perm().user()), groups.term(rec.perm().group()));
         let mut sum = terms::inode(rec, self.name_of(slot), user, group);
-        if slot != self.root() {
+        if slot != self.root() && rec.parent() != NONE {
             sum = sum.wrapping_add(terms::parent(rec.id(), self.rec(rec.parent()).id()));
         }
         /// Whatever says that there is an entry in a side table.
@@ -276,7 +293,12 @@ pub(crate) trait Terms: View {
         }
         let truncation = self.open_files().truncation(rec.id());
         let source = truncation.and_then(|truncation| truncation.source);
+        let past = self.blocks_of_past(slot);
+        let source = source.filter(|source| !past.contains(source));
         let mut sum = source.map_or(0, |source| terms::block(self.block_rec(source)));
+        for block in past {
+            sum = sum.wrapping_add(terms::block(self.block_rec(block)));
+        }
         for (index, block) in self.block_slots(slot).iter().enumerate() {
             let block = self.block_rec(*block);
             sum = sum

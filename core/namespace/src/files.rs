@@ -2,7 +2,8 @@
 //!
 //! Invariants ([`Files::check`]):
 //! - each live block is known by its id, and belongs to one file;
-//! - it is in the list of that file, or it is the source of the file's truncate (see `writers::truncation`);
+//! - it is in the list of that file, or it is the source of the file's truncate (see `writers::truncation`), or a snapshot
+//!   shows it;
 //! - only the last block of an open file is open, and open blocks are counted.
 //!
 //! Only this module changes a block, and it changes the digest with it.
@@ -268,9 +269,9 @@ impl Files {
         }
     }
 
-    /// Panics when an invariant of the module does not hold. No stamp may be above `newest`. `source` gives the source
-    /// of a file's truncate.
-    pub(crate) fn check(&self, tree: &Tree, newest: GenerationStamp, source: impl Fn(InodeId) -> Option<Slot>) {
+    /// Panics when an invariant of the module does not hold. No stamp may be above `newest`. `others` gives the
+    /// blocks of a file that are not in its list: the source of its truncate, and what only snapshots show.
+    pub(crate) fn check(&self, tree: &Tree, newest: GenerationStamp, others: impl Fn(Slot, InodeId) -> Vec<Slot>) {
         let (mut found, mut open_blocks, mut lists) = (0, 0, 0);
         for (file, rec) in tree.iter().filter(|(_, rec)| rec.is_file()) {
             let id = rec.id();
@@ -278,12 +279,12 @@ impl Files {
             let has_list = rec.has(flag::MULTI_OR_SNAPSHOTTABLE);
             assert_eq!(has_list, slots.len() > 1, "inode {id}: a list is for several blocks");
             lists += usize::from(has_list);
-            let source = source(id);
+            let others = others(file, id);
             assert!(
-                source.is_none_or(|source| !slots.contains(&source)),
-                "inode {id}: the source of a copy is in the list as well"
+                !others.iter().any(|other| slots.contains(other)),
+                "inode {id}: a block that is not of the present is in the list as well"
             );
-            for &slot in slots.iter().chain(&source) {
+            for &slot in slots.iter().chain(&others) {
                 let block = self.blocks.get(slot);
                 assert_eq!(block.file, file, "inode {id}: block {} is another file's", block.id());
                 assert_eq!(
@@ -298,7 +299,7 @@ impl Files {
                     block.id()
                 );
                 assert!(
-                    !block.is_open() || (rec.is_open() && slots.last() == Some(&slot)),
+                    !block.is_open() || ((rec.is_open() || !tree.is_attached(file)) && slots.last() == Some(&slot)),
                     "inode {id}: block {} is open but not last of an open file",
                     block.id()
                 );

@@ -26,6 +26,7 @@ mod path;
 mod permission;
 mod quotas;
 mod read;
+mod snapshots;
 mod store;
 mod sub_access;
 #[cfg(test)]

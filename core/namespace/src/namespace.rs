@@ -5,6 +5,7 @@
 //! - [`Files`]: the blocks of files;
 //! - [`Writers`]: open files, leases, truncates;
 //! - [`Attributes`]: owners, ACLs, extended attributes, quotas, targets of symlinks;
+//! - [`Snapshots`]: what of the past is kept;
 //! - [`Carried`]: what is kept for other NameNodes.
 //!
 //! Invariants of the whole ([`Namespace::check`] verifies them, and those of the parts):
@@ -14,7 +15,7 @@
 //!
 //! Mirrors `FSDirectory`, `BlockIdManager` and the part of `FSNamesystem` that follows from the edits.
 
-use hathi_formats::ids::{BlockId, GenerationStamp, InodeId};
+use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 
 use crate::attributes::Attributes;
 use crate::carried::Carried;
@@ -22,9 +23,10 @@ use crate::config::NamespaceConfig;
 use crate::digest::marks::Sum;
 use crate::files::Files;
 use crate::quotas::Usages;
+use crate::snapshots::Snapshots;
 use crate::store::slab::Slot;
-use crate::tree::Tree;
-use crate::tree::inode::Perm;
+use crate::tree::inode::{Perm, flag};
+use crate::tree::{Lane, Tree};
 use crate::usage::Usage;
 use crate::view::View;
 use crate::watch::Watch;
@@ -98,6 +100,7 @@ pub struct Namespace {
     pub(crate) files: Files,
     pub(crate) writers: Writers,
     pub(crate) attributes: Attributes,
+    pub(crate) snapshots: Snapshots,
     pub(crate) carried: Carried,
     pub(crate) active: bool,
     /// See [`Namespace::watch_access`]. Soft state.
@@ -108,6 +111,10 @@ pub struct Namespace {
     pub(crate) adjusted_replications: u64,
     /// The digest of everything, and its marks.
     pub(crate) sum: Sum,
+    /// The lane of which the first that waits is being freed.
+    pub(crate) freeing: Option<Lane>,
+    /// Blocks that were freed by the way during this op.
+    pub(crate) freed: Vec<Block>,
     /// Inodes that the digest is without during this op.
     pub(crate) changing: Vec<Slot>,
     /// See [`Namespace::digest_origin`].
@@ -137,12 +144,15 @@ impl Namespace {
             files: Files::new(),
             writers: Writers::new(),
             attributes: Attributes::new(),
+            snapshots: Snapshots::new(),
             carried: Carried::default(),
             active: false,
             watch: Watch::default(),
             broken: false,
             adjusted_replications: 0,
             sum: Sum::default(),
+            freeing: None,
+            freed: Vec::new(),
             changing: Vec::new(),
             origin: 0,
             config,
@@ -266,6 +276,7 @@ impl Namespace {
 
     /// Hangs an inode below a directory that has no such child.
     pub(crate) fn link(&mut self, parent: Slot, child: Slot) {
+        self.note_comes(parent, child);
         self.tree.link(parent, child);
         self.note_linked(parent, child);
     }
@@ -291,6 +302,13 @@ impl Namespace {
         }
     }
 
+    /// Makes a directory snapshottable, or not. The digest counts it with the directory.
+    pub(crate) fn set_snapshottable(&mut self, dir: Slot, on: bool) {
+        self.tree.set_flag(dir, flag::MULTI_OR_SNAPSHOTTABLE, on);
+        let id = self.rec(dir).id().0;
+        self.snapshots.set_root(id, dir, on);
+    }
+
     /// Makes the file's writer known (and holds its lease).
     pub(crate) fn open_file(&mut self, slot: Slot, client_name: &str, client_machine: &str) {
         self.writers.open(&mut self.tree, slot, client_name, client_machine);
@@ -300,6 +318,7 @@ impl Namespace {
 impl View for Namespace {
     type Tree = Tree;
     type Files = Files;
+    type Snapshots = Snapshots;
 
     #[inline]
     fn tree(&self) -> &Tree {
@@ -309,6 +328,11 @@ impl View for Namespace {
     #[inline]
     fn files(&self) -> &Files {
         &self.files
+    }
+
+    #[inline]
+    fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
     }
 
     #[inline]

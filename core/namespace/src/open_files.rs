@@ -120,6 +120,8 @@ impl Namespace {
     pub(crate) fn take_truncation(&mut self, file: Slot) -> Option<Block> {
         let id = self.rec(file).id();
         let source = self.writers.end_truncation(id)?.source?;
-        Some(self.files.free(&mut self.sum, source))
+        let mut freed = Vec::new();
+        self.free_unshown(file, &[source], &mut freed);
+        freed.pop()
     }
 }

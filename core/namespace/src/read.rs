@@ -11,6 +11,7 @@ use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto, Er
 use crate::namespace::Namespace;
 use crate::path::{DirOp, InodesInPath, refuse};
 use crate::permission::{Permissions, action};
+use crate::snapshots::SnapshotsPart;
 use crate::store::slab::Slot;
 use crate::tree::inode::flag;
 use crate::types::{Caller, ContentSummary, FileBlock, FileStatus, InodeKind, OpenFile, Plan, QuotaUsage, Refused};
@@ -440,14 +441,13 @@ impl Namespace {
         ids.next().is_none().then_some(false)
     }
 
-    /// The block as the edits know it, and its file. `None` if it belongs to no file.
+    /// The block as the edits know it, and its file, which may be one that only snapshots show. `None` if it belongs to no
+    /// file.
     #[must_use]
     pub fn block(&self, id: BlockId) -> Option<(Block, InodeId)> {
         let slot = self.files.find(id)?;
         let rec = self.files.get(slot);
-        self.tree
-            .is_attached(rec.file())
-            .then(|| (rec.block(), self.rec(rec.file()).id()))
+        (!self.tree.is_cut_off(rec.file())).then(|| (rec.block(), self.rec(rec.file()).id()))
     }
 
     /// Whether the edits say that the block is still being written.
@@ -489,7 +489,8 @@ impl Namespace {
 
     /// The snapshottable directories, by id.
     pub fn snapshottable_dirs(&self) -> impl Iterator<Item = InodeId> + '_ {
-        self.carried.snapshottable().filter(|id| self.slot(*id).is_some())
+        let all = self.snapshots.roots().keys().map(|id| InodeId(*id));
+        all.filter(|id| self.slot(*id).is_some())
     }
 
     /// The cache pools whose names come after this one, in their order.

@@ -6,6 +6,7 @@ mod frozen;
 mod model;
 mod replay;
 mod safety;
+mod snapshots;
 mod sub_access;
 mod type_quotas;
 mod unsupported;

@@ -6,6 +6,7 @@
 //! - the children of a directory are in the byte order of their names, and no two of them have the same name;
 //! - a directory knows a bound of the longest path below it;
 //! - no two names share bytes;
+//! - what is gone from its directory is in no child list, and a snapshot shows it;
 //! - subtrees that were cut off wait in the order in which they were cut off, and their parents are still there;
 //! - the remembered directory is the one that its path leads to.
 //!
@@ -21,9 +22,11 @@ use std::collections::VecDeque;
 
 use hathi_formats::ids::InodeId;
 
+use crate::snapshots::SnapshotId;
 use crate::store::children::{ChildList, Children, Key};
 use crate::store::id_map::IdMap;
 use crate::store::names::{FrozenNames, Names, utf16_len};
+use crate::store::side::Side;
 use crate::store::slab::{FrozenSlab, NONE, Slab, Slot};
 use inode::{InodeRec, Perm, flag};
 
@@ -37,12 +40,35 @@ pub(crate) struct Tree {
     names: Names,
     children: Children,
     root: Slot,
-    /// Roots of deleted subtrees, oldest first. They are freed in this order, so that a parent outlives what was cut
+    /// What waits to be freed, by [`Lane`], oldest first. It is freed in this order, so that a parent outlives what was cut
     /// off below it.
-    detached: VecDeque<Slot>,
+    detached: [VecDeque<Waiting>; 2],
+    /// How many of each lane, after the first, were cut off while the first was being freed.
+    cut_within: [usize; 2],
+    /// Inodes that left their directory for ever and that a snapshot shows, with the last such snapshot at this place. One
+    /// without a parent is shown at former places only.
+    gone: Side<SnapshotId>,
     /// The directory of the last op, by its path, because consecutive ops are often about one file. It is forgotten
     /// whenever a path may lead elsewhere.
     last_dir: Option<(String, Slot)>,
+}
+
+/// What waits to be freed, by what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Deleted subtrees.
+    Deleted,
+    /// What only deleted snapshots showed.
+    Snapshots,
+}
+
+/// What waits to be freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// The root of a deleted subtree.
+    Subtree(Slot),
+    /// What only a deleted snapshot showed.
+    Snapshot(SnapshotId),
 }
 
 /// The tree at one moment.
@@ -54,6 +80,7 @@ pub(crate) struct FrozenTree {
     live: usize,
     root: Slot,
     detached: Vec<Slot>,
+    gone: Side<SnapshotId>,
 }
 
 /// What a [view](crate::view) asks of its inodes, names and children.
@@ -83,7 +110,9 @@ impl Tree {
             names: Names::default(),
             children: Children::new(hash_seed),
             root: NONE,
-            detached: VecDeque::new(),
+            detached: Default::default(),
+            cut_within: [0; 2],
+            gone: Side::new(),
             last_dir: None,
         }
     }
@@ -176,20 +205,29 @@ impl Tree {
         }
     }
 
-    /// Whether the inode hangs below the root, or was deleted and waits to be freed.
+    /// Whether the inode hangs below the root, and was not deleted.
     pub(crate) fn is_attached(&self, slot: Slot) -> bool {
-        if self.detached.is_empty() {
+        if !self.has_waiting() && self.gone.len() == 0 {
             return true;
         }
         let mut at = slot;
         while at != self.root {
             let rec = self.rec(at);
-            if rec.has(flag::DETACHED) || rec.parent == NONE {
+            if rec.has(flag::DETACHED) || rec.parent == NONE || self.gone.get(at).is_some() {
                 return false;
             }
             at = rec.parent;
         }
         true
+    }
+
+    /// Whether the inode is in a subtree that was cut off and is not freed.
+    pub(crate) fn is_cut_off(&self, slot: Slot) -> bool {
+        let mut at = slot;
+        while at != NONE && !self.rec(at).has(flag::DETACHED) {
+            at = self.rec(at).parent;
+        }
+        at != NONE
     }
 
     // ---- changes ----
@@ -282,7 +320,7 @@ impl Tree {
         self.inodes.remove(slot);
     }
 
-    // ---- subtrees that were cut off ----
+    // ---- what waits to be freed ----
 
     /// Cuts off an inode with everything below it. The caller frees it, or [leaves it to wait](Tree::leave_waiting).
     pub(crate) fn cut_off(&mut self, slot: Slot) {
@@ -294,22 +332,42 @@ impl Tree {
 
     /// A subtree that was just cut off is freed after those that wait already: an older one may name a directory of it
     /// as the one it is still charged to.
-    pub(crate) fn leave_waiting(&mut self, slot: Slot) {
-        self.detached.push_back(slot);
+    pub(crate) fn leave_waiting(&mut self, lane: Lane, waiting: Waiting) {
+        self.detached[lane as usize].push_back(waiting);
     }
 
-    /// The roots of subtrees that wait to be freed, in this order.
+    /// A subtree that was cut off while the first of a lane is being freed belongs to that one: it is freed right after it.
+    pub(crate) fn leave_waiting_within(&mut self, lane: Lane, slot: Slot) {
+        let queue = &mut self.detached[lane as usize];
+        self.cut_within[lane as usize] += 1;
+        let at = self.cut_within[lane as usize].min(queue.len());
+        queue.insert(at, Waiting::Subtree(slot));
+    }
+
+    /// The roots of subtrees that wait to be freed.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = Slot> + '_ {
-        self.detached.iter().copied()
+        self.detached.iter().flatten().filter_map(|waiting| match waiting {
+            Waiting::Subtree(slot) => Some(*slot),
+            Waiting::Snapshot(_) => None,
+        })
     }
 
-    /// The first of them.
-    pub(crate) fn first_waiting(&self) -> Option<Slot> {
-        self.detached.front().copied()
+    /// Number of all that waits in a lane.
+    #[inline]
+    pub(crate) fn waiting_in(&self, lane: Lane) -> usize {
+        self.detached[lane as usize].len()
     }
 
+    /// The first that waits. What snapshots showed comes first, because a directory that is deleted later may be the one
+    /// that it is charged to.
+    pub(crate) fn first_waiting(&self) -> Option<(Lane, Waiting)> {
+        let first = |lane: Lane| Some((lane, *self.detached[lane as usize].front()?));
+        first(Lane::Snapshots).or_else(|| first(Lane::Deleted))
+    }
+
+    #[inline]
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.detached.is_empty()
+        self.detached.iter().any(|queue| !queue.is_empty())
     }
 
     /// Takes the last child out of a directory that waits to be freed.
@@ -327,13 +385,57 @@ impl Tree {
         }
     }
 
-    /// The first of the waiting subtrees is freed.
-    pub(crate) fn first_is_freed(&mut self) {
-        let first = self.detached.pop_front();
-        debug_assert!(
-            first.is_some_and(|slot| !self.rec(slot).is_live()),
-            "a subtree waits until it is freed"
-        );
+    /// The first that waited in a lane is freed.
+    pub(crate) fn first_is_freed(&mut self, lane: Lane) {
+        let first = self.detached[lane as usize].pop_front();
+        self.cut_within[lane as usize] = 0;
+        let is_freed = match first {
+            Some(Waiting::Subtree(slot)) => !self.rec(slot).is_live(),
+            Some(Waiting::Snapshot(_)) => true,
+            None => false,
+        };
+        debug_assert!(is_freed, "a subtree waits until it is freed");
+    }
+
+    // ---- inodes that only snapshots show ----
+
+    /// The last snapshot that shows an inode at the place from which it is gone; `None` of one that is not gone.
+    #[inline]
+    pub(crate) fn last_shown(&self, slot: Slot) -> Option<SnapshotId> {
+        if self.gone.len() == 0 {
+            return None;
+        }
+        self.gone.get(slot).copied()
+    }
+
+    /// Whether the inode has no place any more.
+    pub(crate) fn is_orphan(&self, slot: Slot) -> bool {
+        slot != self.root && self.rec(slot).parent == NONE && self.last_shown(slot).is_some()
+    }
+
+    /// An inode is gone from its directory, and this is the last snapshot that shows it there.
+    pub(crate) fn set_gone(&mut self, slot: Slot, last: SnapshotId) {
+        debug_assert!(slot != self.root, "the root stays");
+        self.gone.insert(slot, last);
+    }
+
+    /// No snapshot shows an inode at the place from which it is gone.
+    pub(crate) fn make_orphan(&mut self, slot: Slot) {
+        debug_assert!(slot != self.root, "the root stays");
+        self.gone.insert(slot, 0);
+        self.inodes.get_mut(slot).parent = NONE;
+    }
+
+    /// Cuts off an inode that is gone, with everything below it.
+    pub(crate) fn cut_off_gone(&mut self, slot: Slot) {
+        let was = self.gone.remove(slot);
+        debug_assert!(was.is_some(), "it hangs in its directory");
+        self.set_flag(slot, flag::DETACHED, true);
+    }
+
+    /// The inodes that are gone, in no order.
+    pub(crate) fn gone(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.gone.iter().map(|(slot, _)| slot)
     }
 
     // ---- the directory of the last op ----
@@ -359,7 +461,9 @@ impl Tree {
             names,
             children,
             root,
-            detached,
+            detached: _,
+            cut_within: _,
+            gone,
             last_dir: _,
         } = self;
         FrozenTree {
@@ -368,7 +472,8 @@ impl Tree {
             lists: children.freeze(),
             live: inodes.live(),
             root: *root,
-            detached: detached.iter().copied().collect(),
+            detached: self.waiting().collect(),
+            gone: gone.clone(),
         }
     }
 
@@ -379,16 +484,17 @@ impl Tree {
             root.id() == InodeId::ROOT && root.is_dir() && root.parent == NONE,
             "a tree has one root"
         );
-        let mut stack: Vec<Slot> = self.detached.iter().copied().collect();
+        let mut stack: Vec<Slot> = self.waiting().collect();
         for &cut in &stack {
             let rec = self.rec(cut);
             assert!(rec.has(flag::DETACHED), "what was cut off is marked as such");
             assert!(
-                rec.parent != NONE && self.rec(rec.parent).is_live(),
+                rec.parent == NONE || self.rec(rec.parent).is_live(),
                 "a directory is freed after what was cut off below it, which is charged to it"
             );
         }
         stack.push(self.root);
+        stack.extend(self.gone());
         let (mut names, mut lists, mut cut) = (Vec::new(), Vec::new(), 0);
         while let Some(slot) = stack.pop() {
             self.check_inode(slot);
@@ -400,7 +506,7 @@ impl Tree {
         }
         assert_eq!(names.len(), self.inodes.live(), "inodes found and kept");
         assert_eq!(names.len(), self.ids.len(), "inodes found and known by id");
-        assert_eq!(cut, self.detached.len(), "subtrees that were cut off, and wait");
+        assert_eq!(cut, self.waiting().count(), "subtrees that were cut off, and wait");
         self.names.check(names.into_iter());
         self.inodes.check();
         self.children
@@ -419,7 +525,7 @@ impl Tree {
         );
         let is_top = slot == self.root || rec.has(flag::DETACHED);
         assert!(
-            is_top || self.child(rec.parent, self.name_of(slot)) == Some(slot),
+            is_top || self.gone.get(slot).is_some() || self.child(rec.parent, self.name_of(slot)) == Some(slot),
             "inode {id}: not in the index"
         );
         let list = self.children(slot);
@@ -502,6 +608,16 @@ impl FrozenTree {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &InodeRec)> {
         let all = (0..self.inodes.used()).map(|slot| (slot, self.inodes.get(slot)));
         all.filter(|(_, rec)| rec.is_live())
+    }
+
+    /// The inodes that are gone, in no order.
+    pub(crate) fn gone(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.gone.iter().map(|(slot, _)| slot)
+    }
+
+    /// Whether the inode is gone from its directory.
+    pub(crate) fn is_gone(&self, slot: Slot) -> bool {
+        self.gone.len() > 0 && self.gone.get(slot).is_some()
     }
 
     /// The roots of subtrees that waited to be freed.

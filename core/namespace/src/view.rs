@@ -15,6 +15,7 @@ use crate::attributes::{Attributes, Quota};
 use crate::config::NamespaceConfig;
 use crate::files::FilesPart;
 use crate::files::block::BlockRec;
+use crate::snapshots::SnapshotsPart;
 use crate::store::slab::{NONE, Slot};
 use crate::tree::TreePart;
 use crate::tree::inode::InodeRec;
@@ -26,12 +27,17 @@ pub(crate) trait View: Sized {
     type Tree: TreePart;
     /// See [`View::files`].
     type Files: FilesPart;
+    /// See [`View::snapshots`].
+    type Snapshots: SnapshotsPart;
 
     /// Inodes, names and children.
     fn tree(&self) -> &Self::Tree;
 
     /// Blocks of files.
     fn files(&self) -> &Self::Files;
+
+    /// What of the past is kept.
+    fn snapshots(&self) -> &Self::Snapshots;
 
     /// Owners, ACLs, extended attributes, quotas and targets.
     fn attributes(&self) -> &Attributes;
@@ -128,17 +134,30 @@ pub(crate) trait View: Sized {
         blocks.map(|block| self.block_rec(*block).len()).sum()
     }
 
-    /// What the file is charged for each replica: unfinished blocks count in full (`storagespaceConsumedContiguous`).
+    /// The blocks of a file that only snapshots show.
+    fn blocks_of_past(&self, file: Slot) -> Vec<Slot> {
+        let mut past: Vec<Slot> = Vec::new();
+        let present = self.block_slots(file);
+        let diffs = self.snapshots().file_diffs(file).iter();
+        for block in diffs.filter_map(|diff| diff.blocks.as_deref()).flatten() {
+            if !past.contains(block) && !present.contains(block) {
+                past.push(*block);
+            }
+        }
+        past
+    }
+
+    /// What the file is charged for each replica: unfinished blocks count in full, and those count that only snapshots show
+    /// (`storagespaceConsumedContiguous`).
     fn charged_length(&self, file: Slot) -> i64 {
         let block_size = self.rec(file).block_size();
-        let bytes: u64 = self
-            .block_slots(file)
-            .iter()
-            .map(|block| {
-                let block = self.block_rec(*block);
-                if block.is_open() { block_size } else { block.len() }
-            })
-            .sum();
+        let charged = |block: &Slot| {
+            let block = self.block_rec(*block);
+            if block.is_open() { block_size } else { block.len() }
+        };
+        let present = self.block_slots(file);
+        let mut bytes: u64 = present.iter().map(charged).sum();
+        bytes += self.blocks_of_past(file).iter().map(charged).sum::<u64>();
         bytes as i64
     }
 

@@ -71,6 +71,11 @@ impl OpenFiles {
         self.truncations.keys().map(|id| InodeId(*id))
     }
 
+    /// The open files, in no order.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.open.iter().map(|(slot, _)| slot)
+    }
+
     pub(crate) fn is_reassigned(&self, file: InodeId) -> bool {
         self.reassigned.contains(&file.0)
     }

@@ -16,6 +16,7 @@ use crate::view::View;
 impl Namespace {
     pub(crate) fn apply_set_permissions(&mut self, path: &str, mode: u16, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
+        self.keep_attributes(slot);
         let rec = self.tree.rec_mut(slot);
         rec.set_perm(rec.perm().with_mode(mode & 0o1777));
         self.note_access(slot);
@@ -31,6 +32,7 @@ impl Namespace {
         fx: &mut Effects,
     ) -> Applied {
         let slot = self.op_slot(path)?;
+        self.keep_attributes(slot);
         let perm = self.rec(slot).perm();
         let user = user.map_or(perm.user(), |user| self.attributes.intern_user(user));
         let group = group.map_or(perm.group(), |group| self.attributes.intern_group(group));
@@ -42,6 +44,7 @@ impl Namespace {
 
     pub(crate) fn apply_times(&mut self, path: &str, mtime: i64, atime: i64, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
+        self.keep_attributes(slot);
         let rec = self.tree.rec_mut(slot);
         if mtime >= 0 {
             rec.set_mtime(ms(mtime));
@@ -55,6 +58,7 @@ impl Namespace {
 
     pub(crate) fn apply_set_replication(&mut self, path: &str, replication: i16, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
+        self.keep_attributes(slot);
         if !self.rec(slot).is_file() {
             return Ok(());
         }
@@ -82,7 +86,7 @@ impl Namespace {
     }
 
     /// Usage of a subtree together with the inodes below it that are cut off but not freed, because freeing will
-    /// subtract them.
+    /// subtract them, and with those that only snapshots show.
     pub(crate) fn charged_usage(&self, top: Slot) -> Usage {
         let mut usage = self.subtree_usage(top);
         for cut in self.tree.waiting() {
@@ -90,15 +94,17 @@ impl Namespace {
             while at != NONE && at != self.root() && at != top {
                 at = self.rec(at).parent();
             }
-            if at == top {
+            if at == top || (at == NONE && top == self.root()) {
                 usage += self.subtree_usage(cut);
             }
         }
+        self.add_gone_usage(top, &mut usage);
         usage
     }
 
     pub(crate) fn apply_set_quota(&mut self, path: &str, ns: i64, ds: i64, fx: &mut Effects) -> Applied {
         let slot = self.op_dir(path)?;
+        self.keep_attributes(slot);
         let is_root = slot == self.root();
         self.count_for_quota(slot);
         self.attributes.change_quota(&mut self.tree, slot, |entry| {
@@ -118,6 +124,7 @@ impl Namespace {
 
     pub(crate) fn apply_set_type_quota(&mut self, path: &str, storage_type: i32, ds: i64, fx: &mut Effects) -> Applied {
         let slot = self.op_dir(path)?;
+        self.keep_attributes(slot);
         self.count_for_quota(slot);
         let had_types = self.quota(slot).is_some_and(|quota| !quota.types.is_empty());
         self.attributes.change_quota(&mut self.tree, slot, |entry| {
@@ -138,12 +145,13 @@ impl Namespace {
 
     pub(crate) fn apply_set_storage_policy(&mut self, path: &str, policy: u8, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
+        self.keep_attributes(slot);
         if self.attributes.has_type_quotas() {
             // Inodes that were cut off are charged under the old policy, so they are freed first.
             self.reclaim_now(fx);
-            let before = self.subtree_usage(slot);
+            let before = self.charged_usage(slot);
             self.tree.rec_mut(slot).storage_policy = policy;
-            let change = self.subtree_usage(slot) - before;
+            let change = self.charged_usage(slot) - before;
             let rec = self.rec(slot);
             self.charge(if rec.is_dir() { slot } else { rec.parent() }, change);
             self.count_types_anew(slot);
@@ -162,13 +170,6 @@ impl Namespace {
             let used = self.charged_usage(dir);
             self.attributes.set_used_types(&self.tree, dir, used.types);
         }
-    }
-
-    pub(crate) fn apply_snapshottable(&mut self, path: &str, on: bool, fx: &mut Effects) -> Applied {
-        let slot = self.op_dir(path)?;
-        self.carried.set_snapshottable(&mut self.tree, slot, on);
-        self.touch(slot, fx);
-        Ok(())
     }
 
     // ---- ACLs ----
@@ -192,6 +193,7 @@ impl Namespace {
 
     pub(crate) fn apply_set_acl(&mut self, path: &str, entries: &[AclEntry], fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
+        self.keep_attributes(slot);
         if entries.is_empty() {
             // The mask in the mode is replaced by the rights of the group's entry (`unprotectedRemoveAcl`).
             let group = self.attributes.acl(slot).and_then(|feature| {
@@ -227,6 +229,7 @@ impl Namespace {
     pub(crate) fn apply_set_xattr(&mut self, path: &str, xattrs: &[XAttr], fx: &mut Effects) -> Applied {
         check_xattrs(path, xattrs)?;
         let slot = self.op_slot(path)?;
+        self.keep_attributes(slot);
         let all = crate::ops::merged_xattrs(self.attributes.xattrs(slot), xattrs);
         self.set_xattrs(slot, all);
         self.touch(slot, fx);
@@ -235,6 +238,7 @@ impl Namespace {
 
     pub(crate) fn apply_remove_xattr(&mut self, path: &str, xattrs: &[XAttr], fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
+        self.keep_attributes(slot);
         let all = self.attributes.xattrs(slot);
         let rest: Vec<XAttr> = all
             .iter()

@@ -7,6 +7,7 @@ use super::{Applied, Why, check_xattrs, inconsistent, ms};
 use crate::files::block::MAX_GENERATION_STAMP;
 use crate::namespace::Namespace;
 use crate::quotas::Usages;
+use crate::snapshots::PRESENT;
 use crate::store::slab::Slot;
 use crate::tree::inode::{MAX_48, flag};
 use crate::types::{Effect, Effects};
@@ -84,6 +85,7 @@ impl Namespace {
         if !self.rec(slot).is_open() {
             self.reopen(slot, &op.client_name, &op.client_machine, false, fx);
         }
+        self.keep_attributes(slot);
         let rec = self.tree.rec_mut(slot);
         rec.set_atime(ms(op.atime));
         rec.set_mtime(ms(op.mtime));
@@ -97,6 +99,7 @@ impl Namespace {
         if !self.rec(slot).is_open() {
             return Err(inconsistent(format!("{} is not under construction", op.path)));
         }
+        self.keep_attributes(slot);
         let rec = self.tree.rec_mut(slot);
         rec.set_atime(ms(op.atime));
         rec.set_mtime(ms(op.mtime));
@@ -118,7 +121,7 @@ impl Namespace {
     }
 
     /// Charges the difference between what a file costs now and `before`.
-    fn recharge(&mut self, slot: Slot, before: Usage) {
+    pub(crate) fn recharge(&mut self, slot: Slot, before: Usage) {
         let change = self.file_usage(slot) - before;
         let parent = self.rec(slot).parent();
         self.charge(parent, change);
@@ -140,6 +143,7 @@ impl Namespace {
         for block in new {
             check_block(block)?;
         }
+        self.settle(file);
         let before = self.file_usage(file);
         let old: Vec<Slot> = self.block_slots(file).to_vec();
         let same_count = old.len() == new.len();
@@ -183,9 +187,9 @@ impl Namespace {
             if new.len() + 1 != old.len() {
                 return Err(inconsistent("more than one block would be removed"));
             }
-            if let Some(block) = self.files.pop(&mut self.tree, &mut self.sum, file) {
-                fx.effects.push(Effect::BlockRemoved { block });
-            }
+            let mut blocks = old.clone();
+            let cut = blocks.split_off(new.len());
+            self.cut_blocks(file, blocks, &cut, fx);
             self.end_truncation(file, fx);
             // The block that is last now was completed when the removed one was added.
         }
@@ -200,6 +204,18 @@ impl Namespace {
         );
         self.recharge(file, before);
         Ok(())
+    }
+
+    /// A file keeps these blocks, and loses those that are `cut`.
+    fn cut_blocks(&mut self, file: Slot, blocks: Vec<Slot>, cut: &[Slot], fx: &mut Effects) {
+        if cut.is_empty() {
+            return;
+        }
+        self.files.replace(&mut self.tree, &mut self.sum, file, blocks);
+        let mut freed = Vec::new();
+        self.free_unshown(file, cut, &mut freed);
+        let removed = freed.into_iter().map(|block| Effect::BlockRemoved { block });
+        fx.effects.extend(removed);
     }
 
     fn add_new_block(&mut self, file: Slot, block: &Block, open: bool, fx: &mut Effects) -> Applied {
@@ -274,6 +290,7 @@ impl Namespace {
 
     /// Opens a closed file for writing (`FSDirAppendOp.prepareFileForAppend`).
     fn reopen(&mut self, slot: Slot, client_name: &str, client_machine: &str, new_block: bool, fx: &mut Effects) {
+        self.keep_attributes(slot);
         let before = self.file_usage(slot);
         self.open_file(slot, client_name, client_machine);
         let file = self.rec(slot).id();
@@ -321,6 +338,7 @@ impl Namespace {
         if self.rec(slot).is_open() {
             return Err(inconsistent(format!("{path} is under construction already")));
         }
+        self.keep_blocks(slot);
         let before = self.file_usage(slot);
         let new_length = ms(new_length);
         let mut kept = 0;
@@ -332,11 +350,9 @@ impl Namespace {
             kept += self.files.get(*block).len();
             count += 1;
         }
-        while self.block_slots(slot).len() > count {
-            if let Some(block) = self.files.pop(&mut self.tree, &mut self.sum, slot) {
-                fx.effects.push(Effect::BlockRemoved { block });
-            }
-        }
+        let mut blocks = self.block_slots(slot).to_vec();
+        let cut = blocks.split_off(count.min(blocks.len()));
+        self.cut_blocks(slot, blocks, &cut, fx);
         self.tree.rec_mut(slot).set_mtime(ms(time));
         if kept != new_length {
             let Some(block) = truncate_block else {
@@ -394,6 +410,7 @@ impl Namespace {
 
     pub(crate) fn apply_concat(&mut self, target: &str, sources: &[String], time: i64, fx: &mut Effects) -> Applied {
         let target_slot = self.op_file(target)?;
+        self.keep_attributes(target_slot);
         let before = self.file_usage(target_slot);
         let parent = self.rec(target_slot).parent();
         let mut all: Vec<Slot> = self.block_slots(target_slot).to_vec();
@@ -401,6 +418,9 @@ impl Namespace {
             let slot = self.op_file(source)?;
             if slot == target_slot {
                 return Err(inconsistent(format!("{source} is the target itself")));
+            }
+            if self.shown_by(slot, PRESENT).is_some() {
+                return Err(inconsistent(format!("a snapshot shows {source}")));
             }
             let space = self.file_usage(slot);
             let moved: Vec<Slot> = self.block_slots(slot).to_vec();

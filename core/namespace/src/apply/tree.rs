@@ -147,6 +147,9 @@ impl Namespace {
             return Err(inconsistent("the destination is below the source"));
         }
         let old_parent = self.rec(slot).parent();
+        for inode in [slot, old_parent, parent] {
+            self.settle(inode);
+        }
         let common = self.common_ancestor(old_parent, parent);
         // Under another storage policy the same replicas use other storage types.
         let recharge = self.attributes.has_type_quotas()
@@ -156,10 +159,9 @@ impl Namespace {
             // Inodes that were cut off below the subtree are still charged to the old ancestors, so they are freed
             // first.
             self.reclaim_now(fx);
-            let new = self.subtree_usage_under(slot, parent);
-            self.charge(old_parent, -self.subtree_usage(slot));
-            self.charge(parent, new);
+            self.charge(old_parent, -self.charged_usage(slot));
         }
+        self.note_moves(slot);
         self.tree.unlink(slot);
         self.tree.rename(slot, name.as_bytes());
         self.link(parent, slot);
@@ -168,6 +170,9 @@ impl Namespace {
             Some(slot),
             "it is where it was moved to"
         );
+        if recharge {
+            self.charge(parent, self.charged_usage(slot));
+        }
         if self.attributes.has_type_quotas() {
             self.count_types_anew(slot);
         }

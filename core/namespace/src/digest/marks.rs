@@ -6,6 +6,9 @@
 //! freed since. Subtrees are freed in the order in which they were cut off, so these are exactly the terms that the
 //! mark must not have.
 //!
+//! While diffs of a deleted snapshot wait to be ended, no marks are made: what an op keeps may depend on how many of them
+//! have ended.
+//!
 //! Invariants: marks are in the order of their transactions; a mark is whole or waits, and those that wait are the
 //! newer ones; a digest of a mark never changes.
 
@@ -189,6 +192,15 @@ impl Sum {
     /// A subtree is left to be freed later.
     pub(crate) fn cut_off(&mut self) {
         self.cut += 1;
+    }
+
+    /// A subtree is left to be freed later that was cut off while the oldest one was being freed. Marks that wait for that
+    /// one wait for both.
+    pub(crate) fn cut_off_within(&mut self) {
+        self.cut += 1;
+        for waiting in &mut self.marks.waiting {
+            waiting.cut += 1;
+        }
     }
 
     /// The oldest of these subtrees is freed.

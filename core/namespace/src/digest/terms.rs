@@ -41,6 +41,11 @@ pub(crate) enum Fact {
     Name,
     Foreign,
     Adjusted,
+    Snapshot,
+    DirDiff,
+    FileDiff,
+    Created,
+    Deleted,
 }
 
 /// Odd numbers without a pattern (of the golden ratio, and of MurmurHash3's and SplitMix64's finalizers).
@@ -203,6 +208,12 @@ pub(crate) fn truncation(inode: InodeId, length: u64, source: Option<&Block>) ->
 
 pub(crate) fn link(inode: InodeId, target: &[u8]) -> u64 {
     Term::of(Fact::Link).word(inode.0).bytes(target).end()
+}
+
+/// A snapshot of the directory with this inode id.
+pub(crate) fn snapshot(root: u64, id: u32, name: &str) -> u64 {
+    let term = Term::of(Fact::Snapshot).word(root).word(u64::from(id));
+    term.bytes(name.as_bytes()).end()
 }
 
 pub(crate) fn snapshottable(inode: InodeId) -> u64 {

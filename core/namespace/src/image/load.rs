@@ -313,7 +313,7 @@ fn load_snapshots<F: ReadAt + ?Sized>(
         ns.counters.snapshot_counter = header.snapshot_counter();
         for slot in dirs {
             if !ns.rec(slot).has(flag::MULTI_OR_SNAPSHOTTABLE) {
-                ns.carried.set_snapshottable(&mut ns.tree, slot, true);
+                ns.set_snapshottable(slot, true);
                 ns.sum.add(terms::snapshottable(ns.rec(slot).id()));
             }
         }

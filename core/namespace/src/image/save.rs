@@ -19,6 +19,7 @@ use crate::carried::Carried;
 use crate::config::{ImageOptions, NamespaceConfig};
 use crate::files::FrozenFiles;
 use crate::namespace::{Counters, Namespace};
+use crate::snapshots::FrozenSnapshots;
 use crate::store::slab::Slot;
 use crate::store::strings::Strings;
 use crate::tree::FrozenTree;
@@ -40,6 +41,7 @@ pub struct Frozen {
     files: FrozenFiles,
     open_files: OpenFiles,
     attributes: Attributes,
+    snapshots: FrozenSnapshots,
     carried: Carried,
     /// Whether the namespace was broken when this view was taken.
     broken: bool,
@@ -63,9 +65,13 @@ pub enum SaveError {
 
 impl Namespace {
     /// A view of everything as it is now. It costs some microseconds per million inodes. As long as the view exists,
-    /// pages are copied before they change.
+    /// pages are copied before they change. [`Namespace::finish_snapshots`] comes before it.
     #[must_use]
     pub fn freeze(&self) -> Frozen {
+        debug_assert!(
+            self.snapshots.ending().is_none(),
+            "what only a deleted snapshot showed is in no image"
+        );
         let Namespace {
             config,
             namespace_id,
@@ -74,6 +80,7 @@ impl Namespace {
             files,
             writers,
             attributes,
+            snapshots,
             carried,
             broken,
             origin,
@@ -82,6 +89,8 @@ impl Namespace {
             watch: _,
             adjusted_replications: _,
             sum: _,
+            freeing: _,
+            freed: _,
             changing: _,
         } = self;
         Frozen {
@@ -92,6 +101,7 @@ impl Namespace {
             files: files.freeze(),
             open_files: writers.freeze(),
             attributes: attributes.clone(),
+            snapshots: snapshots.freeze(),
             carried: carried.clone(),
             broken: *broken,
             digest_origin: Some(*origin),
@@ -102,6 +112,7 @@ impl Namespace {
 impl View for Frozen {
     type Tree = FrozenTree;
     type Files = FrozenFiles;
+    type Snapshots = FrozenSnapshots;
 
     #[inline]
     fn tree(&self) -> &FrozenTree {
@@ -111,6 +122,10 @@ impl View for Frozen {
     #[inline]
     fn files(&self) -> &FrozenFiles {
         &self.files
+    }
+
+    fn snapshots(&self) -> &FrozenSnapshots {
+        &self.snapshots
     }
 
     fn attributes(&self) -> &Attributes {

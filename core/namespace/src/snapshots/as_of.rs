@@ -1,0 +1,144 @@
+//! Reads as of a snapshot, over the parts of any view.
+
+use super::{Entry, Kept, SnapshotId, SnapshotsPart};
+use crate::store::slab::{NONE, Slot};
+use crate::view::View;
+
+/// What a view shows of a snapshot. `PRESENT` asks for the present.
+pub(crate) trait AsOf: View {
+    /// The first diff of this snapshot or a later one begins here.
+    fn dir_diffs_from(&self, dir: Slot, snapshot: SnapshotId) -> &[super::DirDiff] {
+        let diffs = self.snapshots().dir_diffs(dir);
+        &diffs[diffs.partition_point(|diff| diff.snapshot < snapshot)..]
+    }
+
+    /// The same of a file.
+    fn file_diffs_from(&self, file: Slot, snapshot: SnapshotId) -> &[super::FileDiff] {
+        let diffs = self.snapshots().file_diffs(file);
+        &diffs[diffs.partition_point(|diff| diff.snapshot < snapshot)..]
+    }
+
+    /// The inode of an entry.
+    fn inode_of(&self, entry: Entry) -> Slot {
+        match entry {
+            Entry::Inode(slot) => slot,
+            Entry::Former(name) => self.snapshots().former(name).inode,
+        }
+    }
+
+    /// The name of an entry.
+    fn name_of_entry(&self, entry: Entry) -> &[u8] {
+        match entry {
+            Entry::Inode(slot) => self.name_of(slot),
+            Entry::Former(name) => &self.snapshots().former(name).name,
+        }
+    }
+
+    /// The attributes of an inode as the snapshot shows them, if they are others than now.
+    fn kept_at(&self, slot: Slot, snapshot: SnapshotId) -> Option<&Kept> {
+        let of_dir = self
+            .dir_diffs_from(slot, snapshot)
+            .iter()
+            .find_map(|diff| diff.kept.as_deref());
+        of_dir.or_else(|| {
+            self.file_diffs_from(slot, snapshot)
+                .iter()
+                .find_map(|diff| diff.kept.as_deref())
+        })
+    }
+
+    /// A child of a directory as the snapshot shows it.
+    fn entry_at(&self, dir: Slot, name: &[u8], snapshot: SnapshotId) -> Option<Entry> {
+        let find = |list: &[Entry]| {
+            let at = list.partition_point(|entry| self.name_of_entry(*entry) < name);
+            list.get(at).copied().filter(|entry| self.name_of_entry(*entry) == name)
+        };
+        for diff in self.dir_diffs_from(dir, snapshot) {
+            if let Some(entry) = find(&diff.deleted) {
+                return Some(entry);
+            }
+            if find(&diff.created).is_some() {
+                return None;
+            }
+        }
+        self.child(dir, name).map(Entry::Inode)
+    }
+
+    /// All children of a directory as the snapshot shows them, by name.
+    fn entries_at(&self, dir: Slot, snapshot: SnapshotId) -> Vec<Entry> {
+        let mut all: Vec<Entry> = self.children(dir).map(Entry::Inode).collect();
+        for diff in self.dir_diffs_from(dir, snapshot).iter().rev() {
+            if !diff.created.is_empty() {
+                all.retain(|entry| !diff.created.contains(entry));
+            }
+            for entry in &diff.deleted {
+                let name = self.name_of_entry(*entry);
+                let at = all.partition_point(|other| self.name_of_entry(*other) < name);
+                all.insert(at, *entry);
+            }
+        }
+        all
+    }
+
+    /// The blocks of a file as the snapshot shows them: those of the first diff that has some, or of the present. The last
+    /// one may be longer than what is shown.
+    fn blocks_at(&self, file: Slot, snapshot: SnapshotId) -> Vec<Slot> {
+        let diffs = self.file_diffs_from(file, snapshot);
+        let kept = diffs.iter().find_map(|diff| diff.blocks.as_deref());
+        let all = kept.unwrap_or_else(|| self.block_slots(file));
+        let Some(length) = diffs.first().map(|diff| diff.length) else {
+            return all.to_vec();
+        };
+        let mut start = 0;
+        let shown = all.iter().take_while(|block| {
+            let is_shown = start < length;
+            start += self.block_rec(**block).len();
+            is_shown
+        });
+        shown.copied().collect()
+    }
+
+    /// The length of a file as the snapshot shows it.
+    fn length_at(&self, file: Slot, snapshot: SnapshotId) -> u64 {
+        match self.file_diffs_from(file, snapshot).first() {
+            Some(diff) => diff.length,
+            None => self.file_length(file),
+        }
+    }
+
+    /// Parent and name of an inode when the snapshot was taken, if they were others than now.
+    fn place_at(&self, slot: Slot, snapshot: SnapshotId) -> Option<&super::FormerName> {
+        let names = self.snapshots().former_names(slot).iter();
+        let mut places = names.map(|name| self.snapshots().former(*name));
+        places.find(|place| snapshot <= place.last)
+    }
+
+    /// The directory of an inode when the snapshot was taken.
+    fn parent_at(&self, slot: Slot, snapshot: SnapshotId) -> Slot {
+        match self.place_at(slot, snapshot) {
+            Some(place) => place.dir,
+            None => self.rec(slot).parent(),
+        }
+    }
+
+    /// The path of an inode when the snapshot was taken.
+    fn path_at(&self, slot: Slot, snapshot: SnapshotId) -> String {
+        let mut parts: Vec<&[u8]> = Vec::new();
+        let mut at = slot;
+        while at != self.root() && at != NONE {
+            parts.push(match self.place_at(at, snapshot) {
+                Some(place) => &place.name,
+                None => self.name_of(at),
+            });
+            at = self.parent_at(at, snapshot);
+        }
+        let mut out = String::new();
+        for part in parts.iter().rev() {
+            out.push('/');
+            out.push_str(&String::from_utf8_lossy(part));
+        }
+        if out.is_empty() { "/".to_owned() } else { out }
+    }
+}
+
+impl<V: View> AsOf for V {}
