@@ -477,6 +477,13 @@ impl Namesystem {
         self.retry_cache = answers;
     }
 
+    /// Frees at once what only deleted snapshots showed.
+    pub(crate) fn finish_snapshots(&mut self) {
+        for block in self.namespace.finish_snapshots() {
+            self.blockmanager.remove_block(block.id);
+        }
+    }
+
     fn hand_over(&mut self, effects: &Effects, active: bool) {
         self.reclaim_pending |= effects.reclaim;
         for effect in &effects.effects {

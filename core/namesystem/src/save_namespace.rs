@@ -203,6 +203,8 @@ impl Namesystem {
             Role::Active => TxId(self.roll_edit_log(now_ms).map_err(|_| NoImage::Role(self.role()))?.0 - 1),
             _ => self.edit_log().applied(),
         };
+        // An image has nothing of a snapshot that is deleted.
+        self.finish_snapshots();
         // The ops that begin and end segments change nothing in the namespace, but the image holds them.
         self.note_covered(txid);
         let context = SaveNamespaceContext {
