@@ -42,9 +42,11 @@ fn written_again_it_is_the_same_file() {
                     let blocks: Vec<_> = inode.blocks.clone().collect();
                     inode.encode(&blocks, writer.buffer());
                 }
-                SectionName::InodeDir if DirEntryRef::decode(bytes).unwrap().ref_children.next().is_none() => {
+                SectionName::InodeDir => {
                     let entry = DirEntryRef::decode(bytes).unwrap();
-                    encode_directory_entry(entry.parent, entry.children.map(Result::unwrap), writer.buffer());
+                    let references: Vec<u32> = entry.ref_children.map(|index| index.unwrap() as u32).collect();
+                    let children = entry.children.map(Result::unwrap);
+                    encode_directory_entry(entry.parent, children, &references, writer.buffer());
                 }
                 _ => {
                     let mut len = bytes.len();

@@ -150,14 +150,6 @@ impl Files {
         }
     }
 
-    /// Takes the last block off a file and frees it.
-    pub(crate) fn pop(&mut self, tree: &mut Tree, sum: &mut Sum, file: Slot) -> Option<Block> {
-        let mut slots = self.slots(tree.rec(file)).to_vec();
-        let last = slots.pop()?;
-        self.replace(tree, sum, file, slots);
-        Some(self.free(sum, last))
-    }
-
     /// Replaces a file's block list. What becomes of the blocks that are in it no more is the caller's matter.
     pub(crate) fn replace(&mut self, tree: &mut Tree, sum: &mut Sum, file: Slot, slots: Vec<Slot>) {
         let rec = *tree.rec(file);

@@ -111,6 +111,22 @@ pub(crate) struct Kept {
     pub(crate) quota: Option<KeptQuota>,
 }
 
+impl Kept {
+    pub(crate) fn new(
+        rec: &InodeRec,
+        acl: Option<AclFeature>,
+        xattrs: Option<XAttrs>,
+        quota: Option<KeptQuota>,
+    ) -> Kept {
+        Kept {
+            rec: rec.kept(acl.is_some(), xattrs.is_some(), quota.is_some()),
+            acl,
+            xattrs,
+            quota,
+        }
+    }
+}
+
 /// What changed in a directory after a snapshot (`DirectoryDiff`).
 #[derive(Clone, Debug)]
 pub(crate) struct DirDiff {
@@ -181,9 +197,19 @@ pub(crate) trait SnapshotsPart {
     /// The former names of an inode, the oldest first.
     fn former_names(&self, inode: Slot) -> &[Slot];
 
+    /// All inodes that have diffs, in no order.
+    fn with_diffs(&self) -> impl Iterator<Item = Slot>;
+    /// Whether a place that some inode had before still shows it.
+    fn has_former_names(&self) -> bool;
+
     /// Whether there is no snapshot at all.
     fn is_none(&self) -> bool {
         self.count() == 0
+    }
+
+    /// Whether a place that the inode had before still shows it.
+    fn has_moved(&self, inode: Slot) -> bool {
+        self.has_former_names() && !self.former_names(inode).is_empty()
     }
 }
 
@@ -208,6 +234,14 @@ macro_rules! part {
             }
             fn former_names(&self, inode: Slot) -> &[Slot] {
                 self.moved.get(inode).map_or(&[], |names| names)
+            }
+            fn with_diffs(&self) -> impl Iterator<Item = Slot> {
+                let dirs = self.dirs.iter().map(|(slot, _)| slot);
+                dirs.chain(self.files.iter().map(|(slot, _)| slot))
+            }
+            #[inline]
+            fn has_former_names(&self) -> bool {
+                self.moved.len() > 0
             }
         }
     };
@@ -402,12 +436,6 @@ impl Snapshots {
         }
     }
 
-    /// All inodes that have diffs, in no order.
-    pub(crate) fn with_diffs(&self) -> impl Iterator<Item = Slot> + '_ {
-        let dirs = self.dirs.iter().map(|(slot, _)| slot);
-        dirs.chain(self.files.iter().map(|(slot, _)| slot))
-    }
-
     /// Number of inodes that have diffs.
     pub(crate) fn diff_count(&self) -> usize {
         self.dirs.len() + self.files.len()
@@ -449,6 +477,27 @@ impl Snapshots {
     /// Whether a place that the inode had before still shows it.
     pub(crate) fn has_moved(&self, inode: Slot) -> bool {
         self.moved.len() > 0 && self.moved.get(inode).is_some()
+    }
+
+    /// Puts the former names of each inode into the order in which it had them.
+    ///
+    /// # Errors
+    /// An inode that would have been at two places when a snapshot was taken.
+    pub(crate) fn sort_former_names(&mut self) -> Result<(), Slot> {
+        let Snapshots { names, moved, .. } = self;
+        let inodes: Vec<Slot> = moved.iter().map(|(inode, _)| inode).collect();
+        for inode in inodes {
+            let Some(list) = moved.get_mut(inode) else { continue };
+            let list = Arc::make_mut(list);
+            list.sort_by_key(|name| names.get(*name).last);
+            if list
+                .windows(2)
+                .any(|pair| names.get(pair[0]).last == names.get(pair[1]).last)
+            {
+                return Err(inode);
+            }
+        }
+        Ok(())
     }
 
     // ---- whole ----

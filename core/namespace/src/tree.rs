@@ -18,6 +18,8 @@
 pub(crate) mod inode;
 mod load;
 
+pub(crate) use load::MAX_DEPTH;
+
 use std::collections::VecDeque;
 
 use hathi_formats::ids::InodeId;
@@ -608,11 +610,6 @@ impl FrozenTree {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &InodeRec)> {
         let all = (0..self.inodes.used()).map(|slot| (slot, self.inodes.get(slot)));
         all.filter(|(_, rec)| rec.is_live())
-    }
-
-    /// The inodes that are gone, in no order.
-    pub(crate) fn gone(&self) -> impl Iterator<Item = Slot> + '_ {
-        self.gone.iter().map(|(slot, _)| slot)
     }
 
     /// Whether the inode is gone from its directory.

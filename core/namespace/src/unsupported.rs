@@ -11,7 +11,6 @@ pub(crate) enum Feature {
     EncryptionZone,
     ErasureCodingPolicy,
     ErasureCodedFile,
-    Snapshots,
 }
 
 /// Prefix of all attributes of encryption zones and encrypted files (`HdfsServerConstants.CRYPTO_XATTR_*`).
@@ -43,10 +42,6 @@ impl Feature {
             Feature::ErasureCodedFile => (
                 "erasure coded files are not supported",
                 "copy the file into a directory of replicated files and delete it",
-            ),
-            Feature::Snapshots => (
-                "snapshots are not supported",
-                "delete them with hdfs dfs -deleteSnapshot, and disallow them with hdfs dfsadmin -disallowSnapshot",
             ),
         };
         format!("{place}: {what}. With Hadoop's NameNode, {advice}; save the namespace, and start this one then")

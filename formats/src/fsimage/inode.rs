@@ -327,11 +327,20 @@ impl<'a> DirEntryRef<'a> {
     }
 }
 
-/// Appends a `DirEntry` as a delimited message.
-pub fn encode_directory_entry(parent: u64, children: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
+/// Appends a `DirEntry` as a delimited message. `references` are positions in the list of references.
+pub fn encode_directory_entry(parent: u64, children: impl Iterator<Item = u64>, references: &[u32], out: &mut Vec<u8>) {
+    let put_list = |out: &mut Vec<u8>, number: u64, numbers: &mut dyn Iterator<Item = u64>| {
+        put_nested(out, number, |out| numbers.for_each(|child| put_varint(out, child)));
+    };
     put_delimited(out, |out| {
         put_number(out, 1, parent);
-        put_nested(out, 2, |out| children.for_each(|child| put_varint(out, child)));
+        let mut children = children.peekable();
+        if children.peek().is_some() {
+            put_list(out, 2, &mut children);
+        }
+        if !references.is_empty() {
+            put_list(out, 3, &mut references.iter().map(|index| u64::from(*index)));
+        }
     });
 }
 

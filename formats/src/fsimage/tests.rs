@@ -48,7 +48,7 @@ fn inodes_are_what_prost_makes_of_them() {
 fn directory_entries_round_trip() {
     let mut bytes = Vec::new();
     let children: Vec<u64> = (16386..16986).collect();
-    encode_directory_entry(16385, children.iter().copied(), &mut bytes);
+    encode_directory_entry(16385, children.iter().copied(), &[], &mut bytes);
     let message = &bytes[2..];
     assert_eq!(bytes[0] & 0x7F, (message.len() & 0x7F) as u8);
     let entry = DirEntryRef::decode(message).unwrap();

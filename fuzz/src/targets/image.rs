@@ -238,17 +238,22 @@ fn directory_entry(message: &[u8]) {
         return;
     };
     let children: Result<Vec<u64>, _> = entry.children.clone().collect();
-    let _ = entry.ref_children.clone().count();
-    let Ok(children) = children else {
+    let references: Result<Vec<u32>, _> = entry
+        .ref_children
+        .clone()
+        .map(|index| index.map(|n| n as u32))
+        .collect();
+    let (Ok(children), Ok(references)) = (children, references) else {
         return;
     };
     let mut encoded = Vec::new();
-    encode_directory_entry(entry.parent, children.iter().copied(), &mut encoded);
+    encode_directory_entry(entry.parent, children.iter().copied(), &references, &mut encoded);
     let mut rest = &encoded[..];
     prost::encoding::decode_varint(&mut rest).expect("its own length is good");
     let again = DirEntryRef::decode(rest).expect("what was encoded decodes");
     assert_eq!(again.parent, entry.parent);
     assert_eq!(again.children.collect::<Result<Vec<u64>, _>>().as_ref(), Ok(&children));
+    assert_eq!(again.ref_children.count(), references.len());
 }
 
 /// ACL entries, names of attributes and ids of strings, each packed into a number.

@@ -15,6 +15,7 @@ use super::{POLICY_XATTR, bad};
 use crate::attributes::{Attributes, Quota};
 use crate::digest::terms;
 use crate::files::block::{BlockRec, MAX_GENERATION_STAMP};
+use crate::snapshots::{Kept, KeptQuota};
 use crate::store::names::MAX_NAME_LEN;
 use crate::store::slab::NONE;
 use crate::tree::inode::{InodeRec, MAX_48, Perm, flag};
@@ -311,6 +312,33 @@ impl DecodedInodes {
     }
 }
 
+/// What an inode was, from a message with its attributes.
+pub(super) fn kept(inode: &InodeRef<'_>, serials: &Serials) -> Result<Kept, String> {
+    let mut decoded = DecodedInodes::default();
+    decoded.push(inode, serials)?;
+    let (mut acl, mut xattrs, mut quota) = (None, None, None);
+    for (_, rare) in decoded.rare {
+        match rare {
+            Rare::Acl(found) => acl = Some(Arc::from(found)),
+            Rare::XAttrs(found) => xattrs = Some(Arc::from(found)),
+            Rare::Quota(found) => {
+                quota = Some(KeptQuota {
+                    ns: found.ns,
+                    ds: found.ds,
+                    types: found.types,
+                });
+            }
+            Rare::Unsupported(feature) => {
+                return Err(feature.refused_at(&format!("inode {} in a snapshot", inode.id)));
+            }
+            // No attributes.
+            Rare::Open(..) | Rare::Truncation(..) | Rare::Target(_) => {}
+        }
+    }
+    let decoded = decoded.inodes.first().ok_or("no inode was decoded")?;
+    Ok(Kept::new(&decoded.rec, acl, xattrs, quota))
+}
+
 impl Rare {
     /// What the digest counts for it.
     fn terms(&self, inode: InodeId) -> u64 {
@@ -332,7 +360,7 @@ impl Rare {
     }
 }
 
-fn check_block(file: u64, block: &Block, serials: &Serials) -> Result<(), String> {
+pub(super) fn check_block(file: u64, block: &Block, serials: &Serials) -> Result<(), String> {
     if block.num_bytes > MAX_48 || block.generation_stamp.0 > MAX_GENERATION_STAMP || block.id.0 < 0 {
         return Err(format!("block {} of file {file} is out of range", block.id));
     }

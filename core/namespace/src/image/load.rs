@@ -1,5 +1,7 @@
 //! Reading an image: a namespace from its sections, each of which may be damaged.
 
+mod snapshots;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -10,13 +12,14 @@ use hathi_formats::proto::fsimage as pb;
 use super::bad;
 use super::decode::{DecodedInodes, InodeDecoder, Rare, Serials};
 use crate::config::NamespaceConfig;
-use crate::digest::{self, terms};
+use crate::digest::{self, Terms as _, terms};
 use crate::namespace::Namespace;
 use crate::store::slab::{NONE, Slot};
-use crate::tree::inode::flag;
 use crate::unsupported::Feature;
 use crate::view::View;
 use crate::writers::truncation::Truncation;
+use snapshots::References;
+pub(super) use snapshots::has_any as has_snapshots;
 
 /// Loads a whole image on the calling thread.
 pub fn load<F: ReadAt + ?Sized>(config: NamespaceConfig, image: &Image<'_, F>) -> Result<Namespace, ImageError> {
@@ -50,8 +53,8 @@ pub struct ImageLoader {
     expected: u64,
     /// The inode with the lowest id that has an unsupported feature.
     unsupported: Option<(InodeId, Slot, Feature)>,
-    /// Whether a directory names children by reference, which only snapshots do.
-    has_references: bool,
+    /// What directories and diffs name by its position.
+    references: References,
     /// See [`Namespace::digest_origin`]. An image of Hadoop's has none.
     origin: Option<u64>,
 }
@@ -95,12 +98,13 @@ impl ImageLoader {
             serials: Arc::new(serials),
             expected: header.num_inodes(),
             unsupported: None,
-            has_references: false,
+            references: References::default(),
             origin: info.digest_origin,
         })
     }
 
-    /// Reads all sections except those of inodes, whose highest id and sum are given, and drops them.
+    /// Reads all sections except those of inodes, whose highest id and sum are given, and drops them. The image has no
+    /// snapshots.
     pub(super) fn read_rest<F: ReadAt + ?Sized>(
         mut self,
         image: &Image<'_, F>,
@@ -115,17 +119,12 @@ impl ImageLoader {
             if let Some(id) = header.snapshottable_dir.iter().find(|id| !is_directory(**id)) {
                 return Err(bad(format!("snapshottable directory {id} does not exist")));
             }
-            if header.num_snapshots() > 0 {
-                let place = format!("{} snapshots", header.num_snapshots());
-                return Err(ImageError::Unsupported(Feature::Snapshots.refused_at(&place)));
-            }
             counters.snapshot_counter = header.snapshot_counter();
             let dirs: BTreeSet<u64> = header.snapshottable_dir.iter().copied().collect();
             for id in dirs {
                 sum = sum.wrapping_add(terms::snapshottable(InodeId(id)));
             }
         }
-        check_no_snapshot_records(image)?;
         let ns = &mut self.ns;
         ns.carried.load(image)?;
         let digest = sum
@@ -193,6 +192,7 @@ impl ImageLoader {
         if ns.root() == NONE || !ns.rec(ns.root()).is_dir() {
             return Err(bad("the root directory is missing"));
         }
+        self.references = References::load(ns, image)?;
         let Some(section) = image.section(SectionName::InodeDir) else {
             return Ok(());
         };
@@ -201,35 +201,50 @@ impl ImageLoader {
         loop {
             let offset = messages.offset();
             let Some(bytes) = messages.next_bytes()? else { break };
-            self.has_references |=
-                add_directory(ns, bytes, &mut children).map_err(|problem| ImageError::Malformed {
-                    offset,
-                    problem: format!("section INODE_DIR: {problem}"),
-                })?;
+            let added = add_directory(ns, bytes, &mut self.references, &mut children);
+            added.map_err(|problem| ImageError::Malformed {
+                offset,
+                problem: format!("section INODE_DIR: {problem}"),
+            })?;
         }
         Ok(())
     }
 
     /// Reads the other sections, then checks and counts everything.
     pub fn finish<F: ReadAt + ?Sized>(mut self, image: &Image<'_, F>) -> Result<Namespace, ImageError> {
-        let ns = &mut self.ns;
-        if ns.root() == NONE || ns.inode_count() != self.expected {
+        if self.ns.root() == NONE || self.ns.inode_count() != self.expected {
             return Err(bad(format!(
                 "{} inodes found instead of {}",
-                ns.inode_count(),
+                self.ns.inode_count(),
                 self.expected
             )));
         }
-        load_snapshots(ns, image, self.has_references)?;
         if let Some((_, slot, feature)) = self.unsupported {
-            return Err(ImageError::Unsupported(feature.refused_at(&place(ns, slot))));
+            return Err(ImageError::Unsupported(feature.refused_at(&place(&self.ns, slot))));
         }
+        self.add_snapshots(image)?;
+        let ns = &mut self.ns;
         ns.carried.load(image)?;
-        ns.tree.check_loaded()?;
+        close_unattached(ns);
         ns.count_usage();
+        snapshots::trim_unattached(ns);
         ns.tree.raise_all_longest_below();
         ns.loaded(self.origin);
         Ok(self.ns)
+    }
+}
+
+/// Nobody writes what only snapshots show. Hadoop's images name the last writer.
+fn close_unattached(ns: &mut Namespace) {
+    let open = ns.writers.files().slots();
+    let unattached: Vec<Slot> = open.filter(|slot| !ns.tree.is_attached(*slot)).collect();
+    for slot in unattached {
+        ns.sum.subtract(ns.inode_terms(slot));
+        let truncation = ns.writers.end_truncation(ns.tree.rec(slot).id());
+        ns.writers.close(&mut ns.tree, slot);
+        ns.sum.add(ns.inode_terms(slot));
+        let source = truncation.and_then(|truncation| truncation.source);
+        ns.free_unshown(slot, source.as_slice(), &mut Vec::new());
     }
 }
 
@@ -271,68 +286,22 @@ fn add_truncation(ns: &mut Namespace, file: Slot, length: u64, source: Option<Bl
     Ok(())
 }
 
-/// Adds the children of one directory to it. Returns whether it has others by reference.
-fn add_directory(ns: &mut Namespace, bytes: &[u8], children: &mut Vec<Slot>) -> Result<bool, String> {
-    let entry = DirEntryRef::decode(bytes).map_err(|error| error.to_string())?;
-    let has_references = entry.ref_children.clone().next().is_some();
-    let (sum, parent) = (&mut ns.sum, InodeId(entry.parent));
-    ns.tree.add_children(parent, entry.children, children, |child| {
-        sum.add(terms::parent(child, parent));
-    })?;
-    Ok(has_references)
-}
-
-/// Number of directories that a refusal names.
-const NAMED_MAX: usize = 5;
-
-fn load_snapshots<F: ReadAt + ?Sized>(
+/// Adds the children of one directory to it.
+fn add_directory(
     ns: &mut Namespace,
-    image: &Image<'_, F>,
-    has_references: bool,
-) -> Result<(), ImageError> {
-    let refused = |place: String| Err(ImageError::Unsupported(Feature::Snapshots.refused_at(&place)));
-    if let Some(section) = image.section(SectionName::Snapshot)
-        && let Some(header) = image.messages(section).next_message::<pb::SnapshotSection>()?
-    {
-        let mut dirs = Vec::new();
-        for id in &header.snapshottable_dir {
-            let slot = ns.tree.find(InodeId(*id)).filter(|slot| ns.rec(*slot).is_dir());
-            dirs.push(slot.ok_or_else(|| bad(format!("snapshottable directory {id} does not exist")))?);
-        }
-        if header.num_snapshots() > 0 {
-            let mut named: Vec<String> = dirs.iter().take(NAMED_MAX).map(|slot| place(ns, *slot)).collect();
-            if dirs.len() > named.len() {
-                named.push("others".to_owned());
-            }
-            return refused(format!(
-                "{} snapshots, of the snapshottable directories {}",
-                header.num_snapshots(),
-                named.join(", ")
-            ));
-        }
-        ns.counters.snapshot_counter = header.snapshot_counter();
-        for slot in dirs {
-            if !ns.rec(slot).has(flag::MULTI_OR_SNAPSHOTTABLE) {
-                ns.set_snapshottable(slot, true);
-                ns.sum.add(terms::snapshottable(ns.rec(slot).id()));
-            }
-        }
+    bytes: &[u8],
+    references: &mut References,
+    children: &mut Vec<Slot>,
+) -> Result<(), String> {
+    let entry = DirEntryRef::decode(bytes).map_err(|error| error.to_string())?;
+    let mut referred = Vec::new();
+    for index in entry.ref_children {
+        let index = index.map_err(|error| error.to_string())?;
+        referred.push(ns.rec(references.take_child(index)?).id().0);
     }
-    check_no_snapshot_records(image)?;
-    if has_references {
-        return refused("section INODE_DIR".to_owned());
-    }
-    Ok(())
-}
-
-fn check_no_snapshot_records<F: ReadAt + ?Sized>(image: &Image<'_, F>) -> Result<(), ImageError> {
-    for name in [SectionName::InodeReference, SectionName::SnapshotDiff] {
-        if let Some(section) = image.section(name)
-            && image.messages(section).next_bytes()?.is_some()
-        {
-            let place = format!("section {}", name.as_str());
-            return Err(ImageError::Unsupported(Feature::Snapshots.refused_at(&place)));
-        }
-    }
-    Ok(())
+    let (sum, parent) = (&mut ns.sum, InodeId(entry.parent));
+    let all = entry.children.chain(referred.into_iter().map(Ok));
+    ns.tree.add_children(parent, all, children, |child| {
+        sum.add(terms::parent(child, parent));
+    })
 }

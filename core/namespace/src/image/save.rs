@@ -1,31 +1,29 @@
 //! Writing an image.
 
-use std::collections::BTreeMap;
+mod encode;
+mod snapshots;
+
 use std::io::{self, Write};
 
-use hathi_formats::editlog::{AclEntry, AclEntryType, XAttr};
-use hathi_formats::fsimage::{
-    AclBits, ImageSummary, ImageWriter, InodeKind, InodeRef, STRING_TABLE_MASK_BITS, SectionName, SerialKind,
-    XAttrNameBits, encode_directory_entry,
-};
+use hathi_formats::fsimage::{ImageSummary, ImageWriter, SectionName, encode_directory_entry};
 use hathi_formats::ids::{Block, InodeId, LayoutVersion};
 use hathi_formats::proto::fsimage as pb;
 use hathi_formats::proto::hdfs::BlockProto;
 use prost::Message;
 
-use super::policy_xattr;
-use crate::attributes::{Attributes, Quota};
+use crate::attributes::Attributes;
 use crate::carried::Carried;
 use crate::config::{ImageOptions, NamespaceConfig};
 use crate::files::FrozenFiles;
 use crate::namespace::{Counters, Namespace};
-use crate::snapshots::FrozenSnapshots;
-use crate::store::slab::Slot;
-use crate::store::strings::Strings;
+use crate::snapshots::{FrozenSnapshots, SnapshotsPart};
+use crate::store::slab::{NONE, Slot};
 use crate::tree::FrozenTree;
 use crate::tree::inode::{InodeRec, flag};
 use crate::view::View;
 use crate::writers::{Open, OpenFiles};
+use encode::{Features, Named};
+use snapshots::References;
 
 /// Number of inodes between two looks at the cancel flag.
 const CANCEL_EVERY: u32 = 4096;
@@ -143,24 +141,7 @@ impl View for Frozen {
     /// Looks at every inode, because the map of ids is not in shared pages. Only paths by id and walks ask for it.
     fn slot(&self, id: InodeId) -> Option<Slot> {
         let found = self.tree.iter().find(|(_, rec)| rec.id() == id);
-        found.map(|(slot, _)| slot).filter(|slot| !self.waits(*slot))
-    }
-}
-
-/// Serials of the names of extended attributes, which are given while the inodes are written.
-#[derive(Default)]
-struct XAttrNames {
-    serials: BTreeMap<String, u32>,
-}
-
-impl XAttrNames {
-    fn serial(&mut self, name: &str) -> u32 {
-        if let Some(serial) = self.serials.get(name) {
-            return *serial;
-        }
-        let serial = self.serials.len() as u32 + 1;
-        self.serials.insert(name.to_owned(), serial);
-        serial
+        found.map(|(slot, _)| slot).filter(|slot| self.is_attached(*slot))
     }
 }
 
@@ -217,16 +198,13 @@ impl Frozen {
             return Err(SaveError::Broken);
         }
         let mut w = ImageWriter::new(out, self.config.image.codec)?;
-        let mut names = XAttrNames::default();
-        // Strings that only ACLs name get their serials after those of owners and groups.
-        let mut users = self.attributes.users().clone();
-        let mut groups = self.attributes.groups().clone();
+        let mut named = Named::new(&self.attributes);
+        let mut references = References::default();
         self.save_info(&mut w)?;
         self.carried.save_policies(&mut w)?;
         let skip = self.detached_slots();
-        let Listed { open, snapshottable } =
-            self.save_inodes(&mut w, &skip, &mut names, &mut users, &mut groups, cancelled)?;
-        self.save_directories(&mut w, &skip, cancelled)?;
+        let Listed { open, snapshottable } = self.save_inodes(&mut w, &skip, &mut named, cancelled)?;
+        self.save_directories(&mut w, &skip, &mut references, cancelled)?;
         w.begin(SectionName::FilesUnderConstruction);
         for slot in open {
             w.message(&pb::files_under_construction_section::FileUnderConstructionEntry {
@@ -235,18 +213,14 @@ impl Frozen {
             })?;
         }
         w.end();
-        w.begin(SectionName::Snapshot);
-        w.message(&pb::SnapshotSection {
-            snapshot_counter: Some(self.counters.snapshot_counter),
-            snapshottable_dir: snapshottable,
-            num_snapshots: Some(0),
-        })?;
-        w.end();
-        w.begin(SectionName::InodeReference);
-        w.end();
+        self.save_snapshots(&mut w, snapshottable, &mut named)?;
+        if !self.snapshots.is_none() {
+            self.save_diffs(&mut w, &skip, &mut references, &mut named, cancelled)?;
+        }
+        self.save_references(&mut w, references)?;
         self.carried.save_secrets(&mut w)?;
         self.carried.save_cache(&mut w)?;
-        save_strings(&mut w, &users, &groups, &names)?;
+        named.save(&mut w)?;
         Ok(w.finish(layout)?)
     }
 
@@ -268,16 +242,21 @@ impl Frozen {
         Ok(())
     }
 
-    /// Whether the inode was deleted, and waited to be freed.
-    fn waits(&self, slot: Slot) -> bool {
+    /// Whether the inode hangs below the root, and was not deleted.
+    fn is_attached(&self, slot: Slot) -> bool {
         let mut at = slot;
-        while at != self.root() && !self.rec(at).has(flag::DETACHED) {
-            at = self.rec(at).parent();
+        while at != self.root() {
+            let rec = self.rec(at);
+            if rec.has(flag::DETACHED) || rec.parent() == NONE || self.tree.is_gone(at) {
+                return false;
+            }
+            at = rec.parent();
         }
-        at != self.root()
+        true
     }
 
-    /// The slots of deleted inodes that are not freed. They are no part of the state.
+    /// The slots of deleted inodes that are not freed. They are no part of the state, except what a former place shows: an
+    /// image has it without a place, as it will be when the rest is freed.
     fn detached_slots(&self) -> (Bits, usize) {
         let mut stack: Vec<Slot> = self.tree.waiting().collect();
         if stack.is_empty() {
@@ -288,7 +267,7 @@ impl Frozen {
         while let Some(slot) = stack.pop() {
             bits.set(slot);
             count += 1;
-            stack.extend(self.children(slot));
+            stack.extend(self.children(slot).filter(|child| !self.snapshots.has_moved(*child)));
         }
         (bits, count)
     }
@@ -297,9 +276,7 @@ impl Frozen {
         &self,
         w: &mut ImageWriter<W>,
         (skip, skipped): &(Bits, usize),
-        names: &mut XAttrNames,
-        users: &mut Strings,
-        groups: &mut Strings,
+        named: &mut Named,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Listed, SaveError> {
         let count = self.tree.live() - skipped;
@@ -320,13 +297,13 @@ impl Frozen {
             if !rec.is_live() || skip.get(slot) {
                 continue;
             }
-            if rec.is_open() {
+            if rec.is_open() && self.is_attached(slot) {
                 listed.open.push(slot);
             }
             if rec.is_dir() && rec.has(flag::MULTI_OR_SNAPSHOTTABLE) {
                 listed.snapshottable.push(rec.id().0);
             }
-            self.save_inode(slot, rec, &mut blocks, names, users, groups, w.buffer());
+            self.save_inode(slot, rec, &mut blocks, named, w.buffer());
             w.flush_if_full()?;
             written += 1;
             if written.is_multiple_of(per_part) {
@@ -338,66 +315,51 @@ impl Frozen {
         Ok(listed)
     }
 
-    fn save_inode(
-        &self,
-        slot: Slot,
-        rec: &InodeRec,
-        blocks: &mut Vec<Block>,
-        names: &mut XAttrNames,
-        users: &mut Strings,
-        groups: &mut Strings,
-        out: &mut Vec<u8>,
-    ) {
+    fn save_inode(&self, slot: Slot, rec: &InodeRec, blocks: &mut Vec<Block>, named: &mut Named, out: &mut Vec<u8>) {
         blocks.clear();
-        let acl = self
-            .attributes
-            .acl(slot)
-            .filter(|_| rec.has(flag::ACL))
-            .map(|acl| encode_acl(acl, users, groups));
-        let mut xattrs: Option<Vec<u8>> = None;
-        let policy_in_xattr = rec.is_dir() && rec.storage_policy != 0;
-        if rec.has(flag::XATTR) || policy_in_xattr {
-            let own = self.attributes.xattrs(slot);
-            let policy = policy_in_xattr.then(|| policy_xattr(rec.storage_policy));
-            xattrs = Some(encode_xattrs(own.iter().chain(policy.iter()), names));
+        let slots = self.block_slots(slot).iter();
+        blocks.extend(slots.map(|block| self.block_rec(*block).block()));
+        let mut features = Features {
+            acl: self
+                .attributes
+                .acl(slot)
+                .filter(|_| rec.has(flag::ACL))
+                .map(|acl| &acl[..]),
+            blocks,
+            ..Features::default()
+        };
+        if rec.has(flag::XATTR) {
+            features.xattrs = self.attributes.xattrs(slot);
         }
-        let mut inode = InodeRef::new(InodeKind::File, rec.id().0);
-        inode.name = self.name_of(slot);
-        inode.modification_time = rec.mtime();
-        inode.permission = rec.perm().0;
-        inode.acl = acl.as_deref();
-        inode.xattrs = xattrs.as_deref();
         if rec.is_file() {
-            let uc = self
-                .open_files
-                .get(slot)
-                .filter(|_| rec.is_open())
-                .map(|open| self.under_construction(slot, open).encode_to_vec());
-            inode.access_time = rec.atime();
-            inode.replication = u32::from(rec.replication);
-            inode.preferred_block_size = rec.block_size();
-            inode.storage_policy_id = u32::from(rec.storage_policy);
-            inode.under_construction = uc.as_deref();
-            let slots = self.block_slots(slot).iter();
-            blocks.extend(slots.map(|block| self.block_rec(*block).block()));
-            inode.encode(blocks, out);
+            features.under_construction = self.under_construction(slot, rec);
         } else if rec.is_dir() {
-            let quota = self.quota(slot);
-            let types = quota.filter(|quota| !quota.types.is_empty()).map(encode_type_quotas);
-            inode.kind = InodeKind::Directory;
-            inode.ns_quota = quota.map_or(-1, |quota| quota.ns) as u64;
-            inode.ds_quota = quota.map_or(-1, |quota| quota.ds) as u64;
-            inode.type_quotas = types.as_deref();
-            inode.encode(&[], out);
+            features.quota = self.quota(slot).map(|quota| (quota.ns, quota.ds, &quota.types));
         } else {
-            inode.kind = InodeKind::Symlink;
-            inode.access_time = rec.atime();
-            inode.target = self.attributes.link(slot).unwrap_or_default();
-            inode.encode(&[], out);
+            features.target = self.attributes.link(slot).unwrap_or_default();
         }
+        named.encode_inode(rec, self.name_of(slot), &features, out);
     }
 
-    fn under_construction(&self, file: Slot, open: &Open) -> pb::i_node_section::FileUnderConstructionFeature {
+    /// Encoded, of a file that has a writer. A file that only snapshots show has none, but its last block may be one that
+    /// nobody has finished: an image says so by a writer without a name.
+    fn under_construction(&self, file: Slot, rec: &InodeRec) -> Option<Vec<u8>> {
+        let open = self.open_files.get(file).filter(|_| rec.is_open());
+        if let Some(open) = open.filter(|_| self.is_attached(file)) {
+            return Some(self.written_by(file, open).encode_to_vec());
+        }
+        let last = self.block_slots(file).last()?;
+        self.block_rec(*last).is_open().then(|| {
+            pb::i_node_section::FileUnderConstructionFeature {
+                client_name: Some(String::new()),
+                client_machine: Some(String::new()),
+                ..Default::default()
+            }
+            .encode_to_vec()
+        })
+    }
+
+    fn written_by(&self, file: Slot, open: &Open) -> pb::i_node_section::FileUnderConstructionFeature {
         let id = self.rec(file).id();
         let truncation = self.open_files.truncation(id);
         let source = truncation.and_then(|truncation| truncation.source);
@@ -424,10 +386,12 @@ impl Frozen {
         &self,
         w: &mut ImageWriter<W>,
         (skip, skipped): &(Bits, usize),
+        references: &mut References,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), SaveError> {
         let count = self.tree.live() - skipped;
         let per_part = self.config.image.per_part(count);
+        let mut referred: Vec<u32> = Vec::new();
         w.begin(SectionName::InodeDir);
         let mut written = 0usize;
         for slot in 0..self.tree.used() {
@@ -438,8 +402,17 @@ impl Frozen {
             if !rec.is_dir() || skip.get(slot) || self.child_count(slot) == 0 {
                 continue;
             }
-            let children = self.children(slot).map(|child| self.rec(child).id().0);
-            encode_directory_entry(rec.id().0, children, w.buffer());
+            let has_moved = |child: &Slot| self.snapshots.has_moved(*child);
+            referred.clear();
+            if self.snapshots.has_former_names() {
+                let moved = self.children(slot).filter(has_moved);
+                referred.extend(moved.map(|child| references.put_place(child)));
+            }
+            let children = self
+                .children(slot)
+                .filter(|child| referred.is_empty() || !has_moved(child));
+            let children = children.map(|child| self.rec(child).id().0);
+            encode_directory_entry(rec.id().0, children, &referred, w.buffer());
             w.flush_if_full()?;
             written += self.child_count(slot);
             if written >= per_part {
@@ -450,81 +423,4 @@ impl Frozen {
         w.end();
         Ok(())
     }
-}
-
-fn save_strings<W: Write>(
-    w: &mut ImageWriter<W>,
-    users: &Strings,
-    groups: &Strings,
-    names: &XAttrNames,
-) -> io::Result<()> {
-    let users = users.iter().map(|(serial, name)| (SerialKind::User, serial, name));
-    let groups = groups.iter().map(|(serial, name)| (SerialKind::Group, serial, name));
-    let xattrs = names
-        .serials
-        .iter()
-        .map(|(name, serial)| (SerialKind::XAttr, *serial, name.as_str()));
-    let all: Vec<(SerialKind, u32, &str)> = users.chain(groups).chain(xattrs).collect();
-    w.begin(SectionName::StringTable);
-    w.message(&pb::StringTableSection {
-        num_entry: Some(all.len() as u32),
-        mask_bits: Some(STRING_TABLE_MASK_BITS),
-    })?;
-    for (kind, serial, name) in all {
-        w.message(&pb::string_table_section::Entry {
-            id: Some(kind.table_id(serial)),
-            str: Some(name.to_owned()),
-        })?;
-    }
-    w.end();
-    Ok(())
-}
-
-fn encode_acl(acl: &[AclEntry], users: &mut Strings, groups: &mut Strings) -> Vec<u8> {
-    let entries = acl
-        .iter()
-        .map(|entry| {
-            let name = match (&entry.name, entry.entry_type) {
-                (Some(name), AclEntryType::User) => users.intern(name),
-                (Some(name), AclEntryType::Group) => groups.intern(name),
-                _ => 0,
-            };
-            AclBits {
-                scope: entry.scope,
-                entry_type: entry.entry_type,
-                permission: entry.permission,
-                name,
-            }
-            .pack()
-        })
-        .collect();
-    pb::i_node_section::AclFeatureProto { entries }.encode_to_vec()
-}
-
-fn encode_xattrs<'a>(xattrs: impl Iterator<Item = &'a XAttr>, names: &mut XAttrNames) -> Vec<u8> {
-    let x_attrs = xattrs
-        .map(|xattr| pb::i_node_section::XAttrCompactProto {
-            name: XAttrNameBits {
-                namespace: xattr.namespace,
-                name: names.serial(&xattr.name),
-            }
-            .pack(),
-            value: xattr.value.clone().map(Into::into),
-        })
-        .collect();
-    pb::i_node_section::XAttrFeatureProto { x_attrs }.encode_to_vec()
-}
-
-fn encode_type_quotas(quota: &Quota) -> Vec<u8> {
-    let quotas = quota
-        .types
-        .iter()
-        .filter_map(|(ordinal, bytes)| {
-            Some(pb::i_node_section::QuotaByStorageTypeEntryProto {
-                storage_type: crate::ops::storage_type_number(*ordinal)?,
-                quota: *bytes as u64,
-            })
-        })
-        .collect();
-    pb::i_node_section::QuotaByStorageTypeFeatureProto { quotas }.encode_to_vec()
 }

@@ -34,6 +34,19 @@ pub(crate) trait AsOf: View {
         }
     }
 
+    /// The entry of this name in a list.
+    fn entry_named(&self, list: &[Entry], name: &[u8]) -> Option<Entry> {
+        let at = list.partition_point(|entry| self.name_of_entry(*entry) < name);
+        list.get(at).copied().filter(|entry| self.name_of_entry(*entry) == name)
+    }
+
+    /// Whether an entry is in a list.
+    fn find_in(&self, list: &[Entry], entry: Entry) -> bool {
+        let name = self.name_of_entry(entry);
+        let at = list.partition_point(|other| self.name_of_entry(*other) < name);
+        list.get(at) == Some(&entry)
+    }
+
     /// The attributes of an inode as the snapshot shows them, if they are others than now.
     fn kept_at(&self, slot: Slot, snapshot: SnapshotId) -> Option<&Kept> {
         let of_dir = self
@@ -49,15 +62,11 @@ pub(crate) trait AsOf: View {
 
     /// A child of a directory as the snapshot shows it.
     fn entry_at(&self, dir: Slot, name: &[u8], snapshot: SnapshotId) -> Option<Entry> {
-        let find = |list: &[Entry]| {
-            let at = list.partition_point(|entry| self.name_of_entry(*entry) < name);
-            list.get(at).copied().filter(|entry| self.name_of_entry(*entry) == name)
-        };
         for diff in self.dir_diffs_from(dir, snapshot) {
-            if let Some(entry) = find(&diff.deleted) {
+            if let Some(entry) = self.entry_named(&diff.deleted, name) {
                 return Some(entry);
             }
-            if find(&diff.created).is_some() {
+            if self.entry_named(&diff.created, name).is_some() {
                 return None;
             }
         }

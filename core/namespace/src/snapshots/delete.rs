@@ -75,7 +75,7 @@ impl Namespace {
 
     /// The present of an inode that is gone, and of all below it, is shown by nobody. What came after the last snapshot that
     /// shows them ends.
-    pub(super) fn trim(&mut self, top: Slot, out: &mut Vec<Block>) {
+    pub(crate) fn trim(&mut self, top: Slot, out: &mut Vec<Block>) {
         for slot in self.changed_below(top) {
             if !self.hangs_below(slot, top) {
                 // It ended with what it hung below.

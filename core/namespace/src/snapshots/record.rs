@@ -49,8 +49,29 @@ impl Namespace {
         let is_root = rec.is_dir() && rec.has(flag::MULTI_OR_SNAPSHOTTABLE);
         let root = is_root.then(|| self.snapshots.roots().get(&rec.id().0)).flatten();
         let own = root.and_then(|root| root.last_until(until));
-        own.max(self.shown_here(slot, until))
-            .max(self.shown_before(slot, until))
+        own.max(self.shown_somewhere(slot, until))
+    }
+
+    /// The same, without the snapshots of the inode itself.
+    ///
+    /// Each place is asked for the snapshots from the time in which the inode was there, and for no others: directories that
+    /// moved below one another lead back to the inode if their places of different times are mixed.
+    fn shown_somewhere(&self, slot: Slot, mut until: SnapshotId) -> Option<SnapshotId> {
+        let former = self.snapshots.former_names(slot);
+        let last_at = |place: usize| former.get(place).map(|name| self.snapshots.former(*name).last);
+        let mut place = former.partition_point(|name| self.snapshots.former(*name).last < until);
+        loop {
+            let shown = match former.get(place) {
+                Some(name) => self.shown_at(self.snapshots.former(*name).dir, Entry::Former(*name), until),
+                None => self.shown_here(slot, until),
+            };
+            let since = place.checked_sub(1).and_then(last_at);
+            let Some(earlier) = since.filter(|_| shown <= since) else {
+                return shown;
+            };
+            until = earlier;
+            place -= 1;
+        }
     }
 
     /// The same, of the place alone that the inode has now, or had last.
@@ -59,37 +80,11 @@ impl Namespace {
         if rec.parent() == NONE || rec.has(flag::DETACHED) {
             return None;
         }
-        if let Some(name) = self.snapshots.former_names(slot).last()
-            && self.snapshots.former(*name).last >= until
-        {
-            // It came here later.
-            return None;
-        }
         let until = match self.tree.last_shown(slot) {
             Some(last) => until.min(last),
             None => until,
         };
         self.shown_at(rec.parent(), Entry::Inode(slot), until)
-    }
-
-    /// The same, of the places that the inode had before. It was at each of them after the one before, so the way up ends,
-    /// wherever the directories are now.
-    fn shown_before(&self, slot: Slot, until: SnapshotId) -> Option<SnapshotId> {
-        let names = self.snapshots.former_names(slot);
-        for (at, &name) in names.iter().enumerate().rev() {
-            let place = self.snapshots.former(name);
-            let came_after = at
-                .checked_sub(1)
-                .map(|before| self.snapshots.former(names[before]).last);
-            if came_after.is_some_and(|before| before >= until) {
-                continue;
-            }
-            let shown = self.shown_at(place.dir, Entry::Former(name), until.min(place.last));
-            if shown.is_some() {
-                return shown;
-            }
-        }
-        None
     }
 
     fn shown_at(&self, dir: Slot, entry: Entry, until: SnapshotId) -> Option<SnapshotId> {
@@ -175,22 +170,15 @@ impl Namespace {
     }
 
     fn kept_now(&self, slot: Slot) -> Arc<Kept> {
-        let rec = *self.rec(slot);
+        let rec = self.rec(slot);
         let quota = self.quota(slot).map(|quota| KeptQuota {
             ns: quota.ns,
             ds: quota.ds,
             types: quota.types.clone(),
         });
-        Arc::new(Kept {
-            rec,
-            acl: self.attributes.acl(slot).filter(|_| rec.has(flag::ACL)).cloned(),
-            xattrs: self
-                .attributes
-                .xattrs_shared(slot)
-                .filter(|_| rec.has(flag::XATTR))
-                .cloned(),
-            quota,
-        })
+        let acl = self.attributes.acl(slot).filter(|_| rec.has(flag::ACL)).cloned();
+        let xattrs = self.attributes.xattrs_shared(slot).filter(|_| rec.has(flag::XATTR));
+        Arc::new(Kept::new(rec, acl, xattrs.cloned(), quota))
     }
 
     /// The diff of a directory for the last snapshot that shows it: its newest one, or a new one.

@@ -409,7 +409,7 @@ impl History {
 }
 
 /// Applies what a log holds beyond what the namespace has.
-fn catch_up(ns: &mut Namespace, log: &[u8]) {
+pub(super) fn catch_up(ns: &mut Namespace, log: &[u8]) {
     for frame in Frames::new(log, 0) {
         let frame = frame.unwrap();
         if frame.txid.0 > ns.last_applied_txid() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hathi_formats::editlog::RenameOption;
 
+use super::replay::catch_up;
 use super::*;
 use crate::snapshots::as_of::AsOf;
 use crate::snapshots::{PRESENT, SnapshotId, SnapshotsPart};
@@ -58,8 +59,7 @@ impl World {
         self.fix.ns.resolve(path).ok()?.last_slot()
     }
 
-    fn node(&self, slot: Slot, snapshot: SnapshotId) -> Node {
-        let ns = &self.fix.ns;
+    fn node(ns: &Namespace, slot: Slot, snapshot: SnapshotId) -> Node {
         let kept = ns.kept_at(slot, snapshot);
         let rec = kept.map_or(*ns.rec(slot), |kept| kept.rec);
         let xattrs = match kept {
@@ -94,18 +94,22 @@ impl World {
 
     /// What is below a directory, as a snapshot or the present shows it.
     fn copy(&self, dir: Slot, snapshot: SnapshotId) -> Copied {
+        Self::copy_of(&self.fix.ns, dir, snapshot)
+    }
+
+    fn copy_of(ns: &Namespace, dir: Slot, snapshot: SnapshotId) -> Copied {
         let mut out = Copied::new();
-        out.insert(String::new(), self.node(dir, snapshot));
+        out.insert(String::new(), Self::node(ns, dir, snapshot));
         let mut stack = vec![(String::new(), dir)];
         while let Some((path, at)) = stack.pop() {
-            for entry in self.fix.ns.entries_at(at, snapshot) {
-                let name = String::from_utf8_lossy(self.fix.ns.name_of_entry(entry)).into_owned();
-                let slot = self.fix.ns.inode_of(entry);
-                assert_eq!(self.fix.ns.entry_at(at, name.as_bytes(), snapshot), Some(entry));
-                assert_eq!(self.fix.ns.parent_at(slot, snapshot), at, "the place of an inode");
+            for entry in ns.entries_at(at, snapshot) {
+                let name = String::from_utf8_lossy(ns.name_of_entry(entry)).into_owned();
+                let slot = ns.inode_of(entry);
+                assert_eq!(ns.entry_at(at, name.as_bytes(), snapshot), Some(entry));
+                assert_eq!(ns.parent_at(slot, snapshot), at, "the place of an inode");
                 let path = format!("{path}/{name}");
-                out.insert(path.clone(), self.node(slot, snapshot));
-                if self.fix.ns.rec(slot).is_dir() {
+                out.insert(path.clone(), Self::node(ns, slot, snapshot));
+                if ns.rec(slot).is_dir() {
                     stack.push((path, slot));
                 }
             }
@@ -380,16 +384,30 @@ impl World {
 
     /// Every snapshot shows what was there, and everything else is free.
     fn check(&self) {
-        self.fix.ns.check();
+        self.check_of(&self.fix.ns);
+    }
+
+    fn check_of(&self, ns: &Namespace) {
+        ns.check();
         for ((root, name), (id, copied)) in &self.taken {
-            let Some(slot) = self.slot(root) else {
+            let Some(slot) = ns.resolve(root).ok().and_then(|iip| iip.last_slot()) else {
                 panic!("{root} is gone")
             };
-            let mut shown = self.copy(slot, *id);
+            let mut shown = Self::copy_of(ns, slot, *id);
             // Files that were open then.
             shown.retain(|path, node| copied.contains_key(path) || !matches!(node, Node::File { .. }));
             assert_eq!(&shown, copied, "{root}/.snapshot/{name}");
         }
+    }
+
+    /// What an image of now gives.
+    fn loaded(&self) -> Namespace {
+        let loaded = self.fix.loaded();
+        self.check_of(&loaded);
+        if !self.fix.ns.has_detached() {
+            assert_eq!(loaded.digest(), self.fix.ns.digest(), "the image differs");
+        }
+        loaded
     }
 }
 
@@ -408,9 +426,22 @@ fn run(seed: u64, steps: usize) {
     let _named = Seed(seed);
     let mut random = fastrand::Rng::with_seed(seed);
     let mut world = World::new();
+    let mut loaded: Vec<Namespace> = Vec::new();
+    let mut frozen = None;
+    let moments = [steps / 3, steps * 2 / 3, steps - 1];
     for step in 0..steps {
         world.step(&mut random);
-        let check = std::panic::AssertUnwindSafe(|| world.check());
+        let check = std::panic::AssertUnwindSafe(|| {
+            world.check();
+            if moments.contains(&step) {
+                let freed = world.fix.ns.finish_snapshots();
+                world.fix.removed.extend(freed);
+                loaded.push(world.loaded());
+            }
+            if step == moments[0] {
+                frozen = Some((world.fix.ns.freeze(), world.fix.image()));
+            }
+        });
         if let Err(panic) = std::panic::catch_unwind(check) {
             eprintln!("seed {seed}, step {step}");
             std::panic::resume_unwind(panic);
@@ -423,6 +454,22 @@ fn run(seed: u64, steps: usize) {
     }
     while !world.fix.reclaim(100) {}
     world.check();
+    if let Some((frozen, image)) = frozen {
+        let (later, _) = frozen
+            .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false)
+            .unwrap();
+        assert!(later == image, "seed {seed}: a view changed with the namespace");
+    }
+    for mut loaded in loaded {
+        catch_up(&mut loaded, &world.fix.log);
+        while !loaded.reclaim(3).done {}
+        loaded.check();
+        assert_eq!(
+            loaded.digest(),
+            world.fix.ns.digest(),
+            "seed {seed}: an image, and what came after it"
+        );
+    }
     compare_marks(&world.fix, &mut random);
     let mut replica = world.fix.replayed();
     replica.check();
@@ -460,5 +507,100 @@ fn a_snapshot_shows_what_was_there() {
     });
     for seed in range.unwrap_or(0..150) {
         run(seed, 120);
+    }
+}
+
+#[test]
+fn a_directory_that_moved_below_its_own_former_child_is_shown_where_it_was() {
+    let mut world = World::new();
+    world.fix.mkdirs(ROOT, "/a/b/c").unwrap();
+    world.take("/a", &mut fastrand::Rng::with_seed(0));
+    for (src, dst) in [("/a/b/c", "/a/c"), ("/a/b", "/a/c/b")] {
+        let plan = world.fix.ns.plan_rename(&world.fix.ctx(ROOT), src, dst).unwrap();
+        assert!(world.fix.commit(plan));
+        world.check();
+    }
+}
+
+/// An image of snapshots that show much of what has changed.
+fn image_with_snapshots(seed: u64) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut world = World::new();
+    for _ in 0..120 {
+        world.step(&mut random);
+    }
+    world.fix.ns.finish_snapshots();
+    world.fix.image()
+}
+
+#[test]
+fn a_damaged_image_with_snapshots_is_refused_or_gives_a_whole_namespace() {
+    let mut random = fastrand::Rng::with_seed(1);
+    let (mut refused, mut taken) = (0, 0);
+    for seed in 0..12 {
+        let whole = image_with_snapshots(seed);
+        let offsets: Vec<(u64, u64)> = Image::open(&whole[..])
+            .unwrap()
+            .sections()
+            .iter()
+            .map(|section| (section.offset, section.len_bytes))
+            .collect();
+        for _ in 0..150 {
+            let mut bytes = whole.clone();
+            for _ in 0..random.usize(1..3) {
+                let (offset, len) = offsets[random.usize(..offsets.len())];
+                if len > 0 {
+                    let at = (offset + random.u64(..len)) as usize;
+                    bytes[at] = match random.u8(..3) {
+                        0 => random.u8(..),
+                        1 => bytes[at] ^ 1 << random.u8(..8),
+                        _ => bytes[at].wrapping_add(1),
+                    };
+                }
+            }
+            let Ok(image) = Image::open(&bytes[..]) else { continue };
+            match image::load(NamespaceConfig::default(), &image) {
+                Err(_) => refused += 1,
+                Ok(mut ns) => {
+                    taken += 1;
+                    ns.check();
+                    delete_all_snapshots(&mut ns);
+                    while !ns.reclaim(1000).done {}
+                    ns.check();
+                }
+            }
+        }
+    }
+    assert!(refused > 100 && taken > 100, "{refused} refused and {taken} taken");
+}
+
+/// A snapshot that is deleted looks at everything that it shows.
+fn delete_all_snapshots(ns: &mut Namespace) {
+    let all: Vec<(Slot, String)> = ns
+        .snapshots
+        .roots()
+        .values()
+        .flat_map(|root| {
+            root.snapshots
+                .iter()
+                .map(|snapshot| (root.slot, snapshot.name.to_string()))
+        })
+        .collect();
+    for (root, name) in all {
+        if !ns.tree.is_attached(root) {
+            continue;
+        }
+        let op = EditOp::DeleteSnapshot {
+            snapshot_root: ns.path_of_slot(root),
+            snapshot_name: name,
+            mtime: 1,
+            rpc_ids: RpcIds::NONE,
+        };
+        // A damaged name may be one that no path has.
+        let _ = ns.apply(ns.last_applied_txid() + 1, &op);
+        if ns.is_broken() {
+            return;
+        }
+        ns.check();
     }
 }

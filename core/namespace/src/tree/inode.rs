@@ -101,6 +101,17 @@ impl InodeRec {
         rec
     }
 
+    /// The record as the past of an inode keeps it: what it says by itself, and which features are kept beside it.
+    pub(crate) fn kept(&self, acl: bool, xattrs: bool, quota: bool) -> InodeRec {
+        let mut rec = *self;
+        rec.flags = self.kind_bits();
+        rec.set(flag::ACL, acl);
+        rec.set(flag::XATTR, xattrs);
+        rec.set(flag::OPEN_OR_QUOTA, quota);
+        (rec.parent, rec.data) = (NONE, NONE);
+        rec
+    }
+
     #[inline]
     pub(crate) fn id(&self) -> InodeId {
         InodeId(u64::from(self.id_lo) | u64::from(self.id_hi) << 32)

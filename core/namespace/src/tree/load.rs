@@ -5,6 +5,7 @@ use hathi_formats::ids::InodeId;
 
 use super::inode::InodeRec;
 use super::{Tree, key_of};
+use crate::snapshots::SnapshotId;
 use crate::store::names::utf16_len;
 use crate::store::slab::{NONE, Slot};
 
@@ -94,7 +95,25 @@ impl Tree {
         Ok(())
     }
 
-    /// Checks that every inode is below the root, without circles.
+    /// An inode was in a directory, and this is the last snapshot that shows it there.
+    ///
+    /// # Errors
+    /// It hangs in a directory, or was in another one.
+    pub(crate) fn add_gone(&mut self, slot: Slot, dir: Slot, last: SnapshotId) -> Result<(), String> {
+        let rec = self.inodes.get_mut(slot);
+        if rec.parent != NONE || slot == self.root {
+            return Err(format!("inode {} has two parents", rec.id()));
+        }
+        if self.names.get(rec.name).is_empty() {
+            return Err(format!("inode {} has no name", rec.id()));
+        }
+        rec.parent = dir;
+        self.set_gone(slot, last);
+        Ok(())
+    }
+
+    /// Checks that every inode is below the root or has no place, without circles. What a snapshot shows is below the
+    /// directory in which it was.
     pub(crate) fn check_loaded(&self) -> Result<(), ImageError> {
         let mut known = vec![false; self.inodes.used() as usize];
         known[self.root as usize] = true;
@@ -104,11 +123,15 @@ impl Tree {
             way.clear();
             while !known[at as usize] {
                 let parent = self.rec(at).parent;
+                if parent == NONE && self.is_orphan(at) {
+                    known[at as usize] = true;
+                    break;
+                }
                 if parent == NONE {
-                    return Err(ImageError::Unsupported(format!(
-                        "inode {} is in no directory (inodes that live only in snapshots are not supported)",
-                        self.rec(at).id()
-                    )));
+                    return Err(ImageError::Malformed {
+                        offset: 0,
+                        problem: format!("inode {} is in no directory", self.rec(at).id()),
+                    });
                 }
                 if way.len() > MAX_DEPTH {
                     return Err(ImageError::Malformed {
