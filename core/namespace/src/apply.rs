@@ -14,7 +14,7 @@ use hathi_formats::ids::Block;
 
 use crate::carried;
 use crate::namespace::Namespace;
-use crate::path::is_reserved;
+use crate::path::{InodesInPath, is_reserved};
 use crate::store::slab::Slot;
 use crate::types::{ApplyError, Effect, Effects};
 use crate::unsupported::Feature;
@@ -59,8 +59,7 @@ impl Namespace {
                     self.counters.check_grown_since(before);
                 }
                 self.counters.txid = txid;
-                let freed = self.freed.drain(..);
-                fx.effects.extend(freed.map(|block| Effect::BlockRemoved { block }));
+                fx.effects.extend(self.by_the_way.drain(..));
                 self.end_changes();
                 self.mark_after(op);
                 Ok(fx)
@@ -312,7 +311,7 @@ impl Namespace {
             if let Some(parent) = self.tree.remembered_dir(dir) {
                 return Ok((Some(parent), name, self.child(parent, name.as_bytes())));
             }
-            let iip = self.resolve(path).map_err(|refused| inconsistent(refused.message))?;
+            let iip = self.op_path(path)?;
             let (parent, found) = (
                 iip.parent_slot().filter(|parent| self.rec(*parent).is_dir()),
                 iip.last_slot(),
@@ -322,10 +321,16 @@ impl Namespace {
             }
             return Ok((parent, name, found));
         }
-        let iip = self.resolve(path).map_err(|refused| inconsistent(refused.message))?;
+        let iip = self.op_path(path)?;
         let (parent, found) = (iip.parent_slot(), iip.last_slot());
         // Only the root and paths by inode id come here. Nothing is ever created at them.
         Ok((parent.filter(|_| found.is_some()), name, found))
+    }
+
+    /// The path in an op, which changes nothing below `.snapshot`.
+    fn op_path<'p>(&self, path: &'p str) -> Result<InodesInPath<'p>, Why> {
+        let iip = self.resolve(path).and_then(|iip| iip.check_is_present().map(|()| iip));
+        iip.map_err(|refused| inconsistent(refused.message))
     }
 
     /// The inode of the path in an op.

@@ -7,7 +7,7 @@ use crate::quotas::Usages;
 use crate::store::slab::Slot;
 use crate::tree::inode::flag;
 use crate::tree::{Lane, Waiting};
-use crate::types::Reclaimed;
+use crate::types::{Effect, Reclaimed};
 use crate::usage::Usage;
 use crate::view::View;
 
@@ -65,7 +65,12 @@ impl Namespace {
             "nobody waits longer for the lock than was asked for"
         );
         self.freeing = was_freeing;
-        out.blocks.append(&mut self.freed);
+        for effect in self.by_the_way.drain(..) {
+            match effect {
+                Effect::BlockRemoved { block } => out.blocks.push(block),
+                other => out.effects.push(other),
+            }
+        }
         out.done = !self.has_detached();
         out
     }

@@ -29,6 +29,7 @@ mod read;
 mod snapshots;
 mod store;
 mod sub_access;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -46,6 +47,7 @@ pub use digest::terms::DIGEST_VERSION;
 pub use namespace::Namespace;
 pub use ops::{NAMENODE_LEASE_HOLDER, RecoverLeaseOp, STORAGE_POLICIES, storage_type_number, storage_type_ordinal};
 pub use path::{InodesInPath, MAX_PATH_DEPTH, MAX_PATH_LENGTH, is_valid_name};
-pub use read::{OpenFilesWalk, SummaryWalk};
+pub use read::OpenFilesWalk;
 pub use sub_access::SubAccessWalk;
+pub use summary::SummaryWalk;
 pub use types::*;

@@ -15,7 +15,7 @@
 //!
 //! Mirrors `FSDirectory`, `BlockIdManager` and the part of `FSNamesystem` that follows from the edits.
 
-use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
+use hathi_formats::ids::{BlockId, GenerationStamp, InodeId};
 
 use crate::attributes::Attributes;
 use crate::carried::Carried;
@@ -27,6 +27,7 @@ use crate::snapshots::Snapshots;
 use crate::store::slab::Slot;
 use crate::tree::inode::{Perm, flag};
 use crate::tree::{Lane, Tree};
+use crate::types::Effect;
 use crate::usage::Usage;
 use crate::view::View;
 use crate::watch::Watch;
@@ -113,8 +114,8 @@ pub struct Namespace {
     pub(crate) sum: Sum,
     /// The lane of which the first that waits is being freed.
     pub(crate) freeing: Option<Lane>,
-    /// Blocks that were freed by the way during this op.
-    pub(crate) freed: Vec<Block>,
+    /// What the end of a deleted snapshot did by the way, during this op or slice.
+    pub(crate) by_the_way: Vec<Effect>,
     /// Inodes that the digest is without during this op.
     pub(crate) changing: Vec<Slot>,
     /// See [`Namespace::digest_origin`].
@@ -152,7 +153,7 @@ impl Namespace {
             adjusted_replications: 0,
             sum: Sum::default(),
             freeing: None,
-            freed: Vec::new(),
+            by_the_way: Vec::new(),
             changing: Vec::new(),
             origin: 0,
             config,

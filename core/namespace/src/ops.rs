@@ -10,4 +10,4 @@ mod xattr;
 
 pub use attr::{STORAGE_POLICIES, storage_type_number, storage_type_ordinal};
 pub use lease::{NAMENODE_LEASE_HOLDER, RecoverLeaseOp};
-pub(crate) use xattr::{merged as merged_xattrs, same as same_xattr};
+pub(crate) use xattr::{Unreadable, merged as merged_xattrs, same as same_xattr};

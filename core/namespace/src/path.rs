@@ -9,12 +9,17 @@ use hathi_formats::ids::InodeId;
 use smallvec::SmallVec;
 
 use crate::namespace::Namespace;
+use crate::snapshots::as_of::AsOf;
+use crate::snapshots::{PRESENT, SnapshotId, SnapshotRoot, SnapshotsPart};
 use crate::store::slab::{NONE, Slot};
+use crate::tree::inode::flag;
 use crate::types::Refused;
 use crate::view::View;
 
 /// `HdfsServerConstants.MAX_PATH_LENGTH`, in characters.
 pub const MAX_PATH_LENGTH: usize = 8000;
+/// `HdfsConstants.DOT_SNAPSHOT_DIR`.
+pub(crate) const DOT_SNAPSHOT: &[u8] = b".snapshot";
 /// `HdfsServerConstants.MAX_PATH_DEPTH`.
 pub const MAX_PATH_DEPTH: usize = 1000;
 
@@ -33,6 +38,12 @@ pub struct InodesInPath<'s> {
     pub depth: usize,
     /// Whether the path is below `/.reserved/raw`.
     pub(crate) raw: bool,
+    /// The component that is `.snapshot` of a snapshottable directory; 0 if there is none. The components behind it are
+    /// as of a snapshot. It and the snapshot's name have the directory's inode.
+    dot_snapshot: usize,
+    /// The snapshot that the path names. If it names none that exists: the newest one of the directory, whose attributes
+    /// are checked then, or the present.
+    snapshot: SnapshotId,
 }
 
 impl InodesInPath<'_> {
@@ -97,6 +108,29 @@ impl InodesInPath<'_> {
             out.push_str(self.component(n));
         }
         out
+    }
+
+    /// The snapshot as of which the path is resolved (`INodesInPath.getPathSnapshotId`).
+    #[inline]
+    pub(crate) fn snapshot(&self) -> Option<SnapshotId> {
+        (self.dot_snapshot != 0).then_some(self.snapshot)
+    }
+
+    /// The directory whose snapshots are at the end of the path (`INodesInPath.isDotSnapshotDir`). No inode is there.
+    pub(crate) fn dir_of_snapshots(&self) -> Option<Slot> {
+        let is_last = self.dot_snapshot != 0 && self.dot_snapshot == self.depth - 1;
+        is_last.then(|| self.slots.last().copied()).flatten()
+    }
+
+    /// `SnapshotAccessControlException` below `.snapshot`.
+    pub(crate) fn check_is_present(&self) -> Result<(), Refused> {
+        match self.dot_snapshot {
+            0 => Ok(()),
+            _ => Err(refuse(
+                ex::SNAPSHOT_ACCESS_CONTROL,
+                "Modification on a read-only snapshot is disallowed",
+            )),
+        }
     }
 
     pub(crate) fn last_slot(&self) -> Option<Slot> {
@@ -233,6 +267,8 @@ pub(crate) trait Paths: View {
             ids: SmallVec::new(),
             depth: 1,
             raw,
+            dot_snapshot: 0,
+            snapshot: PRESENT,
         };
         out.slots.push(self.root());
         out.ids.push(InodeId::ROOT);
@@ -245,9 +281,18 @@ pub(crate) trait Paths: View {
                 .position(|b| *b == b'/')
                 .map_or(bytes.len(), |n| start + n);
             if end > start {
+                let name = &bytes[start..end];
+                if name[0] == b'.'
+                    && name == DOT_SNAPSHOT
+                    && let Some(dir) = at
+                    && let Some(root) = self.root_of_snapshots(dir)
+                {
+                    self.walk_past(&mut out, bytes, start, (dir, root));
+                    break;
+                }
                 out.components.push((start as u32, end as u32));
                 out.depth += 1;
-                at = at.and_then(|parent| self.child(parent, &bytes[start..end]));
+                at = at.and_then(|parent| self.child(parent, name));
                 if let Some(slot) = at {
                     out.slots.push(slot);
                     out.ids.push(self.rec(slot).id());
@@ -257,6 +302,47 @@ pub(crate) trait Paths: View {
         }
         out.path = path;
         out
+    }
+
+    /// The rest of a path from `.snapshot` on: the name of a snapshot, and names as of it. `.snapshot` and the snapshot
+    /// stand for the directory that has them, but at the end of a path `.snapshot` is no inode.
+    #[cold]
+    fn walk_past(&self, out: &mut InodesInPath<'_>, bytes: &[u8], start: usize, (dir, root): (Slot, &SnapshotRoot)) {
+        out.dot_snapshot = out.depth;
+        out.snapshot = root.newest().map_or(PRESENT, |newest| newest.id);
+        let (mut at, mut start) = (Some(dir), start);
+        for name in bytes[start..].split(|byte| *byte == b'/') {
+            let end = start + name.len();
+            if !name.is_empty() {
+                out.components.push((start as u32, end as u32));
+                at = match out.depth - out.dot_snapshot {
+                    0 => at,
+                    1 => at.filter(|_| {
+                        let named = std::str::from_utf8(name).ok().and_then(|name| root.named(name));
+                        out.snapshot = named.map_or(out.snapshot, |snapshot| snapshot.id);
+                        named.is_some()
+                    }),
+                    _ => at.and_then(|dir| Some(self.inode_of(self.entry_at(dir, name, out.snapshot)?))),
+                };
+                out.depth += 1;
+                if let Some(slot) = at {
+                    out.slots.push(slot);
+                    out.ids.push(self.rec(slot).id());
+                }
+            }
+            start = end + 1;
+        }
+        if out.depth == out.dot_snapshot + 1 {
+            out.slots.pop();
+            out.ids.pop();
+        }
+    }
+
+    /// The snapshots of a directory, if it is snapshottable.
+    fn root_of_snapshots(&self, dir: Slot) -> Option<&SnapshotRoot> {
+        let rec = self.rec(dir);
+        let is_root = rec.is_dir() && rec.has(flag::MULTI_OR_SNAPSHOTTABLE);
+        is_root.then(|| self.snapshots().roots().get(&rec.id().0)).flatten()
     }
 }
 

@@ -6,6 +6,7 @@ use hathi_formats::ids::InodeId;
 
 use crate::namespace::Namespace;
 use crate::path::{DirOp, InodesInPath, is_valid_name, refuse};
+use crate::snapshots::past::Past;
 use crate::store::slab::Slot;
 use crate::tree::inode::{InodeRec, flag};
 use crate::types::{Caller, Refused};
@@ -70,6 +71,42 @@ impl Namespace {
             return Ok(());
         }
         Err(Refused::not_superuser(caller.user))
+    }
+
+    /// The view as of the snapshot that the path names.
+    #[inline]
+    pub(crate) fn past(&self, iip: &InodesInPath<'_>) -> Option<Past<'_>> {
+        iip.snapshot().map(|snapshot| Past::new(self, snapshot))
+    }
+
+    /// `FSDirectory.checkTraverse` for the way the path is used, as of the snapshot that it names. A snapshot is read only.
+    pub(crate) fn check_traverse_for(
+        &self,
+        caller: &Caller<'_>,
+        iip: &InodesInPath<'_>,
+        op: DirOp,
+    ) -> Result<(), Refused> {
+        let Some(past) = self.past(iip) else {
+            return Permissions::check_traverse_for(self, caller, iip, op);
+        };
+        past.check_traverse_for(caller, iip, op)?;
+        match op {
+            DirOp::Read | DirOp::ReadLink => Ok(()),
+            DirOp::Write | DirOp::WriteLink | DirOp::Create | DirOp::CreateLink => iip.check_is_present(),
+        }
+    }
+
+    /// Checks access to the inode at the end of a path, as of the snapshot that it names.
+    pub(crate) fn check_path_access(
+        &self,
+        caller: &Caller<'_>,
+        iip: &InodesInPath<'_>,
+        wanted: u8,
+    ) -> Result<(), Refused> {
+        match self.past(iip) {
+            None => Permissions::check_path_access(self, caller, iip, wanted),
+            Some(past) => past.check_path_access(caller, iip, wanted),
+        }
     }
 
     /// `x` on every ancestor, and no symlink on the way.
@@ -297,7 +334,7 @@ pub(crate) trait Permissions: View {
     fn has_permission(&self, caller: &Caller<'_>, slot: Slot, wanted: u8) -> bool {
         let rec = self.rec(slot);
         if rec.has(flag::ACL)
-            && let Some(acl) = self.attributes().acl(slot)
+            && let Some(acl) = self.acl(slot)
             && acl.first().is_some_and(|entry| entry.scope == AclEntryScope::Access)
         {
             return self.has_acl_permission(caller, rec, acl, wanted);

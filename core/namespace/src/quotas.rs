@@ -109,7 +109,7 @@ pub(crate) trait Usages: View {
     }
 
     fn space_under(&self, file: Slot, bytes: i64, policy: impl FnOnce() -> u8) -> Usage {
-        let replication = self.rec(file).replication;
+        let replication = self.wanted_replication(file);
         Usage {
             ns: 0,
             ds: bytes.saturating_mul(i64::from(replication)),

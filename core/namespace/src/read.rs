@@ -1,6 +1,7 @@
 //! Reads of clients.
 //!
-//! Mirrors `FSDirStatAndListingOp`, `ContentSummaryComputationContext` and the reading halves of the other `FSDir*Op`.
+//! Mirrors `FSDirStatAndListingOp` and the reading halves of the other `FSDir*Op`. A path that names a snapshot is read
+//! as of it ([`Past`]).
 
 use std::ops::{Bound, ControlFlow};
 
@@ -9,33 +10,17 @@ use hathi_formats::ids::{Block, BlockId, InodeId};
 use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto, ErasureCodingPolicyProto};
 
 use crate::namespace::Namespace;
-use crate::path::{DirOp, InodesInPath, refuse};
-use crate::permission::{Permissions, action};
+use crate::ops::Unreadable;
+use crate::path::{DOT_SNAPSHOT, DirOp, InodesInPath, refuse};
+use crate::permission::action;
 use crate::snapshots::SnapshotsPart;
+use crate::snapshots::as_of::AsOf;
+use crate::snapshots::past::Past;
 use crate::store::slab::Slot;
 use crate::tree::inode::flag;
-use crate::types::{Caller, ContentSummary, FileBlock, FileStatus, InodeKind, OpenFile, Plan, QuotaUsage, Refused};
-use crate::usage::{STORAGE_TYPES, type_space};
+use crate::types::{Caller, FileBlock, FileStatus, InodeKind, OpenFile, Plan, QuotaUsage, Refused};
+use crate::usage::STORAGE_TYPES;
 use crate::view::View;
-use crate::walk::{Seen, TreeWalk, Walks};
-
-/// A content summary under way. It may continue after the lock was released.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SummaryWalk {
-    /// The numbers counted so far.
-    pub summary: ContentSummary,
-    tree: TreeWalk,
-}
-
-impl SummaryWalk {
-    /// A summary of a directory and everything below it.
-    pub(crate) fn below(dir: InodeId) -> SummaryWalk {
-        SummaryWalk {
-            summary: ContentSummary::default(),
-            tree: TreeWalk::of(dir),
-        }
-    }
-}
 
 /// A page of `listOpenFiles` under way ([`Namespace::open_files_step`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,31 +68,14 @@ pub(crate) trait Statuses: View {
             },
             storage_policy: match rec.storage_policy {
                 _ if rec.is_symlink() => 0,
-                0 => parent_policy.unwrap_or_else(|| self.effective_policy(rec.parent())),
+                0 => parent_policy.unwrap_or_else(|| self.effective_policy(self.parent(slot))),
                 own => own,
             },
             has_acl: rec.has(flag::ACL),
-            under_construction: rec.is_open(),
-            snapshottable: dir && rec.has(flag::MULTI_OR_SNAPSHOTTABLE),
-        }
-    }
-
-    /// `inherited` is the storage policy of a file without one of its own.
-    fn count_into(&self, slot: Slot, inherited: u8, summary: &mut ContentSummary) {
-        summary.file_count += 1;
-        let rec = self.rec(slot);
-        if rec.is_file() {
-            let charged = self.charged_length(slot);
-            summary.length += self.file_length(slot);
-            summary.space_consumed += charged.saturating_mul(i64::from(rec.replication)).max(0) as u64;
-            let policy = match rec.storage_policy {
-                0 => inherited,
-                own => own,
-            };
-            let types = type_space(policy, rec.replication, charged);
-            for (sum, bytes) in summary.types_consumed.iter_mut().zip(types) {
-                *sum = sum.saturating_add(bytes);
-            }
+            // A snapshot is written to by nobody, and is taken of none.
+            under_construction: rec.is_open() && self.snapshot().is_none(),
+            snapshottable: dir && rec.has(flag::MULTI_OR_SNAPSHOTTABLE) && self.snapshot().is_none(),
+            snapshot: self.snapshot(),
         }
     }
 
@@ -133,36 +101,6 @@ pub(crate) trait Statuses: View {
         }
         count - shown
     }
-
-    /// Continues a summary with up to `max_inodes` inodes. Returns true when it is complete. `enter` says whether a
-    /// directory may be looked into.
-    fn summarize(
-        &self,
-        walk: &mut SummaryWalk,
-        max_inodes: usize,
-        enter: impl Fn(Slot) -> Result<(), Refused>,
-    ) -> Result<bool, Refused> {
-        let SummaryWalk { summary, tree } = walk;
-        let mut policy_of = None;
-        self.walk_step(tree, max_inodes, &mut |seen| {
-            match seen {
-                Seen::Directory { dir, .. } => {
-                    enter(dir)?;
-                    summary.directory_count += 1;
-                }
-                Seen::Child { child, .. } if self.rec(child).is_dir() => {}
-                Seen::Child { dir, child } => {
-                    let policy = match policy_of {
-                        Some((known, policy)) if known == dir => policy,
-                        _ => self.effective_policy(dir),
-                    };
-                    policy_of = Some((dir, policy));
-                    self.count_into(child, policy, summary);
-                }
-            }
-            Ok(true)
-        })
-    }
 }
 
 impl<V: View> Statuses for V {}
@@ -171,7 +109,7 @@ impl Namespace {
     /// `getFileInfo`: None if absent. Checks traverse; a symlink at the end is an `UnresolvedPathException`.
     pub fn file_info(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<Option<FileStatus<'_>>, Refused> {
         self.check_traverse_for(caller, iip, DirOp::Read)?;
-        Ok(iip.last_slot().map(|slot| self.status_of(slot, None)))
+        Ok(self.status_at(iip))
     }
 
     /// `getFileLinkInfo`: like [`Self::file_info`], but a symlink at the end shows itself.
@@ -181,7 +119,20 @@ impl Namespace {
         iip: &InodesInPath<'_>,
     ) -> Result<Option<FileStatus<'_>>, Refused> {
         self.check_traverse_for(caller, iip, DirOp::ReadLink)?;
-        Ok(iip.last_slot().map(|slot| self.status_of(slot, None)))
+        Ok(self.status_at(iip))
+    }
+
+    /// The status of what is at the end of a path, as of the snapshot that it names.
+    #[must_use]
+    pub fn status_at(&self, iip: &InodesInPath<'_>) -> Option<FileStatus<'_>> {
+        if iip.dir_of_snapshots().is_some() {
+            return Some(FileStatus::DOT_SNAPSHOT);
+        }
+        let slot = iip.last_slot()?;
+        Some(match self.past(iip) {
+            None => self.status_of(slot, None),
+            Some(past) => past.status(slot),
+        })
     }
 
     /// Status of an inode, without checks.
@@ -217,14 +168,45 @@ impl Namespace {
         self.check_traverse_for(caller, iip, DirOp::Read)?;
         let slot = self.file_slot(iip.last_slot(), src)?;
         self.check_path_access(caller, iip, action::READ)?;
-        self.check_unreadable_by_superuser(caller, slot)?;
-        Ok(self.status_of(slot, None))
+        match self.past(iip) {
+            None => {
+                self.check_unreadable_by_superuser(caller, slot)?;
+                Ok(self.status_of(slot, None))
+            }
+            Some(past) => {
+                past.check_unreadable_by_superuser(caller, slot)?;
+                Ok(past.status(slot))
+            }
+        }
     }
 
     /// The blocks of a file in order. Empty for anything else.
     pub fn blocks_of(&self, file: InodeId) -> impl Iterator<Item = FileBlock> + '_ {
+        self.file_blocks_of(self.slot(file).map_or(&[][..], |slot| self.block_slots(slot)))
+    }
+
+    /// The blocks of the file that a status is of, as of its snapshot.
+    pub fn blocks_shown(&self, status: &FileStatus<'_>) -> impl Iterator<Item = FileBlock> + '_ {
+        let slots = match status.snapshot {
+            None => self.slot(status.id).map(|slot| self.block_slots(slot)),
+            Some(snapshot) => self.tree.find(status.id).map(|slot| self.blocks_at(slot, snapshot)),
+        };
+        self.file_blocks_of(slots.unwrap_or(&[]))
+    }
+
+    /// All blocks of a file, those included that only snapshots show, even if the file is gone.
+    #[must_use]
+    pub fn all_blocks_of(&self, file: InodeId) -> Vec<BlockId> {
+        let Some(slot) = self.tree.find(file) else {
+            return Vec::new();
+        };
+        let past = self.blocks_of_past(slot);
+        let all = self.block_slots(slot).iter().chain(&past);
+        all.map(|block| self.block_rec(*block).id()).collect()
+    }
+
+    fn file_blocks_of<'n>(&'n self, slots: &'n [Slot]) -> impl Iterator<Item = FileBlock> + 'n {
         let mut offset = 0;
-        let slots = self.slot(file).map_or(&[][..], |slot| self.block_slots(slot));
         slots.iter().map(move |slot| {
             let rec = self.files.get(*slot);
             let block = FileBlock {
@@ -275,9 +257,15 @@ impl Namespace {
         visit: &mut dyn FnMut(FileStatus<'_>) -> ControlFlow<()>,
     ) -> Result<Option<usize>, Refused> {
         self.check_traverse_for(caller, iip, DirOp::Read)?;
-        let Some(dir) = iip.last_slot() else { return Ok(None) };
+        let Some(dir) = iip.last_slot() else {
+            return self.list_snapshots(iip, start_after, limit, visit);
+        };
+        let past = self.past(iip);
         if !self.rec(dir).is_dir() {
-            let _ = visit(self.status_of(dir, None));
+            let _ = visit(match past {
+                None => self.status_of(dir, None),
+                Some(past) => past.status(dir),
+            });
             return Ok(Some(0));
         }
         self.check_path_access(caller, iip, action::READ_EXECUTE)?;
@@ -289,51 +277,51 @@ impl Namespace {
             owned = self.resolve(&path)?.name().to_owned();
             after = owned.as_bytes();
         }
-        Ok(Some(self.list_children(dir, after, limit, visit)))
+        Ok(Some(match past {
+            None => self.list_children(dir, after, limit, visit),
+            Some(past) => past.list_children(dir, after, limit, visit),
+        }))
     }
 
-    /// Starts `getContentSummary`; FileNotFoundException if absent.
-    pub fn content_summary(
+    /// The listing of a path at which no inode is: the snapshots of a directory by name, if the path ends with
+    /// `.snapshot` (`FSDirStatAndListingOp.getSnapshotsListing`).
+    fn list_snapshots(
         &self,
-        caller: &Caller<'_>,
         iip: &InodesInPath<'_>,
-        _src: &str,
-    ) -> Result<SummaryWalk, Refused> {
-        self.check_traverse_for(caller, iip, DirOp::ReadLink)?;
-        let Some(slot) = iip.last_slot() else {
-            return Err(refuse(
-                ex::FILE_NOT_FOUND,
-                format!("File does not exist: {}", iip.path()),
-            ));
-        };
-        let mut walk = SummaryWalk::default();
-        if self.rec(slot).is_dir() {
-            walk = SummaryWalk::below(self.rec(slot).id());
-        } else {
-            self.count_into(slot, self.effective_policy(slot), &mut walk.summary);
+        after: &[u8],
+        limit: usize,
+        visit: &mut dyn FnMut(FileStatus<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<usize>, Refused> {
+        if iip.name().as_bytes() != DOT_SNAPSHOT {
+            return Ok(None);
         }
-        (walk.summary.ns_quota, walk.summary.ds_quota) = self.quota_limits(slot);
-        Ok(walk)
-    }
-
-    /// Continues a summary with up to `max_inodes` inodes. Returns true when it is complete. The lock may be released
-    /// between two calls: inodes that are deleted meanwhile are left out, inodes that are added may or may not be
-    /// counted.
-    pub fn content_summary_step(
-        &self,
-        caller: &Caller<'_>,
-        walk: &mut SummaryWalk,
-        max_inodes: usize,
-    ) -> Result<bool, Refused> {
-        let checked = self.config.permissions_enabled && !caller.superuser;
-        self.summarize(walk, max_inodes, |dir| match checked {
-            true => self.require(caller, dir, action::READ_EXECUTE, || self.path_of_slot(dir)),
-            false => Ok(()),
-        })
-    }
-
-    pub(crate) fn quota_limits(&self, slot: Slot) -> (i64, i64) {
-        self.quota(slot).map_or((-1, -1), |quota| (quota.ns, quota.ds))
+        let Some(root) = iip.dir_of_snapshots().and_then(|dir| self.snapshot_root(dir)) else {
+            let dir = iip.prefix(iip.depth - 1);
+            return Err(match iip.parent_slot() {
+                None => refuse(ex::FILE_NOT_FOUND, format!("Directory does not exist: {dir}")),
+                Some(_) => refuse(
+                    ex::SNAPSHOT,
+                    format!("Directory is not a snapshottable directory: {dir}"),
+                ),
+            });
+        };
+        let mut behind: Vec<_> = root.snapshots.iter().filter(|of| of.name.as_bytes() > after).collect();
+        behind.sort_unstable_by(|one, other| one.name.as_bytes().cmp(other.name.as_bytes()));
+        let mut shown = 0;
+        for snapshot in behind.iter().take(limit) {
+            shown += 1;
+            let status = FileStatus {
+                name: snapshot.name.as_bytes(),
+                // So Hadoop has it.
+                children: self.child_count(root.slot) as u32,
+                storage_policy: 0,
+                ..Past::new(self, snapshot.id).status(root.slot)
+            };
+            if visit(status).is_break() {
+                break;
+            }
+        }
+        Ok(Some(behind.len() - shown))
     }
 
     /// `getQuotaUsage` where a quota is set; None: fall back to a content summary.
@@ -350,6 +338,10 @@ impl Namespace {
                 format!("File does not exist: {}", iip.path()),
             ));
         };
+        if iip.snapshot().is_some() {
+            // What was used then is not kept.
+            return Ok(None);
+        }
         Ok(self.quota(slot).map(|quota| QuotaUsage {
             file_and_directory_count: quota.used_ns.max(0) as u64,
             space_consumed: quota.used_ds.max(0) as u64,
@@ -362,12 +354,14 @@ impl Namespace {
         }))
     }
 
-    /// Quotas by storage type of a directory: (Java ordinal, bytes).
+    /// Quotas by storage type of the directory at the end of a path: (Java ordinal, bytes).
     #[must_use]
-    pub fn type_quotas(&self, dir: InodeId) -> Vec<(i32, i64)> {
-        let Some(slot) = self.slot(dir) else { return Vec::new() };
-        let quota = self.quota(slot);
-        quota.map_or_else(Vec::new, |quota| quota.types.iter().map(|(t, q)| (*t, *q)).collect())
+    pub fn type_quotas(&self, iip: &InodesInPath<'_>) -> Vec<(i32, i64)> {
+        match (iip.last_slot(), self.past(iip)) {
+            (None, _) => Vec::new(),
+            (Some(slot), None) => self.type_limits(slot),
+            (Some(slot), Some(past)) => past.type_limits(slot),
+        }
     }
 
     /// `getPreferredBlockSize`.
@@ -393,7 +387,11 @@ impl Namespace {
     pub fn link_target(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>, src: &str) -> Result<String, Refused> {
         self.check_traverse_for(caller, iip, DirOp::ReadLink)?;
         let Some(slot) = iip.last_slot() else {
-            return Err(refuse(ex::FILE_NOT_FOUND, format!("File does not exist: {src}")));
+            let class = match iip.dir_of_snapshots() {
+                None => return Err(refuse(ex::FILE_NOT_FOUND, format!("File does not exist: {src}"))),
+                Some(_) => ex::IO,
+            };
+            return Err(refuse(class, format!("{src} is not a symbolic link")));
         };
         match self.attributes.link(slot) {
             Some(target) if self.rec(slot).is_symlink() => Ok(String::from_utf8_lossy(target).into_owned()),
@@ -406,7 +404,10 @@ impl Namespace {
         self.check_traverse_for(caller, iip, DirOp::ReadLink)?;
         self.check_path_access(caller, iip, action::READ)?;
         match iip.last_slot() {
-            Some(slot) => Ok(self.effective_policy(slot)),
+            Some(slot) => Ok(match self.past(iip) {
+                None => self.effective_policy(slot),
+                Some(past) => past.effective_policy(slot),
+            }),
             None => Err(refuse(
                 ex::FILE_NOT_FOUND,
                 format!("File/Directory does not exist: {}", iip.path()),
@@ -456,19 +457,30 @@ impl Namespace {
         self.files.find(id).is_some_and(|slot| self.files.get(slot).is_open())
     }
 
-    /// Replication of a file; None for anything else.
+    /// Replicas that the blocks of a file should have, for itself and for its snapshots; None for anything else.
     #[must_use]
     pub fn replication(&self, file: InodeId) -> Option<u16> {
-        let slot = self.slot(file)?;
-        self.rec(slot).is_file().then(|| self.rec(slot).replication)
+        let slot = self.tree.find(file)?;
+        self.rec(slot).is_file().then(|| self.wanted_replication(slot))
+    }
+
+    /// The storage policy in force for a file, even if only snapshots show it; 0 = unspecified.
+    #[must_use]
+    pub fn policy_of(&self, file: InodeId) -> u8 {
+        self.tree.find(file).map_or(0, |slot| self.effective_policy(slot))
     }
 
     /// Calls `visit(block, file, replication, under_construction)` for every block of every file: fills a block manager
-    /// after an image load.
+    /// after an image load. The replication is that of [`Namespace::replication`].
     pub fn for_each_block(&self, visit: &mut dyn FnMut(Block, InodeId, u16, bool)) {
         for rec in self.files.iter() {
             let file = self.rec(rec.file());
-            visit(rec.block(), file.id(), file.replication, rec.is_open());
+            visit(
+                rec.block(),
+                file.id(),
+                self.wanted_replication(rec.file()),
+                rec.is_open(),
+            );
         }
     }
 

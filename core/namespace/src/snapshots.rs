@@ -27,6 +27,7 @@
 pub(crate) mod as_of;
 mod check;
 mod delete;
+pub(crate) mod past;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,6 +202,11 @@ pub(crate) trait SnapshotsPart {
     fn with_diffs(&self) -> impl Iterator<Item = Slot>;
     /// Whether a place that some inode had before still shows it.
     fn has_former_names(&self) -> bool;
+    /// Whether there is still a snapshot with this number.
+    fn exists(&self, snapshot: SnapshotId) -> bool {
+        let mut roots = self.roots().values();
+        roots.any(|root| root.snapshots.binary_search_by_key(&snapshot, |known| known.id).is_ok())
+    }
 
     /// Whether there is no snapshot at all.
     fn is_none(&self) -> bool {
@@ -254,6 +260,11 @@ impl SnapshotRoot {
     /// The snapshot of this name.
     pub(crate) fn named(&self, name: &str) -> Option<&Snapshot> {
         self.snapshots.iter().find(|snapshot| &*snapshot.name == name)
+    }
+
+    /// The newest snapshot.
+    pub(crate) fn newest(&self) -> Option<&Snapshot> {
+        self.snapshots.last()
     }
 
     /// The last snapshot up to this number.

@@ -6,6 +6,7 @@ mod frozen;
 mod model;
 mod replay;
 mod safety;
+mod snapshot_reads;
 mod snapshots;
 mod sub_access;
 mod type_quotas;

@@ -115,7 +115,7 @@ pub enum Effect {
         block: Block,
         /// Its file.
         file: InodeId,
-        /// Replication of the file.
+        /// Number of replicas that the file wants, for itself and for its snapshots.
         replication: u16,
     },
     /// Length or generation stamp of a block changed.
@@ -133,7 +133,7 @@ pub enum Effect {
         block: Block,
         /// Its file.
         file: InodeId,
-        /// Replication of the file.
+        /// Number of replicas that the file wants, for itself and for its snapshots.
         replication: u16,
     },
     /// A finished block is under construction again (append, truncate).
@@ -188,6 +188,8 @@ pub struct Effects {
 pub struct Reclaimed {
     /// Blocks that belong to no file any more.
     pub blocks: Vec<Block>,
+    /// What else has changed: replications, when a snapshot has ended.
+    pub effects: Vec<Effect>,
     /// Inodes freed in this slice.
     pub inodes: usize,
     /// Nothing is left to free.
@@ -275,6 +277,33 @@ pub struct FileStatus<'a> {
     pub under_construction: bool,
     /// Whether snapshots may be taken of this directory.
     pub snapshottable: bool,
+    /// The snapshot that shows all this; `None` for the present.
+    pub snapshot: Option<u32>,
+}
+
+impl FileStatus<'_> {
+    /// The status of `.snapshot` in a snapshottable directory, where no inode is (`FSDirectory.DOT_SNAPSHOT_DIR_STATUS`).
+    pub(crate) const DOT_SNAPSHOT: FileStatus<'static> = FileStatus {
+        // -1, as of every status without an inode.
+        id: InodeId(u64::MAX),
+        kind: InodeKind::Directory,
+        name: &[],
+        length: 0,
+        mode: 0o777,
+        owner: "",
+        group: "",
+        mtime_ms: 0,
+        atime_ms: 0,
+        replication: 0,
+        block_size: 0,
+        children: 0,
+        symlink: None,
+        storage_policy: 0,
+        has_acl: false,
+        under_construction: false,
+        snapshottable: false,
+        snapshot: None,
+    };
 }
 
 /// One block of a file in a read.
@@ -305,6 +334,14 @@ pub struct ContentSummary {
     pub ds_quota: i64,
     /// Bytes by storage type (Java's ordinal), where the policies put them.
     pub types_consumed: [i64; 6],
+    /// What of `length` only snapshots show, as files that are gone or were elsewhere.
+    pub snapshot_length: u64,
+    /// The same of `file_count`.
+    pub snapshot_file_count: u64,
+    /// The same of `directory_count`.
+    pub snapshot_directory_count: u64,
+    /// The same of `space_consumed`.
+    pub snapshot_space_consumed: u64,
 }
 
 /// `QuotaUsageProto`.

@@ -4,18 +4,20 @@
 //! resolution, permissions, statuses, listings, summaries and the digest are written once on top of it. A view is a
 //! type parameter, so that reads of the live namespace cost what direct access to its parts costs.
 //!
-//! There are two: the namespace itself, and the frozen one that images are made of, which shares its pages. They differ
-//! in their parts ([`TreePart`], [`FilesPart`]), and a view is a few lines on top of its parts. A third one, as of a
-//! snapshot, would override the questions about inodes, children and blocks that the snapshot has records of.
+//! There are three: the namespace itself; the frozen one that images are made of, which shares its pages; and
+//! [`Past`](crate::snapshots::past::Past), the namespace as of a snapshot. The first two differ in their parts
+//! ([`TreePart`], [`FilesPart`]). The third overrides the questions about inodes, places, children, blocks and
+//! attributes that a snapshot has records of.
 
+use hathi_formats::editlog::XAttr;
 use hathi_formats::ids::InodeId;
 use smallvec::SmallVec;
 
-use crate::attributes::{Attributes, Quota};
+use crate::attributes::{AclFeature, Attributes, Quota};
 use crate::config::NamespaceConfig;
 use crate::files::FilesPart;
 use crate::files::block::BlockRec;
-use crate::snapshots::SnapshotsPart;
+use crate::snapshots::{SnapshotId, SnapshotsPart};
 use crate::store::slab::{NONE, Slot};
 use crate::tree::TreePart;
 use crate::tree::inode::InodeRec;
@@ -59,7 +61,8 @@ pub(crate) trait View: Sized {
         self.tree().root()
     }
 
-    /// The record of an inode.
+    /// The record of an inode. In a view of the past it does not say where the inode hangs nor what hangs below it: ask
+    /// [`View::parent`], [`View::children`] and [`View::block_slots`].
     #[inline]
     fn rec(&self, slot: Slot) -> &InodeRec {
         self.tree().rec(slot)
@@ -69,6 +72,12 @@ pub(crate) trait View: Sized {
     #[inline]
     fn name_of(&self, slot: Slot) -> &[u8] {
         self.tree().name_of(slot)
+    }
+
+    /// The directory in which an inode hangs; [`NONE`] for the root.
+    #[inline]
+    fn parent(&self, slot: Slot) -> Slot {
+        self.rec(slot).parent()
     }
 
     /// A child by its name.
@@ -108,7 +117,49 @@ pub(crate) trait View: Sized {
         self.files().get(block)
     }
 
+    /// The ACL feature of an inode.
+    #[inline]
+    fn acl(&self, slot: Slot) -> Option<&AclFeature> {
+        self.attributes().acl(slot)
+    }
+
+    /// All extended attributes of an inode.
+    #[inline]
+    fn xattrs_of(&self, slot: Slot) -> &[XAttr] {
+        self.attributes().xattrs(slot)
+    }
+
+    /// Limits on names and space of a directory; -1 is none.
+    fn quota_limits(&self, slot: Slot) -> (i64, i64) {
+        self.quota(slot).map_or((-1, -1), |quota| (quota.ns, quota.ds))
+    }
+
+    /// Limits on storage types of a directory: (Java's ordinal, bytes).
+    fn type_limits(&self, slot: Slot) -> Vec<(i32, i64)> {
+        let quota = self.quota(slot);
+        quota.map_or_else(Vec::new, |quota| quota.types.iter().map(|(t, q)| (*t, *q)).collect())
+    }
+
+    /// What a file takes: bytes of each replica, and the number of replicas.
+    fn space_of(&self, file: Slot) -> (i64, u16) {
+        (self.charged_length(file), self.wanted_replication(file))
+    }
+
+    /// The snapshot that is shown; `None` for the present.
+    #[inline]
+    fn snapshot(&self) -> Option<SnapshotId> {
+        None
+    }
+
     // ---- what follows ----
+
+    /// Replicas that a file's blocks should have: the highest number of the present and of the snapshots that show it
+    /// (`INodeFile.getPreferredBlockReplication`).
+    fn wanted_replication(&self, file: Slot) -> u16 {
+        let diffs = self.snapshots().file_diffs(file).iter();
+        let kept = diffs.filter_map(|diff| diff.kept.as_ref().map(|kept| kept.rec.replication));
+        kept.fold(self.rec(file).replication, u16::max)
+    }
 
     /// The quota of a directory. `None` for directories without one.
     fn quota(&self, slot: Slot) -> Option<&Quota> {
@@ -123,7 +174,7 @@ pub(crate) trait View: Sized {
             if rec.storage_policy != 0 {
                 return rec.storage_policy;
             }
-            at = rec.parent();
+            at = self.parent(at);
         }
         0
     }
@@ -168,7 +219,7 @@ pub(crate) trait View: Sized {
             if at == ancestor {
                 return true;
             }
-            at = self.rec(at).parent();
+            at = self.parent(at);
         }
         at == ancestor
     }
@@ -182,7 +233,7 @@ pub(crate) trait View: Sized {
         let mut at = slot;
         while at != self.root() && at != NONE {
             chain.push(at);
-            at = self.rec(at).parent();
+            at = self.parent(at);
         }
         let mut out = String::new();
         for slot in chain.iter().rev() {

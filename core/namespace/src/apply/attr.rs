@@ -63,11 +63,12 @@ impl Namespace {
             return Ok(());
         }
         let new = self.adjust_replication(replication);
-        let before = self.file_usage(slot);
+        let (before, old) = (self.file_usage(slot), self.wanted_replication(slot));
         let rec = self.tree.rec_mut(slot);
-        let old = std::mem::replace(&mut rec.replication, new);
+        rec.replication = new;
         let (file, parent) = (rec.id(), rec.parent());
         self.charge(parent, self.file_usage(slot) - before);
+        let new = self.wanted_replication(slot);
         if old != new {
             fx.effects.push(Effect::ReplicationChanged { file, old, new });
         }

@@ -134,7 +134,7 @@ impl Namespace {
         fx.effects.push(Effect::BlockCompleted {
             block: self.files.get(block).block(),
             file: rec.id(),
-            replication: rec.replication,
+            replication: self.wanted_replication(file),
         });
     }
 
@@ -226,7 +226,7 @@ impl Namespace {
         self.raise_stamp(block.generation_stamp);
         self.counters.block_id = self.counters.block_id.max(block.id.0);
         let rec = self.rec(file);
-        let (id, replication) = (rec.id(), rec.replication);
+        let (id, replication) = (rec.id(), self.wanted_replication(file));
         fx.effects.push(Effect::BlockAdded {
             block: *block,
             file: id,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{Applied, inconsistent, ms};
 use crate::digest::terms;
 use crate::namespace::Namespace;
-use crate::snapshots::{PRESENT, SNAPSHOT_LIMIT, Snapshot, SnapshotRoot, SnapshotsPart};
+use crate::path::Paths;
+use crate::snapshots::{PRESENT, SNAPSHOT_LIMIT, Snapshot, SnapshotRoot};
 use crate::store::slab::Slot;
-use crate::tree::inode::flag;
 use crate::types::{Effect, Effects};
 use crate::view::View;
 
@@ -32,9 +32,7 @@ impl Namespace {
 
     /// What is known of a snapshottable directory.
     pub(crate) fn snapshot_root(&self, slot: Slot) -> Option<&SnapshotRoot> {
-        let rec = self.rec(slot);
-        let is_root = rec.is_dir() && rec.has(flag::MULTI_OR_SNAPSHOTTABLE);
-        is_root.then(|| self.snapshots.roots().get(&rec.id().0)).flatten()
+        self.root_of_snapshots(slot)
     }
 
     /// The directory of an op about snapshots, which has or has not one of this name.

@@ -88,7 +88,7 @@ impl Namespace {
             adjusted_replications: _,
             sum: _,
             freeing: _,
-            freed: _,
+            by_the_way: _,
             changing: _,
         } = self;
         Frozen {

@@ -230,7 +230,7 @@ impl Namespace {
             let Some(storage_type) = storage_type_ordinal(number) else {
                 return Err(refuse(ex::ILLEGAL_ARGUMENT, format!("Unknown storage type {number}")));
             };
-            let types = self.type_quotas(self.rec(slot).id());
+            let types = self.type_limits(slot);
             let old = types.iter().find(|(t, _)| *t == storage_type).map_or(-1, |(_, q)| *q);
             if old == ds_quota {
                 return Ok(Plan::nothing(()));
@@ -435,11 +435,14 @@ impl Namespace {
     ) -> Result<(FileStatus<'_>, Vec<AclEntry>), Refused> {
         self.check_acls_enabled()?;
         self.check_traverse_for(caller, iip, DirOp::Read)?;
+        if iip.dir_of_snapshots().is_some() {
+            return Ok((FileStatus::DOT_SNAPSHOT, Vec::new()));
+        }
         let slot = self.existing_slot(iip)?;
-        let entries = self
-            .attributes
-            .acl(slot)
-            .map_or_else(Vec::new, |feature| feature.to_vec());
-        Ok((self.status_of(slot, None), entries))
+        let (status, feature) = match self.past(iip) {
+            None => (self.status_of(slot, None), self.acl(slot).cloned()),
+            Some(past) => (past.status(slot), past.acl(slot).cloned()),
+        };
+        Ok((status, feature.map_or_else(Vec::new, |feature| feature.to_vec())))
     }
 }

@@ -8,7 +8,7 @@ use smallvec::smallvec;
 
 use crate::namespace::Namespace;
 use crate::path::{DirOp, refuse};
-use crate::permission::{Permissions, action};
+use crate::permission::action;
 use crate::quotas::Usages;
 use crate::read::Statuses;
 use crate::store::slab::Slot;
@@ -350,6 +350,7 @@ impl Namespace {
         let (slot, path) = match file.0 {
             0 => {
                 let iip = self.resolve(src)?;
+                iip.check_is_present()?;
                 (iip.last_slot(), iip.path())
             }
             _ => {

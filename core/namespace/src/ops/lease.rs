@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::namespace::Namespace;
 use crate::path::{DirOp, refuse};
-use crate::permission::{Permissions, action};
+use crate::permission::action;
 use crate::store::slab::Slot;
 use crate::tree::inode::MAX_48;
 use crate::types::{BlockSynchronization, BlockView, Ctx, Holders, LeaseRecovery, Plan, Refused};

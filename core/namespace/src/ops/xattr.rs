@@ -108,21 +108,6 @@ impl Namespace {
         }
     }
 
-    /// Refuses the superuser access to a file that only others may read (`FSDirectory.checkUnreadableBySuperuser`).
-    pub(crate) fn check_unreadable_by_superuser(&self, caller: &Caller<'_>, slot: Slot) -> Result<(), Refused> {
-        let concerns = caller.superuser && self.config.permissions_enabled && self.rec(slot).has(flag::XATTR);
-        if concerns && self.attributes.xattrs(slot).iter().any(is_unreadable_mark) {
-            return Err(refuse(
-                ex::ACCESS_CONTROL,
-                format!(
-                    "Access is denied for {} since the superuser is not allowed to perform this operation.",
-                    caller.user
-                ),
-            ));
-        }
-        Ok(())
-    }
-
     /// `setXAttr`; `create`/`replace` are the flags.
     pub fn plan_set_xattr(
         &self,
@@ -234,7 +219,11 @@ impl Namespace {
     fn visible_xattrs(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<Vec<XAttr>, Refused> {
         let slot = self.existing_slot(iip)?;
         let superuser = caller.superuser || !self.config.permissions_enabled;
-        let all = self.attributes.xattrs(slot);
+        let past = self.past(iip);
+        let all = match &past {
+            None => self.xattrs_of(slot),
+            Some(past) => past.xattrs_of(slot),
+        };
         Ok(all
             .iter()
             .filter(|xattr| match xattr.namespace {
@@ -292,3 +281,23 @@ impl Namespace {
         self.visible_xattrs(caller, iip)
     }
 }
+
+/// Files that the superuser may not read.
+pub(crate) trait Unreadable: View {
+    /// Refuses the superuser access to a file that only others may read (`FSDirectory.checkUnreadableBySuperuser`).
+    fn check_unreadable_by_superuser(&self, caller: &Caller<'_>, slot: Slot) -> Result<(), Refused> {
+        let concerns = caller.superuser && self.config().permissions_enabled && self.rec(slot).has(flag::XATTR);
+        if concerns && self.xattrs_of(slot).iter().any(is_unreadable_mark) {
+            return Err(refuse(
+                ex::ACCESS_CONTROL,
+                format!(
+                    "Access is denied for {} since the superuser is not allowed to perform this operation.",
+                    caller.user
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl<V: View> Unreadable for V {}

@@ -1,8 +1,49 @@
 //! Reads as of a snapshot, over the parts of any view.
 
+use std::iter::Peekable;
+
 use super::{Entry, Kept, SnapshotId, SnapshotsPart};
 use crate::store::slab::{NONE, Slot};
 use crate::view::View;
+
+/// A name in a directory, and what a snapshot shows there.
+pub(crate) type Change<'v> = (&'v [u8], Option<Entry>);
+
+/// The children that there are now and the changes since a snapshot, both by name, merged to what the snapshot shows.
+pub(crate) struct Merged<'v, V, I: Iterator<Item = Slot>> {
+    view: &'v V,
+    present: Peekable<I>,
+    changes: Peekable<std::vec::IntoIter<Change<'v>>>,
+}
+
+impl<'v, V: View, I: Iterator<Item = Slot>> Merged<'v, V, I> {
+    pub(crate) fn new(view: &'v V, present: I, changes: Vec<Change<'v>>) -> Self {
+        let (present, changes) = (present.peekable(), changes.into_iter().peekable());
+        Merged { view, present, changes }
+    }
+}
+
+impl<V: View, I: Iterator<Item = Slot>> Iterator for Merged<'_, V, I> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        loop {
+            let Some((changed, _)) = self.changes.peek() else {
+                return self.present.next().map(Entry::Inode);
+            };
+            let present = self.present.peek().map(|slot| self.view.name_of(*slot));
+            if present.is_some_and(|name| name < *changed) {
+                return self.present.next().map(Entry::Inode);
+            }
+            if present == Some(*changed) {
+                self.present.next();
+            }
+            if let Some((_, Some(entry))) = self.changes.next() {
+                return Some(entry);
+            }
+        }
+    }
+}
 
 /// What a view shows of a snapshot. `PRESENT` asks for the present.
 pub(crate) trait AsOf: View {
@@ -73,30 +114,38 @@ pub(crate) trait AsOf: View {
         self.child(dir, name).map(Entry::Inode)
     }
 
+    /// What of the children behind a name is not as it is now, by name: what the snapshot shows instead, or nothing.
+    ///
+    /// It costs what changed since then, not what there is.
+    fn changes_after(&self, dir: Slot, name: &[u8], snapshot: SnapshotId) -> Vec<Change<'_>> {
+        let mut changes: Vec<Change<'_>> = Vec::new();
+        let behind = |list: &'_ [Entry]| list.partition_point(|entry| self.name_of_entry(*entry) <= name);
+        for diff in self.dir_diffs_from(dir, snapshot) {
+            let deleted = diff.deleted[behind(&diff.deleted)..].iter();
+            changes.extend(deleted.map(|entry| (self.name_of_entry(*entry), Some(*entry))));
+            let created = diff.created[behind(&diff.created)..].iter();
+            changes.extend(created.map(|entry| (self.name_of_entry(*entry), None)));
+        }
+        // The first diff that names a child decides. The sort is stable.
+        changes.sort_by_key(|(name, _)| *name);
+        changes.dedup_by_key(|(name, _)| *name);
+        changes
+    }
+
     /// All children of a directory as the snapshot shows them, by name.
     fn entries_at(&self, dir: Slot, snapshot: SnapshotId) -> Vec<Entry> {
-        let mut all: Vec<Entry> = self.children(dir).map(Entry::Inode).collect();
-        for diff in self.dir_diffs_from(dir, snapshot).iter().rev() {
-            if !diff.created.is_empty() {
-                all.retain(|entry| !diff.created.contains(entry));
-            }
-            for entry in &diff.deleted {
-                let name = self.name_of_entry(*entry);
-                let at = all.partition_point(|other| self.name_of_entry(*other) < name);
-                all.insert(at, *entry);
-            }
-        }
-        all
+        let changes = self.changes_after(dir, b"", snapshot);
+        Merged::new(self, self.children(dir), changes).collect()
     }
 
     /// The blocks of a file as the snapshot shows them: those of the first diff that has some, or of the present. The last
     /// one may be longer than what is shown.
-    fn blocks_at(&self, file: Slot, snapshot: SnapshotId) -> Vec<Slot> {
+    fn blocks_at(&self, file: Slot, snapshot: SnapshotId) -> &[Slot] {
         let diffs = self.file_diffs_from(file, snapshot);
         let kept = diffs.iter().find_map(|diff| diff.blocks.as_deref());
         let all = kept.unwrap_or_else(|| self.block_slots(file));
         let Some(length) = diffs.first().map(|diff| diff.length) else {
-            return all.to_vec();
+            return all;
         };
         let mut start = 0;
         let shown = all.iter().take_while(|block| {
@@ -104,7 +153,7 @@ pub(crate) trait AsOf: View {
             start += self.block_rec(**block).len();
             is_shown
         });
-        shown.copied().collect()
+        &all[..shown.count()]
     }
 
     /// The length of a file as the snapshot shows it.

@@ -9,7 +9,7 @@ use crate::quotas::Usages;
 use crate::store::slab::{NONE, Slot};
 use crate::tree::inode::flag;
 use crate::tree::{Lane, Waiting};
-use crate::types::Reclaimed;
+use crate::types::{Effect, Reclaimed};
 use crate::usage::Usage;
 use crate::view::View;
 
@@ -257,7 +257,8 @@ impl Namespace {
         }
         let mut freed = Vec::new();
         self.end_early(ending, slot, &mut freed);
-        self.freed.append(&mut freed);
+        let removed = freed.into_iter().map(|block| Effect::BlockRemoved { block });
+        self.by_the_way.extend(removed);
     }
 
     /// The diff that an inode has of a deleted snapshot ends.
@@ -345,7 +346,7 @@ impl Namespace {
     fn end_file_diff(&mut self, file: Slot, at: usize, out: &mut Vec<Block>) {
         let snapshot = self.snapshots.file_diffs(file)[at].snapshot;
         let shown = self.shown_by(file, snapshot);
-        let before_usage = self.file_usage(file);
+        let (before_usage, wanted) = (self.file_usage(file), self.wanted_replication(file));
         let mut diff = self.snapshots.file_diffs(file)[at].clone();
         self.sum.subtract(self.file_diff_term(file, &diff));
         self.snapshots.remove_file_diff(file, at);
@@ -382,6 +383,12 @@ impl Namespace {
             self.free_unshown(file, &spare, out);
         }
         self.recharge(file, before_usage);
+        // Fewer replicas may be wanted of a file than the snapshot wanted that has ended.
+        let (old, new) = (wanted, self.wanted_replication(file));
+        if old != new {
+            let file = self.rec(file).id();
+            self.by_the_way.push(Effect::ReplicationChanged { file, old, new });
+        }
     }
 
     /// The last snapshot that shows an entry which went is another one.

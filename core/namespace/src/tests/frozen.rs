@@ -9,7 +9,9 @@ use crate::path::Paths as _;
 use crate::permission::{Permissions as _, action};
 use crate::quotas::Usages as _;
 use crate::read::Statuses as _;
+use crate::summary::Counts as _;
 use crate::view::View;
+use crate::walk::TreeWalk;
 
 /// What the reads of a view say of everything below the root.
 fn reads<V: View>(view: &V) -> Vec<String> {
@@ -40,9 +42,9 @@ fn reads<V: View>(view: &V) -> Vec<String> {
         }
         dirs.extend(view.children(dir).filter(|child| view.rec(*child).is_dir()));
     }
-    let mut walk = SummaryWalk::below(InodeId::ROOT);
-    while !view.summarize(&mut walk, 3, |_| Ok(())).unwrap() {}
-    out.push(format!("{:?}", walk.summary));
+    let (mut walk, mut summary) = (TreeWalk::of(InodeId::ROOT), ContentSummary::default());
+    while !view.summarize(&mut walk, 3, &mut summary, |_| Ok(())).unwrap() {}
+    out.push(format!("{summary:?}"));
     out
 }
 

@@ -32,6 +32,14 @@ enum Node {
     },
 }
 
+impl Node {
+    /// Policies and extended attributes are not in a status.
+    fn forget_attributes(&mut self) {
+        let (Node::Dir { policy, xattr, .. } | Node::File { policy, xattr, .. }) = self;
+        (*policy, *xattr) = (0, None);
+    }
+}
+
 /// Everything below a directory, by the path from it on.
 type Copied = BTreeMap<String, Node>;
 
@@ -79,7 +87,7 @@ impl World {
         }
         let blocks = match snapshot {
             PRESENT => ns.block_slots(slot).to_vec(),
-            _ => ns.blocks_at(slot, snapshot),
+            _ => ns.blocks_at(slot, snapshot).to_vec(),
         };
         Node::File {
             id,
@@ -115,6 +123,70 @@ impl World {
             }
         }
         out
+    }
+
+    /// The same as a client sees it who reads paths, page by page.
+    fn read(&self, top: &str) -> Copied {
+        let ns = &self.fix.ns;
+        let mut out = Copied::new();
+        let mut stack = vec![String::new()];
+        while let Some(path) = stack.pop() {
+            let full = format!("{top}{path}");
+            let status = self.fix.stat(&full);
+            let status = status.unwrap_or_else(|| panic!("{full} is not there"));
+            let (id, mode) = (status.id.0, status.mode);
+            if status.kind == InodeKind::File {
+                let blocks = ns.blocks_shown(&status).map(|of| of.block.id.0).collect();
+                let (replication, length) = (status.replication, status.length);
+                out.insert(
+                    path,
+                    Node::File {
+                        id,
+                        mode,
+                        policy: 0,
+                        xattr: None,
+                        replication,
+                        length,
+                        blocks,
+                    },
+                );
+                continue;
+            }
+            let names = self.fix.names(&full);
+            assert_eq!(names.len(), status.children as usize, "children of {full}");
+            assert!(names.is_sorted(), "{names:?} in {full}");
+            stack.extend(names.iter().map(|name| format!("{path}/{name}")));
+            out.insert(
+                path,
+                Node::Dir {
+                    id,
+                    mode,
+                    policy: 0,
+                    xattr: None,
+                },
+            );
+        }
+        out
+    }
+
+    /// A summary counts what is there.
+    fn check_summary(&self, path: &str, shown: &Copied) {
+        let ns = &self.fix.ns;
+        let iip = ns.resolve(path).unwrap();
+        let mut walk = ns.content_summary(&ROOT, &iip, path).unwrap();
+        while !ns.content_summary_step(&ROOT, &mut walk, 3).unwrap() {}
+        let files = shown.values().filter_map(|node| match node {
+            Node::File { length, .. } => Some(*length),
+            Node::Dir { .. } => None,
+        });
+        let (count, length) = (files.clone().count(), files.sum());
+        let dirs = shown.len() - count;
+        let sum = walk.summary;
+        assert_eq!(
+            (sum.file_count, sum.directory_count, sum.length),
+            (count as u64, dirs as u64, length),
+            "{path}"
+        );
     }
 
     fn root_above(&self, path: &str) -> bool {
@@ -385,6 +457,16 @@ impl World {
     /// Every snapshot shows what was there, and everything else is free.
     fn check(&self) {
         self.check_of(&self.fix.ns);
+        for ((root, name), (id, _)) in &self.taken {
+            let path = format!("{root}/.snapshot/{name}");
+            let Some(slot) = self.slot(root) else {
+                panic!("{root} is gone")
+            };
+            let mut shown = self.copy(slot, *id);
+            self.check_summary(&path, &shown);
+            shown.values_mut().for_each(Node::forget_attributes);
+            assert_eq!(self.read(&path), shown, "{path}");
+        }
     }
 
     fn check_of(&self, ns: &Namespace) {
