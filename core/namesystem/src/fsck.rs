@@ -20,8 +20,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use totals::Totals;
 
-/// Hadoop's options that are refused, because they would have no effect. `includeSnapshots` is accepted: without
-/// snapshots it has the right effect.
+/// Hadoop's options that are refused, because they would have no effect.
 const UNSUPPORTED: [&str; 8] = [
     "move",
     "delete",
@@ -41,6 +40,8 @@ pub struct FsckRequest {
     /// The path to begin with.
     pub path: String,
     show: Show,
+    /// Whether snapshots are looked at as well.
+    snapshots: bool,
     /// An option that is refused.
     unsupported: Option<&'static str>,
     lists_corrupt: bool,
@@ -62,6 +63,7 @@ impl FsckRequest {
                 racks: asked("racks"),
                 open_files: asked("openforwrite"),
             },
+            snapshots: asked("includeSnapshots"),
             unsupported: UNSUPPORTED.into_iter().find(|option| asked(option)),
             lists_corrupt: asked("listcorruptfileblocks"),
             after,
@@ -82,7 +84,7 @@ struct Show {
 /// A child of a directory.
 #[derive(Debug)]
 enum Child {
-    Directory(String),
+    Directory { path: String, snapshottable: bool },
     Symlink(String),
     File(FileFacts),
 }
@@ -237,7 +239,24 @@ impl Fsck {
 
     fn visit(&mut self, entry: Child, levels: &mut Vec<Level>) {
         match entry {
-            Child::Directory(path) => {
+            // Its snapshots come before it.
+            Child::Directory {
+                path,
+                snapshottable: true,
+            } if self.asked.snapshots => {
+                let slash = if path.ends_with('/') { "" } else { "/" };
+                let parts = [format!("{path}{slash}.snapshot"), path];
+                let parts = parts.map(|path| Child::Directory {
+                    path,
+                    snapshottable: false,
+                });
+                levels.push(Level {
+                    path: String::new(),
+                    page: Vec::from(parts).into_iter(),
+                    next_after: None,
+                });
+            }
+            Child::Directory { path, .. } => {
                 if self.asked.show.files {
                     let _ = writeln!(self.text, "{path} <dir>");
                 }
@@ -497,10 +516,13 @@ fn page(
 
 fn entry(ns: &Namesystem, status: &FileStatus<'_>, path: String, show: &Show) -> Child {
     match status.kind {
-        InodeKind::Directory => Child::Directory(path),
+        InodeKind::Directory => Child::Directory {
+            path,
+            snapshottable: status.snapshottable,
+        },
         InodeKind::Symlink => Child::Symlink(path),
         InodeKind::File => {
-            let blocks: Vec<Block> = ns.namespace().blocks_of(status.id).map(|of| of.block).collect();
+            let blocks: Vec<Block> = ns.namespace().blocks_shown(status).map(|of| of.block).collect();
             let last = blocks.last().map(|block| block.id);
             Child::File(FileFacts {
                 path,

@@ -88,7 +88,7 @@ impl Recoveries {
 /// there is more to do at once.
 pub fn check_redundancy(ns: &mut Namesystem, now: Now, max_blocks: usize) -> bool {
     let (namespace, blockmanager) = ns.namespace_and_blockmanager();
-    let policy = |file| policy_types(namespace.status(file).map_or(0, |status| status.storage_policy));
+    let policy = |file| policy_types(namespace.policy_of(file));
     blockmanager.redundancy_tick_by_policy(now, max_blocks, &policy)
 }
 

@@ -507,8 +507,8 @@ impl Namesystem {
                 Effect::BlockReopened { block, .. } => self.blockmanager.reopen_block(block),
                 Effect::BlockRemoved { block } => self.blockmanager.remove_block(block.id),
                 Effect::ReplicationChanged { file, new, .. } => {
-                    for block in self.namespace.blocks_of(file) {
-                        self.blockmanager.set_replication(block.block.id, new);
+                    for block in self.namespace.all_blocks_of(file) {
+                        self.blockmanager.set_replication(block, new);
                     }
                 }
                 Effect::BlocksMoved { target } => {

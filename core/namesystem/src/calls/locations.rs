@@ -43,7 +43,7 @@ pub(super) fn located_blocks(
     // The block manager knows a length that a client has committed before the edits know it.
     let blocks: SmallVec<[Block; 8]> = ns
         .namespace()
-        .blocks_of(status.id)
+        .blocks_shown(status)
         .map(|in_file| {
             ns.blockmanager()
                 .block(in_file.block.id)
@@ -57,20 +57,25 @@ pub(super) fn located_blocks(
     let Some(&last) = blocks.last() else {
         return Some(answer);
     };
-    let length: u64 = blocks.iter().map(|block| block.num_bytes).sum();
-    let last_start = length - last.num_bytes;
-    let last_complete = ns.blockmanager().is_complete(last.id);
+    let whole: u64 = blocks.iter().map(|block| block.num_bytes).sum();
+    let last_start = whole - last.num_bytes;
+    // Of a block that has grown since, a snapshot shows the bytes up to the length that is told.
+    let shown = status.snapshot.map(|_| status.length);
+    let last_complete = shown.is_some() || ns.blockmanager().is_complete(last.id);
     // Bytes of a block under construction do not count: a reader asks a DataNode for the visible length.
-    answer.file_length = if last_complete || !status.under_construction {
-        length
-    } else {
-        last_start
+    answer.file_length = match shown {
+        Some(shown) => shown,
+        None if last_complete || !status.under_construction => whole,
+        None => last_start,
     };
     answer.is_last_block_complete = last_complete;
     answer.last_block = Some(located(last, last_start));
     let (offset, end) = match which {
-        WholeFile::Yes => (0, length),
-        WholeFile::Range { offset, length } => (offset, offset.saturating_add(length)),
+        WholeFile::Yes => (0, whole),
+        WholeFile::Range { offset, length } => {
+            let end = offset.saturating_add(length);
+            (offset, shown.map_or(end, |shown| shown.min(end)))
+        }
     };
     let mut start = 0;
     let mut rest = blocks.iter();
@@ -92,7 +97,7 @@ pub(super) fn located_blocks(
         }
     }
     debug_assert!(
-        which != WholeFile::Yes || start == length,
+        which != WholeFile::Yes || start == whole,
         "who asks for the whole file is told of each of its blocks"
     );
     Some(answer)
@@ -100,7 +105,8 @@ pub(super) fn located_blocks(
 
 struct Located {
     answer: Answer<GetBlockLocationsResponseProto>,
-    file: InodeId,
+    /// The file that was accessed. A snapshot is not.
+    file: Option<InodeId>,
 }
 
 /// The reading part of `getBlockLocations`. `None` when the access time must be written, too.
@@ -110,7 +116,8 @@ pub fn get_block_locations_read(
     request: GetBlockLocationsView<'_>,
 ) -> Result<Option<Answer<GetBlockLocationsResponseProto>>, RemoteException> {
     let located = block_locations(ns, ctx, &request)?;
-    Ok((!wants_access_time(ns, ctx, located.file)).then_some(located.answer))
+    let wants = located.file.is_some_and(|file| wants_access_time(ns, ctx, file));
+    Ok((!wants).then_some(located.answer))
 }
 
 /// `getBlockLocations` that writes the access time.
@@ -120,8 +127,10 @@ pub fn get_block_locations_write(
     request: GetBlockLocationsView<'_>,
 ) -> Outcome<GetBlockLocationsResponseProto> {
     let located = block_locations(ns, ctx, &request)?;
-    if wants_access_time(ns, ctx, located.file) {
-        let plan = ns.namespace().plan_access_time(located.file, ctx.now_ms);
+    if let Some(file) = located.file
+        && wants_access_time(ns, ctx, file)
+    {
+        let plan = ns.namespace().plan_access_time(file, ctx.now_ms);
         // The answer does not show the access time, so it need not wait for it. A failure to write the access time does
         // not make the read fail (as in `FSNamesystem.getBlockLocations`).
         let _ = ns.commit(&plan.ops);
@@ -164,7 +173,7 @@ fn block_locations(
     }
     Ok(Located {
         answer: Answer::new(GetBlockLocationsResponseProto { locations }, shown_path(ns, &iip)),
-        file: status.id,
+        file: status.snapshot.is_none().then_some(status.id),
     })
 }
 

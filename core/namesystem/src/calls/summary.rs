@@ -6,7 +6,6 @@ use super::walks::{Walk, WalkWork, Walked};
 use crate::Namesystem;
 use crate::context::CallContext;
 use hathi_formats::exceptions::RemoteException;
-use hathi_formats::ids::InodeId;
 use hathi_formats::proto::hdfs::{
     ContentSummaryProto, GetContentSummaryRequestProto, GetContentSummaryResponseProto, GetQuotaUsageRequestProto,
     GetQuotaUsageResponseProto, QuotaUsageProto, StorageTypeProto, StorageTypeQuotaInfoProto,
@@ -29,7 +28,7 @@ enum Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Summary {
     walk: SummaryWalk,
-    root: Option<InodeId>,
+    type_quotas: Vec<(i32, i64)>,
     wanted: Wanted,
     user: Arc<str>,
     groups: Arc<[String]>,
@@ -40,13 +39,11 @@ impl Summary {
     fn begin(ns: &Namesystem, ctx: &CallContext, path: &str, usage: bool) -> Result<Walk, RemoteException> {
         let iip = ns.namespace().resolve(path)?;
         let walk = ns.namespace().content_summary(&caller(ctx), &iip, path)?;
-        let is_file = iip
-            .last()
-            .and_then(|id| ns.namespace().status(id))
-            .is_some_and(|status| status.kind == InodeKind::File);
-        Ok(Walk::Summary(Summary {
+        let status = ns.namespace().status_at(&iip);
+        let is_file = status.is_some_and(|status| status.kind == InodeKind::File);
+        Ok(Walk::Summary(Box::new(Summary {
             walk,
-            root: iip.last(),
+            type_quotas: ns.namespace().type_quotas(&iip),
             wanted: if usage {
                 Wanted::Usage
             } else {
@@ -55,7 +52,7 @@ impl Summary {
             user: ctx.user.clone(),
             groups: ctx.groups.clone(),
             superuser: ctx.superuser,
-        }))
+        })))
     }
 
     /// Counts at most `max` inodes. Returns the response when all are counted.
@@ -66,14 +63,12 @@ impl Summary {
             superuser: self.superuser,
         };
         let is_whole = ns.namespace().content_summary_step(&caller, &mut self.walk, max)?;
-        Ok(is_whole.then(|| self.response(ns)))
+        Ok(is_whole.then(|| self.response()))
     }
 
-    fn response(&self, ns: &Namesystem) -> Walked {
+    fn response(&self) -> Walked {
         let summary = &self.walk.summary;
-        let type_quota_infos = self
-            .root
-            .and_then(|root| type_quota_infos(ns, root, &summary.types_consumed));
+        let type_quota_infos = type_quota_infos(&self.type_quotas, &summary.types_consumed);
         match self.wanted {
             Wanted::Summary { is_file } => Walked::Summary(GetContentSummaryResponseProto {
                 summary: ContentSummaryProto {
@@ -83,10 +78,10 @@ impl Summary {
                     quota: summary.ns_quota as u64,
                     space_consumed: summary.space_consumed,
                     space_quota: summary.ds_quota as u64,
-                    snapshot_length: Some(0),
-                    snapshot_file_count: Some(0),
-                    snapshot_directory_count: Some(0),
-                    snapshot_space_consumed: Some(0),
+                    snapshot_length: Some(summary.snapshot_length),
+                    snapshot_file_count: Some(summary.snapshot_file_count),
+                    snapshot_directory_count: Some(summary.snapshot_directory_count),
+                    snapshot_space_consumed: Some(summary.snapshot_space_consumed),
                     erasure_coding_policy: Some(if is_file { "Replicated" } else { "" }.to_owned()),
                     type_quota_infos,
                 },
@@ -106,8 +101,7 @@ impl Summary {
 
 /// Quotas and bytes by storage type, for all types that may have a quota, when there is anything to tell
 /// (`PBHelperClient.convert`).
-fn type_quota_infos(ns: &Namesystem, dir: InodeId, consumed: &[i64; 6]) -> Option<StorageTypeQuotaInfosProto> {
-    let quotas = ns.namespace().type_quotas(dir);
+fn type_quota_infos(quotas: &[(i32, i64)], consumed: &[i64; 6]) -> Option<StorageTypeQuotaInfosProto> {
     if quotas.is_empty() && consumed.iter().all(|bytes| *bytes <= 0) {
         return None;
     }
@@ -154,9 +148,7 @@ pub fn get_quota_usage(
         quota: usage.ns_quota as u64,
         space_consumed: usage.space_consumed,
         space_quota: usage.ds_quota as u64,
-        type_quota_infos: iip
-            .last()
-            .and_then(|id| type_quota_infos(ns, id, &usage.types_consumed)),
+        type_quota_infos: type_quota_infos(&ns.namespace().type_quotas(&iip), &usage.types_consumed),
     };
     let usage = Walked::Usage(GetQuotaUsageResponseProto { usage });
     Ok(Answer::now(usage, ns.shown_everything()))

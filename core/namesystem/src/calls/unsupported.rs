@@ -140,7 +140,7 @@ pub fn get_erasure_coding_policy(
 ) -> Outcome<GetErasureCodingPolicyResponseProto> {
     let iip = ns.namespace().resolve(&request.src)?;
     ns.namespace().check_traverse(&caller(ctx), &iip)?;
-    if !iip.exists() {
+    if !iip.exists() && iip.name() != ".snapshot" {
         return Err(RemoteException::new(
             exceptions::FILE_NOT_FOUND,
             format!("Path not found: {}", request.src),

@@ -34,7 +34,7 @@ pub struct WalkWork {
 /// What is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Walk {
-    Summary(Summary),
+    Summary(Box<Summary>),
     OpenFiles(ListOpenFiles),
     CorruptFiles(CorruptFilesWalk),
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::fsck::{Fsck, FsckCaller, FsckRequest};
 
-fn report(ns: &Namesystem, path: &str, user: &CallContext, options: &[&str]) -> (Fsck, usize) {
+pub(super) fn report(ns: &Namesystem, path: &str, user: &CallContext, options: &[&str]) -> (Fsck, usize) {
     let asker = FsckCaller {
         user: user.user.clone(),
         groups: user.groups.clone(),

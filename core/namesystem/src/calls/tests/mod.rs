@@ -12,6 +12,7 @@ mod order;
 mod recovery;
 mod refusals;
 mod retries;
+mod snapshots;
 mod summary;
 mod tree;
 mod upgrade;
