@@ -161,7 +161,9 @@ impl Namespace {
     /// Frees everything that waits.
     pub(crate) fn reclaim_all(&mut self, out: &mut Vec<Block>) {
         while self.has_detached() {
-            out.append(&mut self.reclaim(usize::MAX).blocks);
+            let mut slice = self.reclaim(usize::MAX);
+            out.append(&mut slice.blocks);
+            self.by_the_way.append(&mut slice.effects);
         }
     }
 }

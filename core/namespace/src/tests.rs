@@ -121,12 +121,17 @@ impl Fixture {
             .ns
             .apply(txid, op)
             .unwrap_or_else(|error| panic!("{op:?}: {error}"));
+        self.note(&effects);
+        effects
+    }
+
+    /// Notes the blocks that are removed.
+    pub(crate) fn note(&mut self, effects: &Effects) {
         for effect in &effects.effects {
             if let Effect::BlockRemoved { block } = effect {
                 self.removed.push(*block);
             }
         }
-        effects
     }
 
     pub(crate) fn reclaim(&mut self, max: usize) -> bool {

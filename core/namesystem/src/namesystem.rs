@@ -363,6 +363,11 @@ impl Namesystem {
         for block in &reclaimed.blocks {
             self.blockmanager.remove_block(block.id);
         }
+        let by_the_way = Effects {
+            effects: reclaimed.effects.into(),
+            ..Effects::default()
+        };
+        self.hand_over(&by_the_way, self.role == Role::Active);
         debug_assert_eq!(
             reclaimed.done,
             !self.namespace.has_detached(),
@@ -479,9 +484,8 @@ impl Namesystem {
 
     /// Frees at once what only deleted snapshots showed.
     pub(crate) fn finish_snapshots(&mut self) {
-        for block in self.namespace.finish_snapshots() {
-            self.blockmanager.remove_block(block.id);
-        }
+        let finished = self.namespace.finish_snapshots();
+        self.hand_over(&finished, self.role == Role::Active);
     }
 
     fn hand_over(&mut self, effects: &Effects, active: bool) {

@@ -81,11 +81,12 @@ impl Namespace {
     pub(crate) fn apply_delete_snapshot(&mut self, path: &str, name: &str, mtime: i64, fx: &mut Effects) -> Applied {
         let slot = self.op_root(path, name, true)?;
         let root = self.rec(slot).id().0;
-        let mut freed = self.finish_before_deleting();
+        self.finish_before_deleting(fx);
         let Some(snapshot) = self.snapshots.take(root, name) else {
             return Err(inconsistent(format!("{path} has no snapshot {name}")));
         };
         self.sum.subtract(terms::snapshot(root, snapshot.id, name));
+        let mut freed = Vec::new();
         self.end_snapshot(snapshot.id, &mut freed);
         fx.reclaim |= self.has_detached();
         let removed = freed.into_iter().map(|block| Effect::BlockRemoved { block });

@@ -9,7 +9,7 @@ use crate::quotas::Usages;
 use crate::store::slab::{NONE, Slot};
 use crate::tree::inode::flag;
 use crate::tree::{Lane, Waiting};
-use crate::types::{Effect, Reclaimed};
+use crate::types::{Effect, Effects, Reclaimed};
 use crate::usage::Usage;
 use crate::view::View;
 
@@ -222,28 +222,30 @@ impl Namespace {
         self.freeing = was_freeing;
     }
 
-    /// Frees at once what only deleted snapshots showed; the blocks.
-    pub fn finish_snapshots(&mut self) -> Vec<Block> {
-        let mut freed = Vec::new();
+    /// Frees at once what only deleted snapshots showed.
+    pub fn finish_snapshots(&mut self) -> Effects {
+        let mut fx = Effects::default();
         while self.tree.waiting_in(Lane::Snapshots) > 0 {
-            freed.append(&mut self.reclaim(usize::MAX).blocks);
+            let Reclaimed { blocks, effects, .. } = self.reclaim(usize::MAX);
+            fx.effects.extend(effects);
+            let removed = blocks.into_iter().map(|block| Effect::BlockRemoved { block });
+            fx.effects.extend(removed);
         }
-        freed
+        fx
     }
 
     /// Before a snapshot is deleted: an earlier one has ended, and so has what was deleted, if the end of this snapshot may
     /// touch it: a former place may show a part of it, or it hung below what is gone.
-    pub(crate) fn finish_before_deleting(&mut self) -> Vec<Block> {
-        let mut freed = self.finish_snapshots();
+    pub(crate) fn finish_before_deleting(&mut self, fx: &mut Effects) {
+        fx.effects.append(&mut self.finish_snapshots().effects);
         let is_attached = |slot: Slot| {
             let parent = self.rec(slot).parent();
             parent != NONE && self.tree.is_attached(parent)
         };
         let touches_nothing = !self.snapshots.has_former_names() && self.tree.waiting().all(is_attached);
         if !touches_nothing {
-            self.reclaim_all(&mut freed);
+            self.reclaim_now(fx);
         }
-        freed
     }
 
     /// The diffs of an inode are about to change: those of a deleted snapshot end before that, so that each replica changes

@@ -516,8 +516,8 @@ fn run(seed: u64, steps: usize) {
         let check = std::panic::AssertUnwindSafe(|| {
             world.check();
             if moments.contains(&step) {
-                let freed = world.fix.ns.finish_snapshots();
-                world.fix.removed.extend(freed);
+                let finished = world.fix.ns.finish_snapshots();
+                world.fix.note(&finished);
                 loaded.push(world.loaded());
             }
             if step == moments[0] {
