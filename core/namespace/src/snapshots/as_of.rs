@@ -178,25 +178,6 @@ pub(crate) trait AsOf: View {
             None => self.rec(slot).parent(),
         }
     }
-
-    /// The path of an inode when the snapshot was taken.
-    fn path_at(&self, slot: Slot, snapshot: SnapshotId) -> String {
-        let mut parts: Vec<&[u8]> = Vec::new();
-        let mut at = slot;
-        while at != self.root() && at != NONE {
-            parts.push(match self.place_at(at, snapshot) {
-                Some(place) => &place.name,
-                None => self.name_of(at),
-            });
-            at = self.parent_at(at, snapshot);
-        }
-        let mut out = String::new();
-        for part in parts.iter().rev() {
-            out.push('/');
-            out.push_str(&String::from_utf8_lossy(part));
-        }
-        if out.is_empty() { "/".to_owned() } else { out }
-    }
 }
 
 impl<V: View> AsOf for V {}
