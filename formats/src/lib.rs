@@ -21,5 +21,6 @@ pub mod proto;
 pub mod protocols;
 pub mod qjournal;
 pub mod rpc;
+pub mod snapshots;
 pub mod webhdfs;
 pub mod wire;

@@ -609,7 +609,7 @@ fn iso_date(millis: i64) -> String {
     clippy::arithmetic_side_effects,
     reason = "days of a time in ms: all numbers here are below 2^63 / 86,400,000 in size"
 )]
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
     // Years are counted from March, so that the leap day comes last.
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));

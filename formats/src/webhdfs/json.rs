@@ -12,8 +12,10 @@ use crate::proto::hdfs::{
     AclEntryProto, AclStatusProto, BlockStoragePolicyProto, CodecProto, ContentSummaryProto, DatanodeInfoProto,
     DirectoryListingProto, ErasureCodingPolicyProto, ErasureCodingPolicyState, FsServerDefaultsProto,
     GetFsStatsResponseProto, HdfsFileStatusProto, LocatedBlockProto, LocatedBlocksProto, QuotaUsageProto,
+    SnapshotDiffReportListingEntryProto, SnapshotDiffReportListingProto, SnapshotDiffReportProto, SnapshotListingProto,
     SnapshottableDirectoryListingProto, StorageTypeProto, StorageTypeQuotaInfosProto, StorageTypesProto, XAttrProto,
 };
+use crate::snapshots;
 use serde_json::{Map, Value, json};
 
 /// Id of the policy `LAZY_PERSIST`, which alone is copied when a file is created (`BlockStoragePolicySuite`).
@@ -526,6 +528,80 @@ pub fn snapshottable_directories(listing: Option<&SnapshottableDirectoryListingP
         .collect::<Vec<_>>()
     });
     json!({ "SnapshottableDirectoryList": all })
+}
+
+/// `{"SnapshotList":...}`
+#[must_use]
+pub fn snapshot_list(listing: Option<&SnapshotListingProto>) -> Value {
+    let listed = listing.map_or(&[][..], |listing| &listing.snapshot_listing);
+    let all = listed.iter().map(|snapshot| {
+        json!({
+            "snapshotID": snapshot.snapshot_id,
+            "deletionStatus": if snapshot.is_deleted { "DELETED" } else { "ACTIVE" },
+            "fullPath": String::from_utf8_lossy(&snapshot.parent_fullpath),
+            "dirStatus": status_members(&snapshot.dir_status),
+        })
+    });
+    json!({ "SnapshotList": all.collect::<Vec<_>>() })
+}
+
+/// `{"SnapshotDiffReport":...}`
+#[must_use]
+pub fn snapshot_diff(report: &SnapshotDiffReportProto) -> Value {
+    let entries = report.diff_report_entries.iter().map(|entry| {
+        let kind = match entry.modification_label.as_str() {
+            snapshots::CREATED => "CREATE",
+            snapshots::DELETED => "DELETE",
+            snapshots::RENAMED => "RENAME",
+            _ => "MODIFY",
+        };
+        let mut members = object(json!({
+            "type": kind,
+            "sourcePath": String::from_utf8_lossy(&entry.fullpath),
+        }));
+        if let Some(target) = &entry.target_path {
+            members.insert("targetPath".into(), String::from_utf8_lossy(target).into());
+        }
+        Value::Object(members)
+    });
+    json!({ "SnapshotDiffReport": {
+        "snapshotRoot": report.snapshot_root,
+        "fromSnapshot": report.from_snapshot,
+        "toSnapshot": report.to_snapshot,
+        "diffList": entries.collect::<Vec<_>>(),
+    }})
+}
+
+/// `{"SnapshotDiffReportListing":...}`
+#[must_use]
+pub fn snapshot_diff_listing(listing: &SnapshotDiffReportListingProto) -> Value {
+    let entries = |entries: &[SnapshotDiffReportListingEntryProto]| {
+        let each = entries.iter().map(|entry| {
+            let mut members = object(json!({
+                "dirId": entry.dir_id,
+                "fileId": entry.file_id(),
+                "sourcePath": String::from_utf8_lossy(&entry.fullpath),
+                "isReference": entry.is_reference,
+            }));
+            if let Some(target) = &entry.target_path {
+                members.insert("targetPath".into(), String::from_utf8_lossy(target).into());
+            }
+            Value::Object(members)
+        });
+        each.collect::<Vec<_>>()
+    };
+    let (path, index) = match &listing.cursor {
+        Some(cursor) => (String::from_utf8_lossy(&cursor.start_path), cursor.index),
+        None => ("".into(), -1),
+    };
+    json!({ "SnapshotDiffReportListing": {
+        "lastPath": path,
+        "lastIndex": index,
+        "isFromEarlier": listing.is_from_earlier,
+        "modifyList": entries(&listing.modified_entries),
+        "createList": entries(&listing.created_entries),
+        "deleteList": entries(&listing.deleted_entries),
+    }})
 }
 
 /// `{"FileChecksum":...}` of the checksum's algorithm and bytes.
