@@ -45,6 +45,13 @@ pub struct NamespaceConfig {
     pub owner_set_quota: bool,
     /// `fs.protected.directories`: non-empty ones cannot be deleted or renamed. Absolute, no trailing slash.
     pub protected_directories: Vec<String>,
+    /// `dfs.namenode.snapshot.max.limit`: most snapshots of a directory.
+    pub max_snapshots_per_directory: usize,
+    /// `dfs.namenode.snapshot.filesystem.limit`: most snapshots of all directories.
+    pub max_snapshots: usize,
+    /// `dfs.namenode.snapshotdiff.allow.snap-root-descendant`: whether the differences between snapshots can be asked of a
+    /// directory below the snapshottable one.
+    pub diff_of_descendants: bool,
     /// `HdfsConstants.LEASE_SOFTLIMIT_PERIOD` in ms (not a key).
     pub lease_soft_limit_ms: u64,
     /// `dfs.namenode.lease-hard-limit-sec` in ms.
@@ -78,6 +85,9 @@ impl Default for NamespaceConfig {
             storage_policy_enabled: true,
             owner_set_quota: false,
             protected_directories: Vec::new(),
+            max_snapshots_per_directory: 65_536,
+            max_snapshots: 65_536,
+            diff_of_descendants: true,
             lease_soft_limit_ms: 60_000,
             lease_hard_limit_ms: 1_200_000,
             image: ImageOptions::default(),

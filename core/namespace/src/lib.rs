@@ -45,9 +45,12 @@ pub use config::NamespaceConfig;
 pub use digest::marks::{Attestation, Comparison, MARK_EVERY_TXNS, MARKS_TOLD, Mark};
 pub use digest::terms::DIGEST_VERSION;
 pub use namespace::Namespace;
-pub use ops::{NAMENODE_LEASE_HOLDER, RecoverLeaseOp, STORAGE_POLICIES, storage_type_number, storage_type_ordinal};
+pub use ops::{
+    NAMENODE_LEASE_HOLDER, RecoverLeaseOp, STORAGE_POLICIES, snapshot_path, storage_type_number, storage_type_ordinal,
+};
 pub use path::{InodesInPath, MAX_PATH_DEPTH, MAX_PATH_LENGTH, is_valid_name};
 pub use read::OpenFilesWalk;
+pub use snapshots::diff::{DiffCursor, DiffEntry, DiffPage, DiffQuestion};
 pub use sub_access::SubAccessWalk;
 pub use summary::SummaryWalk;
 pub use types::*;

@@ -15,7 +15,7 @@
 //!
 //! Mirrors `FSDirectory`, `BlockIdManager` and the part of `FSNamesystem` that follows from the edits.
 
-use hathi_formats::ids::{BlockId, GenerationStamp, InodeId};
+use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 
 use crate::attributes::Attributes;
 use crate::carried::Carried;
@@ -261,6 +261,15 @@ impl Namespace {
     /// The stamp a plan hands out.
     pub(crate) fn next_stamp(&self) -> GenerationStamp {
         GenerationStamp(self.newest_stamp().0 + 1)
+    }
+
+    /// The empty block that a plan hands out, with the next stamp.
+    pub(crate) fn next_block(&self) -> Block {
+        Block {
+            id: BlockId(self.counters.block_id + 1),
+            num_bytes: 0,
+            generation_stamp: self.next_stamp(),
+        }
     }
 
     pub(crate) fn raise_stamp(&mut self, stamp: GenerationStamp) {

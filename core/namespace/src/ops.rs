@@ -6,8 +6,10 @@ mod create;
 mod lease;
 mod remove;
 mod rename;
+mod snapshot;
 mod xattr;
 
 pub use attr::{STORAGE_POLICIES, storage_type_number, storage_type_ordinal};
 pub use lease::{NAMENODE_LEASE_HOLDER, RecoverLeaseOp};
+pub use snapshot::snapshot_path;
 pub(crate) use xattr::{Unreadable, merged as merged_xattrs, same as same_xattr};

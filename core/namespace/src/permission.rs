@@ -1,6 +1,6 @@
 //! Permission checks, exactly as `FSPermissionChecker` does them.
 
-use hathi_formats::editlog::{AclEntryScope, AclEntryType};
+use hathi_formats::editlog::{AclEntry, AclEntryScope, AclEntryType};
 use hathi_formats::exceptions as ex;
 use hathi_formats::ids::InodeId;
 
@@ -331,10 +331,16 @@ pub(crate) trait Permissions: View {
         caller.groups.iter().any(|own| own == group)
     }
 
+    #[inline]
     fn has_permission(&self, caller: &Caller<'_>, slot: Slot, wanted: u8) -> bool {
         let rec = self.rec(slot);
-        if rec.has(flag::ACL)
-            && let Some(acl) = self.acl(slot)
+        let acl = self.acl(slot).filter(|_| rec.has(flag::ACL));
+        self.grants(caller, rec, acl.map(|acl| &**acl), wanted)
+    }
+
+    /// Whether these attributes grant `wanted`.
+    fn grants(&self, caller: &Caller<'_>, rec: &InodeRec, acl: Option<&[AclEntry]>, wanted: u8) -> bool {
+        if let Some(acl) = acl
             && acl.first().is_some_and(|entry| entry.scope == AclEntryScope::Access)
         {
             return self.has_acl_permission(caller, rec, acl, wanted);
@@ -354,13 +360,7 @@ pub(crate) trait Permissions: View {
         granted as u8 & wanted == wanted
     }
 
-    fn has_acl_permission(
-        &self,
-        caller: &Caller<'_>,
-        rec: &InodeRec,
-        acl: &[hathi_formats::editlog::AclEntry],
-        wanted: u8,
-    ) -> bool {
+    fn has_acl_permission(&self, caller: &Caller<'_>, rec: &InodeRec, acl: &[AclEntry], wanted: u8) -> bool {
         let perm = rec.perm();
         let mode = perm.mode();
         if self.attributes().user(perm) == caller.user {

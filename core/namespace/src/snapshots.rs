@@ -27,6 +27,7 @@
 pub(crate) mod as_of;
 mod check;
 mod delete;
+pub(crate) mod diff;
 pub(crate) mod past;
 mod record;
 

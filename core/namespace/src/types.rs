@@ -521,6 +521,17 @@ pub enum LeaseRecovery {
     },
 }
 
+/// What is known of a snapshot (`SnapshotStatus`).
+#[derive(Clone, Debug)]
+pub struct SnapshotStatus<'a> {
+    /// Its number.
+    pub id: u32,
+    /// Its name.
+    pub name: &'a str,
+    /// The directory as the snapshot shows it.
+    pub status: FileStatus<'a>,
+}
+
 /// What delete comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deleted {

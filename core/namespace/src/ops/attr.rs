@@ -10,7 +10,7 @@ use crate::permission::{Permissions, action};
 use crate::quotas::Usages;
 use crate::read::Statuses;
 use crate::store::slab::Slot;
-use crate::tree::inode::{MAX_48, flag};
+use crate::tree::inode::MAX_48;
 use crate::types::{Caller, Ctx, FileStatus, Plan, Refused, quota};
 use crate::usage::{Usage, type_space};
 use crate::view::View;
@@ -263,35 +263,6 @@ impl Namespace {
             },
             (),
         ))
-    }
-
-    /// `disallowSnapshot`; there are no snapshots in this namespace. The caller was checked to be a superuser.
-    ///
-    /// # Errors
-    /// FileNotFound; PathIsNotDirectory.
-    pub fn plan_disallow_snapshot(&self, caller: &Caller<'_>, src: &str) -> Result<Plan<()>, Refused> {
-        let iip = self.resolve_for(caller, src, DirOp::Write)?;
-        let Some(slot) = iip.last_slot() else {
-            return Err(refuse(
-                ex::FILE_NOT_FOUND,
-                format!("Directory does not exist: {}", iip.path()),
-            ));
-        };
-        let rec = self.rec(slot);
-        if !rec.is_dir() {
-            return Err(refuse(
-                ex::PATH_IS_NOT_DIRECTORY,
-                format!("`{}': Is not a directory", iip.path()),
-            ));
-        }
-        let snapshottable = rec.has(flag::MULTI_OR_SNAPSHOTTABLE);
-        let op = snapshottable.then(|| EditOp::DisallowSnapshot {
-            snapshot_root: iip.path().to_owned(),
-        });
-        Ok(Plan {
-            ops: op.into_iter().collect(),
-            reply: (),
-        })
     }
 
     /// `setStoragePolicy` / `unsetStoragePolicy` (None).

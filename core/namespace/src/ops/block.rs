@@ -312,11 +312,7 @@ impl Namespace {
         if let (Some(committed), Some(last)) = (committed, last) {
             offset = offset - last.num_bytes + committed.num_bytes;
         }
-        let block = Block {
-            id: BlockId(self.counters.block_id + 1),
-            num_bytes: 0,
-            generation_stamp: self.next_stamp(),
-        };
+        let block = self.next_block();
         let ops = smallvec![
             EditOp::AllocateBlockId { block_id: block.id },
             EditOp::SetGenstampV2 {

@@ -58,6 +58,7 @@ impl Namespace {
         if slot == self.root() {
             return Ok(Plan::nothing(Deleted::Answer(false)));
         }
+        self.check_no_snapshots_below(slot)?;
         let op = EditOp::Delete {
             path: iip.path(),
             time: ctx.now_ms as i64,
@@ -150,6 +151,7 @@ impl Namespace {
                 "Source file {src} is not in the same directory with the target {target_path}"
             )));
         }
+        self.check_concat_unshown(slot, src)?;
         if slot == target {
             return Err(illegal(format!(
                 "concat: the src file {src} is the same with the target file {target_path}"
@@ -217,27 +219,40 @@ impl Namespace {
         let mut ops = SmallVec::new();
         let (mut truncate_block, mut reply) = (None, Truncated::Done);
         let mut start = 0;
-        for block in self.file_blocks(slot) {
+        let slots = self.block_slots(slot);
+        for (n, &block_slot) in slots.iter().enumerate() {
+            let block = self.block_rec(block_slot).block();
             let end = start + block.num_bytes;
             if start < new_length && new_length < end {
                 let recovery_id = self.next_stamp();
+                let is_copied = self.is_block_of_past(slot, block_slot);
+                let named = if is_copied { self.next_block() } else { block };
+                if is_copied {
+                    ops.push(EditOp::AllocateBlockId { block_id: named.id });
+                }
                 ops.push(EditOp::SetGenstampV2 { genstamp: recovery_id });
-                // The log names the stored length. The new one follows from the length in the op.
+                // The log names the stored length, and none of a copy. The new one follows from the length in the op.
                 truncate_block = Some(Block {
                     generation_stamp: recovery_id,
-                    ..block
+                    ..named
                 });
                 let shorter = Block {
                     num_bytes: new_length - start,
-                    ..block
+                    ..named
                 };
                 reply = Truncated::RecoverBlock {
                     file: rec.id(),
                     block: shorter,
                     recovery_id,
                 };
-                let more = rec.block_size().saturating_sub(block.num_bytes) as i64;
-                let freed = (old_length - end) as i64;
+                // An open block is charged in full. A snapshot goes on to need the block that is copied.
+                let kept = if is_copied { 0 } else { block.num_bytes };
+                let more = rec.block_size().saturating_sub(kept) as i64;
+                let cut = slots
+                    .iter()
+                    .skip(n + 1)
+                    .filter(|cut| !self.is_block_of_past(slot, **cut));
+                let freed = cut.map(|cut| self.block_rec(*cut).len()).sum::<u64>() as i64;
                 self.verify_quota(rec.parent(), &self.space_in(slot, more - freed), None)?;
             }
             start = end;

@@ -55,6 +55,7 @@ impl Namespace {
         if src_slot == self.root() {
             return no;
         }
+        self.check_no_snapshots_below(src_slot)?;
         if src_path == dst_path {
             return Ok(Plan::nothing(true));
         }
@@ -64,6 +65,7 @@ impl Namespace {
         let Some(parent) = dst_iip.parent_slot().filter(|parent| self.rec(*parent).is_dir()) else {
             return no;
         };
+        self.check_no_nested_roots(src_slot, parent)?;
         self.verify_rename(src_slot, parent, &dst_iip, None)?;
         let op = EditOp::RenameOld {
             src: src_path,
@@ -120,6 +122,7 @@ impl Namespace {
         if src_slot == self.root() {
             return Err(refuse(ex::IO, "rename source cannot be the root"));
         }
+        self.check_no_snapshots_below(src_slot)?;
         if src_path == dst_path {
             return Err(refuse(
                 ex::FILE_ALREADY_EXISTS,
@@ -133,6 +136,7 @@ impl Namespace {
         let replaced = dst_iip.last_slot();
         if let Some(dst_slot) = replaced {
             self.validate_overwrite(src_slot, dst_slot, &src_path, &dst_path, options.overwrite)?;
+            self.check_no_snapshots_below(dst_slot)?;
         }
         let Some(parent) = dst_iip.parent_slot() else {
             return Err(refuse(
@@ -146,6 +150,7 @@ impl Namespace {
                 format!("rename destination parent {dst_path} is a file."),
             ));
         }
+        self.check_no_nested_roots(src_slot, parent)?;
         self.verify_rename(src_slot, parent, &dst_iip, replaced)?;
         let mut list = Vec::new();
         if options.overwrite {

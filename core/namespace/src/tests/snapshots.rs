@@ -13,7 +13,7 @@ use crate::view::View as _;
 
 /// What a client sees of an inode.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Node {
+pub(super) enum Node {
     Dir {
         id: u64,
         mode: u16,
@@ -41,18 +41,18 @@ impl Node {
 }
 
 /// Everything below a directory, by the path from it on.
-type Copied = BTreeMap<String, Node>;
+pub(super) type Copied = BTreeMap<String, Node>;
 
-struct World {
-    fix: Fixture,
+pub(super) struct World {
+    pub(super) fix: Fixture,
     /// Snapshots, by directory and name: the number, and what was there.
-    taken: BTreeMap<(String, String), (SnapshotId, Copied)>,
+    pub(super) taken: BTreeMap<(String, String), (SnapshotId, Copied)>,
 }
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 impl World {
-    fn new() -> World {
+    pub(super) fn new() -> World {
         let config = NamespaceConfig {
             snapshot_diffs_at_once: 1,
             ..NamespaceConfig::default()
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    fn slot(&self, path: &str) -> Option<Slot> {
+    pub(super) fn slot(&self, path: &str) -> Option<Slot> {
         self.fix.ns.resolve(path).ok()?.last_slot()
     }
 
@@ -101,7 +101,7 @@ impl World {
     }
 
     /// What is below a directory, as a snapshot or the present shows it.
-    fn copy(&self, dir: Slot, snapshot: SnapshotId) -> Copied {
+    pub(super) fn copy(&self, dir: Slot, snapshot: SnapshotId) -> Copied {
         Self::copy_of(&self.fix.ns, dir, snapshot)
     }
 
@@ -205,7 +205,7 @@ impl World {
         self.fix.now_ms += 1;
     }
 
-    fn step(&mut self, random: &mut fastrand::Rng) {
+    pub(super) fn step(&mut self, random: &mut fastrand::Rng) {
         let now = self.fix.now_ms as i64;
         let path = |random: &mut fastrand::Rng| {
             let depth = random.usize(1..4);
