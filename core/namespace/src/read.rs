@@ -490,15 +490,6 @@ impl Namespace {
         self.slot(inode).map(|slot| self.rec(slot).kind())
     }
 
-    /// The refusal of every call about snapshots, which do not exist here yet.
-    #[must_use]
-    pub fn snapshots_refused(&self) -> Refused {
-        refuse(
-            ex::UNSUPPORTED_OPERATION,
-            "Snapshots are not supported by this NameNode",
-        )
-    }
-
     /// The snapshottable directories, by id.
     pub fn snapshottable_dirs(&self) -> impl Iterator<Item = InodeId> + '_ {
         let all = self.snapshots.roots().keys().map(|id| InodeId(*id));

@@ -10,10 +10,13 @@ use bytes::Bytes;
 use hathi_formats::editlog::fs_action_symbol;
 use hathi_formats::exceptions;
 use hathi_formats::proto::hdfs::{
-    ConcatRequestProto, CreateSymlinkRequestProto, Rename2RequestProto, RenameRequestProto, RollingUpgradeActionProto,
-    RollingUpgradeRequestProto, SafeModeActionProto, SetSafeModeRequestProto,
+    ConcatRequestProto, CreateSnapshotRequestProto, CreateSnapshotResponseProto, CreateSymlinkRequestProto,
+    DeleteSnapshotRequestProto, GetSnapshotDiffReportRequestProto, Rename2RequestProto, RenameRequestProto,
+    RenameSnapshotRequestProto, RollingUpgradeActionProto, RollingUpgradeRequestProto, SafeModeActionProto,
+    SetSafeModeRequestProto,
 };
 use hathi_formats::protocols::ClientMethod as M;
+use hathi_namespace::snapshot_path;
 use prost::Message;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -120,6 +123,30 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: M, body: &Bytes, reply:
             changed = Some(request.link.clone());
             (record.src, record.dst) = (Some(request.link), Some(request.target));
         }
+        M::CreateSnapshot => {
+            record.src = Some(wire::decode::<CreateSnapshotRequestProto>(body).ok()?.snapshot_root);
+            let answer = reply.result.as_ref().ok();
+            let answer = answer.and_then(|answer| CreateSnapshotResponseProto::decode(&answer[..]).ok());
+            record.dst = answer.map(|answer| answer.snapshot_path);
+        }
+        M::DeleteSnapshot => {
+            let request = wire::decode::<DeleteSnapshotRequestProto>(body).ok()?;
+            record.src = Some(snapshot_path(&request.snapshot_root, &request.snapshot_name));
+        }
+        M::RenameSnapshot => {
+            let request = wire::decode::<RenameSnapshotRequestProto>(body).ok()?;
+            record.src = Some(snapshot_path(&request.snapshot_root, &request.snapshot_old_name));
+            record.dst = Some(snapshot_path(&request.snapshot_root, &request.snapshot_new_name));
+        }
+        M::GetSnapshotDiffReport | M::GetSnapshotDiffReportListing => {
+            // Both requests begin with the same three fields.
+            let request = GetSnapshotDiffReportRequestProto::decode(&body[..]).ok()?;
+            let path = |name: &str| match name {
+                "" => request.snapshot_root.clone(),
+                name => snapshot_path(&request.snapshot_root, name),
+            };
+            (record.src, record.dst) = (Some(path(&request.from_snapshot)), Some(path(&request.to_snapshot)));
+        }
         _ if shape != Shape::Plain => {
             record.src = FirstString::decode(&body[..]).ok()?.value;
             changed.clone_from(&record.src);
@@ -182,6 +209,14 @@ fn command_of(method: M) -> Option<(&'static str, Shape)> {
         M::SetAcl => ("setAcl", PathAndStatus),
         M::SetXAttr => ("setXAttr", PathAndStatus),
         M::RemoveXAttr => ("removeXAttr", PathAndStatus),
+        M::AllowSnapshot => ("allowSnapshot", Path),
+        M::DisallowSnapshot => ("disallowSnapshot", Path),
+        M::CreateSnapshot => ("createSnapshot", Path),
+        M::RenameSnapshot => ("renameSnapshot", Path),
+        M::DeleteSnapshot => ("deleteSnapshot", Path),
+        M::GetSnapshottableDirListing => ("listSnapshottableDirectory", Plain),
+        M::GetSnapshotListing => ("ListSnapshot", Path),
+        M::GetSnapshotDiffReport | M::GetSnapshotDiffReportListing => ("computeSnapshotDiff", Path),
         M::ListCorruptFileBlocks => ("listCorruptFileBlocks", Path),
         M::GetDatanodeReport => ("datanodeReport", Plain),
         M::GetDatanodeStorageReport => ("getDatanodeStorageReport", Plain),

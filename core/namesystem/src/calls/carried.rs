@@ -1,86 +1,24 @@
-//! Lists of things that the namespace carries without acting on them: snapshottable directories, cache pools and
-//! directives, erasure coding policies. A cluster that goes back to Hadoop's NameNode finds them again, so they are
-//! shown here as well.
+//! Lists of things that the namespace carries without acting on them: cache pools and directives, erasure coding
+//! policies. A cluster that goes back to Hadoop's NameNode finds them again, so they are shown here as well.
 
 use super::border::{Answer, Anything, Never, Outcome};
-use super::wire::WireStatus;
-use super::{caller, commit_void, no_safe_mode, unsupported};
+use super::{caller, unsupported};
 use crate::Namesystem;
 use crate::context::CallContext;
-use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::{
     CacheDirectiveEntryProto, CacheDirectiveInfoProto, CacheDirectiveStatsProto, CachePoolEntryProto,
-    CachePoolInfoProto, CachePoolStatsProto, DisallowSnapshotRequestProto, DisallowSnapshotResponseProto,
-    GetErasureCodingPoliciesRequestProto, GetErasureCodingPoliciesResponseProto,
-    GetSnapshottableDirListingRequestProto, GetSnapshottableDirListingResponseProto, HdfsFileStatusProto,
-    ListCacheDirectivesRequestProto, ListCacheDirectivesResponseProto, ListCachePoolsRequestProto,
-    ListCachePoolsResponseProto, SnapshottableDirectoryListingProto, SnapshottableDirectoryStatusProto,
+    CachePoolInfoProto, CachePoolStatsProto, GetErasureCodingPoliciesRequestProto,
+    GetErasureCodingPoliciesResponseProto, ListCacheDirectivesRequestProto, ListCacheDirectivesResponseProto,
+    ListCachePoolsRequestProto, ListCachePoolsResponseProto,
 };
 use hathi_namespace::{Caller, is_valid_name};
-use prost::Message;
 
 /// Number of pools or directives in one answer (the defaults of `dfs.namenode.list.cache.pools.num.responses` and
 /// `dfs.namenode.list.cache.directives.num.responses`).
 const LISTED_MAX: usize = 100;
-/// Number of snapshots that a directory may have (`DirectorySnapshottableFeature`).
-const SNAPSHOT_QUOTA: u32 = 1 << 16;
 /// `FsAction.READ`, as a bit of a pool's mode.
 const READ: i32 = 0o4;
-
-/// `getSnapshottableDirListing`: the caller's own directories, or all of them for a superuser. Null when there are
-/// none.
-pub fn snapshottable_dirs(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    _: GetSnapshottableDirListingRequestProto,
-) -> Outcome<GetSnapshottableDirListingResponseProto> {
-    let mut listed: Vec<_> = (ns.namespace().snapshottable_dirs())
-        .filter_map(|id| {
-            let status = ns.namespace().status(id)?;
-            let owned = ctx.superuser || !ns.config.permissions_enabled || status.owner == &*ctx.user;
-            let path = owned.then(|| ns.namespace().path_of(id))??;
-            let (parent, name) = path.rsplit_once('/')?;
-            let mut encoded = Vec::new();
-            WireStatus {
-                status: &status,
-                name: name.as_bytes(),
-                locations: None,
-            }
-            .put(&mut encoded);
-            let listed = SnapshottableDirectoryStatusProto {
-                dir_status: HdfsFileStatusProto::decode(&*encoded).ok()?,
-                snapshot_quota: SNAPSHOT_QUOTA,
-                snapshot_number: 0,
-                parent_fullpath: Bytes::copy_from_slice(if parent.is_empty() { b"/" } else { parent.as_bytes() }),
-            };
-            Some((path, listed))
-        })
-        .collect();
-    listed.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let all = SnapshottableDirectoryListingProto {
-        snapshottable_dir_listing: listed.into_iter().map(|(_, listed)| listed).collect(),
-    };
-    let snapshottable_dir_list = (!all.snapshottable_dir_listing.is_empty()).then_some(all);
-    Ok(Answer::new(
-        GetSnapshottableDirListingResponseProto { snapshottable_dir_list },
-        ns.shown_everything(),
-    ))
-}
-
-/// `disallowSnapshot`
-pub fn disallow_snapshot(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    request: DisallowSnapshotRequestProto,
-) -> Outcome<DisallowSnapshotResponseProto> {
-    ctx.check_superuser_for(ns, "disallowSnapshot")?;
-    no_safe_mode(ns, || format!("Cannot disallow snapshot for {}", request.snapshot_root))?;
-    let plan = ns
-        .namespace()
-        .plan_disallow_snapshot(&caller(ctx), &request.snapshot_root)?;
-    commit_void(ns, plan)
-}
 
 /// `addCachePool`, `addCacheDirective` and the other changes of the centralized cache.
 pub fn change_cache(_: &mut Namesystem, _: &CallContext, _: Anything) -> Outcome<Never> {

@@ -1,34 +1,38 @@
 //! The methods of `ClientProtocol`: the handler of each, and the HA states in which it is served.
 
 use super::border::{self, Served, row};
-use super::{admin, attributes, blocks, carried, delete, locations, policies, read, summary, unsupported, wire, write};
+use super::{
+    admin, attributes, blocks, carried, delete, locations, policies, read, snapshots, summary, unsupported, wire, write,
+};
 use crate::OperationCategory::{self, Journal, Read, Unchecked, Write};
 use crate::context::MethodHandler;
 use hathi_formats::proto::hdfs::{
     AbandonBlockRequestProto, AddBlockRequestProto, AllowSnapshotRequestProto, AppendRequestProto,
     CheckAccessRequestProto, CompleteRequestProto, ConcatRequestProto, CreateEncryptionZoneRequestProto,
-    CreateSymlinkRequestProto, DeleteRequestProto, DisallowSnapshotRequestProto, FinalizeUpgradeRequestProto,
-    FsyncRequestProto, GetAclStatusRequestProto, GetAdditionalDatanodeRequestProto, GetBatchedListingRequestProto,
-    GetContentSummaryRequestProto, GetCurrentEditLogTxidRequestProto, GetDataEncryptionKeyRequestProto,
-    GetDatanodeReportRequestProto, GetDatanodeStorageReportRequestProto, GetEcTopologyResultForPoliciesRequestProto,
-    GetEnclosingRootRequestProto, GetErasureCodingCodecsRequestProto, GetErasureCodingPoliciesRequestProto,
-    GetErasureCodingPolicyRequestProto, GetEzForPathRequestProto, GetFileLinkInfoRequestProto,
-    GetFsEcBlockGroupStatsRequestProto, GetFsReplicatedBlockStatsRequestProto, GetFsStatusRequestProto,
-    GetLinkTargetRequestProto, GetListingRequestProto, GetLocatedFileInfoRequestProto,
-    GetPreferredBlockSizeRequestProto, GetQuotaUsageRequestProto, GetServerDefaultsRequestProto,
-    GetSlowDatanodeReportRequestProto, GetSnapshotListingRequestProto, GetSnapshottableDirListingRequestProto,
+    CreateSnapshotRequestProto, CreateSymlinkRequestProto, DeleteRequestProto, DeleteSnapshotRequestProto,
+    DisallowSnapshotRequestProto, FinalizeUpgradeRequestProto, FsyncRequestProto, GetAclStatusRequestProto,
+    GetAdditionalDatanodeRequestProto, GetBatchedListingRequestProto, GetContentSummaryRequestProto,
+    GetCurrentEditLogTxidRequestProto, GetDataEncryptionKeyRequestProto, GetDatanodeReportRequestProto,
+    GetDatanodeStorageReportRequestProto, GetEcTopologyResultForPoliciesRequestProto, GetEnclosingRootRequestProto,
+    GetErasureCodingCodecsRequestProto, GetErasureCodingPoliciesRequestProto, GetErasureCodingPolicyRequestProto,
+    GetEzForPathRequestProto, GetFileLinkInfoRequestProto, GetFsEcBlockGroupStatsRequestProto,
+    GetFsReplicatedBlockStatsRequestProto, GetFsStatusRequestProto, GetLinkTargetRequestProto, GetListingRequestProto,
+    GetLocatedFileInfoRequestProto, GetPreferredBlockSizeRequestProto, GetQuotaUsageRequestProto,
+    GetServerDefaultsRequestProto, GetSlowDatanodeReportRequestProto, GetSnapshotDiffReportListingRequestProto,
+    GetSnapshotDiffReportRequestProto, GetSnapshotListingRequestProto, GetSnapshottableDirListingRequestProto,
     GetStoragePoliciesRequestProto, GetStoragePolicyRequestProto, GetXAttrsRequestProto, HaServiceStateRequestProto,
     IsFileClosedRequestProto, ListCacheDirectivesRequestProto, ListCachePoolsRequestProto,
     ListCorruptFileBlocksRequestProto, ListEncryptionZonesRequestProto, ListOpenFilesRequestProto,
     ListReencryptionStatusRequestProto, ListXAttrsRequestProto, MetaSaveRequestProto, ModifyAclEntriesRequestProto,
     MsyncRequestProto, RecoverLeaseRequestProto, RefreshNodesRequestProto, RemoveAclEntriesRequestProto,
     RemoveAclRequestProto, RemoveDefaultAclRequestProto, RemoveXAttrRequestProto, Rename2RequestProto,
-    RenameRequestProto, RenewLeaseRequestProto, ReportBadBlocksRequestProto, RestoreFailedStorageRequestProto,
-    RollEditsRequestProto, RollingUpgradeRequestProto, SaveNamespaceRequestProto, SetAclRequestProto,
-    SetBalancerBandwidthRequestProto, SetOwnerRequestProto, SetPermissionRequestProto, SetQuotaRequestProto,
-    SetReplicationRequestProto, SetSafeModeRequestProto, SetStoragePolicyRequestProto, SetTimesRequestProto,
-    SetXAttrRequestProto, TruncateRequestProto, UnsetErasureCodingPolicyRequestProto, UnsetStoragePolicyRequestProto,
-    UpdateBlockForPipelineRequestProto, UpdatePipelineRequestProto, UpgradeStatusRequestProto,
+    RenameRequestProto, RenameSnapshotRequestProto, RenewLeaseRequestProto, ReportBadBlocksRequestProto,
+    RestoreFailedStorageRequestProto, RollEditsRequestProto, RollingUpgradeRequestProto, SaveNamespaceRequestProto,
+    SetAclRequestProto, SetBalancerBandwidthRequestProto, SetOwnerRequestProto, SetPermissionRequestProto,
+    SetQuotaRequestProto, SetReplicationRequestProto, SetSafeModeRequestProto, SetStoragePolicyRequestProto,
+    SetTimesRequestProto, SetXAttrRequestProto, TruncateRequestProto, UnsetErasureCodingPolicyRequestProto,
+    UnsetStoragePolicyRequestProto, UpdateBlockForPipelineRequestProto, UpdatePipelineRequestProto,
+    UpgradeStatusRequestProto,
 };
 use hathi_formats::protocols::ClientMethod;
 
@@ -146,18 +150,20 @@ fn row(method: ClientMethod) -> (OperationCategory, MethodHandler) {
         M::GetDataEncryptionKey => {
             row!(read Unchecked, GetDataEncryptionKeyRequestProto => unsupported::get_data_encryption_key)
         }
-        M::CreateSnapshot => row!(write Write, unsupported::PathOnly => unsupported::change_snapshot),
-        M::RenameSnapshot => row!(write Write, unsupported::PathOnly => unsupported::change_snapshot),
-        M::AllowSnapshot => row!(write Write, AllowSnapshotRequestProto => unsupported::allow_snapshot),
-        M::DisallowSnapshot => row!(write Write, DisallowSnapshotRequestProto => carried::disallow_snapshot),
+        M::CreateSnapshot => row!(once CreateSnapshotRequestProto => snapshots::create_snapshot),
+        M::RenameSnapshot => row!(once RenameSnapshotRequestProto => snapshots::rename_snapshot),
+        M::AllowSnapshot => row!(write Write, AllowSnapshotRequestProto => snapshots::allow_snapshot),
+        M::DisallowSnapshot => row!(write Write, DisallowSnapshotRequestProto => snapshots::disallow_snapshot),
         M::GetSnapshottableDirListing => {
-            row!(read Read, GetSnapshottableDirListingRequestProto => carried::snapshottable_dirs)
+            row!(read Read, GetSnapshottableDirListingRequestProto => snapshots::snapshottable_dirs)
         }
-        M::GetSnapshotListing => row!(read Read, GetSnapshotListingRequestProto => unsupported::read_snapshot),
-        M::DeleteSnapshot => row!(write Write, unsupported::PathOnly => unsupported::change_snapshot),
-        M::GetSnapshotDiffReport => row!(read Read, GetSnapshotListingRequestProto => unsupported::read_snapshot),
+        M::GetSnapshotListing => row!(read Read, GetSnapshotListingRequestProto => snapshots::snapshots),
+        M::DeleteSnapshot => row!(once DeleteSnapshotRequestProto => snapshots::delete_snapshot),
+        M::GetSnapshotDiffReport => {
+            row!(read Read, GetSnapshotDiffReportRequestProto => snapshots::snapshot_diff_report)
+        }
         M::GetSnapshotDiffReportListing => {
-            row!(read Read, GetSnapshotListingRequestProto => unsupported::read_snapshot)
+            row!(read Read, GetSnapshotDiffReportListingRequestProto => snapshots::snapshot_diff_listing)
         }
         M::IsFileClosed => row!(read Read, IsFileClosedRequestProto => read::is_file_closed),
         M::ModifyAclEntries => row!(write Write, ModifyAclEntriesRequestProto => attributes::modify_acl_entries),

@@ -24,6 +24,7 @@ pub mod locations;
 pub mod policies;
 pub mod read;
 mod replayed;
+pub mod snapshots;
 pub mod summary;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@ use crate::retry_cache::CallKey;
 use bytes::Bytes;
 use hathi_formats::editlog::EditOp;
 use hathi_formats::ids::TxId;
+use hathi_formats::proto::hdfs::CreateSnapshotResponseProto;
+use hathi_namespace::snapshot_path;
 
 /// The response message `result: true`.
 const YES: Bytes = Bytes::from_static(&[8, 1]);
@@ -48,7 +50,17 @@ fn answer_to(ns: &Namesystem, op: &EditOp) -> Option<Bytes> {
         | EditOp::Symlink { .. }
         | EditOp::UpdateBlocks { .. }
         | EditOp::SetXAttr { .. }
-        | EditOp::RemoveXAttr { .. } => Some(Bytes::new()),
+        | EditOp::RemoveXAttr { .. }
+        | EditOp::RenameSnapshot { .. }
+        | EditOp::DeleteSnapshot { .. } => Some(Bytes::new()),
+        EditOp::CreateSnapshot {
+            snapshot_root,
+            snapshot_name,
+            ..
+        } => {
+            let snapshot_path = snapshot_path(snapshot_root, snapshot_name);
+            CreateSnapshotResponseProto { snapshot_path }.reply(ns).result.ok()
+        }
         // Ops of features that are refused here can't be replayed. The others answer no at-most-once call.
         _ => None,
     }

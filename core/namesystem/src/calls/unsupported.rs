@@ -8,21 +8,14 @@ use crate::context::CallContext;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::common::GetDelegationTokenResponseProto;
 use hathi_formats::proto::hdfs::{
-    AllowSnapshotRequestProto, CodecProto, CreateEncryptionZoneRequestProto, EcTopologyVerifierResultProto,
-    GetDataEncryptionKeyRequestProto, GetDataEncryptionKeyResponseProto, GetEcTopologyResultForPoliciesRequestProto,
+    CodecProto, CreateEncryptionZoneRequestProto, EcTopologyVerifierResultProto, GetDataEncryptionKeyRequestProto,
+    GetDataEncryptionKeyResponseProto, GetEcTopologyResultForPoliciesRequestProto,
     GetEcTopologyResultForPoliciesResponseProto, GetErasureCodingCodecsRequestProto,
     GetErasureCodingCodecsResponseProto, GetErasureCodingPolicyRequestProto, GetErasureCodingPolicyResponseProto,
-    GetEzForPathRequestProto, GetEzForPathResponseProto, GetSnapshotListingRequestProto,
-    ListEncryptionZonesRequestProto, ListEncryptionZonesResponseProto, ListReencryptionStatusRequestProto,
-    ListReencryptionStatusResponseProto, UnsetErasureCodingPolicyRequestProto,
+    GetEzForPathRequestProto, GetEzForPathResponseProto, ListEncryptionZonesRequestProto,
+    ListEncryptionZonesResponseProto, ListReencryptionStatusRequestProto, ListReencryptionStatusResponseProto,
+    UnsetErasureCodingPolicyRequestProto,
 };
-
-/// A message whose only interesting field is the first one, a path.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct PathOnly {
-    #[prost(string, tag = "1")]
-    pub path: String,
-}
 
 // --- delegation tokens: security is off ---
 
@@ -51,31 +44,6 @@ pub fn get_data_encryption_key(
     _: GetDataEncryptionKeyRequestProto,
 ) -> Outcome<GetDataEncryptionKeyResponseProto> {
     Ok(Answer::new(GetDataEncryptionKeyResponseProto::default(), None))
-}
-
-// --- snapshots ---
-
-/// `allowSnapshot`
-pub fn allow_snapshot(ns: &mut Namesystem, ctx: &CallContext, _: AllowSnapshotRequestProto) -> Outcome<Never> {
-    ctx.check_superuser_for(ns, "allowSnapshot")?;
-    Err(ns.namespace().snapshots_refused())
-}
-
-fn not_snapshottable(path: &str) -> RemoteException {
-    RemoteException::new(
-        exceptions::SNAPSHOT,
-        format!("Directory is not a snapshottable directory: {path}"),
-    )
-}
-
-/// `createSnapshot`, `renameSnapshot`, `deleteSnapshot`
-pub fn change_snapshot(_: &mut Namesystem, _: &CallContext, request: PathOnly) -> Outcome<Never> {
-    Err(not_snapshottable(&request.path))
-}
-
-/// `getSnapshotListing`, `getSnapshotDiffReport`, `getSnapshotDiffReportListing`
-pub fn read_snapshot(_: &Namesystem, _: &CallContext, request: GetSnapshotListingRequestProto) -> Outcome<Never> {
-    Err(not_snapshottable(&request.snapshot_root))
 }
 
 // --- encryption zones: no key provider ---

@@ -33,6 +33,8 @@ pub struct NamesystemConfig {
     pub max_blocks_per_file: u64,
     /// `dfs.ls.limit`.
     pub ls_limit: usize,
+    /// `dfs.namenode.snapshotdiff.listing.limit`: entries of a page of differences between snapshots.
+    pub snapshot_diff_limit: usize,
     /// `dfs.permissions.enabled`.
     pub permissions_enabled: bool,
     /// `dfs.permissions.superusergroup`.
@@ -71,6 +73,7 @@ impl Default for NamesystemConfig {
             min_block_size: 1 << 20,
             max_blocks_per_file: 10_000,
             ls_limit: 1000,
+            snapshot_diff_limit: 1000,
             permissions_enabled: true,
             superuser_group: "supergroup".to_owned(),
             superuser: String::new(),

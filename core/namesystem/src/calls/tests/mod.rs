@@ -12,6 +12,7 @@ mod order;
 mod recovery;
 mod refusals;
 mod retries;
+mod snapshot_reads;
 mod snapshots;
 mod summary;
 mod tree;
@@ -136,11 +137,14 @@ macro_rules! requests {
 requests! {
     AbandonBlock: AbandonBlockRequestProto => AbandonBlockResponseProto;
     AddBlock: AddBlockRequestProto => AddBlockResponseProto;
+    AllowSnapshot: AllowSnapshotRequestProto => AllowSnapshotResponseProto;
     Append: AppendRequestProto => AppendResponseProto;
     Complete: CompleteRequestProto => CompleteResponseProto;
     Concat: ConcatRequestProto => ConcatResponseProto;
     Create: CreateRequestProto => CreateResponseProto;
+    CreateSnapshot: CreateSnapshotRequestProto => CreateSnapshotResponseProto;
     Delete: DeleteRequestProto => DeleteResponseProto;
+    DeleteSnapshot: DeleteSnapshotRequestProto => DeleteSnapshotResponseProto;
     DisallowSnapshot: DisallowSnapshotRequestProto => DisallowSnapshotResponseProto;
     Fsync: FsyncRequestProto => FsyncResponseProto;
     GetAdditionalDatanode: GetAdditionalDatanodeRequestProto => GetAdditionalDatanodeResponseProto;
@@ -153,6 +157,10 @@ requests! {
     GetListing: GetListingRequestProto => GetListingResponseProto;
     GetQuotaUsage: GetQuotaUsageRequestProto => GetQuotaUsageResponseProto;
     GetServerDefaults: GetServerDefaultsRequestProto => GetServerDefaultsResponseProto;
+    GetSnapshotDiffReport: GetSnapshotDiffReportRequestProto => GetSnapshotDiffReportResponseProto;
+    GetSnapshotDiffReportListing:
+        GetSnapshotDiffReportListingRequestProto => GetSnapshotDiffReportListingResponseProto;
+    GetSnapshotListing: GetSnapshotListingRequestProto => GetSnapshotListingResponseProto;
     GetSnapshottableDirListing: GetSnapshottableDirListingRequestProto => GetSnapshottableDirListingResponseProto;
     GetStoragePolicies: GetStoragePoliciesRequestProto => GetStoragePoliciesResponseProto;
     IsFileClosed: IsFileClosedRequestProto => IsFileClosedResponseProto;
@@ -165,6 +173,7 @@ requests! {
     RecoverLease: RecoverLeaseRequestProto => RecoverLeaseResponseProto;
     Rename2: Rename2RequestProto => Rename2ResponseProto;
     Rename: RenameRequestProto => RenameResponseProto;
+    RenameSnapshot: RenameSnapshotRequestProto => RenameSnapshotResponseProto;
     ReportBadBlocks: ReportBadBlocksRequestProto => ReportBadBlocksResponseProto;
     RollEdits: RollEditsRequestProto => RollEditsResponseProto;
     RollingUpgrade: RollingUpgradeRequestProto => RollingUpgradeResponseProto;

@@ -162,10 +162,6 @@ fn a_change_that_can_not_be_made_is_refused_and_logs_nothing() {
     };
     refuse(M::RollingUpgrade, body(&start));
     for method in [
-        M::AllowSnapshot,
-        M::CreateSnapshot,
-        M::RenameSnapshot,
-        M::DeleteSnapshot,
         M::SetErasureCodingPolicy,
         M::UnsetErasureCodingPolicy,
         M::AddErasureCodingPolicies,

@@ -1,235 +1,252 @@
-//! Reads below `.snapshot`, as clients and tools see them.
+//! Calls about snapshots.
 
-use super::fsck::report;
 use super::*;
-use hathi_formats::editlog::{EditOp, RpcIds};
 
-fn take(ns: &mut Namesystem, root: &str, name: &str) {
-    let ops = [
-        EditOp::AllowSnapshot {
-            snapshot_root: root.to_owned(),
-        },
-        EditOp::CreateSnapshot {
-            snapshot_root: root.to_owned(),
-            snapshot_name: name.to_owned(),
-            mtime: NOW.wall_ms as i64,
-            rpc_ids: RpcIds::NONE,
-        },
-    ];
-    ns.commit(&ops).unwrap();
-}
-
-/// Writes a block to an open file and closes it.
-fn write(ns: &mut Namesystem, path: &str, previous: Option<ExtendedBlockProto>, length: u64) -> ExtendedBlockProto {
-    let located = call(ns, &hdfs(), &add_block(path, previous)).unwrap().block;
-    received(ns, &located, length);
-    let last = of_length(&located.b, length);
-    assert!(call(ns, &hdfs(), &complete(path, Some(last.clone()))).unwrap().result);
-    last
-}
-
-/// A file of which a snapshot `s` shows the first of two blocks, and another that is gone.
-fn with_a_snapshot() -> Namesystem {
-    let mut ns = active();
-    datanodes(&mut ns, 3);
-    call(&mut ns, &hdfs(), &mkdirs("/d/dir")).unwrap();
-    for path in ["/d/dir/gone", "/d/f"] {
-        call(&mut ns, &hdfs(), &create(path)).unwrap();
-        write(&mut ns, path, None, 100);
+fn allow(path: &str) -> AllowSnapshotRequestProto {
+    AllowSnapshotRequestProto {
+        snapshot_root: path.to_owned(),
     }
-    take(&mut ns, "/d", "s");
-    call(&mut ns, &hdfs(), &delete("/d/dir", true)).unwrap();
-    let append = EditOp::Append {
-        path: "/d/f".to_owned(),
-        client_name: CLIENT.to_owned(),
-        client_machine: "10.0.0.9".to_owned(),
-        new_block: true,
-        rpc_ids: RpcIds::NONE,
-    };
-    ns.commit(&[append]).unwrap();
-    let first = locations(&mut ns, "/d/f", 0, 1).blocks.remove(0).b;
-    write(&mut ns, "/d/f", Some(of_length(&first, 100)), 50);
-    sync(&mut ns);
+}
+
+fn create_snapshot(name: Option<&str>) -> CreateSnapshotRequestProto {
+    CreateSnapshotRequestProto {
+        snapshot_root: "/d".to_owned(),
+        snapshot_name: name.map(str::to_owned),
+    }
+}
+
+fn rename_snapshot(old: &str, new: &str) -> RenameSnapshotRequestProto {
+    RenameSnapshotRequestProto {
+        snapshot_root: "/d".to_owned(),
+        snapshot_old_name: old.to_owned(),
+        snapshot_new_name: new.to_owned(),
+    }
+}
+
+fn delete_snapshot(name: &str) -> DeleteSnapshotRequestProto {
+    DeleteSnapshotRequestProto {
+        snapshot_root: "/d".to_owned(),
+        snapshot_name: name.to_owned(),
+    }
+}
+
+fn with_root() -> Namesystem {
+    let mut ns = active();
+    call(&mut ns, &hdfs(), &mkdirs("/d/in")).unwrap();
+    call(&mut ns, &hdfs(), &allow("/d")).unwrap();
     ns
 }
 
-fn locations(ns: &mut Namesystem, path: &str, offset: u64, length: u64) -> LocatedBlocksProto {
-    let request = GetBlockLocationsRequestProto {
-        src: path.to_owned(),
-        offset,
-        length,
-    };
-    call(ns, &hdfs(), &request).unwrap().locations.unwrap()
-}
-
-#[test]
-fn the_blocks_of_a_file_are_those_that_a_snapshot_shows() {
-    let mut ns = with_a_snapshot();
-    let now = locations(&mut ns, "/d/f", 0, 1000);
-    assert_eq!((now.file_length, now.blocks.len()), (150, 2));
-    let before = ns.edit_log().applied();
-    let then = locations(&mut ns, "/d/.snapshot/s/f", 0, 1000);
-    assert_eq!((then.file_length, then.blocks.len()), (100, 1));
-    assert!(then.is_last_block_complete && !then.under_construction);
-    assert_eq!(
-        then.last_block.as_ref().map(|last| &last.b),
-        then.blocks.last().map(|last| &last.b)
-    );
-    assert_eq!(then.blocks[0].locs.len(), 3);
-    assert_eq!(locations(&mut ns, "/d/.snapshot/s/f", 120, 10).blocks.len(), 0);
-    let gone = locations(&mut ns, "/d/.snapshot/s/dir/gone", 0, 1000);
-    assert_eq!((gone.file_length, gone.blocks[0].locs.len()), (100, 3));
-    assert_eq!(ns.edit_log().applied(), before, "nobody's access is noted");
-}
-
-#[test]
-fn a_listing_with_locations_is_as_of_the_snapshot() {
-    let mut ns = with_a_snapshot();
-    let listing = |path: &str| GetListingRequestProto {
-        src: path.to_owned(),
-        start_after: Bytes::new(),
-        need_location: true,
-    };
-    let listed = call(&mut ns, &hdfs(), &listing("/d/.snapshot/s"))
-        .unwrap()
-        .dir_list
-        .unwrap();
-    let [dir, file] = &listed.partial_listing[..] else {
-        panic!("{listed:?}")
-    };
-    assert_eq!((&dir.path[..], dir.children_num), (&b"dir"[..], Some(1)));
-    let located = file.locations.as_ref().unwrap();
-    assert_eq!((file.length, located.file_length, located.blocks.len()), (100, 100, 1));
-    let listed = call(&mut ns, &hdfs(), &listing("/d/.snapshot"))
-        .unwrap()
-        .dir_list
-        .unwrap();
-    assert_eq!(listed.partial_listing[0].path, &b"s"[..]);
-    let info = call(&mut ns, &hdfs(), &file_info("/d/.snapshot")).unwrap().fs.unwrap();
-    assert_eq!((info.file_id, info.permission.perm), (Some(u64::MAX), 0o777));
-    let info = call(&mut ns, &hdfs(), &file_info("/d")).unwrap().fs.unwrap();
-    assert_eq!(info.flags.unwrap_or(0) & 8, 8, "snapshots may be taken of it");
-    let info = call(&mut ns, &hdfs(), &file_info("/d/.snapshot/s"))
-        .unwrap()
-        .fs
-        .unwrap();
-    assert_eq!(info.flags.unwrap_or(0) & 8, 0);
-}
-
-#[test]
-fn a_summary_says_what_only_snapshots_show() {
-    let mut ns = with_a_snapshot();
-    let request = |path: &str| GetContentSummaryRequestProto { path: path.to_owned() };
-    let now = call(&mut ns, &hdfs(), &request("/d")).unwrap().summary;
-    assert_eq!((now.length, now.file_count, now.directory_count), (250, 2, 2));
-    assert_eq!(
-        [
-            now.snapshot_length,
-            now.snapshot_file_count,
-            now.snapshot_directory_count,
-            now.snapshot_space_consumed
-        ],
-        [Some(100), Some(1), Some(1), Some(300)]
-    );
-    let then = call(&mut ns, &hdfs(), &request("/d/.snapshot/s")).unwrap().summary;
-    assert_eq!((then.length, then.file_count, then.directory_count), (200, 2, 2));
-    assert_eq!((then.snapshot_length, then.space_consumed), (Some(0), 600));
-    let usage = GetQuotaUsageRequestProto {
-        path: "/d/.snapshot/s".to_owned(),
-    };
-    let usage = call(&mut ns, &hdfs(), &usage).unwrap().usage;
-    assert_eq!((usage.file_and_directory_count, usage.space_consumed), (4, 600));
-    // A file that is gone is a file.
-    let file = call(&mut ns, &hdfs(), &request("/d/.snapshot/s/dir/gone"))
-        .unwrap()
-        .summary;
-    assert_eq!(
-        (file.length, file.erasure_coding_policy.as_deref()),
-        (100, Some("Replicated"))
-    );
-}
-
-#[test]
-fn fsck_looks_at_snapshots_if_it_is_asked_to() {
-    let ns = with_a_snapshot();
-    let told = |path: &str, options: &[&str]| {
-        let (mut fsck, _) = report(&ns, path, &hdfs(), options);
-        let text = fsck.take_text();
-        let lines = text.lines().filter(|line| line.starts_with('/'));
-        let paths: Vec<String> = lines
-            .filter_map(|line| Some(line.split(' ').next()?.to_owned()))
-            .collect();
-        assert!(text.contains("Status: HEALTHY"), "{text}");
-        paths
-    };
-    let snapshot = [
-        "/d/.snapshot/s",
-        "/d/.snapshot/s/dir",
-        "/d/.snapshot/s/dir/gone",
-        "/d/.snapshot/s/f",
-    ];
-    assert_eq!(told("/d", &["files"]), ["/d", "/d/f"]);
-    assert_eq!(told("/d/.snapshot/s", &["files"]), snapshot);
-    let all = [&["/", "/d/.snapshot"], &snapshot[..], &["/d", "/d/f"]].concat();
-    assert_eq!(told("/", &["files", "includeSnapshots"]), all);
-}
-
-#[test]
-fn what_is_below_a_snapshot_is_not_changed() {
-    let mut ns = with_a_snapshot();
-    let applied = ns.edit_log().applied();
-    for path in ["/d/.snapshot/s/f", "/d/.snapshot/t", "/d/.snapshot"] {
-        let chmod = SetPermissionRequestProto {
-            src: path.to_owned(),
-            permission: mode(0o700),
-        };
-        let more = GetAdditionalDatanodeRequestProto {
-            src: path.to_owned(),
-            client_name: CLIENT.to_owned(),
-            blk: ExtendedBlockProto {
-                pool_id: POOL.to_owned(),
-                ..Default::default()
-            },
-            num_additional_nodes: 1,
-            ..Default::default()
-        };
-        let refusals = [
-            call(&mut ns, &hdfs(), &chmod).err(),
-            call(&mut ns, &hdfs(), &mkdirs(path)).err(),
-            call(&mut ns, &hdfs(), &delete(path, true)).err(),
-            call(&mut ns, &hdfs(), &rename(path, "/x")).err(),
-            call(&mut ns, &hdfs(), &create(path)).err(),
-            call(&mut ns, &hdfs(), &more).err(),
-        ];
-        for refused in refusals {
-            let refused = refused.expect("it is refused");
-            assert!(refused.is(exceptions::SNAPSHOT_ACCESS_CONTROL), "{path}: {refused:?}");
-        }
-    }
-    assert_eq!(ns.edit_log().applied(), applied);
-}
-
-#[test]
-fn a_block_has_as_many_replicas_as_its_snapshots_want() {
-    let mut ns = with_a_snapshot();
-    let first = locations(&mut ns, "/d/f", 0, 1).blocks.remove(0).b;
-    let wanted = |ns: &Namesystem| {
-        ns.blockmanager()
-            .block(BlockId(first.block_id as i64))
-            .map(|view| view.replication)
-    };
-    let fewer = EditOp::SetReplication {
-        path: "/d/f".to_owned(),
-        replication: 1,
-    };
-    ns.commit(&[fewer]).unwrap();
-    assert_eq!(wanted(&ns), Some(3));
-    let end = EditOp::DeleteSnapshot {
+fn names(ns: &mut Namesystem) -> Vec<String> {
+    let request = GetSnapshotListingRequestProto {
         snapshot_root: "/d".to_owned(),
-        snapshot_name: "s".to_owned(),
-        mtime: NOW.wall_ms as i64,
-        rpc_ids: RpcIds::NONE,
     };
-    ns.commit(&[end]).unwrap();
-    assert_eq!(wanted(&ns), Some(1));
+    let listed = call(ns, &hdfs(), &request).unwrap().snapshot_list.unwrap();
+    let all = listed.snapshot_listing.iter();
+    all.map(|snapshot| {
+        assert_eq!(snapshot.parent_fullpath, "/d");
+        assert!(!snapshot.is_deleted);
+        format!(
+            "{} {}",
+            snapshot.snapshot_id,
+            String::from_utf8_lossy(&snapshot.dir_status.path)
+        )
+    })
+    .collect()
+}
+
+#[test]
+fn snapshots_are_taken_listed_renamed_and_deleted() {
+    let mut ns = with_root();
+    let answer = call(&mut ns, &hdfs(), &create_snapshot(Some("s"))).unwrap();
+    assert_eq!(answer.snapshot_path, "/d/.snapshot/s");
+    // 1,700,000,000 s after 1970.
+    let answer = call(&mut ns, &hdfs(), &create_snapshot(None)).unwrap();
+    assert_eq!(answer.snapshot_path, "/d/.snapshot/s20231114-221320.000");
+    assert_eq!(names(&mut ns), ["0 s", "1 s20231114-221320.000"]);
+    call(&mut ns, &hdfs(), &rename_snapshot("s", "z")).unwrap();
+    assert_eq!(names(&mut ns), ["1 s20231114-221320.000", "0 z"], "by name");
+    let request = GetSnapshottableDirListingRequestProto {};
+    let listed = call(&mut ns, &hdfs(), &request)
+        .unwrap()
+        .snapshottable_dir_list
+        .unwrap();
+    let listed = &listed.snapshottable_dir_listing[0];
+    assert_eq!((listed.snapshot_number, listed.snapshot_quota), (2, 65_536));
+    let of_alice = call(&mut ns, &user("alice", false), &request).unwrap();
+    assert_eq!(of_alice.snapshottable_dir_list, None);
+    let disallow = DisallowSnapshotRequestProto {
+        snapshot_root: "/d".to_owned(),
+    };
+    assert!(call(&mut ns, &hdfs(), &disallow).unwrap_err().is(exceptions::SNAPSHOT));
+    call(&mut ns, &hdfs(), &delete_snapshot("z")).unwrap();
+    call(&mut ns, &hdfs(), &delete_snapshot("s20231114-221320.000")).unwrap();
+    call(&mut ns, &hdfs(), &disallow).unwrap();
+    for method in [M::AllowSnapshot, M::DisallowSnapshot] {
+        let refused = raw(&mut ns, &user("alice", false), method, body(&allow("/d"))).result;
+        assert!(refused.unwrap_err().is(exceptions::ACCESS_CONTROL));
+    }
+}
+
+#[test]
+fn a_repeated_call_about_snapshots_gets_its_first_answer_here_and_on_a_standby() {
+    let mut ns = with_root();
+    let calls = [
+        (M::CreateSnapshot, body(&create_snapshot(None))),
+        (M::RenameSnapshot, body(&rename_snapshot("s20231114-221320.000", "s"))),
+        (M::DeleteSnapshot, body(&delete_snapshot("s"))),
+    ];
+    let first: Vec<Bytes> = (1..)
+        .zip(&calls)
+        .map(|(id, (method, body))| raw(&mut ns, &numbered(id), *method, body.clone()).result.unwrap())
+        .collect();
+    let mut standby = standby();
+    replay(&mut ns, &mut standby);
+    assert_eq!(standby.namespace().digest(), ns.namespace().digest());
+    standby.begin_activation().unwrap();
+    standby.start_active(NOW).unwrap();
+    standby.leave_safe_mode(true, NOW);
+    for ns in [&mut ns, &mut standby] {
+        let before = ns.edit_log().applied();
+        for (id, ((method, body), first)) in (1..).zip(calls.iter().zip(&first)) {
+            let again = raw(ns, &numbered(id), *method, body.clone()).result.unwrap();
+            assert_eq!(&again, first, "{method:?}");
+        }
+        assert_eq!(ns.edit_log().applied(), before);
+    }
+}
+
+#[test]
+fn a_report_comes_in_pages_and_as_a_whole() {
+    let mut ns = with_root();
+    call(&mut ns, &hdfs(), &create_snapshot(Some("s"))).unwrap();
+    call(&mut ns, &hdfs(), &mkdirs("/d/new")).unwrap();
+    call(&mut ns, &hdfs(), &rename("/d/in", "/d/new/out")).unwrap();
+    let text = |entry: &SnapshotDiffReportEntryProto| {
+        let target = entry.target_path.clone().unwrap_or_default();
+        let words = [&entry.fullpath[..], &target[..]].map(String::from_utf8_lossy);
+        format!("{} {} {}", entry.modification_label, words[0], words[1])
+    };
+    let whole = GetSnapshotDiffReportRequestProto {
+        snapshot_root: "/d".to_owned(),
+        from_snapshot: "s".to_owned(),
+        to_snapshot: String::new(),
+    };
+    let report = call(&mut ns, &hdfs(), &whole).unwrap().diff_report;
+    let lines: Vec<String> = report.diff_report_entries.iter().map(text).collect();
+    assert_eq!(lines, ["M  ", "+ new ", "R in new/out"]);
+    ns.config.snapshot_diff_limit = 1;
+    let mut pages = GetSnapshotDiffReportListingRequestProto {
+        snapshot_root: "/d".to_owned(),
+        from_snapshot: "s".to_owned(),
+        ..Default::default()
+    };
+    let mut counts = (0, 0, 0);
+    loop {
+        let page = call(&mut ns, &hdfs(), &pages).unwrap().diff_report;
+        assert!(page.is_from_earlier);
+        let entries = (
+            page.modified_entries.len(),
+            page.created_entries.len(),
+            page.deleted_entries.len(),
+        );
+        assert!(entries.0 + entries.1 + entries.2 <= 3, "{entries:?}");
+        counts = (counts.0 + entries.0, counts.1 + entries.1, counts.2 + entries.2);
+        let cursor = page.cursor.unwrap();
+        if cursor.start_path.is_empty() {
+            assert_eq!(cursor.index, -1);
+            break;
+        }
+        pages.cursor = Some(cursor);
+    }
+    assert_eq!(counts, (1, 1, 1));
+    pages.cursor = Some(SnapshotDiffReportCursorProto {
+        start_path: Bytes::from_static(b"in"),
+        index: 3,
+    });
+    let refused = call(&mut ns, &hdfs(), &pages).unwrap_err();
+    assert_eq!(refused.message, "no page ends with in");
+    // Both are the present, or the same snapshot.
+    for (from, to) in [("", ""), ("s", "s")] {
+        let same = GetSnapshotDiffReportRequestProto {
+            from_snapshot: from.to_owned(),
+            to_snapshot: to.to_owned(),
+            ..whole.clone()
+        };
+        let report = call(&mut ns, &hdfs(), &same).unwrap().diff_report;
+        assert!(report.diff_report_entries.is_empty());
+    }
+}
+
+#[test]
+fn reports_are_refused_in_hadoops_words() {
+    let mut ns = with_root();
+    call(&mut ns, &hdfs(), &mkdirs("/other")).unwrap();
+    let mut ask = |path: &str, from: &str| {
+        let request = GetSnapshotDiffReportRequestProto {
+            snapshot_root: path.to_owned(),
+            from_snapshot: from.to_owned(),
+            to_snapshot: String::new(),
+        };
+        call(&mut ns, &hdfs(), &request).unwrap_err().message
+    };
+    assert_eq!(ask("/d", "no"), "Cannot find the snapshot of directory /d with name no");
+    assert_eq!(
+        ask("/d/in", "no"),
+        "Cannot find the snapshot of directory /d with name no",
+        "a directory below"
+    );
+    assert_eq!(
+        ask("/other", "s"),
+        "The path /other is neither snapshottable nor under a snapshot root!"
+    );
+    assert_eq!(ask("/none", "s"), "Directory does not exist: /none");
+}
+
+#[test]
+fn the_audit_log_names_snapshots() {
+    let mut ns = with_root();
+    let diff = GetSnapshotDiffReportRequestProto {
+        snapshot_root: "/d".to_owned(),
+        from_snapshot: "s".to_owned(),
+        to_snapshot: String::new(),
+    };
+    for (method, request, command, src, dst) in [
+        (M::AllowSnapshot, body(&allow("/d")), "allowSnapshot", "/d", None),
+        (
+            M::CreateSnapshot,
+            body(&create_snapshot(Some("s"))),
+            "createSnapshot",
+            "/d",
+            Some("/d/.snapshot/s"),
+        ),
+        (
+            M::GetSnapshotDiffReport,
+            body(&diff),
+            "computeSnapshotDiff",
+            "/d/.snapshot/s",
+            Some("/d"),
+        ),
+        (
+            M::RenameSnapshot,
+            body(&rename_snapshot("s", "t")),
+            "renameSnapshot",
+            "/d/.snapshot/s",
+            Some("/d/.snapshot/t"),
+        ),
+        (M::GetSnapshotListing, body(&allow("/d")), "ListSnapshot", "/d", None),
+        (
+            M::DeleteSnapshot,
+            body(&delete_snapshot("t")),
+            "deleteSnapshot",
+            "/d/.snapshot/t",
+            None,
+        ),
+        (M::DisallowSnapshot, body(&allow("/d")), "disallowSnapshot", "/d", None),
+    ] {
+        let answer = raw(&mut ns, &hdfs(), method, request.clone());
+        let line = audit(&ns, &hdfs(), method, &request, &answer).unwrap();
+        let found = (&*line.command, line.src.as_deref(), line.dst.as_deref());
+        assert_eq!(found, (command, Some(src), dst), "{:?}", answer.result);
+    }
 }
