@@ -373,6 +373,7 @@ impl Settings {
             min_block_size: u64::try_from(conf.get_bytes("dfs.namenode.fs-limits.min-block-size", 1 << 20)?)?,
             max_blocks_per_file: conf.get_u64("dfs.namenode.fs-limits.max-blocks-per-file", 10_000)?,
             ls_limit: conf.get_usize("dfs.ls.limit", 1000)?,
+            snapshot_diff_limit: conf.get_usize("dfs.namenode.snapshotdiff.listing.limit", 1000)?,
             permissions_enabled: conf.get_bool("dfs.permissions.enabled", true),
             superuser_group: self.superuser_group.clone(),
             superuser: self.user.clone(),
@@ -396,6 +397,13 @@ impl Settings {
     pub fn namespace(&self) -> anyhow::Result<hathi_namespace::NamespaceConfig> {
         let conf = &self.conf;
         let default = hathi_namespace::NamespaceConfig::default();
+        let max_snapshots = conf.get_usize("dfs.namenode.snapshot.filesystem.limit", default.max_snapshots)?;
+        let max_snapshots_per_directory =
+            conf.get_usize("dfs.namenode.snapshot.max.limit", default.max_snapshots_per_directory)?;
+        anyhow::ensure!(
+            max_snapshots_per_directory <= max_snapshots,
+            "dfs.namenode.snapshot.max.limit cannot be greater than dfs.namenode.snapshot.filesystem.limit"
+        );
         Ok(hathi_namespace::NamespaceConfig {
             max_component_len_bytes: conf.get_usize(
                 "dfs.namenode.fs-limits.max-component-length",
@@ -433,6 +441,9 @@ impl Settings {
                 .map(|dir| dir.trim_end_matches('/').to_owned())
                 .filter(|dir| dir.starts_with('/'))
                 .collect(),
+            max_snapshots_per_directory,
+            max_snapshots,
+            diff_of_descendants: conf.get_bool("dfs.namenode.snapshotdiff.allow.snap-root-descendant", true),
             lease_hard_limit_ms: conf
                 .get_duration(
                     "dfs.namenode.lease-hard-limit-sec",

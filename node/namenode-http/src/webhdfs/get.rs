@@ -106,9 +106,21 @@ pub(super) async fn serve(asked: Asked) -> Result<HttpResponse, Failed> {
                 asked.call(M::GetSnapshottableDirListing, &request).await?;
             webhdfs::snapshottable_directories(answer.snapshottable_dir_list.as_ref())
         }
-        Op::GetSnapshotList => asked.snapshots(M::GetSnapshotListing, src).await?,
-        Op::GetSnapshotDiff => asked.snapshots(M::GetSnapshotDiffReport, src).await?,
-        Op::GetSnapshotDiffListing => asked.snapshots(M::GetSnapshotDiffReportListing, src).await?,
+        Op::GetSnapshotList => {
+            let request = GetSnapshotListingRequestProto { snapshot_root: src };
+            let answer: GetSnapshotListingResponseProto = asked.call(M::GetSnapshotListing, &request).await?;
+            webhdfs::snapshot_list(answer.snapshot_list.as_ref())
+        }
+        Op::GetSnapshotDiff => {
+            let request = GetSnapshotDiffReportRequestProto {
+                snapshot_root: src,
+                from_snapshot: asked.parameters.text("oldsnapshotname").unwrap_or_default().to_owned(),
+                to_snapshot: asked.parameters.text("snapshotname").unwrap_or_default().to_owned(),
+            };
+            let answer: GetSnapshotDiffReportResponseProto = asked.call(M::GetSnapshotDiffReport, &request).await?;
+            webhdfs::snapshot_diff(&answer.diff_report)
+        }
+        Op::GetSnapshotDiffListing => asked.snapshot_diff_page(src).await?,
         Op::GetLinkTarget => {
             let request = GetLinkTargetRequestProto { path: src };
             let answer: GetLinkTargetResponseProto = asked.call(M::GetLinkTarget, &request).await?;
@@ -216,11 +228,23 @@ impl Asked {
         Ok(json!({ "Token": token.map(|text| json!({ "urlString": text })) }))
     }
 
-    /// Nothing that is snapshottable has a snapshot here, so the call refuses.
-    async fn snapshots(&self, method: M, snapshot_root: String) -> Result<Value, Failed> {
-        let request = GetSnapshotListingRequestProto { snapshot_root };
-        let _: GetSnapshotListingResponseProto = self.call(method, &request).await?;
-        Err(redirect::unsupported(self.op).into())
+    /// A page of the differences between two snapshots.
+    async fn snapshot_diff_page(&self, snapshot_root: String) -> Result<Value, Failed> {
+        let text = |name| self.parameters.text(name).unwrap_or_default().to_owned();
+        let index = self.parameters.long("snapshotdiffindex", -1)?;
+        let index = index.and_then(|index| i32::try_from(index).ok()).unwrap_or(-1);
+        let request = GetSnapshotDiffReportListingRequestProto {
+            snapshot_root,
+            from_snapshot: text("oldsnapshotname"),
+            to_snapshot: text("snapshotname"),
+            cursor: Some(SnapshotDiffReportCursorProto {
+                start_path: text("snapshotdiffstartpath").into(),
+                index,
+            }),
+        };
+        let answer: GetSnapshotDiffReportListingResponseProto =
+            self.call(M::GetSnapshotDiffReportListing, &request).await?;
+        Ok(webhdfs::snapshot_diff_listing(&answer.diff_report))
     }
 
     /// The trash of the user, or with `allusers` of every user (`DistributedFileSystem.getTrashRoots`).
