@@ -161,10 +161,6 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
         "printTopology: verifying that the topology map is what we expect",
         "the suite gives DataNodes on one address different racks by their host names",
     ),
-    ("shell", "allowSnapshot", SNAPSHOTS),
-    ("shell", "createSnapshot", SNAPSHOTS),
-    ("shell", "renameSnapshot", SNAPSHOTS),
-    ("shell", "deleteSnapshot", SNAPSHOTS),
     ("webhdfs-ha", "testSecureHAToken", TOKENS),
     (
         "webhdfs-ha",
@@ -175,15 +171,6 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("webhdfs-acl", "testUMaskDefaultAclNewDir", INSIDE),
     ("webhdfs-acl", "testUMaskDefaultAclNewFile", INSIDE),
     ("webhdfs-acl", "testDeDuplication", INSIDE),
-    ("webhdfs-all", "testWebHdfsAllowandDisallowSnapshots", SNAPSHOTS),
-    ("webhdfs-all", "testWebHdfsCreateSnapshot", SNAPSHOTS),
-    ("webhdfs-all", "testWebHdfsDeleteSnapshot", SNAPSHOTS),
-    ("webhdfs-all", "testWebHdfsRenameSnapshot", SNAPSHOTS),
-    ("webhdfs-all", "testWebHdfsSnapshotDiff", SNAPSHOTS),
-    ("webhdfs-all", "testWebHdfsSnapshotList", SNAPSHOTS),
-    ("webhdfs-all", "testWebHdfsSnapshottableDirectoryList", SNAPSHOTS),
-    ("webhdfs-all", "testSnapshotInContentSummary", SNAPSHOTS),
-    ("webhdfs-all", "testGetSnapshotTrashRoot", SNAPSHOTS),
     ("webhdfs-all", "testWebHdfsErasureCodingFiles", ERASURE_CODING),
     ("webhdfs-all", "testECPolicyCommands", ERASURE_CODING),
     ("webhdfs-all", "testECPolicyInFileStatus", ERASURE_CODING),
@@ -243,7 +230,6 @@ const COPIES_TO: (&str, &str, &str) = (
     "/tmp/file1",
 );
 const SYMLINKS: &str = "symbolic links are refused, as by a NameNode of Hadoop's in a process of its own";
-const SNAPSHOTS: &str = "snapshots are refused";
 const ERASURE_CODING: &str = "erasure coding is refused";
 const ENCRYPTION: &str = "encryption is refused";
 const TOKENS: &str = "delegation tokens are refused";
