@@ -27,6 +27,7 @@ mod refusals;
 mod roles;
 mod shared_directory;
 mod single;
+mod snapshots;
 mod standby_calls;
 mod standby_history;
 mod webhdfs;

@@ -54,13 +54,13 @@ fn send(method: &str, url: &str, body: &[u8]) -> Result<Answer> {
 }
 
 /// A client that knows all NameNodes.
-struct Client {
+pub(super) struct Client {
     namenodes: Vec<String>,
     current: AtomicUsize,
 }
 
 impl Client {
-    fn new(cluster: &Cluster) -> Result<Client> {
+    pub(super) fn new(cluster: &Cluster) -> Result<Client> {
         Ok(Client {
             namenodes: (0..NAMENODES)
                 .map(|index| cluster.namenode_http(index))
@@ -108,7 +108,7 @@ impl Client {
         send("PUT", &self.place("PUT", path)?, bytes)
     }
 
-    fn read(&self, path: &str) -> Result<Vec<u8>> {
+    pub(super) fn read(&self, path: &str) -> Result<Vec<u8>> {
         let answer = send("GET", &self.place("GET", path)?, b"")?;
         ensure!(answer.status == 200, "{path}: {}", answer.text());
         Ok(answer.body)
