@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 
 use super::{Entry, Kept, SnapshotId, SnapshotsPart};
-use crate::store::slab::{NONE, Slot};
+use crate::store::slab::Slot;
 use crate::view::View;
 
 /// A name in a directory, and what a snapshot shows there.
@@ -133,6 +133,7 @@ pub(crate) trait AsOf: View {
     }
 
     /// All children of a directory as the snapshot shows them, by name.
+    #[cfg(test)]
     fn entries_at(&self, dir: Slot, snapshot: SnapshotId) -> Vec<Entry> {
         let changes = self.changes_after(dir, b"", snapshot);
         Merged::new(self, self.children(dir), changes).collect()
