@@ -19,6 +19,7 @@ pub(super) enum Node {
         mode: u16,
         policy: u8,
         xattr: Option<u8>,
+        quota: Option<String>,
     },
     /// With replication, length and the ids of the blocks.
     File {
@@ -33,8 +34,11 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// Policies and extended attributes are not in a status.
+    /// Policies, extended attributes and quotas are not in a status.
     fn forget_attributes(&mut self) {
+        if let Node::Dir { quota, .. } = self {
+            *quota = None;
+        }
         let (Node::Dir { policy, xattr, .. } | Node::File { policy, xattr, .. }) = self;
         (*policy, *xattr) = (0, None);
     }
@@ -78,11 +82,17 @@ impl World {
         let policy = rec.storage_policy;
         let (id, mode) = (rec.id().0, rec.perm().mode());
         if rec.is_dir() {
+            let limits = |ns: i64, ds: i64, types: &BTreeMap<i32, i64>| format!("{ns} {ds} {types:?}");
+            let quota = match kept {
+                Some(kept) => kept.quota.as_ref().map(|of| limits(of.ns, of.ds, &of.types)),
+                None => ns.quota(slot).map(|of| limits(of.ns, of.ds, &of.types)),
+            };
             return Node::Dir {
                 id,
                 mode,
                 policy,
                 xattr,
+                quota,
             };
         }
         let blocks = match snapshot {
@@ -163,6 +173,7 @@ impl World {
                     mode,
                     policy: 0,
                     xattr: None,
+                    quota: None,
                 },
             );
         }
