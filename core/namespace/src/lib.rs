@@ -27,6 +27,7 @@ mod permission;
 mod quotas;
 mod read;
 mod snapshots;
+mod status;
 mod store;
 mod sub_access;
 mod summary;

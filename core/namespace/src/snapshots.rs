@@ -39,8 +39,7 @@ use crate::store::side::Side;
 use crate::store::slab::{FrozenSlab, NONE, Slab, Slot};
 use crate::tree::inode::InodeRec;
 
-/// The number of a snapshot. A larger one was taken later.
-pub(crate) type SnapshotId = u32;
+pub(crate) use crate::tree::SnapshotId;
 
 /// A number above that of every snapshot: the present (`Snapshot.CURRENT_STATE_ID`).
 pub(crate) const PRESENT: SnapshotId = i32::MAX as u32 - 1;

@@ -24,13 +24,15 @@ use std::collections::VecDeque;
 
 use hathi_formats::ids::InodeId;
 
-use crate::snapshots::SnapshotId;
 use crate::store::children::{ChildList, Children, Key};
 use crate::store::id_map::IdMap;
 use crate::store::names::{FrozenNames, Names, utf16_len};
 use crate::store::side::Side;
 use crate::store::slab::{FrozenSlab, NONE, Slab, Slot};
 use inode::{InodeRec, Perm, flag};
+
+/// The number of a snapshot. A larger one was taken later.
+pub(crate) type SnapshotId = u32;
 
 static NO_CHILDREN: ChildList = ChildList::Empty;
 

@@ -8,7 +8,7 @@ use crate::namespace::Namespace;
 use crate::path::{DirOp, InodesInPath, is_exact_reserved, refuse};
 use crate::permission::{Permissions, action};
 use crate::quotas::Usages;
-use crate::read::Statuses;
+use crate::status::Statuses;
 use crate::store::slab::Slot;
 use crate::tree::inode::MAX_48;
 use crate::types::{Caller, Ctx, FileStatus, Plan, Refused, quota};

@@ -10,7 +10,7 @@ use crate::namespace::Namespace;
 use crate::path::{DirOp, refuse};
 use crate::permission::action;
 use crate::quotas::Usages;
-use crate::read::Statuses;
+use crate::status::Statuses;
 use crate::store::slab::Slot;
 use crate::tree::inode::MAX_48;
 use crate::types::{AddBlockCheck, AddedBlock, AppendOutcome, BlockView, Completed, Ctx, FileStatus, Plan, Refused};

@@ -9,7 +9,7 @@ use crate::attributes::{AclFeature, Attributes, Quota};
 use crate::config::NamespaceConfig;
 use crate::files::Files;
 use crate::namespace::Namespace;
-use crate::read::Statuses;
+use crate::status::Statuses;
 use crate::store::slab::Slot;
 use crate::tree::Tree;
 use crate::tree::inode::InodeRec;

@@ -8,7 +8,7 @@ use crate::image::Frozen;
 use crate::path::Paths as _;
 use crate::permission::{Permissions as _, action};
 use crate::quotas::Usages as _;
-use crate::read::Statuses as _;
+use crate::status::Statuses as _;
 use crate::summary::Counts as _;
 use crate::view::View;
 use crate::walk::TreeWalk;

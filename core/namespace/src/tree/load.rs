@@ -4,8 +4,7 @@ use hathi_formats::fsimage::ImageError;
 use hathi_formats::ids::InodeId;
 
 use super::inode::InodeRec;
-use super::{Tree, key_of};
-use crate::snapshots::SnapshotId;
+use super::{SnapshotId, Tree, key_of};
 use crate::store::names::utf16_len;
 use crate::store::slab::{NONE, Slot};
 

@@ -1,0 +1,71 @@
+//! What is told of an inode (`HdfsFileStatus`), in any view.
+
+use std::ops::ControlFlow;
+
+use crate::store::slab::Slot;
+use crate::tree::inode::flag;
+use crate::types::FileStatus;
+use crate::view::View;
+
+/// What a view shows of its inodes.
+pub(crate) trait Statuses: View {
+    /// `parent_policy`: the policy in force in the parent, if known.
+    fn status_of(&self, slot: Slot, parent_policy: Option<u8>) -> FileStatus<'_> {
+        let rec = self.rec(slot);
+        let perm = rec.perm();
+        let (file, dir) = (rec.is_file(), rec.is_dir());
+        FileStatus {
+            id: rec.id(),
+            kind: rec.kind(),
+            name: &[],
+            length: if file { self.file_length(slot) } else { 0 },
+            mode: perm.mode(),
+            owner: self.attributes().user(perm),
+            group: self.attributes().group(perm),
+            mtime_ms: rec.mtime(),
+            atime_ms: if dir { 0 } else { rec.atime() },
+            replication: if file { rec.replication } else { 0 },
+            block_size: if file { rec.block_size() } else { 0 },
+            children: if dir { self.child_count(slot) as u32 } else { 0 },
+            symlink: match rec.is_symlink() {
+                true => self.attributes().link(slot),
+                false => None,
+            },
+            storage_policy: match rec.storage_policy {
+                _ if rec.is_symlink() => 0,
+                0 => parent_policy.unwrap_or_else(|| self.effective_policy(self.parent(slot))),
+                own => own,
+            },
+            has_acl: rec.has(flag::ACL),
+            // A snapshot is written to by nobody, and is taken of none.
+            under_construction: rec.is_open() && self.snapshot().is_none(),
+            snapshottable: dir && rec.has(flag::MULTI_OR_SNAPSHOTTABLE) && self.snapshot().is_none(),
+            snapshot: self.snapshot(),
+        }
+    }
+
+    /// Calls `visit` for up to `limit` children of a directory behind the name `after`, and returns how many more there
+    /// are. `visit` may stop earlier; the child at which it stops counts as visited.
+    fn list_children<'v>(
+        &'v self,
+        dir: Slot,
+        after: &[u8],
+        limit: usize,
+        visit: &mut dyn FnMut(FileStatus<'v>) -> ControlFlow<()>,
+    ) -> usize {
+        let policy = self.effective_policy(dir);
+        let (count, children) = self.children_after(dir, after);
+        let mut shown = 0;
+        for child in children.take(limit) {
+            shown += 1;
+            let mut status = self.status_of(child, Some(policy));
+            status.name = self.name_of(child);
+            if visit(status).is_break() {
+                break;
+            }
+        }
+        count - shown
+    }
+}
+
+impl<V: View> Statuses for V {}
