@@ -18,8 +18,8 @@ use crate::view::View;
 
 /// `HdfsServerConstants.MAX_PATH_LENGTH`, in characters.
 pub const MAX_PATH_LENGTH: usize = 8000;
-/// `HdfsConstants.DOT_SNAPSHOT_DIR`.
-pub(crate) const DOT_SNAPSHOT: &[u8] = b".snapshot";
+/// The name below a directory that leads to its snapshots (`HdfsConstants.DOT_SNAPSHOT_DIR`).
+pub(crate) const DOT_SNAPSHOT: &str = ".snapshot";
 /// `HdfsServerConstants.MAX_PATH_DEPTH`.
 pub const MAX_PATH_DEPTH: usize = 1000;
 
@@ -283,7 +283,7 @@ pub(crate) trait Paths: View {
             if end > start {
                 let name = &bytes[start..end];
                 if name[0] == b'.'
-                    && name == DOT_SNAPSHOT
+                    && name == DOT_SNAPSHOT.as_bytes()
                     && let Some(dir) = at
                     && let Some(root) = self.root_of_snapshots(dir)
                 {

@@ -229,7 +229,7 @@ impl Namespace {
         limit: usize,
         visit: &mut dyn FnMut(FileStatus<'_>) -> ControlFlow<()>,
     ) -> Result<Option<usize>, Refused> {
-        if iip.name().as_bytes() != DOT_SNAPSHOT {
+        if iip.name() != DOT_SNAPSHOT {
             return Ok(None);
         }
         let Some(root) = iip.dir_of_snapshots().and_then(|dir| self.snapshot_root(dir)) else {

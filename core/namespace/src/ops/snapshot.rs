@@ -6,7 +6,7 @@ use hathi_formats::exceptions as ex;
 use hathi_formats::ids::InodeId;
 
 use crate::namespace::Namespace;
-use crate::path::{DirOp, InodesInPath, refuse};
+use crate::path::{DOT_SNAPSHOT, DirOp, InodesInPath, refuse};
 use crate::permission::{Permissions, action};
 use crate::snapshots::as_of::AsOf;
 use crate::snapshots::{Kept, PRESENT, SNAPSHOT_LIMIT, SnapshotId, SnapshotRoot, SnapshotsPart};
@@ -14,9 +14,6 @@ use crate::status::Statuses;
 use crate::store::slab::Slot;
 use crate::types::{Caller, Ctx, FileStatus, Plan, Refused, SnapshotStatus};
 use crate::view::View;
-
-/// The name below a directory that leads to its snapshots (`HdfsConstants.DOT_SNAPSHOT_DIR`).
-pub(crate) const DOT_SNAPSHOT: &str = ".snapshot";
 
 /// The largest number of a snapshot (`SnapshotManager.getMaxSnapshotID`: 28 bits).
 const LAST_SNAPSHOT_ID: SnapshotId = (1 << 28) - 1;
@@ -306,6 +303,9 @@ impl Namespace {
     /// Refuses to delete or move a directory that is, or contains, one with snapshots (`FSDirSnapshotOp.checkSnapshot`).
     /// Hadoop walks through the directory; there are fewer snapshottable directories than inodes.
     pub(crate) fn check_no_snapshots_below(&self, target: Slot) -> Result<(), Refused> {
+        if self.snapshots.is_none() || !self.rec(target).is_dir() {
+            return Ok(());
+        }
         let found = self
             .live_snapshot_roots()
             .find(|root| !root.snapshots.is_empty() && self.is_below(root.slot, target));
@@ -318,6 +318,9 @@ impl Namespace {
 
     /// Refuses to move snapshottable directories below another one (`FSDirRenameOp.validateNestSnapshot`).
     pub(crate) fn check_no_nested_roots(&self, src: Slot, dst_parent: Slot) -> Result<(), Refused> {
+        if !self.rec(src).is_dir() {
+            return Ok(());
+        }
         let moves_one = self.live_snapshot_roots().any(|root| self.is_below(root.slot, src));
         let into_one = moves_one
             && self
