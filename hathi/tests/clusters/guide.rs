@@ -71,6 +71,7 @@ const ON_A_QUICKSTART: &[&str] = &[
     "../README.md",
     "monitoring.md",
     "security.md",
+    "snapshots.md",
     "tutorial.md",
     "webhdfs.md",
 ];

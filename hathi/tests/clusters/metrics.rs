@@ -366,7 +366,11 @@ fn a_scraper_a_load_balancer_and_a_page_get_what_they_ask_for() -> Result<()> {
 
     // The whole cluster, as its standby sees it.
     let observer = address(&cluster, Role::NameNode, standby)?;
-    let page = json(&observer, "/api/cluster")?;
+    // The DataNode registers with each NameNode at its own time.
+    let page = wait_for("a DataNode on the page", PATIENCE, || {
+        let page = json(&observer, "/api/cluster").ok()?;
+        page["datanodes"][0]["volumes"][0].is_object().then_some(page)
+    });
     for (list, count) in [
         ("namenodes", 2),
         ("journalnodes", 3),

@@ -208,7 +208,7 @@ fn refusals(client: &Client) -> Result<()> {
             "PUT",
             "/files?op=CREATESNAPSHOT&user.name=alice",
             403,
-            "SnapshotException",
+            "AccessControlException",
         ),
     ] {
         let answer = client.ask(method, path)?;
