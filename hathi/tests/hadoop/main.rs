@@ -7,6 +7,7 @@ mod haadmin;
 mod mixed;
 mod namenodes;
 mod pipelines;
+mod snapshots;
 mod suites;
 mod webhdfs;
 mod zookeeper;
