@@ -87,19 +87,6 @@ public class Features {
         describe(fs.getFileStatus(new Path("/")), text);
         describeAll(text);
         return text.toString().replace('\n', ' ');
-      case "snapshot":
-        file("/snapshots/of/one");
-        fs.allowSnapshot(new Path("/snapshots/of"));
-        fs.createSnapshot(new Path("/snapshots/of"), "first");
-        fs.rename(new Path("/snapshots/of/one"), new Path("/snapshots/of/two"));
-        fs.createSnapshot(new Path("/snapshots/of"), "second");
-        fs.delete(new Path("/snapshots/of/two"), false);
-        return "";
-      case "undo snapshot":
-        fs.deleteSnapshot(new Path("/snapshots/of"), "first");
-        fs.deleteSnapshot(new Path("/snapshots/of"), "second");
-        fs.disallowSnapshot(new Path("/snapshots/of"));
-        return "";
       case "coded directory":
         fs.mkdirs(new Path("/coded/directory"));
         fs.setErasureCodingPolicy(new Path("/coded/directory"), "RS-6-3-1024k");

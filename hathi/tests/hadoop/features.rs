@@ -178,11 +178,6 @@ fn what_we_can_not_keep_is_refused_with_its_name_and_its_place() -> Result<()> {
     let mut kept = Vec::new();
     for (name, edits, image) in [
         (
-            "snapshot",
-            ("snapshots", "/snapshots/of"),
-            ("snapshots", "/snapshots/of"),
-        ),
-        (
             "coded directory",
             ("erasure coding policies", "/coded/directory"),
             ("erasure coding policies", "/coded/directory"),
