@@ -171,6 +171,11 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("webhdfs-acl", "testUMaskDefaultAclNewDir", INSIDE),
     ("webhdfs-acl", "testUMaskDefaultAclNewFile", INSIDE),
     ("webhdfs-acl", "testDeDuplication", INSIDE),
+    (
+        "webhdfs-all",
+        "testGetSnapshotTrashRoot",
+        "a NameNode refuses to start with trash roots in snapshottable directories",
+    ),
     ("webhdfs-all", "testWebHdfsErasureCodingFiles", ERASURE_CODING),
     ("webhdfs-all", "testECPolicyCommands", ERASURE_CODING),
     ("webhdfs-all", "testECPolicyInFileStatus", ERASURE_CODING),

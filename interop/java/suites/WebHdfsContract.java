@@ -67,6 +67,11 @@ public class WebHdfsContract extends HDFSContract {
     @Disabled(OPENED_LATER)
     public void testCreatedFileIsImmediatelyVisible() {
     }
+
+    @Override
+    @Disabled(OPENED_LATER)
+    public void testCreatedFileIsVisibleOnFlush() {
+    }
   }
 
   public static class Delete extends TestHDFSContractDelete {
