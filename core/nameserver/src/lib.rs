@@ -17,6 +17,7 @@ pub mod offered_images;
 pub mod proving;
 pub mod reading;
 pub mod replies;
+pub mod resources;
 pub mod role_changes;
 pub mod standby_calls;
 pub mod unreported_blocks;

@@ -7,7 +7,7 @@ use crate::debug_hooks::DebugHooks;
 use crate::divergence::tell_digest_marks;
 use crate::health::Health;
 use crate::replies::Replies;
-use crate::resources;
+use crate::resources::volume_of;
 use crate::serving::Serving;
 use crate::settings::Settings;
 use crate::split::SplitReport;
@@ -24,6 +24,7 @@ use hathi_formats::proto::ext::{
     RequestPassRequestProto,
 };
 use hathi_formats::proto::hdfs::{GetReconfigurationStatusResponseProto, ListReconfigurablePropertiesResponseProto};
+use hathi_nameserver::resources;
 use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::ipc::protocols::{
     ClientMethod, GenericRefreshMethod, GetUserMappingsMethod, HaServiceMethod, ReconfigurationMethod,
@@ -377,7 +378,7 @@ impl HaService {
                 "An edit failed to apply; the namespace is loaded anew".to_owned(),
             ));
         }
-        if let Some(problem) = resources::problem(&self.settings.resources.shortage()) {
+        if let Some(problem) = resources::problem(&self.settings.resources.shortage(volume_of)) {
             return Err(unhealthy(problem));
         }
         if self.settings.not_active_in_safe_mode && self.ns.read().blockmanager().in_safe_mode() {

@@ -2,13 +2,13 @@
 
 mod checkpoints;
 
-use crate::resources::ResourceOptions;
 use crate::topology::TopologyOptions;
 use anyhow::Context;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_conf::{Configuration, HostPort, JournalUri, NameNodeIdentity, TimeUnit};
 use hathi_journal::directory::MustHave;
 use hathi_journal::writer::WriterTimeouts;
+use hathi_nameserver::resources::ResourceOptions;
 use hathi_namespace::config::ImageOptions;
 use hathi_namesystem::checkpoint::CheckpointConfig;
 use hathi_namesystem::retry_cache::RetryCacheOptions;
@@ -219,7 +219,7 @@ impl Settings {
                 .chain(edits_dirs.iter().filter(|dir| required.contains(dir)).cloned())
                 .collect(),
             minimum: conf.get_usize("dfs.namenode.resource.checked.volumes.minimum", 1)?,
-            check_interval: Duration::from_millis(ms("dfs.namenode.resource.check.interval", 5000)?.max(100)),
+            check_interval_ms: ms("dfs.namenode.resource.check.interval", 5000)?.max(100),
         };
         let mut peers = Vec::new();
         if let Some(ns) = ns {
