@@ -103,6 +103,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-blockmanager",
             "hathi-journal",
             "hathi-namesystem",
+            "hathi-nameserver",
             "hathi-net",
             "hathi-namenode",
         ],

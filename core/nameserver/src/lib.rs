@@ -8,6 +8,7 @@ pub mod comparing;
 pub mod directory_claim;
 pub mod edit_log_driver;
 pub mod following;
+pub mod health;
 pub mod image_files;
 pub mod lease_watch;
 pub mod membership;

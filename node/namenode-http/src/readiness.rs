@@ -1,11 +1,8 @@
 //! Whether the NameNode is ready, for `/health/ready`.
 
 use crate::pages::Pages;
-use hathi_namesystem::Role;
+use hathi_nameserver::health::Readiness;
 use hathi_net::http::health::Health;
-
-/// A standby that lags longer than this is not ready, in ms.
-const LAG_MAX_MS: u64 = 10_000;
 
 /// Why this NameNode can't be elected, as far as it is known without a look at the disks now.
 #[must_use]
@@ -15,29 +12,21 @@ pub fn problem(pages: &Pages) -> Option<String> {
     problem.or_else(|| nn.observed.shortage())
 }
 
-/// Ready is the active NameNode while it holds its read lease, and a standby that follows the journal.
+/// The HA state, and why the NameNode is not ready.
 #[must_use]
 pub fn of(pages: &Pages) -> Health {
     let nn = &pages.nn;
     let role = nn.replies.role();
-    let mut reasons = Vec::new();
-    reasons.extend(problem(pages));
-    match role {
-        Role::Initializing => reasons.push("the namespace is being loaded".to_owned()),
-        Role::BecomingActive => reasons.push("this NameNode is becoming active".to_owned()),
-        Role::SteppingDown => reasons.push("this NameNode is stepping down".to_owned()),
-        Role::Active if !nn.replies.is_lease_held() => reasons.push("the read lease is not held".to_owned()),
-        Role::Active => {}
-        Role::Standby => {
-            let lag_ms = pages.following.lock().lag_ms(nn.clock.ms());
-            if lag_ms > LAG_MAX_MS {
-                reasons.push(format!("this standby is {lag_ms} ms behind the journal"));
-            }
-        }
-    }
+    let problem = problem(pages);
+    let readiness = Readiness {
+        role,
+        problem: problem.as_deref(),
+        is_lease_held: nn.replies.is_lease_held(),
+        lag_ms: pages.following.lock().lag_ms(nn.clock.ms()),
+    };
     Health {
         state: role.ha_state().name().to_owned(),
-        reasons,
+        reasons: readiness.reasons_against(),
     }
 }
 

@@ -24,7 +24,7 @@ use hathi_formats::proto::ext::{
     RequestPassRequestProto,
 };
 use hathi_formats::proto::hdfs::{GetReconfigurationStatusResponseProto, ListReconfigurablePropertiesResponseProto};
-use hathi_nameserver::resources;
+use hathi_nameserver::{health, resources};
 use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::ipc::protocols::{
     ClientMethod, GenericRefreshMethod, GetUserMappingsMethod, HaServiceMethod, ReconfigurationMethod,
@@ -265,6 +265,37 @@ pub struct HaService {
     pub(crate) transitions: mpsc::UnboundedSender<Transition>,
 }
 
+impl health::HealthSource for HaService {
+    fn problem(&self) -> Option<String> {
+        self.health.lock().problem().map(str::to_owned)
+    }
+
+    fn role(&self) -> Role {
+        self.replies.role()
+    }
+
+    fn is_unhealthy_by_hook(&self) -> bool {
+        let hooks = self.debug_hooks.get();
+        hooks.is_some_and(|hooks| hooks.unhealthy(self.clock.ms()))
+    }
+
+    fn serves(&self) -> bool {
+        self.serving.is_proven(self.clock.ms())
+    }
+
+    fn is_broken(&self) -> bool {
+        self.ns.read().is_broken()
+    }
+
+    fn shortage(&self) -> Option<String> {
+        resources::problem(&self.settings.resources.shortage(volume_of))
+    }
+
+    fn in_safe_mode(&self) -> bool {
+        self.ns.read().blockmanager().in_safe_mode()
+    }
+}
+
 impl HaService {
     fn serve(&self, method: HaServiceMethod, call: &RpcCall, responder: Responder) -> bool {
         match method {
@@ -354,39 +385,8 @@ impl HaService {
 
     fn monitor_health(&self, call: &RpcCall) -> Result<(), RemoteException> {
         self.callers.check_superuser(call)?;
-        let unhealthy = |message: String| RemoteException::new(exceptions::HEALTH_CHECK_FAILED, message);
-        // Also while it loads, because the load may fail for this very reason.
-        if let Some(problem) = self.health.lock().problem() {
-            return Err(unhealthy(problem.to_owned()));
-        }
-        if self.replies.role() == Role::Initializing {
-            return Ok(());
-        }
-        if self
-            .debug_hooks
-            .get()
-            .is_some_and(|hooks| hooks.unhealthy(self.clock.ms()))
-        {
-            return Err(unhealthy("A debug hook wants this NameNode to be unhealthy".to_owned()));
-        }
-        if !self.serving.is_proven(self.clock.ms()) {
-            // It must not be elected either, because it would lose its lease at once.
-            return Err(unhealthy("A thread that serves calls stands still".to_owned()));
-        }
-        if self.ns.read().is_broken() {
-            return Err(unhealthy(
-                "An edit failed to apply; the namespace is loaded anew".to_owned(),
-            ));
-        }
-        if let Some(problem) = resources::problem(&self.settings.resources.shortage(volume_of)) {
-            return Err(unhealthy(problem));
-        }
-        if self.settings.not_active_in_safe_mode && self.ns.read().blockmanager().in_safe_mode() {
-            return Err(unhealthy(
-                "The NameNode is configured to report UNHEALTHY to ZKFC in Safemode.".to_owned(),
-            ));
-        }
-        Ok(())
+        let checked = health::check(self, self.settings.not_active_in_safe_mode);
+        checked.map_err(|unhealthy| RemoteException::new(exceptions::HEALTH_CHECK_FAILED, unhealthy.to_string()))
     }
 
     /// The checks of Hadoop's `NameNode` before a change of state: whether it has started, whether this caller may change
