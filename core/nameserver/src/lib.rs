@@ -16,6 +16,7 @@ pub mod monitors;
 pub mod name_dirs;
 pub mod offered_images;
 pub mod proving;
+pub mod racks;
 pub mod reading;
 pub mod replies;
 pub mod resources;

@@ -1,7 +1,7 @@
 //! The files of hosts and of racks.
 
 use hathi_namenode::hosts::parse_hosts;
-use hathi_namenode::topology::parse_table;
+use hathi_nameserver::racks::Table;
 
 use super::{samples_of, text};
 use crate::{Memory, Target};
@@ -42,7 +42,10 @@ fn hosts(input: &[u8]) {
 }
 
 fn table(input: &[u8]) {
-    for (host, rack) in parse_table(&text(input)).unwrap_or_default() {
+    let text = text(input);
+    let table = Table::parse(&text).unwrap_or_default();
+    let hosts: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    for (host, rack) in table.of(&hosts) {
         assert!(!host.is_empty() && rack.starts_with('/') && !rack.ends_with('/'));
     }
 }

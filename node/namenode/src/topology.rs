@@ -1,19 +1,15 @@
-//! The racks of DataNodes: the operator's script or table tells them by address (`DNSToSwitchMapping`,
-//! `CachedDNSToSwitchMapping`, `DatanodeManager.resolveNetworkLocation`).
-//!
-//! The rack of an address is asked for once, before its first DataNode registers, and again when the lists of hosts are
-//! refreshed. Known racks are kept beside the namesystem, which is made anew with each load. They may be lost:
-//! DataNodes register again with a NameNode that was restarted, and their racks are asked for then.
+//! Asks the operator's script or table for the racks of DataNodes (`DNSToSwitchMapping`); [`hathi_nameserver::racks`] knows
+//! what was told, and when to ask.
 
 use anyhow::{Context, bail, ensure};
 use hathi_blockmanager::DEFAULT_RACK;
 use hathi_conf::Configuration;
-use hathi_formats::exceptions::{INVALID_TOPOLOGY, RemoteException, UNRESOLVED_TOPOLOGY};
+use hathi_formats::exceptions::{RemoteException, UNRESOLVED_TOPOLOGY};
+use hathi_nameserver::racks::{self, Racks, Table};
 use hathi_namesystem::Namesystem;
 use hathi_net::ipc::protocols::DatanodeMethod;
 use hathi_net::ipc::{Method, RpcCall};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -77,26 +73,6 @@ pub struct Topology {
     racks: Mutex<Racks>,
 }
 
-#[derive(Debug, Default)]
-struct Racks {
-    /// Racks by address.
-    known: BTreeMap<String, String>,
-    /// Addresses without an answer. The next DataNode with such an address registers in the default rack, and the one
-    /// after causes another question.
-    unresolved: BTreeSet<String>,
-    /// Addresses that are in the default rack because there was no answer, and why there was none.
-    defaulted: BTreeMap<String, String>,
-}
-
-impl Racks {
-    fn know(&mut self, found: impl IntoIterator<Item = (String, String)>) {
-        for (host, rack) in found {
-            self.defaulted.remove(&host);
-            self.known.insert(host, rack);
-        }
-    }
-}
-
 impl Topology {
     /// No rack is known yet.
     #[must_use]
@@ -107,16 +83,10 @@ impl Topology {
         }
     }
 
-    /// Whether a call is a registration from an address whose rack must be asked for first. For an unresolved address
-    /// this is true only every other time: the first time the call is held and then served again.
+    /// Whether a call is a registration from an address whose rack must be asked for first ([`Racks::must_ask`]).
     #[must_use]
     pub fn must_ask(&self, call: &RpcCall) -> bool {
-        if !self.is_registration(call) {
-            return false;
-        }
-        let host = address(call);
-        let mut racks = self.racks.lock();
-        !racks.unresolved.remove(&host) && !racks.known.contains_key(&host)
+        self.is_registration(call) && self.racks.lock().must_ask(&address(call))
     }
 
     fn is_registration(&self, call: &RpcCall) -> bool {
@@ -126,7 +96,7 @@ impl Topology {
     /// Asks for the rack of a held call's address, if the call is such a registration.
     pub async fn ask_if_needed(&self, ns: &RwLock<Namesystem>, call: &RpcCall) -> Result<(), RemoteException> {
         let host = address(call);
-        if !self.is_registration(call) || self.racks.lock().known.contains_key(&host) {
+        if !self.is_registration(call) || self.racks.lock().is_known(&host) {
             return Ok(());
         }
         match self.resolve(std::slice::from_ref(&host)).await {
@@ -135,12 +105,13 @@ impl Topology {
                     .into_iter()
                     .next()
                     .map_or_else(|| DEFAULT_RACK.to_owned(), |(_, rack)| rack);
-                let mut ns = ns.write();
-                check_depth(&ns, &host, &rack)?;
-                ns.set_rack(&host, &rack);
-                drop(ns);
+                let placed = racks::place(&mut ns.write(), &host, &rack);
+                if let Err(refused) = placed {
+                    tracing::error!("{}", refused.message);
+                    return Err(refused);
+                }
                 tracing::info!(host, rack, "DataNode's rack");
-                self.racks.lock().know([(host, rack)]);
+                self.racks.lock().found([(host, rack)]);
             }
             Err(error) if self.options.reject_unresolved => {
                 tracing::error!(host, error = format!("{error:#}"), "unresolved topology mapping");
@@ -150,9 +121,7 @@ impl Topology {
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::error!(host, error, "unresolved topology mapping: the default rack is used");
-                let mut racks = self.racks.lock();
-                racks.unresolved.insert(host.clone());
-                racks.defaulted.insert(host, error);
+                self.racks.lock().not_found(host, error);
             }
         }
         Ok(())
@@ -163,35 +132,32 @@ impl Topology {
         if self.options.mapping == Mapping::None {
             return Ok(());
         }
-        let mut hosts: BTreeSet<String> = self.racks.lock().known.keys().cloned().collect();
-        {
+        let hosts = {
+            // In the order in which `tell` takes these locks.
             let ns = ns.read();
-            hosts.extend(ns.blockmanager().datanodes().map(|(_, node)| node.id.ip_addr.clone()));
-        }
-        let hosts: Vec<String> = hosts.into_iter().collect();
+            self.racks.lock().to_refresh(&ns)
+        };
         let found = self.resolve(&hosts).await?;
         let mut ns = ns.write();
         for (host, rack) in &found {
             ns.set_rack(host, rack);
         }
         drop(ns);
-        self.racks.lock().know(found);
+        self.racks.lock().found(found);
         Ok(())
     }
 
-    /// Number of addresses that are in the default rack because there was no answer for them, and why there was none for
-    /// one of them.
+    /// See [`Racks::defaulted`].
     #[must_use]
     pub fn defaulted(&self) -> (u64, Option<String>) {
         let racks = self.racks.lock();
-        (racks.defaulted.len() as u64, racks.defaulted.values().next().cloned())
+        let (hosts, why) = racks.defaulted();
+        (hosts, why.map(str::to_owned))
     }
 
     /// Tells a new namesystem the known racks.
     pub fn tell(&self, ns: &mut Namesystem) {
-        for (host, rack) in &self.racks.lock().known {
-            ns.set_rack(host, rack);
-        }
+        self.racks.lock().tell(ns);
     }
 
     async fn resolve(&self, hosts: &[String]) -> anyhow::Result<Vec<(String, String)>> {
@@ -201,26 +167,20 @@ impl Topology {
             Mapping::Script { file, hosts_max } => {
                 for some in hosts.chunks(*hosts_max) {
                     let printed = run_script(file, some).await?;
-                    let racks: Vec<&str> = printed.split_whitespace().collect();
-                    ensure!(
-                        racks.len() == some.len(),
-                        "{} printed {} racks for {} hosts",
-                        file.display(),
-                        racks.len(),
-                        some.len()
-                    );
-                    for (host, rack) in some.iter().zip(racks) {
-                        found.push((host.clone(), normalized(rack)?));
-                    }
+                    let racks = racks::of_script(some, &printed).with_context(|| file.display().to_string())?;
+                    found.extend(racks);
                 }
             }
             Mapping::Table(file) => {
                 let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-                let table = parse_table(&text)?;
-                for host in hosts {
-                    let rack = table.get(host.as_str()).map_or(DEFAULT_RACK, String::as_str);
-                    found.push((host.clone(), rack.to_owned()));
+                let table = Table::parse(&text)?;
+                for line in &table.left_out {
+                    tracing::warn!(
+                        line,
+                        "a line of net.topology.table.file.name without two columns is left out"
+                    );
                 }
+                found = table.of(hosts);
             }
         }
         Ok(found)
@@ -250,56 +210,6 @@ async fn run_script(file: &Path, hosts: &[String]) -> anyhow::Result<String> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Two columns; `#` begins a comment (`TableMapping`).
-///
-/// # Errors
-/// When a rack has no name or does not begin with `/`.
-pub fn parse_table(text: &str) -> anyhow::Result<BTreeMap<&str, String>> {
-    let mut table = BTreeMap::new();
-    for line in text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        match columns.as_slice() {
-            [host, rack] => {
-                table.insert(*host, normalized(rack)?);
-            }
-            _ => tracing::warn!(
-                line,
-                "a line of net.topology.table.file.name without two columns is left out"
-            ),
-        }
-    }
-    Ok(table)
-}
-
-/// `NodeBase.normalize`
-fn normalized(rack: &str) -> anyhow::Result<String> {
-    ensure!(rack.starts_with('/'), "rack '{rack}' does not begin with /");
-    let rack = rack.trim_end_matches('/');
-    ensure!(!rack.is_empty(), "a rack must have a name");
-    Ok(rack.to_owned())
-}
-
-/// Checks that all racks have the same depth (`NetworkTopology.add`).
-fn check_depth(ns: &Namesystem, host: &str, rack: &str) -> Result<(), RemoteException> {
-    let depth = |rack: &str| rack.matches('/').count();
-    let other = ns
-        .blockmanager()
-        .datanodes()
-        .find(|(_, node)| node.alive && node.id.ip_addr != host && depth(&node.location) != depth(rack));
-    let Some((_, other)) = other else { return Ok(()) };
-    let message = format!(
-        "Failed to add {rack}/{host}: You cannot have a rack and a non-rack node at the same level of the network topology; {} \
-         is in {}",
-        other.id.ip_addr, other.location
-    );
-    tracing::error!("{message}");
-    Err(RemoteException::new(INVALID_TOPOLOGY, message))
 }
 
 #[cfg(test)]
@@ -351,27 +261,14 @@ mod tests {
     #[tokio::test]
     async fn a_script_that_fails_or_prints_too_little_resolves_nobody() {
         let dir = tempfile::tempdir().unwrap();
-        for text in ["exit 3", "echo /one", "echo one two", "echo /one /two /three"] {
+        for text in ["exit 3", "echo /one"] {
             let key = ("net.topology.script.file.name", script(&dir, text));
             assert!(topology(&[key]).resolve(&hosts(2)).await.is_err(), "{text}");
         }
     }
 
-    #[test]
-    fn hosts_without_an_answer_are_told_of_until_there_is_one() {
-        let topology = topology(&[]);
-        let defaulted = |host: &str| (host.to_owned(), "no script".to_owned());
-        topology.racks.lock().defaulted.extend([defaulted("a"), defaulted("b")]);
-        assert_eq!(topology.defaulted(), (2, Some("no script".to_owned())));
-        topology
-            .racks
-            .lock()
-            .know(["a", "b"].map(|host| (host.to_owned(), "/rack".to_owned())));
-        assert_eq!(topology.defaulted(), (0, None));
-    }
-
     #[tokio::test]
-    async fn a_table_places_who_is_in_it_and_the_default_rack_the_others() {
+    async fn a_table_is_read_anew_for_each_question() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("table");
         std::fs::write(&path, "# hosts\n10.0.0.0 /a\n10.0.0.1\t/b/\nmalformed\n").unwrap();
