@@ -6,6 +6,7 @@
 pub mod checkpoints;
 pub mod comparing;
 pub mod directory_claim;
+pub mod directory_writer;
 pub mod edit_log_driver;
 pub mod following;
 pub mod health;

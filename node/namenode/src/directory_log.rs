@@ -13,7 +13,7 @@ use crate::log::{LogCommand, LogParts, LostWriter};
 use crate::storage::NameDirs;
 use hathi_formats::ids::{Epoch, LayoutVersion, NamespaceInfo, TxId};
 use hathi_journal::directory::{DirectoryError, JournalSet, MustHave, SharedDirectory};
-use hathi_nameserver::directory_claim::DirectoryClaim;
+use hathi_nameserver::directory_writer::{AfterFailure, DirectoryWriter, last_of_own};
 use hathi_nameserver::edit_log_driver::{Broken, LogError, Recovered, Shipping};
 use hathi_namesystem::edit_log::LogItem;
 use hathi_storage::OsDisk;
@@ -26,8 +26,6 @@ use std::sync::mpsc as blocking;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
-/// Before a full disk is tried again.
-const FULL_RETRY: Duration = Duration::from_millis(250);
 /// A directory that does not answer for so long is given up by who wants to become active.
 const RECOVER_TIMEOUT: Duration = Duration::from_secs(55);
 /// How long a change to standby waits for the directory.
@@ -96,7 +94,7 @@ impl DirectoryLog {
         };
         let thread = Thread {
             holder: parts.holder.clone(),
-            claim: DirectoryClaim::new(lease_ms),
+            writer: DirectoryWriter::new(lease_ms),
             lease_ms,
             directories,
             info: NamespaceInfo::default(),
@@ -106,8 +104,6 @@ impl DirectoryLog {
             wanted: wanted.clone(),
             journal: None,
             queue: VecDeque::new(),
-            unsynced: None,
-            full: false,
         };
         std::thread::Builder::new()
             .name("edit-log".to_owned())
@@ -287,20 +283,14 @@ struct Thread {
     wanted: Arc<AtomicU64>,
     journal: Option<(u64, JournalSet<OsDisk>)>,
     queue: VecDeque<Work>,
-    /// The last transaction appended, if it is not synced.
-    unsynced: Option<TxId>,
-    full: bool,
-    claim: DirectoryClaim,
+    writer: DirectoryWriter,
 }
 
 impl Thread {
     fn run(mut self) {
         loop {
-            let pause = match (&self.journal, self.full) {
-                (None, _) => Duration::MAX,
-                (Some(_), true) => FULL_RETRY.min(self.renewal()),
-                (Some(_), false) => self.renewal(),
-            };
+            let pause_us = self.writer.pause_us(self.journal.is_some());
+            let pause = pause_us.map_or(Duration::MAX, Duration::from_micros);
             match self.orders.recv_timeout(pause) {
                 Ok(work) => self.queue.extend(std::iter::once(work).chain(self.orders.try_iter())),
                 Err(blocking::RecvTimeoutError::Timeout) => {}
@@ -310,21 +300,23 @@ impl Thread {
                 let result = self.perform(&work);
                 self.tell_dropped();
                 match result {
-                    Ok(()) => self.full = false,
-                    Err(error) if error.is_full() => {
-                        if !std::mem::replace(&mut self.full, true) {
-                            tracing::error!(%error, "nothing is acknowledged until there is room again");
+                    Ok(()) => self.writer.done(),
+                    Err(error) => match self.writer.failed(error.is_full()) {
+                        AfterFailure::Again { is_new } => {
+                            if is_new {
+                                tracing::error!(%error, "nothing is acknowledged until there is room again");
+                            }
+                            self.queue.push_front(work);
+                            break;
                         }
-                        self.queue.push_front(work);
-                        break;
-                    }
-                    Err(error) => self.lose(&error),
+                        AfterFailure::Lost => self.lose(&error),
+                    },
                 }
                 if let Work::Stop(done) = work {
                     let _ = done.send(());
                 }
             }
-            if (self.unsynced.is_some() || self.claim.is_due(self.clock.us()))
+            if self.writer.must_sync(self.clock.us())
                 && let Err(error) = self.sync()
             {
                 self.lose(&error);
@@ -342,10 +334,6 @@ impl Thread {
         }
     }
 
-    fn renewal(&self) -> Duration {
-        Duration::from_micros(self.claim.renewal_us())
-    }
-
     fn is_wanted(&self, number: u64) -> bool {
         self.wanted.load(Ordering::Acquire) == number
     }
@@ -359,8 +347,7 @@ impl Thread {
     fn lose(&mut self, error: &DirectoryError) {
         self.tell(News::Lost(error.to_string()));
         self.journal = None;
-        self.unsynced = None;
-        self.full = false;
+        self.writer.ended();
     }
 
     fn perform(&mut self, work: &Work) -> Result<(), DirectoryError> {
@@ -385,7 +372,7 @@ impl Thread {
                 Ok(())
             }
             Work::Stop(_) => {
-                self.unsynced = None;
+                self.writer.ended();
                 if let Some((_, journal)) = self.journal.take()
                     && let Err(error) = journal.release()
                 {
@@ -411,9 +398,7 @@ impl Thread {
         let claimed = Instant::now();
         let mut last = journal.recover(image)?;
         if let Directories::Own(..) = self.directories {
-            // An image of the same directories needs no edits, and may be all that is left of the last ones: of a NameNode
-            // that was one of several, whose edits the JournalNodes had.
-            last = last.map(|last| last.max(image));
+            last = last_of_own(last, image);
         }
         let wait = Duration::from_millis(u64::from(wait_ms));
         std::thread::sleep(wait.saturating_sub(claimed.elapsed()));
@@ -447,7 +432,7 @@ impl Thread {
                 bytes,
             } => {
                 journal.append(*segment, *first, *count, bytes)?;
-                self.unsynced = Some(TxId(first.0 + u64::from(*count) - 1));
+                self.writer.appended(TxId(first.0 + u64::from(*count) - 1));
             }
             LogItem::FinalizeSegment { first, last } => {
                 self.sync()?;
@@ -468,9 +453,9 @@ impl Thread {
         };
         let before_us = self.clock.us();
         journal.sync()?;
-        let until = self.claim.seen(before_us);
+        let (until, synced) = self.writer.synced(before_us);
         self.tell(News::LeaseUntil(until));
-        if let Some(last) = self.unsynced.take() {
+        if let Some(last) = synced {
             self.tell(News::Synced(last));
         }
         Ok(())
