@@ -22,6 +22,7 @@ pub mod reading;
 pub mod replies;
 pub mod resources;
 pub mod role_changes;
+pub mod secondary;
 pub mod standby_calls;
 pub mod unreported_blocks;
 

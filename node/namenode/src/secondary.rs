@@ -22,6 +22,7 @@ use hathi_formats::proto::namenode::{
 };
 use hathi_journal::segments::{SegmentName, Segments, damage};
 use hathi_nameserver::name_dirs::difference;
+use hathi_nameserver::secondary::{Schedule, check_manifest};
 use hathi_namesystem::{Life, Namesystem};
 use hathi_net::http::jmx::{self, Bean};
 use hathi_net::http::{self, HttpRequest, HttpResponse, HttpServer, RequestHead};
@@ -110,7 +111,7 @@ struct Secondary {
     /// What the last merge left.
     merged: Option<Namesystem>,
     shown: Arc<Mutex<Shown>>,
-    merge_errors: u64,
+    schedule: Schedule,
 }
 
 fn now_ms() -> u64 {
@@ -129,6 +130,7 @@ impl Secondary {
         if format {
             clear(&settings)?;
         }
+        let schedule = Schedule::new(settings.checkpoint.clone());
         let mut secondary = Secondary {
             settings,
             namenode,
@@ -136,7 +138,7 @@ impl Secondary {
             dirs: None,
             merged: None,
             shown: Arc::default(),
-            merge_errors: 0,
+            schedule,
         };
         if !storage::has_some_data(&secondary.settings)?.is_empty() {
             secondary.use_dirs()?;
@@ -194,7 +196,7 @@ impl Secondary {
 
     async fn checkpoint_once(&mut self, force: bool) -> anyhow::Result<()> {
         let (count, limit) = (self.uncheckpointed().await?, self.settings.checkpoint.txns);
-        if count > limit || force {
+        if self.schedule.is_made_when_asked(count, force) {
             return self.checkpoint().await;
         }
         let mut stderr = std::io::stderr();
@@ -221,7 +223,11 @@ impl Secondary {
             )
             .await?;
         let logs = manifest.manifest.logs;
-        check_manifest(&logs, image)?;
+        let segments: Vec<_> = logs
+            .iter()
+            .map(|log| (TxId(log.start_tx_id), TxId(log.end_tx_id)))
+            .collect();
+        check_manifest(&segments, image)?;
         let dirs = match self.dirs.clone() {
             Some(dirs) => {
                 self.get_newer_image(&dirs, &info, image).await?;
@@ -232,14 +238,9 @@ impl Secondary {
         for log in &logs {
             self.download_edits(&dirs, log).await?;
         }
-        let txid = match self.merge(&dirs, image, &logs).await {
-            Ok(txid) => txid,
-            Err(error) => {
-                self.merge_errors += 1;
-                return Err(error.context("cannot merge the edits into the image"));
-            }
-        };
-        self.merge_errors = 0;
+        let merged = self.merge(&dirs, image, &logs).await;
+        self.schedule.merged(merged.is_ok());
+        let txid = merged.context("cannot merge the edits into the image")?;
         let (settings, http) = (&self.settings, &self.settings.http);
         let result = upload(http, &dirs, txid, settings.image_timeout).await?;
         tracing::info!(%txid, to = %http, result = result.name(), "Checkpoint done.");
@@ -368,28 +369,30 @@ impl Secondary {
     /// Checkpoints by the keys, until a signal ends the process or too many merges have failed.
     async fn serve(&mut self) -> anyhow::Result<u8> {
         let _web = self.web()?;
-        let checkpoint = self.settings.checkpoint.clone();
-        let check = Duration::from_millis(checkpoint.check_period_ms.min(checkpoint.period_ms).max(1));
         let max_retries = self.settings.conf.get_u64("dfs.namenode.checkpoint.max-retries", 3)?;
+        let checkpoint = &self.settings.checkpoint;
         tracing::info!(
             period_ms = checkpoint.period_ms,
             txns = checkpoint.txns,
             namenode = %self.namenode,
             "SecondaryNameNode is up"
         );
-        let mut last_ms: Option<u64> = None;
+        let pause = Duration::from_millis(self.schedule.pause_ms());
         let stopped = crate::run::stopped();
         tokio::pin!(stopped);
         loop {
             tokio::select! {
                 stopped = &mut stopped => return stopped.map(|()| 0),
-                () = tokio::time::sleep(check) => {}
+                () = tokio::time::sleep(pause) => {}
             }
-            let is_time = last_ms.is_none_or(|last| now_ms() >= last + checkpoint.period_ms);
             let work = async {
-                if is_time || self.uncheckpointed().await? >= checkpoint.txns {
+                let is_due = self.schedule.is_time(now_ms()) || {
+                    let uncheckpointed = self.uncheckpointed().await?;
+                    self.schedule.are_enough(uncheckpointed)
+                };
+                if is_due {
                     self.checkpoint().await?;
-                    last_ms = Some(now_ms());
+                    self.schedule.done(now_ms());
                 }
                 anyhow::Ok(())
             };
@@ -399,9 +402,8 @@ impl Secondary {
             };
             if let Err(error) = done {
                 tracing::error!(error = format!("{error:#}"), "Exception in doCheckpoint");
-                // Each try ends a segment of the NameNode's.
-                if self.merge_errors > max_retries {
-                    tracing::error!("Merging failed {} times.", self.merge_errors);
+                if let Some(times) = self.schedule.gives_up(max_retries) {
+                    tracing::error!("Merging failed {times} times.");
                     return Ok(1);
                 }
             }
@@ -465,33 +467,6 @@ fn answer(shown: &Shown, bean: &Bean, head: &RequestHead) -> HttpResponse {
     }
 }
 
-/// What a NameNode offers must go on where its image ends (`SecondaryNameNode.downloadCheckpointFiles`). An image of ours
-/// may end in the middle of a segment, for a checkpoint goes on while edits are written; so the first segment may begin
-/// before the image's end, and what the image covers of it is passed over.
-fn check_manifest(logs: &[RemoteEditLogProto], image: TxId) -> anyhow::Result<()> {
-    let mut expected = image.next();
-    let Some(first) = logs.first() else {
-        bail!("Found no edit logs to download on NN since txid {expected}");
-    };
-    ensure!(
-        first.start_tx_id <= expected.0 && expected.0 <= first.end_tx_id,
-        "Bad edit log manifest (expected txid = {expected}: it begins with {}-{})",
-        first.start_tx_id,
-        first.end_tx_id
-    );
-    expected = TxId(first.start_tx_id);
-    for log in logs {
-        ensure!(
-            log.start_tx_id == expected.0 && log.end_tx_id >= log.start_tx_id,
-            "Bad edit log manifest (expected txid = {expected}: {}-{} follows)",
-            log.start_tx_id,
-            log.end_tx_id
-        );
-        expected = TxId(log.end_tx_id).next();
-    }
-    Ok(())
-}
-
 /// What an earlier process was fetching when it ended (`CheckpointStorage.deleteTempEdits`).
 fn remove_temporary(current: &Path) {
     for entry in std::fs::read_dir(current).into_iter().flatten().flatten() {
@@ -511,40 +486,6 @@ fn purge_edits(dirs: &NameDirs, keep_from: TxId) {
             {
                 tracing::warn!(file = name.file_name(), %error, "cannot purge old edits");
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn edits_follow_an_image_that_ends_anywhere_in_their_first_segment() {
-        let check = |segments: &[(u64, u64)], image| {
-            let log = |(start_tx_id, end_tx_id): &(u64, u64)| RemoteEditLogProto {
-                start_tx_id: *start_tx_id,
-                end_tx_id: *end_tx_id,
-                is_in_progress: Some(false),
-            };
-            check_manifest(&segments.iter().map(log).collect::<Vec<_>>(), TxId(image)).is_ok()
-        };
-        for image in 10..20 {
-            assert!(check(&[(11, 20), (21, 30)], image), "{image}");
-        }
-        for (segments, image, what) in [
-            (&[][..], 10, "there are none"),
-            (&[(12, 20)], 10, "11 is missing"),
-            (
-                &[(11, 20), (21, 30)],
-                20,
-                "the first one is of no use, and nobody asked for it",
-            ),
-            (&[(11, 20), (22, 30)], 10, "21 is missing"),
-            (&[(11, 20), (20, 30)], 10, "20 is there twice"),
-            (&[(11, 20), (21, 20)], 10, "the end comes before the beginning"),
-        ] {
-            assert!(!check(segments, image), "{what}");
         }
     }
 }
