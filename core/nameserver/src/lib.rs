@@ -3,6 +3,7 @@
 //! Deterministic: no clock, no sockets, no threads, and disks only behind their trait. The shell in `node/namenode` performs what it is told to, and says how
 //! that ended.
 
+pub mod admission;
 pub mod checkpoints;
 pub mod comparing;
 pub mod directory_claim;

@@ -14,8 +14,9 @@ use crate::settings::Settings;
 use crate::standby_calls::{self, Refused, StandbyCall, StandbyCalls};
 use crate::unreported::Unreported;
 use hathi_formats::exceptions::{self, RemoteException};
+use hathi_nameserver::admission::{self, Way};
 use hathi_nameserver::replies::Made;
-use hathi_nameserver::standby_calls::{WhileLoading, not_active, while_loading};
+use hathi_nameserver::standby_calls::{WhileLoading, while_loading};
 use hathi_namesystem::calls::AuditRecord;
 use hathi_namesystem::passed_on::PassedOn;
 use hathi_namesystem::{Deferred, MethodHandler, Namesystem, Reply, Reported, Role, Standing, calls};
@@ -114,12 +115,14 @@ impl Handler {
     fn run(&self, verb: MethodHandler, call: &RpcCall, manner: Manner) -> Option<Served> {
         let parts = &self.parts;
         let mut context = parts.callers.context(call)?;
-        let is_client = is_from_client(call);
-        let mut kept_here = false;
-        if let (Manner::Kept(passed_on), None) = (manner, context.passed_on) {
-            context.passed_on = Some(passed_on);
-            kept_here = true;
-        }
+        let way = match (manner, context.passed_on) {
+            (Manner::Kept(passed_on), None) => {
+                context.passed_on = Some(passed_on);
+                Way::KeptHere
+            }
+            (Manner::Again(_), _) => Way::Again,
+            (Manner::Kept(_) | Manner::Direct, _) => Way::Sent,
+        };
         let served = |ns: &Namesystem, reply: Reply, write: bool| Served {
             record: match reply.deferred {
                 // It is not decided yet whether the delete is allowed.
@@ -137,20 +140,11 @@ impl Handler {
             }
             MethodHandler::Write(write) => {
                 let mut ns = parts.ns.write();
-                // The journal is slower than the clients, or hangs. They wait before edits fill the memory.
-                if is_client && ns.unsynced_bytes() > parts.settings.unsynced_limit_bytes {
-                    let busy = "too many edits wait for the journal (hathi.namenode.unsynced.limit.mb)";
-                    let refusal = Reply::refuse(RemoteException::new(exceptions::RETRIABLE, busy));
-                    return Some(served(&ns, refusal, false));
-                }
-                // A call that is served again was admitted before.
-                if is_client
-                    && !matches!(manner, Manner::Again(_))
-                    && let Err(refused) = ns.admit(&context)
-                {
-                    // A client is sent away, and calls again if it still waits. A NameNode is told the reason.
-                    let refused = if kept_here { not_active() } else { refused };
-                    return Some(served(&ns, Reply::refuse(refused), false));
+                if is_from_client(call) {
+                    let limit_bytes = parts.settings.unsynced_limit_bytes;
+                    if let Err(refused) = admission::admit(&mut ns, &context, way, limit_bytes) {
+                        return Some(served(&ns, Reply::refuse(refused), false));
+                    }
                 }
                 let reply = write(&mut ns, &context, call.body.clone());
                 served(&ns, reply, true)
