@@ -12,6 +12,7 @@ pub mod edit_log_driver;
 pub mod following;
 pub mod health;
 pub mod image_files;
+pub mod journal_namespaces;
 pub mod lease_watch;
 pub mod membership;
 pub mod monitors;

@@ -4,8 +4,8 @@
 use hathi_formats::ids::NamespaceInfo;
 use hathi_journal::{Answer, Request};
 use hathi_journalclient::Readers;
+use hathi_nameserver::journal_namespaces::{JournalNamespaces, Verdict};
 use hathi_net::http::HttpError;
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,48 +17,23 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Largest answer of which only the status is needed.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
-/// Whose namespace the JournalNodes have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Unknown,
-    Ours,
-    Foreign,
-}
-
-/// Counts the answers of JournalNodes. A single JournalNode of another cluster does not matter here, because the writer
-/// leaves it out.
-fn verdict(ours: usize, foreign: usize, majority: usize) -> Verdict {
-    if foreign >= majority {
-        Verdict::Foreign
-    } else if ours >= majority {
-        Verdict::Ours
-    } else {
-        Verdict::Unknown
-    }
-}
-
 /// Asks the JournalNodes until a majority has told its namespace. Returns the reason to end when that is another
 /// namespace, and otherwise never returns.
 pub async fn refuse_foreign_journalnodes(readers: Arc<Readers>, info: NamespaceInfo, dir: &Path) -> anyhow::Error {
-    let (mut ours, mut foreign) = (BTreeSet::new(), BTreeSet::new());
+    let mut namespaces = JournalNamespaces::default();
     loop {
         for index in readers.nodes.members() {
-            if ours.contains(&index) || foreign.contains(&index) {
+            if !namespaces.must_ask(index) {
                 continue;
             }
-            match ask(&readers, index, &info).await {
-                Verdict::Ours => {
-                    ours.insert(index);
-                }
-                Verdict::Foreign => {
-                    let journalnode = readers.nodes.address(index).map(|address| address.to_string());
-                    tracing::error!(journalnode, "a JournalNode holds another namespace's journal");
-                    foreign.insert(index);
-                }
-                Verdict::Unknown => {}
+            let verdict = ask(&readers, index, &info).await;
+            if verdict == Verdict::Foreign {
+                let journalnode = readers.nodes.address(index).map(|address| address.to_string());
+                tracing::error!(journalnode, "a JournalNode holds another namespace's journal");
             }
+            namespaces.told(index, verdict);
         }
-        match verdict(ours.len(), foreign.len(), readers.nodes.majority()) {
+        match namespaces.verdict(readers.nodes.majority()) {
             Verdict::Foreign => {
                 return anyhow::anyhow!(
                     "Directory {} is in an inconsistent state: it has namespaceID {} and clusterID {}, and a majority of \
@@ -115,17 +90,4 @@ fn escaped(text: &str) -> String {
         }
     }
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_majority_of_strangers_is_refused_and_a_single_one_is_not() {
-        assert_eq!(verdict(0, 2, 2), Verdict::Foreign);
-        assert_eq!(verdict(1, 2, 2), Verdict::Foreign);
-        assert_eq!(verdict(2, 1, 2), Verdict::Ours);
-        assert_eq!(verdict(1, 1, 2), Verdict::Unknown);
-    }
 }

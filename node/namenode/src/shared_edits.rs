@@ -1,7 +1,7 @@
 //! What an administrator does to the shared edits while no NameNode writes them: format, fill from the local edits, and
 //! look whether they hold enough for a new standby.
 
-use crate::identity::{self, Verdict};
+use crate::identity;
 use crate::journalnodes;
 use crate::settings::Settings;
 use anyhow::{Context, bail};
@@ -16,6 +16,7 @@ use hathi_journal::segments::Segments;
 use hathi_journal::writer::CallError;
 use hathi_journal::{Answer, Request};
 use hathi_journalclient::{JournalNodes, Readers};
+use hathi_nameserver::journal_namespaces::Verdict;
 use hathi_namesystem::edit_log::BATCH_BYTES_MAX;
 use hathi_storage::OsDisk;
 use std::fmt;
