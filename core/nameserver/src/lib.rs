@@ -25,6 +25,7 @@ pub mod replies;
 pub mod resources;
 pub mod role_changes;
 pub mod secondary;
+pub mod serving;
 pub mod standby_calls;
 pub mod unreported_blocks;
 

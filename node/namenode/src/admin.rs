@@ -8,7 +8,6 @@ use crate::divergence::tell_digest_marks;
 use crate::health::Health;
 use crate::replies::Replies;
 use crate::resources::volume_of;
-use crate::serving::Serving;
 use crate::settings::Settings;
 use crate::split::SplitReport;
 use hathi_formats::exceptions::{self, RemoteException};
@@ -24,6 +23,7 @@ use hathi_formats::proto::ext::{
     RequestPassRequestProto,
 };
 use hathi_formats::proto::hdfs::{GetReconfigurationStatusResponseProto, ListReconfigurablePropertiesResponseProto};
+use hathi_nameserver::serving::Serving;
 use hathi_nameserver::{health, resources};
 use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::ipc::protocols::{

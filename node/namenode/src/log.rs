@@ -10,7 +10,6 @@ use crate::lease_proof::OwnProof;
 use crate::local_edits::LocalEdits;
 use crate::observed::Observed;
 use crate::replies::Replies;
-use crate::serving::Serving;
 use crate::settings::Settings;
 use hathi_conf::HostPort;
 use hathi_formats::ids::{NamespaceInfo, TxId};
@@ -22,6 +21,7 @@ use hathi_nameserver::edit_log_driver::{
     JournalCall, JournalToRecover, LogAction, LogError, LogNews, QuorumLog, QuorumLogConfig, Recovered,
 };
 use hathi_nameserver::membership::Unchanged;
+use hathi_nameserver::serving::Serving;
 use hathi_namesystem::{Life, Namesystem};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;

@@ -27,7 +27,6 @@ use crate::pass_on::PassOn;
 use crate::peer_addresses::PeerAddresses;
 use crate::replies::Replies;
 use crate::rpc::{CallParts, Handler, Held};
-use crate::serving::Serving;
 use crate::settings::Settings;
 use crate::split::SplitReport;
 use crate::standby_calls::{Questions, StandbyCalls};
@@ -38,6 +37,7 @@ use crate::web::WebParts;
 use hathi_conf::ConfError;
 use hathi_journalclient::Readers;
 use hathi_nameserver::lease_watch::LeaseWatch;
+use hathi_nameserver::serving::Serving;
 use hathi_namesystem::checkpoint::EditsRetention;
 use hathi_namesystem::{Namesystem, Role};
 use parking_lot::{Mutex, RwLock};
@@ -111,7 +111,10 @@ impl NameNode {
             standby_calls: Arc::new(StandbyCalls::new(replies.clone(), clock.clone(), questions)),
             unreported: Arc::default(),
             hosts: Arc::new(Hosts::new(&settings, hosts, ns.clone())),
-            serving: Arc::new(Serving::new(settings.reactors, settings.serving_limit)),
+            serving: Arc::new(Serving::new(
+                settings.reactors,
+                settings.serving_limit.as_millis() as u64,
+            )),
             debug_hooks: Arc::default(),
             observed: Arc::default(),
             split: Arc::default(),
