@@ -10,6 +10,7 @@ pub mod directory_claim;
 pub mod directory_writer;
 pub mod edit_log_driver;
 pub mod following;
+pub mod handovers;
 pub mod health;
 pub mod image_files;
 pub mod journal_namespaces;

@@ -16,6 +16,7 @@ use crate::others::{self, Heard};
 use crate::pages::Pages;
 use crate::readiness;
 use hathi_conf::HostPort;
+use hathi_nameserver::handovers::Handover;
 use hathi_net::http;
 use hathi_net::metrics::log::LOG;
 use hathi_net::metrics::process::ProcessFigures;
@@ -93,10 +94,14 @@ pub fn namenode(pages: &Pages) -> Value {
         "log_lines_lost": LOG.lines_lost(),
         "racks_unknown": json!({"hosts": racks_unknown, "why": why_unknown}),
         "settings": settings(pages),
-        "failovers": observed.handovers.lock().last().map(hathi_namenode::handovers::Handover::to_json).collect::<Vec<_>>(),
+        "failovers": observed.handovers.lock().last().map(handover).collect::<Vec<_>>(),
         "slow_calls": slow_calls(pages),
         "top_users": top_users(pages),
     })
+}
+
+fn handover(seen: &Handover) -> Value {
+    json!({"time": seen.at_ms, "from": seen.from, "to": seen.to, "duration_ms": seen.took_ms})
 }
 
 fn own_id(pages: &Pages) -> String {

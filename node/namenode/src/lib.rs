@@ -23,7 +23,6 @@ pub mod format;
 mod former_lease;
 pub mod ha;
 mod hand_over;
-pub mod handovers;
 pub mod health;
 pub mod hosts;
 pub mod identity;

@@ -1,9 +1,9 @@
 //! What is counted and noted for those that show this NameNode, besides what the namesystem knows.
 
-use crate::handovers::Handovers;
 use crate::startup::Startup;
 use hathi_journal::Lag;
 use hathi_nameserver::edit_log_driver::Synced;
+use hathi_nameserver::handovers::Handovers;
 use hathi_net::histogram::{Histogram, HistogramCounts};
 use hathi_net::ipc::RpcMeter;
 use parking_lot::Mutex;

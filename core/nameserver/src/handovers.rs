@@ -1,8 +1,10 @@
 //! Changes of the active NameNode, as the leases at the JournalNodes show them to every NameNode: to those too that did
 //! not take part.
+//!
+//! Invariant: a change is from one holder to another. What nobody knows is no change, and the first holder took over from
+//! nobody.
 
 use hathi_journal::survey::QuorumLease;
-use serde_json::{Value, json};
 use std::collections::VecDeque;
 
 /// Handovers that are kept.
@@ -19,14 +21,6 @@ pub struct Handover {
     pub to: String,
     /// From the end of the old lease until the new one, in ms. `None` if the end was not seen.
     pub took_ms: Option<u64>,
-}
-
-impl Handover {
-    /// As `/api` shows it.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        json!({"time": self.at_ms, "from": self.from, "to": self.to, "duration_ms": self.took_ms})
-    }
 }
 
 /// See the module.
@@ -63,7 +57,8 @@ impl Handovers {
         let before = self.holder.replace(holder.to_owned());
         let id = |holder: &str| holder.split('@').next().unwrap_or(holder).to_owned();
         if let Some(before) = &before {
-            self.count += 1;
+            debug_assert_ne!(before, holder, "a change is from one process to another");
+            self.count = self.count.saturating_add(1);
             if self.last.len() >= KEPT {
                 self.last.pop_front();
             }
