@@ -14,6 +14,7 @@ pub mod handovers;
 pub mod health;
 pub mod image_files;
 pub mod journal_namespaces;
+pub mod lag;
 pub mod lease_watch;
 pub mod membership;
 pub mod monitors;

@@ -1,10 +1,11 @@
 //! What the pages are made of.
 
 use crate::fsck::FsckPage;
-use crate::history::{Following, History};
+use crate::history::History;
 use crate::others::Others;
 use crate::room::Room;
 use hathi_namenode::web::WebParts;
+use hathi_nameserver::lag::JournalLag;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ pub struct Pages {
     /// What other daemons say of themselves.
     pub(crate) others: Others,
     /// How far this NameNode follows the journal.
-    pub(crate) following: Mutex<Following>,
+    pub(crate) following: Mutex<JournalLag>,
     /// The last hour.
     pub(crate) history: Mutex<History>,
     /// The directories and their room, as of some seconds ago.
