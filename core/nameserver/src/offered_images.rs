@@ -131,6 +131,40 @@ impl Refused {
     }
 }
 
+/// What a NameNode has made of an image that was offered to it (`TransferFsImage.TransferResult`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferResult {
+    /// It has taken the image.
+    Success,
+    /// It has an image that is at least as new.
+    OldTransactionId,
+    /// It is not active, and as a standby accepts none (Hadoop's).
+    NotActive,
+}
+
+impl TransferResult {
+    /// What a status means; `None` is a failure. See [`Refused::status`].
+    #[must_use]
+    pub fn of_status(status: u16) -> Option<TransferResult> {
+        match status {
+            200 => Some(TransferResult::Success),
+            409 => Some(TransferResult::OldTransactionId),
+            417 => Some(TransferResult::NotActive),
+            _ => None,
+        }
+    }
+
+    /// Hadoop's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            TransferResult::Success => "SUCCESS",
+            TransferResult::OldTransactionId => "OLD_TRANSACTION_ID_FAILURE",
+            TransferResult::NotActive => "NOT_ACTIVE_NAMENODE_FAILURE",
+        }
+    }
+}
+
 impl Announced {
     /// What the sender states, if it is whole and of the storage `own`.
     ///
@@ -438,6 +472,26 @@ mod tests {
 
     fn on(event: Event<'_>) -> Result<Order, Refused> {
         Offer { announced: ANNOUNCED }.on(event, &CONFIG)
+    }
+
+    #[test]
+    fn a_refusal_that_is_no_failure_is_none_for_the_sender() {
+        for (refused, result) in [
+            (Refused::Busy, Some(TransferResult::OldTransactionId)),
+            (Refused::HereAlready(TxId(5)), Some(TransferResult::OldTransactionId)),
+            (Refused::NotProvenYet(TxId(5)), Some(TransferResult::OldTransactionId)),
+            (Refused::NotServing, Some(TransferResult::NotActive)),
+            (Refused::Stranger, None),
+            (Refused::NotProven(TxId(5)), None),
+            (Refused::NoDigest, None),
+        ] {
+            assert_eq!(TransferResult::of_status(refused.status()), result, "{refused:?}");
+        }
+        assert_eq!(
+            TransferResult::of_status(200).map(TransferResult::name),
+            Some("SUCCESS")
+        );
+        assert_eq!(TransferResult::of_status(500), None);
     }
 
     #[test]

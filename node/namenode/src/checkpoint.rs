@@ -22,9 +22,11 @@ use hathi_formats::proto::hdfs::SaveNamespaceResponseProto;
 use hathi_nameserver::checkpoints::{
     Event, Followers, Follows, ImageMaker, Makers, Order, SaveNamespaceRequest, Seen, edits_kept_from,
 };
+use hathi_nameserver::offered_images::TransferResult;
 use hathi_namesystem::checkpoint::{Earlier, EditsRetention};
 use hathi_namesystem::save_namespace::{ImagePurpose, Publication, SaveNamespaceContext};
 use hathi_namesystem::{HaState, Namesystem, Role};
+use hathi_net::http::HttpError;
 use hathi_net::ipc::{ClientOptions, Responder, connect_to, protocols};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use parking_lot::{Mutex, RwLock};
@@ -325,35 +327,13 @@ impl Uploads {
     }
 }
 
-/// Result of an upload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum UploadResult {
-    /// Status 200.
-    Success,
-    /// Status 409: the receiver has an image that is at least as new.
-    OldTransactionId,
-    /// Status 417: the receiver is not active, and as a standby accepts none (Hadoop's).
-    NotActive,
-}
-
-impl UploadResult {
-    /// Hadoop's name (`TransferFsImage.TransferResult`).
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            UploadResult::Success => "SUCCESS",
-            UploadResult::OldTransactionId => "OLD_TRANSACTION_ID_FAILURE",
-            UploadResult::NotActive => "NOT_ACTIVE_NAMENODE_FAILURE",
-        }
-    }
-}
-
 /// Offers an image to one NameNode (`TransferFsImage.uploadImageFromStorage`).
 pub(crate) async fn upload(
     to: &HostPort,
     dirs: &NameDirs,
     txid: TxId,
     patience: Duration,
-) -> anyhow::Result<UploadResult> {
+) -> anyhow::Result<TransferResult> {
     let path = dirs
         .images()
         .into_iter()
@@ -379,12 +359,14 @@ pub(crate) async fn upload(
     );
     let body = send_file(path, len, dirs.bandwidth());
     match hathi_net::http::put(&url, headers, body, patience).await {
-        Ok(_) => Ok(UploadResult::Success),
-        Err(hathi_net::http::HttpError::Status { status, .. }) if status.as_u16() == 409 => {
-            Ok(UploadResult::OldTransactionId)
+        Ok(_) => Ok(TransferResult::Success),
+        Err(error) => {
+            let status = match &error {
+                HttpError::Status { status, .. } => Some(status.as_u16()),
+                _ => None,
+            };
+            Ok(status.and_then(TransferResult::of_status).ok_or(error)?)
         }
-        Err(hathi_net::http::HttpError::Status { status, .. }) if status.as_u16() == 417 => Ok(UploadResult::NotActive),
-        Err(error) => Err(error.into()),
     }
 }
 
