@@ -10,9 +10,12 @@
 
 use hathi_formats::ids::TxId;
 use hathi_namesystem::checkpoint::{CheckpointConfig, Checkpointer, Earlier, EditsRetention, keep_from};
+use hathi_namesystem::divergence::Difference;
 use hathi_namesystem::save_namespace::ImagePurpose;
 use hathi_namesystem::{Namesystem, Role};
 
+/// How long a saved image waits until its last transactions are durable, ms.
+const DURABLE_WAIT_MS: u64 = 20_000;
 /// Number of transactions behind an image that are no change: the op that begins a segment, the op that ends it when
 /// the log was rolled, and the op that begins the next segment.
 const SEGMENT_OPS: u64 = 3;
@@ -173,6 +176,34 @@ pub fn is_proven(ns: &Namesystem, txid: TxId) -> Option<bool> {
     }
 }
 
+/// How long a saved image waits until a quorum has everything in it, ms. Before that, an active may still lose edits that
+/// it has saved, and a standby may have read edits that are lost. `roll_period_ms` is the period in which a standby asks
+/// the active to end its segment, if it does: when the JournalNodes tell no epochs, its history is proven at the end of a
+/// segment.
+#[must_use]
+pub fn durable_wait_ms(roll_period_ms: Option<u64>) -> u64 {
+    let two_segments = roll_period_ms.unwrap_or_default().saturating_mul(2);
+    DURABLE_WAIT_MS.saturating_add(two_segments)
+}
+
+/// A standby that knows that its namespace is not the active's makes no image of it.
+///
+/// # Errors
+/// The difference, in words.
+pub fn check_trusted(role: Role, difference: Option<&Difference>) -> Result<(), String> {
+    match difference {
+        Some(known) if role != Role::Active => Err(known.what.clone()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether an image waits until the standby's namespace was compared with the active's at the image or behind it, if it is
+/// compared at all. An image that differs would come back with the next load, here and elsewhere.
+#[must_use]
+pub fn waits_for_comparison(role: Role, is_awaited: bool, is_over: bool) -> bool {
+    role == Role::Standby && is_awaited && !is_over
+}
+
 /// For whom edits are kept that no image here needs.
 #[derive(Clone, Copy, Debug)]
 pub enum Followers<'a> {
@@ -225,7 +256,9 @@ mod tests {
     use super::*;
     use crate::tests::namesystem;
     use hathi_blockmanager::Now;
+    use hathi_namespace::Comparison;
     use hathi_namesystem::Life;
+    use hathi_namesystem::divergence::Divergence;
 
     const PERIOD_MS: u64 = 1000;
     const STANDBYS: Makers = Makers::Standbys { is_one: true };
@@ -347,6 +380,44 @@ mod tests {
         assert!(!is_met(0, 0, 0, 10), "no window");
         assert!(is_met(60, 0, 0, 10), "it has everything");
         assert!(!is_met(60, 0, 0, 11));
+    }
+
+    #[test]
+    fn a_saved_image_waits_for_a_quorum_and_for_two_segments_where_only_these_are_proven() {
+        assert_eq!(durable_wait_ms(None), 20_000);
+        assert_eq!(durable_wait_ms(Some(120_000)), 260_000);
+    }
+
+    #[test]
+    fn only_a_standby_waits_to_be_compared_and_none_that_differs_makes_an_image() {
+        let mut divergence = Divergence::default();
+        divergence.on_compared(Comparison::Differs { txid: 5 }, 0, 0);
+        let difference = divergence.difference().unwrap();
+        for role in [
+            Role::Initializing,
+            Role::Standby,
+            Role::BecomingActive,
+            Role::SteppingDown,
+        ] {
+            assert_eq!(
+                check_trusted(role, Some(difference)),
+                Err(difference.what.clone()),
+                "{role:?}"
+            );
+            assert_eq!(check_trusted(role, None), Ok(()));
+            assert_eq!(
+                waits_for_comparison(role, true, false),
+                role == Role::Standby,
+                "{role:?}"
+            );
+        }
+        assert_eq!(
+            check_trusted(Role::Active, Some(difference)),
+            Ok(()),
+            "it is the one that counts"
+        );
+        assert!(!waits_for_comparison(Role::Standby, false, false), "nobody compares");
+        assert!(!waits_for_comparison(Role::Standby, true, true), "it is given up");
     }
 
     #[test]

@@ -20,12 +20,13 @@ use hathi_formats::proto::common::{
 };
 use hathi_formats::proto::hdfs::SaveNamespaceResponseProto;
 use hathi_nameserver::checkpoints::{
-    Event, Followers, Follows, ImageMaker, Makers, Order, SaveNamespaceRequest, Seen, edits_kept_from,
+    Event, Followers, Follows, ImageMaker, Makers, Order, SaveNamespaceRequest, Seen, check_trusted, durable_wait_ms,
+    edits_kept_from, waits_for_comparison,
 };
 use hathi_nameserver::offered_images::TransferResult;
 use hathi_namesystem::checkpoint::{Earlier, EditsRetention};
 use hathi_namesystem::save_namespace::{ImagePurpose, Publication, SaveNamespaceContext};
-use hathi_namesystem::{HaState, Namesystem, Role};
+use hathi_namesystem::{HaState, Namesystem};
 use hathi_net::http::HttpError;
 use hathi_net::ipc::{ClientOptions, Responder, connect_to, protocols};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -35,8 +36,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// How long a saved image waits until its last transactions are durable.
-const DURABLE_WAIT: Duration = Duration::from_secs(20);
 /// Time limit for the state of another NameNode. One that does not answer in this time makes no image either.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -91,13 +90,10 @@ impl Checkpoints {
         Ok(txid)
     }
 
-    /// Waits until a quorum has everything in the image. Before that, an active may still lose edits that it has saved,
-    /// and a standby may have read edits that are lost.
+    /// Waits until a quorum has everything in the image.
     fn wait_until_durable(&self, image: &SaveNamespaceContext) -> anyhow::Result<()> {
-        // When the JournalNodes tell no epochs, a standby's history is proven at the end of a segment, and the standby
-        // asks the active to end it.
-        let segment = self.settings.log_roll_period.unwrap_or_default() * 2;
-        let give_up = Instant::now() + DURABLE_WAIT + segment;
+        let roll_period_ms = self.settings.log_roll_period.map(|period| period.as_millis() as u64);
+        let give_up = Instant::now() + Duration::from_millis(durable_wait_ms(roll_period_ms));
         let publication = self.images.wait_until(Some(give_up), || match image.publication() {
             Publication::Now => Some(Ok(())),
             Publication::Never(why) => Some(Err(why)),
@@ -109,21 +105,16 @@ impl Checkpoints {
         }
     }
 
-    /// A standby that knows that its namespace is not the active's makes no image of it.
     fn refuse_of_another_state(&self) -> anyhow::Result<()> {
         let health = self.health.lock();
-        match health.divergence.difference() {
-            Some(known) if self.replies.role() != Role::Active => bail!("{}", known.what),
-            _ => Ok(()),
-        }
+        check_trusted(self.replies.role(), health.divergence.difference()).map_err(anyhow::Error::msg)
     }
 
-    /// Waits until the standby's namespace was compared with the active's at the image or behind it, if it is compared
-    /// at all. An image that differs would come back with the next load, here and elsewhere.
+    /// Waits as [`waits_for_comparison`] says.
     fn wait_until_compared(&self, image: &SaveNamespaceContext) -> anyhow::Result<()> {
         // The comparisons, of which there is one each second, also notice that they are not made any more.
         let is_awaited = || self.health.lock().divergence.is_awaited(image.txid(), self.clock.ms());
-        let waits = || self.replies.role() == Role::Standby && is_awaited() && !image.is_over();
+        let waits = || waits_for_comparison(self.replies.role(), is_awaited(), image.is_over());
         self.images.wait_until(None, || (!waits()).then_some(()));
         self.refuse_of_another_state()?;
         match image.publication() {
