@@ -236,6 +236,19 @@ impl World {
         active.and_then(|index| page(u16::try_from(index).ok()?)).or(Some(seen))
     }
 
+    /// Waits until each NameNode has heard of each other one: before that its page can't say since when one is dead.
+    fn have_heard_of_each_other(&self) {
+        wait_for("the NameNodes to hear of each other", PATIENCE, || {
+            let hears_all = |index| {
+                let text = get(&self.daemons.namenode_http(index).ok()?, "/api/cluster").ok()?;
+                let page: Value = serde_json::from_str(&text).ok()?;
+                let mut namenodes = page["namenodes"].as_array()?.iter();
+                namenodes.all(|one| one["reachable"] == true).then_some(())
+            };
+            self.daemons.of(Role::NameNode).try_for_each(hears_all)
+        });
+    }
+
     fn alarms(&self) -> Option<Vec<String>> {
         let cluster = self.cluster()?;
         let alarms = cluster["alarms"].as_array()?.iter();
@@ -460,6 +473,7 @@ fn every_witness_names_each_fault_and_is_quiet_when_it_is_healed() -> Result<()>
     // Each rule can be evaluated.
     world.alerts(&["Hathi".to_owned()])?;
 
+    world.have_heard_of_each_other();
     let active = world.daemons.wait_for_active(&[]);
     let fault = world.fault("active killed", (NameNode, active), &world.others(NameNode, active))?;
     world.try_faults(
@@ -473,6 +487,7 @@ fn every_witness_names_each_fault_and_is_quiet_when_it_is_healed() -> Result<()>
         },
     )?;
 
+    world.have_heard_of_each_other();
     let active = world.daemons.wait_for_active(&[]);
     let fault = world.fault("active frozen", (NameNode, active), &world.others(NameNode, active))?;
     let signal = move |signal| {
