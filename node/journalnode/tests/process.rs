@@ -248,10 +248,7 @@ async fn an_emptied_node_joins_its_peers_and_catches_up() {
         .iter()
         .map(|conf| JournalNode::start(conf.clone()).unwrap())
         .collect();
-    let mut writers = Vec::new();
-    for node in &nodes {
-        writers.push(Writer::with_a_finalized_segment(node).await);
-    }
+    let _writers = Writer::with_finalized_segments(&nodes).await;
     drop(nodes.remove(2));
     std::fs::remove_dir_all(dir.path().join(ports[2].to_string())).unwrap();
     nodes.push(JournalNode::start(confs[2].clone()).unwrap());
@@ -324,10 +321,7 @@ async fn a_missed_segment_is_asked_for_when_the_next_one_begins() {
     confs[2].set("dfs.journalnode.sync.interval", "1h");
     let start = |conf: &Configuration| JournalNode::start(conf.clone()).unwrap();
     let mut nodes: Vec<_> = confs.iter().map(start).collect();
-    let mut writers = Vec::new();
-    for node in &nodes {
-        writers.push(Writer::with_a_finalized_segment(node).await);
-    }
+    let mut writers = Writer::with_finalized_segments(&nodes).await;
     // It asks the first one when it starts, and lacks nothing then.
     drop(nodes.pop());
     let before = calls_of(&nodes[0]).await;

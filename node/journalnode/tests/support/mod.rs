@@ -86,11 +86,31 @@ impl Writer {
     pub async fn with_a_finalized_segment(node: &JournalNode) -> Writer {
         let mut writer = Writer::connect(node, 3).await;
         writer.format().await;
-        writer.become_writer().await;
-        writer.start(1, None).await.unwrap();
-        writer.write(1, 1, 4, None).await.unwrap();
-        writer.finalize(1, 4, Some(4)).await;
+        writer.finalize_first_segment().await;
         writer
+    }
+
+    /// The same at each of three. All are formatted at once: the last one would join the others before its turn.
+    pub async fn with_finalized_segments(nodes: &[JournalNode]) -> Vec<Writer> {
+        let mut writers = Vec::new();
+        for node in nodes {
+            writers.push(Writer::connect(node, 3).await);
+        }
+        let [one, two, three] = &writers[..] else {
+            panic!("{} JournalNodes", nodes.len())
+        };
+        tokio::join!(one.format(), two.format(), three.format());
+        for writer in &mut writers {
+            writer.finalize_first_segment().await;
+        }
+        writers
+    }
+
+    async fn finalize_first_segment(&mut self) {
+        self.become_writer().await;
+        self.start(1, None).await.unwrap();
+        self.write(1, 1, 4, None).await.unwrap();
+        self.finalize(1, 4, Some(4)).await;
     }
 
     pub fn info(&mut self, committed: Option<u64>) -> RequestInfo {
