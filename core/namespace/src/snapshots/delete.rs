@@ -451,6 +451,10 @@ impl Namespace {
 
     /// Adds the usage of what has no place, below a directory or at all.
     pub(crate) fn add_gone_usage(&self, top: Slot, usage: &mut Usage) {
+        if !self.rec(top).is_dir() {
+            // Nothing hung below it. Moves of files don't look at all that is gone.
+            return;
+        }
         for gone in self.tree.gone() {
             let mut at = self.rec(gone).parent();
             while at != NONE && at != self.root() && at != top {
