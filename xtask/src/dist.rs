@@ -132,7 +132,14 @@ fn tarball(root: &Path, staged: &Path) -> Result<()> {
     for part in ["bin", "man", "completion", "examples"] {
         run(Command::new("cp").arg("-a").arg(staged.join(part)).arg(&tree))?;
     }
-    for part in ["dist/systemd", "docs", "README.md", "CHANGELOG.md", "LICENSE"] {
+    for part in [
+        "dist/systemd",
+        "docs",
+        "README.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "LICENSE",
+    ] {
         run(Command::new("cp").arg("-a").arg(root.join(part)).arg(&tree))?;
     }
     for (parts, file) in [

@@ -162,6 +162,28 @@ fn no_daemon_ends_because_its_log_can_not_be_written() -> Result<()> {
 }
 
 #[test]
+fn a_long_copy_shows_its_progress_on_a_terminal() -> Result<()> {
+    let cluster = Cluster::start(HATHI, ClusterOptions::default())?;
+    let dir = tempfile::tempdir()?;
+    // Holes take no space here, and a copy of so many bytes takes longer than the time after which the bar appears.
+    let source = dir.path().join("holes");
+    File::create(&source)?.set_len(2 << 30)?;
+    let copy = format!("{HATHI} dfs -put {} /copy", source.display());
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &copy, "/dev/null"]);
+    command.env("HADOOP_CONF_DIR", cluster.conf()).env("TERM", "xterm");
+    let mut terminal = Daemon::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+    let mut shown = terminal.0.stdout.take().context("no stdout")?;
+    let (mut told, mut part) = (String::new(), [0; 4096]);
+    while !(told.contains("holes") && told.contains("/2.00 GiB")) {
+        let length = shown.read(&mut part)?;
+        ensure!(length > 0, "the copy ended: {told:?}");
+        told += &String::from_utf8_lossy(&part[..length]);
+    }
+    Ok(())
+}
+
+#[test]
 fn a_command_whose_reader_has_gone_ends_quietly() -> Result<()> {
     let cluster = Cluster::start(HATHI, ClusterOptions::default())?;
     cluster.hathi_ok("dfs", &["-mkdir", "-p", "/a/b/c"])?;

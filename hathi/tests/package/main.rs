@@ -192,6 +192,20 @@ fn the_package_is_installed_and_its_daemons_run_as_their_user() -> Result<()> {
     let installed = Installed::new(&package)?;
     let man = installed.root.join("usr/share/man/man1/hathi-dfs.1.gz");
     ensure!(man.exists(), "{} is missing", man.display());
+    // The symbols have an archive of their own.
+    let sections = |program: &Path| run(Command::new("readelf").arg("--section-headers").arg(program));
+    let made = package.parent().context("no directory")?;
+    ensure!(!sections(&installed.root.join("usr/bin/hathi"))?.contains(".symtab"));
+    ensure!(sections(&made.join("debug/hathi.debug"))?.contains(".symtab"));
+    let archive = made.join(format!(
+        "hathi-{}-{}.tar.gz",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::ARCH
+    ));
+    let packed = run(Command::new("tar").arg("--list").arg("--file").arg(&archive))?;
+    for page in ["CHANGELOG.md", "SECURITY.md"] {
+        ensure!(packed.contains(page), "{} has no {page}", archive.display());
+    }
     let hdfs = run(&mut installed.command("/usr/lib/hathi/bin/hdfs version")?)?;
     ensure!(hdfs.starts_with("Hadoop "), "{hdfs}");
     for daemon in ["namenode", "journalnode", "datanode", "zkfc"] {

@@ -53,15 +53,11 @@ pub(super) fn threads(flags: &Flags) -> Result<usize, Misuse> {
 
 /// A progress bar, if the output is a terminal. It appears once the copy has taken a while.
 pub(super) fn progress(len: u64, name: &str) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(len);
+    let bar = ProgressBar::with_draw_target(Some(len), indicatif::ProgressDrawTarget::hidden());
     if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
         bar.set_style(style);
     }
     bar.set_message(name.to_owned());
-    bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     bar
 }
 
