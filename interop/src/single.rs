@@ -24,6 +24,8 @@ pub struct Single {
     dir: TempDir,
     range: PortRange,
     site: Vec<(String, String)>,
+    /// Heap of Hadoop's daemons in MiB, for measurements.
+    heap_mb: Option<u32>,
     running: BTreeMap<String, Child>,
 }
 
@@ -44,6 +46,7 @@ impl Single {
             dir: TempDir::with_prefix("hathi-single-")?,
             range: PortRange::claim()?,
             site: Vec::new(),
+            heap_mb: None,
             running: BTreeMap::new(),
         };
         let own = [
@@ -62,6 +65,11 @@ impl Single {
         let all: Vec<usize> = (0..name_dirs).collect();
         single.use_name_dirs(&all)?;
         Ok(single)
+    }
+
+    /// From now on, Hadoop's daemons run with this heap and with every optimization of the JVM.
+    pub fn measure_with_heap(&mut self, heap_mb: u32) {
+        self.heap_mb = Some(heap_mb);
     }
 
     /// From its next start on, the NameNode uses these of its directories.
@@ -148,11 +156,13 @@ impl Single {
                 command.args([daemon, "--conf"]).arg(conf).args(args);
                 command
             }
-            Kind::Hadoops => self
-                .hadoop
-                .as_ref()
-                .context("without Hadoop")?
-                .command(conf, daemon, args),
+            Kind::Hadoops => {
+                let hadoop = self.hadoop.as_ref().context("without Hadoop")?;
+                match self.heap_mb {
+                    Some(heap_mb) => hadoop.server(conf, daemon, heap_mb, args),
+                    None => hadoop.command(conf, daemon, args),
+                }
+            }
         };
         command.stdin(Stdio::null());
         Ok(command)

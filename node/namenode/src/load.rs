@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Loads what the name directories hold.
 pub struct Loader {
@@ -106,6 +107,7 @@ fn load_image(
     let file = File::open(&image.path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     progress.begin(&image.path, metadata.len());
+    let started = Instant::now();
     let saved_ms = metadata
         .modified()
         .ok()
@@ -114,6 +116,7 @@ fn load_image(
     let loaded = load_namespace(config, &file, progress);
     let found = digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let namespace = image.check(expected, found.map_err(unreadable)?, loaded)?;
+    progress.end(started.elapsed());
     Ok((namespace, saved_ms))
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -14,6 +15,8 @@ pub struct LoadProgress {
     image: Mutex<Option<(PathBuf, u64)>>,
     expected: AtomicU64,
     loaded: AtomicU64,
+    /// 0: it is not whole yet.
+    took_ms: AtomicU64,
 }
 
 impl LoadProgress {
@@ -22,6 +25,7 @@ impl LoadProgress {
         *self.image.lock() = Some((image.to_path_buf(), bytes));
         self.loaded.store(0, Ordering::Relaxed);
         self.expected.store(0, Ordering::Relaxed);
+        self.took_ms.store(0, Ordering::Relaxed);
     }
 
     /// The image has so many inodes.
@@ -32,6 +36,12 @@ impl LoadProgress {
     /// So many more inodes are loaded.
     pub fn add(&self, inodes: u64) {
         self.loaded.fetch_add(inodes, Ordering::Relaxed);
+    }
+
+    /// The image is whole.
+    pub fn end(&self, took: Duration) {
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.took_ms.store(took_ms.max(1), Ordering::Relaxed);
     }
 }
 
@@ -100,18 +110,23 @@ fn end(time: &AtomicU64, now_ms: u64) {
 impl Startup {
     /// The image is loaded, and the edits behind it are.
     pub fn loaded(&self, now_ms: u64) {
+        self.note_image();
         end(&self.image_ended, now_ms);
         end(&self.edits_ended, now_ms);
     }
 
     /// Notes the end of the image and of safe mode. To be called about once in a second.
     pub fn look(&self, ns: &Namesystem, now_ms: u64) {
-        let (expected, loaded) = (at(&self.image.expected), at(&self.image.loaded));
-        if expected > 0 && loaded >= expected {
-            end(&self.image_ended, now_ms);
-        }
+        self.note_image();
         if at(&self.edits_ended) > 0 && !ns.blockmanager().in_startup_safe_mode() {
             end(&self.safe_mode_ended, now_ms);
+        }
+    }
+
+    fn note_image(&self) {
+        let took_ms = at(&self.image.took_ms);
+        if took_ms > 0 {
+            end(&self.image_ended, BEGIN_MS.saturating_add(took_ms));
         }
     }
 
@@ -194,6 +209,10 @@ mod tests {
         assert_eq!(states(&startup), ["RUNNING", "PENDING", "PENDING"]);
         startup.image.add(5);
         startup.look(&ns, 2000);
+        // What the inodes lead to is not there yet.
+        assert_eq!(states(&startup), ["RUNNING", "PENDING", "PENDING"]);
+        startup.image.end(Duration::from_millis(1000));
+        startup.look(&ns, 2500);
         assert_eq!(states(&startup), ["COMPLETE", "RUNNING", "PENDING"]);
         startup.loaded(3000);
         assert_eq!(states(&startup)[1..], ["COMPLETE", "RUNNING"]);
