@@ -142,6 +142,7 @@ impl Namespace {
         }
         let mut reclaimed = self.reclaim(AT_ONCE);
         out.append(&mut reclaimed.blocks);
+        self.by_the_way.append(&mut reclaimed.effects);
         !reclaimed.done
     }
 

@@ -157,10 +157,12 @@ pub enum Effect {
         /// After.
         new: u16,
     },
-    /// The blocks of `sources` moved to the end of `target` (concat); replication to be looked at again.
+    /// The blocks of other files became the end of a file (concat).
     BlocksMoved {
         /// The file that has the blocks now.
         target: InodeId,
+        /// Number of replicas that it wants, for itself and for its snapshots.
+        replication: u16,
     },
     /// A rolling upgrade started (time in ms) or was finalized (None).
     RollingUpgrade {

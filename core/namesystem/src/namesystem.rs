@@ -515,9 +515,10 @@ impl Namesystem {
                         self.blockmanager.set_replication(block, new);
                     }
                 }
-                Effect::BlocksMoved { target } => {
+                Effect::BlocksMoved { target, replication } => {
                     for block in self.namespace.blocks_of(target) {
                         self.blockmanager.set_inode(block.block.id, target);
+                        self.blockmanager.set_replication(block.block.id, replication);
                     }
                 }
                 Effect::RollingUpgrade { started_ms } => self.rolling_upgrade_finalized = started_ms.is_none(),

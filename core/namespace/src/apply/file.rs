@@ -437,6 +437,7 @@ impl Namespace {
         self.tree.rec_mut(target_slot).set_mtime(ms(time));
         fx.effects.push(Effect::BlocksMoved {
             target: self.rec(target_slot).id(),
+            replication: self.wanted_replication(target_slot),
         });
         self.touch(target_slot, fx);
         self.touch_parent(parent, ms(time), fx);

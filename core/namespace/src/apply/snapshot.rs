@@ -55,6 +55,8 @@ impl Namespace {
         if id >= PRESENT || count >= SNAPSHOT_LIMIT {
             return Err(inconsistent(format!("{path} has {count} snapshots")));
         }
+        // An earlier snapshot of another directory may show this one with the time that it has now.
+        self.keep_attributes(slot);
         self.counters.snapshot_counter += 1;
         let root = self.rec(slot).id().0;
         let snapshot = Snapshot {

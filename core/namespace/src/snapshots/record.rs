@@ -34,6 +34,38 @@ impl DirDiff {
     }
 }
 
+/// The snapshots behind one and up to another.
+#[derive(Clone, Copy)]
+struct Times {
+    after: Option<SnapshotId>,
+    until: SnapshotId,
+}
+
+/// The former places that led here, the last one first.
+struct Trail<'t> {
+    name: Slot,
+    until: SnapshotId,
+    before: Option<&'t Trail<'t>>,
+}
+
+impl Trail<'_> {
+    /// Whether the same was asked before.
+    ///
+    /// While a deleted snapshot ends, some of the places that only it showed are forgotten, and others are not. Then a
+    /// directory that moved below its former child seems to have been there always, and the child leads back to it. No
+    /// snapshot shows the forgotten place, so this way leads nowhere.
+    fn is_a_circle(&self) -> bool {
+        let mut at = self.before;
+        while let Some(step) = at {
+            if (step.name, step.until) == (self.name, self.until) {
+                return true;
+            }
+            at = step.before;
+        }
+        false
+    }
+}
+
 impl Namespace {
     // ---- what is shown ----
 
@@ -45,28 +77,44 @@ impl Namespace {
         if self.snapshots.is_none() {
             return None;
         }
+        let all = Times { after: None, until };
+        self.shown(slot, all, None)
+    }
+
+    /// The same, of the place alone that the inode has now, or had last.
+    pub(crate) fn shown_here(&self, slot: Slot, until: SnapshotId) -> Option<SnapshotId> {
+        self.shown_in_place(slot, Times { after: None, until }, None)
+    }
+
+    fn shown(&self, slot: Slot, times: Times, trail: Option<&Trail<'_>>) -> Option<SnapshotId> {
         let rec = self.rec(slot);
         let is_root = rec.is_dir() && rec.has(flag::MULTI_OR_SNAPSHOTTABLE);
         let root = is_root.then(|| self.snapshots.roots().get(&rec.id().0)).flatten();
-        let own = root.and_then(|root| root.last_until(until));
-        own.max(self.shown_somewhere(slot, until))
+        let own = root.and_then(|root| root.last_until(times.until));
+        let own = own.filter(|own| Some(*own) > times.after);
+        own.max(self.shown_somewhere(slot, times, trail))
     }
 
     /// The same, without the snapshots of the inode itself.
     ///
-    /// Each place is asked for the snapshots from the time in which the inode was there, and for no others: directories that
+    /// Each place is asked for the snapshots of the time in which the inode was there, and for no others: directories that
     /// moved below one another lead back to the inode if their places of different times are mixed.
-    fn shown_somewhere(&self, slot: Slot, mut until: SnapshotId) -> Option<SnapshotId> {
+    fn shown_somewhere(&self, slot: Slot, times: Times, trail: Option<&Trail<'_>>) -> Option<SnapshotId> {
         let former = self.snapshots.former_names(slot);
         let last_at = |place: usize| former.get(place).map(|name| self.snapshots.former(*name).last);
+        let mut until = times.until;
         let mut place = former.partition_point(|name| self.snapshots.former(*name).last < until);
         loop {
-            let shown = match former.get(place) {
-                Some(name) => self.shown_at(self.snapshots.former(*name).dir, Entry::Former(*name), until),
-                None => self.shown_here(slot, until),
-            };
             let since = place.checked_sub(1).and_then(last_at);
-            let Some(earlier) = since.filter(|_| shown <= since) else {
+            let here = Times {
+                after: since.max(times.after),
+                until,
+            };
+            let shown = match former.get(place) {
+                Some(name) => self.shown_in_former(*name, here, trail),
+                None => self.shown_in_place(slot, here, trail),
+            };
+            let Some(earlier) = since.filter(|since| shown.is_none() && Some(*since) > times.after) else {
                 return shown;
             };
             until = earlier;
@@ -74,21 +122,33 @@ impl Namespace {
         }
     }
 
-    /// The same, of the place alone that the inode has now, or had last.
-    pub(crate) fn shown_here(&self, slot: Slot, until: SnapshotId) -> Option<SnapshotId> {
+    /// Of a place that an inode had before.
+    fn shown_in_former(&self, name: Slot, times: Times, trail: Option<&Trail<'_>>) -> Option<SnapshotId> {
+        let step = Trail {
+            name,
+            until: times.until,
+            before: trail,
+        };
+        if step.is_a_circle() {
+            return None;
+        }
+        self.shown_at(self.snapshots.former(name).dir, Entry::Former(name), times, Some(&step))
+    }
+
+    fn shown_in_place(&self, slot: Slot, times: Times, trail: Option<&Trail<'_>>) -> Option<SnapshotId> {
         let rec = self.rec(slot);
         if rec.parent() == NONE || rec.has(flag::DETACHED) {
             return None;
         }
         let until = match self.tree.last_shown(slot) {
-            Some(last) => until.min(last),
-            None => until,
+            Some(last) => times.until.min(last),
+            None => times.until,
         };
-        self.shown_at(rec.parent(), Entry::Inode(slot), until)
+        self.shown_at(rec.parent(), Entry::Inode(slot), Times { until, ..times }, trail)
     }
 
-    fn shown_at(&self, dir: Slot, entry: Entry, until: SnapshotId) -> Option<SnapshotId> {
-        let shown = self.shown_by(dir, until)?;
+    fn shown_at(&self, dir: Slot, entry: Entry, times: Times, trail: Option<&Trail<'_>>) -> Option<SnapshotId> {
+        let shown = self.shown(dir, times, trail)?;
         let mut later = self.snapshots.dir_diffs(dir).iter().rev();
         let came_later = later
             .by_ref()

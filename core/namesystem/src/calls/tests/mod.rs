@@ -8,6 +8,7 @@ mod exact;
 mod fsck;
 mod images;
 mod limits;
+mod model;
 mod order;
 mod recovery;
 mod refusals;

@@ -3,6 +3,33 @@
 use super::*;
 
 #[test]
+fn blocks_of_concatenated_files_get_the_replication_of_their_new_file() {
+    let mut ns = active();
+    datanodes(&mut ns, 3);
+    let mut last = BlockId(0);
+    for (path, replication) in [("/target", 3), ("/source", 1)] {
+        let request = CreateRequestProto {
+            replication,
+            ..create(path)
+        };
+        call(&mut ns, &hdfs(), &request).unwrap();
+        let added = call(&mut ns, &hdfs(), &add_block(path, None)).unwrap().block;
+        received(&mut ns, &added, 5);
+        last = BlockId(added.b.block_id as i64);
+        let done = complete(path, Some(of_length(&added.b, 5)));
+        assert!(call(&mut ns, &hdfs(), &done).unwrap().result);
+    }
+    assert_eq!(ns.blockmanager().block(last).unwrap().replication, 1);
+    let request = ConcatRequestProto {
+        trg: "/target".to_owned(),
+        srcs: vec!["/source".to_owned()],
+    };
+    call(&mut ns, &hdfs(), &request).unwrap();
+    assert_eq!(ns.blockmanager().block(last).unwrap().replication, 3);
+    ns.check();
+}
+
+#[test]
 fn blocks_are_written_completed_and_located() {
     let mut ns = active();
     datanodes(&mut ns, 4);

@@ -1,0 +1,58 @@
+//! Random calls of clients to an active, against a naive namespace; and a standby that equals the active after each of them.
+//!
+//! `HATHI_MODEL_CALLS=1000000 cargo test -p hathi-namesystem --lib model` makes so many calls.
+
+mod tree;
+mod world;
+
+use super::*;
+use std::fmt::Write as _;
+use world::World;
+
+/// Calls of one history. A longer one finds less, because the tree does not grow.
+const HISTORY: u64 = 2000;
+const CALLS: u64 = 20_000;
+
+/// Names the history and the call when a run panics.
+struct Place {
+    seed: u64,
+    call: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut place = String::new();
+            let _ = write!(place, "history {}, call {}", self.seed, self.call);
+            eprintln!("{place}");
+        }
+    }
+}
+
+fn run(seed: u64, calls: u64) {
+    let mut place = Place { seed, call: 0 };
+    let mut world = World::new(seed);
+    for call in 0..calls {
+        place.call = call;
+        world.step();
+        if call % 50 == 49 {
+            world.compare();
+        }
+    }
+    world.compare();
+    world.finish();
+}
+
+#[test]
+fn random_calls_do_what_a_naive_namespace_does_and_a_standby_follows() {
+    let calls = std::env::var("HATHI_MODEL_CALLS")
+        .ok()
+        .and_then(|calls| calls.parse().ok());
+    let first = std::env::var("HATHI_MODEL_FIRST")
+        .ok()
+        .and_then(|first| first.parse().ok());
+    let first: u64 = first.unwrap_or(0);
+    for seed in first..first + calls.unwrap_or(CALLS).div_ceil(HISTORY) {
+        run(seed, HISTORY);
+    }
+}
