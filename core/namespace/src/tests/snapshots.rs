@@ -615,6 +615,51 @@ fn a_directory_that_moved_below_its_own_former_child_is_shown_where_it_was() {
     }
 }
 
+#[test]
+fn a_snapshot_ends_that_showed_a_directory_above_what_it_is_below_now() {
+    let mut world = World::new();
+    world.fix.mkdirs(ROOT, "/a/b/c").unwrap();
+    world.fix.mkdirs(ROOT, "/other").unwrap();
+    let mut random = fastrand::Rng::with_seed(0);
+    world.take("/other", &mut random);
+    world.take("/a", &mut random);
+    for (src, dst) in [("/a/b/c", "/a/c"), ("/a/b", "/a/c/b")] {
+        let plan = world.fix.ns.plan_rename(&world.fix.ctx(ROOT), src, dst).unwrap();
+        assert!(world.fix.commit(plan));
+    }
+    let name = world.taken.keys().find(|(root, _)| root == "/a").unwrap().1.clone();
+    world.taken.retain(|(root, _), _| root != "/a");
+    world.op(EditOp::DeleteSnapshot {
+        snapshot_root: "/a".to_owned(),
+        snapshot_name: name,
+        mtime: 1,
+        rpc_ids: RpcIds::NONE,
+    });
+    world.check();
+    while !world.fix.reclaim(1) {
+        world.check();
+    }
+    world.check();
+}
+
+#[test]
+fn a_snapshot_of_a_directory_changes_nothing_in_those_that_show_it_elsewhere() {
+    let mut world = World::new();
+    world.fix.mkdirs(ROOT, "/a/d/e").unwrap();
+    let mut random = fastrand::Rng::with_seed(0);
+    world.take("/a", &mut random);
+    let name = world.taken.keys().next().unwrap().1.clone();
+    let shown = format!("/a/.snapshot/{name}/d/e");
+    let before = world.fix.stat(&shown).unwrap().mtime_ms;
+    let plan = world.fix.ns.plan_rename(&world.fix.ctx(ROOT), "/a/d", "/d").unwrap();
+    assert!(world.fix.commit(plan));
+    world.fix.now_ms += 1000;
+    world.take("/d/e", &mut random);
+    assert_ne!(world.fix.stat("/d/e").unwrap().mtime_ms, before);
+    assert_eq!(world.fix.stat(&shown).unwrap().mtime_ms, before);
+    world.check();
+}
+
 /// An image of snapshots that show much of what has changed.
 fn image_with_snapshots(seed: u64) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
