@@ -14,6 +14,10 @@ use hathi_formats::ids::TxId;
 use prost::Message;
 use std::ops::Deref;
 
+/// Inodes that are freed at one time for a call that a quota refuses, and how often: some milliseconds in all.
+const SLICE_FOR_ROOM: usize = 1000;
+const SLICES_FOR_ROOM: usize = 4;
+
 /// What a handler answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer<R> {
@@ -167,6 +171,45 @@ pub(crate) fn call<N: Deref<Target = Namesystem>, R: Response>(
     served.reply(&ns, before, outcome)
 }
 
+/// Runs a call that may change something.
+pub(crate) fn change<R: Response>(
+    ns: &mut Namesystem,
+    served: Served,
+    run: impl FnMut(&mut Namesystem) -> Outcome<R>,
+) -> Reply {
+    call(ns, served, |ns| with_room(ns, run))
+}
+
+/// Runs a handler, and once more if a quota refuses it and something that was deleted is not freed: it counts for its
+/// quotas until then. In Hadoop a deletion ends with the quotas.
+fn with_room<R>(
+    ns: &mut Namesystem,
+    mut run: impl FnMut(&mut Namesystem) -> Result<R, RemoteException>,
+) -> Result<R, RemoteException> {
+    for _ in 0..SLICES_FOR_ROOM {
+        match run(ns) {
+            Err(refused) if is_of_quota(&refused) && ns.reclaim_pending() => ns.reclaim(SLICE_FOR_ROOM),
+            outcome => return outcome,
+        };
+    }
+    match run(ns) {
+        Err(refused) if is_of_quota(&refused) && ns.reclaim_pending() => {
+            let busy = format!("{} What was deleted is still being freed.", refused.message);
+            Err(RemoteException::new(exceptions::RETRIABLE, busy))
+        }
+        outcome => outcome,
+    }
+}
+
+fn is_of_quota(refused: &RemoteException) -> bool {
+    let classes = [
+        exceptions::NS_QUOTA_EXCEEDED,
+        exceptions::DS_QUOTA_EXCEEDED,
+        exceptions::QUOTA_BY_STORAGE_TYPE_EXCEEDED,
+    ];
+    classes.into_iter().any(|class| refused.is(class))
+}
+
 /// Runs the reading part of a read that may have to write. `None` when it has to.
 pub(crate) fn read_first<R: Response>(
     ns: &Namesystem,
@@ -185,7 +228,7 @@ pub(crate) fn read_first<R: Response>(
 pub(crate) fn once<R: Response>(
     ns: &mut Namesystem,
     ctx: &CallContext,
-    run: impl FnOnce(&mut Namesystem) -> Result<Once<R>, RemoteException>,
+    run: impl FnMut(&mut Namesystem) -> Result<Once<R>, RemoteException>,
 ) -> Reply {
     let served = Served::In(OperationCategory::Write);
     if let Err(refused) = served.check(ns) {
@@ -203,7 +246,7 @@ pub(crate) fn once<R: Response>(
         return reply;
     }
     let before = ns.edit_log().applied();
-    let (outcome, keep) = match run(ns) {
+    let (outcome, keep) = match with_room(ns, run) {
         Ok(Once { answer, keep }) => (Ok(answer), keep),
         Err(refused) => (Err(refused), false),
     };
@@ -260,7 +303,7 @@ pub(crate) use read;
 /// A handler that writes, with the decoder of its request.
 macro_rules! write {
     ($served:expr, $decode:expr => $handler:path) => {
-        MethodHandler::Write(|ns, ctx, body| border::call(ns, $served, |ns| $handler(ns, ctx, $decode(&body)?)))
+        MethodHandler::Write(|ns, ctx, body| border::change(ns, $served, |ns| $handler(ns, ctx, $decode(&body)?)))
     };
 }
 pub(crate) use write;

@@ -138,3 +138,49 @@ fn a_delete_ends_with_the_role_or_the_namespace_for_which_it_began() {
     let refused = work.finish(&mut ns, NOW).unwrap().result.unwrap_err();
     assert!(refused.is(exceptions::STANDBY), "{refused:?}");
 }
+
+/// Makes so many directories in `/q`, which has room for no more, and deletes them.
+fn deleted_under_a_quota(count: u64) -> Namesystem {
+    let mut ns = active();
+    for number in 0..count {
+        call(&mut ns, &hdfs(), &mkdirs(&format!("/q/big/{number}"))).unwrap();
+    }
+    let quota = SetQuotaRequestProto {
+        path: "/q".to_owned(),
+        namespace_quota: count + 2,
+        storagespace_quota: u64::MAX,
+        storage_type: None,
+    };
+    call(&mut ns, &hdfs(), &quota).unwrap();
+    let refused = call(&mut ns, &hdfs(), &create("/q/file")).unwrap_err();
+    assert!(refused.is(exceptions::NS_QUOTA_EXCEEDED), "{refused:?}");
+    assert!(call(&mut ns, &hdfs(), &delete_of("/q/big")).unwrap().result);
+    assert!(ns.reclaim_pending());
+    ns
+}
+
+#[test]
+fn what_was_deleted_makes_room_under_its_quota_at_once() {
+    let mut ns = deleted_under_a_quota(2000);
+    call(&mut ns, &hdfs(), &create("/q/file")).unwrap();
+    call(&mut ns, &hdfs(), &mkdirs("/q/more")).unwrap();
+}
+
+#[test]
+fn a_client_tries_again_while_much_is_freed_under_a_quota() {
+    let mut ns = deleted_under_a_quota(6000);
+    // Nothing fits before everything is freed.
+    let quota = SetQuotaRequestProto {
+        path: "/q".to_owned(),
+        namespace_quota: 2,
+        storagespace_quota: u64::MAX,
+        storage_type: None,
+    };
+    call(&mut ns, &hdfs(), &quota).unwrap();
+    let refused = call(&mut ns, &hdfs(), &mkdirs("/q/more")).unwrap_err();
+    assert!(refused.is(exceptions::RETRIABLE), "{refused:?}");
+    assert!(refused.message.contains("is exceeded"), "{refused:?}");
+    call(&mut ns, &hdfs(), &mkdirs("/q/more")).unwrap();
+    let refused = call(&mut ns, &hdfs(), &mkdirs("/q/one-too-many")).unwrap_err();
+    assert!(refused.is(exceptions::NS_QUOTA_EXCEEDED), "{refused:?}");
+}
