@@ -4,6 +4,7 @@
 use hathi_formats::exceptions as ex;
 
 use crate::attributes::Quota;
+use crate::snapshots::{Entry, SnapshotsPart};
 use crate::store::slab::{NONE, Slot};
 use crate::types::Refused;
 use crate::usage::{RAM_DISK, STORAGE_TYPES, Usage, type_space};
@@ -126,7 +127,7 @@ pub(crate) trait Usages: View {
         self.space_in(file, self.charged_length(file))
     }
 
-    /// Usage of a subtree (`INode.computeQuotaUsage`), as live now.
+    /// Usage of a subtree (`INode.computeQuotaUsage`), with what of it only snapshots show.
     fn subtree_usage(&self, top: Slot) -> Usage {
         self.subtree_usage_under(top, self.rec(top).parent())
     }
@@ -150,6 +151,12 @@ pub(crate) trait Usages: View {
                 usage += self.space_under(slot, self.charged_length(slot), || policy);
             } else if rec.is_dir() {
                 stack.extend(self.children(slot).map(|child| (child, policy)));
+                // What only snapshots show hangs here, too.
+                let went = self.snapshots().dir_diffs(slot).iter().flat_map(|diff| &diff.deleted);
+                stack.extend(went.filter_map(|entry| match *entry {
+                    Entry::Inode(child) => Some((child, policy)),
+                    Entry::Former(_) => None,
+                }));
             }
         }
         usage

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Inodes that are freed under one hold of the lock, as in production.
-const SLICE: usize = 1000;
+const SLICE: usize = 500;
 
 /// Applies an op.
 fn apply(ns: &mut Namespace, op: &EditOp) -> Duration {

@@ -87,7 +87,7 @@ impl Namespace {
     }
 
     /// Usage of a subtree together with the inodes below it that are cut off but not freed, because freeing will
-    /// subtract them, and with those that only snapshots show.
+    /// subtract them. The root is charged for what has no place, too.
     pub(crate) fn charged_usage(&self, top: Slot) -> Usage {
         let mut usage = self.subtree_usage(top);
         for cut in self.tree.waiting() {
@@ -99,7 +99,11 @@ impl Namespace {
                 usage += self.subtree_usage(cut);
             }
         }
-        self.add_gone_usage(top, &mut usage);
+        if top == self.root() {
+            for gone in self.tree.gone().filter(|gone| self.tree.is_orphan(*gone)) {
+                usage += self.subtree_usage(gone);
+            }
+        }
         usage
     }
 

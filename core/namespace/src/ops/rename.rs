@@ -7,6 +7,7 @@ use crate::namespace::Namespace;
 use crate::path::{DirOp, InodesInPath, is_exact_reserved, refuse};
 use crate::permission::{Access, Permissions, action};
 use crate::quotas::Usages;
+use crate::snapshots::PRESENT;
 use crate::store::names::utf16_len;
 use crate::store::slab::Slot;
 use crate::types::{Ctx, Plan, Refused, RenameOptions};
@@ -272,7 +273,10 @@ impl Namespace {
         if self.quota_between(dst_parent, common) {
             // Under another storage policy the replicas use other storage types.
             let mut change = self.subtree_usage_under(src, dst_parent);
-            if let Some(replaced) = replaced {
+            // What a snapshot goes on to show counts as before.
+            if let Some(replaced) = replaced
+                && self.shown_here(replaced, PRESENT).is_none()
+            {
                 change += -self.subtree_usage(replaced);
             }
             self.verify_quota(dst_parent, &change, Some(common))?;

@@ -10,7 +10,6 @@ use crate::store::slab::{NONE, Slot};
 use crate::tree::inode::flag;
 use crate::tree::{Lane, Waiting};
 use crate::types::{Effect, Effects, Reclaimed};
-use crate::usage::Usage;
 use crate::view::View;
 
 impl Namespace {
@@ -446,23 +445,6 @@ impl Namespace {
         }
         while let Some(at) = self.snapshots.file_diffs(slot).len().checked_sub(1) {
             self.end_file_diff(slot, at, out);
-        }
-    }
-
-    /// Adds the usage of what has no place, below a directory or at all.
-    pub(crate) fn add_gone_usage(&self, top: Slot, usage: &mut Usage) {
-        if !self.rec(top).is_dir() {
-            // Nothing hung below it. Moves of files don't look at all that is gone.
-            return;
-        }
-        for gone in self.tree.gone() {
-            let mut at = self.rec(gone).parent();
-            while at != NONE && at != self.root() && at != top {
-                at = self.rec(at).parent();
-            }
-            if at == top || (at == NONE && top == self.root()) {
-                *usage += self.subtree_usage(gone);
-            }
         }
     }
 }

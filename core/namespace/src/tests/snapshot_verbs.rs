@@ -369,3 +369,34 @@ fn a_block_of_a_snapshot_is_copied_before_it_is_cut() {
     assert!(fix.ns.snapshots.is_none());
     fix.ns.check();
 }
+
+#[test]
+fn what_only_snapshots_show_counts_for_the_quota_that_it_moves_under() {
+    let mut fix = Fixture::new();
+    fix.mkdirs(ROOT, "/a/d/gone").unwrap();
+    fix.mkdirs(ROOT, "/q").unwrap();
+    let snapshot_root = "/a".to_owned();
+    fix.op(&EditOp::AllowSnapshot {
+        snapshot_root: snapshot_root.clone(),
+    });
+    fix.op(&EditOp::CreateSnapshot {
+        snapshot_root,
+        snapshot_name: "s".to_owned(),
+        mtime: 1,
+        rpc_ids: RpcIds::NONE,
+    });
+    assert!(fix.delete(ROOT, "/a/d/gone", false).unwrap());
+    let quota = |fix: &mut Fixture, names| {
+        let plan = fix.ns.plan_set_quota(&fix.ctx(ROOT), "/q", names, -1, None).unwrap();
+        fix.commit(plan);
+    };
+    // The quota's directory, the one that moves, and the one that the snapshot shows below it.
+    quota(&mut fix, 2);
+    let refused = fix.ns.plan_rename(&fix.ctx(ROOT), "/a/d", "/q/d").unwrap_err();
+    assert!(refused.is(ex::NS_QUOTA_EXCEEDED), "{refused:?}");
+    quota(&mut fix, 3);
+    let plan = fix.ns.plan_rename(&fix.ctx(ROOT), "/a/d", "/q/d").unwrap();
+    assert!(fix.commit(plan));
+    fix.check();
+    assert!(fix.mkdirs(ROOT, "/q/more").is_err());
+}
