@@ -6,15 +6,17 @@ use crate::clock::Clock;
 use crate::debug_hooks::DebugHooks;
 use crate::divergence::tell_digest_marks;
 use crate::health::Health;
+use crate::observed::Observed;
 use crate::replies::Replies;
 use crate::resources::volume_of;
 use crate::settings::Settings;
 use crate::split::SplitReport;
+use hathi_conf::{ConfError, Configuration};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::common::{
     GenericRefreshRequestProto, GetGroupsForUserRequestProto, GetGroupsForUserResponseProto,
     GetServiceStatusResponseProto, HaRequestSource, HaStateChangeRequestInfoProto, MonitorHealthResponseProto,
-    RefreshServiceAclResponseProto, RefreshSuperUserGroupsConfigurationResponseProto,
+    RefreshCallQueueResponseProto, RefreshServiceAclResponseProto, RefreshSuperUserGroupsConfigurationResponseProto,
     RefreshUserToGroupsMappingsResponseProto, TransitionToActiveRequestProto, TransitionToActiveResponseProto,
     TransitionToObserverRequestProto, TransitionToStandbyRequestProto, TransitionToStandbyResponseProto,
 };
@@ -28,9 +30,9 @@ use hathi_nameserver::{health, resources};
 use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::ipc::protocols::{
     ClientMethod, GenericRefreshMethod, GetUserMappingsMethod, HaServiceMethod, ReconfigurationMethod,
-    RefreshAuthorizationPolicyMethod, RefreshCallQueueMethod, RefreshUserMappingsMethod, SupervisorMethod,
+    RefreshAuthorizationPolicyMethod, RefreshUserMappingsMethod, SupervisorMethod,
 };
-use hathi_net::ipc::{Method, Responder, RpcCall};
+use hathi_net::ipc::{Method, Responder, RpcCall, SharesOptions};
 use hathi_net::process::ProcessIdentity;
 use parking_lot::RwLock;
 use std::sync::{Arc, OnceLock};
@@ -83,6 +85,7 @@ pub struct Admin {
     pub(crate) callers: Arc<Callers>,
     pub(crate) ha: HaService,
     pub(crate) supervisor: Supervisor,
+    pub(crate) observed: Arc<Observed>,
 }
 
 impl Admin {
@@ -99,6 +102,11 @@ impl Admin {
             | Method::Reconfiguration(_) => match self.callers.check_superuser(call) {
                 // Hadoop leaves all of them but the reconfiguration to `hadoop-policy.xml`, which allows everything to
                 // everybody unless it is filled in.
+                Ok(()) if matches!(call.method, Method::RefreshCallQueue(_)) => {
+                    let refreshed = self.refresh_shares();
+                    responder.send(refreshed.map(|()| RefreshCallQueueResponseProto {}));
+                    true
+                }
                 Ok(()) => administer(&self.callers, call, responder),
                 Err(refused) => {
                     responder.error(&refused);
@@ -110,6 +118,21 @@ impl Admin {
             }
             _ => no_such_method(call, responder),
         }
+    }
+
+    /// Reads again how the users share the server (`refreshCallQueue`).
+    fn refresh_shares(&self) -> Result<(), RemoteException> {
+        let settings = &self.supervisor.settings;
+        let failed = |error: ConfError| RemoteException::new(exceptions::IO, error.to_string());
+        let conf = match settings.conf.dir() {
+            Some(dir) => Configuration::load(dir).map_err(failed)?,
+            None => settings.conf.clone(),
+        };
+        let shares = SharesOptions::of(&conf, settings.rpc_bind.port()).map_err(failed)?;
+        if let Some(rpc) = self.observed.rpc.get() {
+            rpc.share(shares);
+        }
+        Ok(())
     }
 }
 
@@ -198,9 +221,6 @@ fn administer(callers: &Callers, call: &RpcCall, responder: Responder) -> bool {
         Method::RefreshAuthorizationPolicy(RefreshAuthorizationPolicyMethod::RefreshServiceAcl) => {
             let refreshed = callers.authorizer().refresh_service_acls();
             responder.send(refreshed.map(|()| RefreshServiceAclResponseProto {}));
-        }
-        Method::RefreshCallQueue(RefreshCallQueueMethod::RefreshCallQueue) => {
-            responder.error(&not_served("calls are served where they are read, without a queue"));
         }
         Method::GenericRefresh(GenericRefreshMethod::Refresh) => match call.decode::<GenericRefreshRequestProto>() {
             // No handler is registered under any identifier (`RefreshRegistry.dispatch`).

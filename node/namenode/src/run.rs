@@ -27,7 +27,7 @@ use hathi_nameserver::standby_calls::LeaseView;
 use hathi_namespace::Namespace;
 use hathi_namesystem::Life;
 use hathi_namesystem::loader::assemble;
-use hathi_net::ipc::{RpcServer, ServerOptions, StateIds};
+use hathi_net::ipc::{RpcServer, ServerOptions, SharesOptions, StateIds};
 use hathi_storage::OsDisk;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,6 +112,7 @@ pub fn serve(settings: Settings, start_web: StartWeb) -> anyhow::Result<()> {
             let replies = nn.replies.clone();
             StateIds::new(move || replies.state_id())
         }),
+        shares: SharesOptions::of(&settings.conf, settings.rpc_bind.port())?,
         slow_call: Some(settings.slow_call).filter(|limit| !limit.is_zero()),
         ..ServerOptions::of(&settings.conf)?
     };

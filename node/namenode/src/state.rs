@@ -229,6 +229,7 @@ impl NameNode {
                 split: self.split.clone(),
                 instance: instance(&self.holder).into(),
             },
+            observed: self.observed.clone(),
         }
     }
 

@@ -15,7 +15,7 @@ pub use hathi_formats::protocols::{self, Method, Protocol};
 pub use hathi_formats::rpc as codec;
 pub use server::{
     CallerContext, LocalReply, MethodTimes, Responder, RpcCall, RpcHandler, RpcMeter, RpcServer, ServerMetrics,
-    ServerOptions, SlowCall, StateIds, UserInfo,
+    ServerOptions, SharesOptions, SlowCall, StateIds, UserInfo,
 };
 
 /// A new random id of a client.

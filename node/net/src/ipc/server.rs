@@ -12,6 +12,7 @@ mod connection;
 mod listener;
 mod meta;
 mod outbox;
+mod shares;
 mod table;
 mod times;
 
@@ -26,6 +27,7 @@ use prost::Message;
 
 pub use listener::{RpcMeter, RpcServer};
 pub use outbox::{LocalReply, Responder};
+pub use shares::SharesOptions;
 pub use times::{MethodTimes, SlowCall};
 
 use super::{ClientId, Method, Protocol, RemoteException};
@@ -165,6 +167,8 @@ pub struct ServerOptions {
     /// A call of a client or a DataNode is slow from this time on (`ipc.server.log.slow.rpc.threshold.ms`). Without it
     /// no call is.
     pub slow_call: Option<Duration>,
+    /// How the users of the first listener share the server. Without it they are served as they come.
+    pub shares: Option<SharesOptions>,
     /// The rules for callers. Without them everybody may make every call, but only under the own name.
     pub authorizer: Option<Arc<Authorizer>>,
 }
@@ -217,6 +221,7 @@ impl Default for ServerOptions {
             listen_backlog: 1024,
             state_ids: None,
             slow_call: None,
+            shares: None,
             authorizer: None,
         }
     }

@@ -25,6 +25,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::listener::Service;
 use super::outbox::{Closing, Connection, Responder};
+use super::shares::{Share, Shares};
 use super::table::ProtocolTable;
 use super::times::{CallMark, Sheet};
 use super::{CallerContext, RpcCall, UserInfo, meta};
@@ -133,6 +134,12 @@ pub(super) struct ConnectionTask {
     row: Option<u16>,
     /// Counts the calls of the user.
     user_calls: Option<Arc<AtomicU64>>,
+    /// The share of the user, once it is known.
+    share: Option<(Arc<Shares>, Arc<Share>)>,
+    /// Version of the server's shares that `share` is of.
+    shares_version: u64,
+    /// Turns of its own that the connection lets pass.
+    passing: u32,
     /// A fatal reply is being sent. Nothing more is read.
     ending: bool,
 }
@@ -165,6 +172,9 @@ impl ConnectionTask {
             began: Instant::now(),
             row: None,
             user_calls: None,
+            share: None,
+            shares_version: 0,
+            passing: 0,
             ending: false,
         }
     }
@@ -390,7 +400,32 @@ impl ConnectionTask {
             if let Some(of_user) = &self.user_calls {
                 of_user.fetch_add(calls, Ordering::Relaxed);
             }
+            if let Some((shares, share)) = &self.share {
+                self.passing = shares.charge(share, calls, self.began.saturating_duration_since(began));
+            }
+            if self.shares_version != self.connection.server.shares_version.load(Ordering::Acquire) {
+                self.find_share_again();
+            }
             self.service.handler.batch_done();
+        }
+    }
+
+    /// Finds the share of the user that the connection is of.
+    fn find_share(&mut self, user: &str) {
+        let server = &self.connection.server;
+        self.shares_version = server.shares_version.load(Ordering::Acquire);
+        let shares = server.shares().filter(|_| self.service.is_shared);
+        self.share = shares.map(|shares| {
+            let share = shares.of(user);
+            (shares, share)
+        });
+    }
+
+    #[cold]
+    fn find_share_again(&mut self) {
+        if let Phase::Calls(Some(user)) = &self.phase {
+            let user = user.clone();
+            self.find_share(&user.user);
         }
     }
 
@@ -407,6 +442,9 @@ impl ConnectionTask {
         }
         sheet.answered(row, now.saturating_duration_since(began));
         let took = now.saturating_duration_since(self.read_at);
+        if let Some((shares, share)) = &self.share {
+            shares.note(share, took);
+        }
         if self.connection.times.is_slow(took) {
             self.connection.note_slow(row, took);
         }
@@ -517,6 +555,7 @@ impl ConnectionTask {
     fn on_admission(&mut self, made: Result<Protocols, RemoteException>, user: Arc<UserInfo>) -> Result<(), Fatal> {
         self.allowed = made.map_err(Fatal::unauthorized)?;
         self.user_calls = Some(self.connection.server.users.of(&user.user));
+        self.find_share(&user.user);
         // A connection names its user once.
         let _ = self.connection.user.set(user.clone());
         self.phase = Phase::Calls(Some(user));
@@ -606,7 +645,9 @@ impl ConnectionTask {
         let mut reply = Responder::new(self.connection.clone(), client_id, header.call_id, header.retry_count);
         self.dispatched += 1;
         let limit = self.connection.server.options.max_outstanding_total as u64;
-        if self.connection.server.counters.outstanding.load(Ordering::Relaxed) >= limit {
+        let outstanding = self.connection.server.counters.outstanding.load(Ordering::Relaxed);
+        let refuses = |(shares, share): &(Arc<Shares>, Arc<Share>)| shares.refuses(share, outstanding, limit);
+        if outstanding >= limit || self.share.as_ref().is_some_and(refuses) {
             self.connection.server.counters.too_busy.fetch_add(1, Ordering::Relaxed);
             reply.error(&RemoteException::new(RETRIABLE, "Server too busy"));
             return Ok(());
@@ -737,6 +778,11 @@ impl ConnectionTask {
                 return Poll::Ready(Ok(None));
             }
             self.poll_admission(cx);
+            if self.passing > 0 && self.may_serve(outstanding) {
+                self.passing -= 1;
+                yield_to_others(cx);
+                return Poll::Pending;
+            }
             if self.may_serve(outstanding) {
                 let mut read = 0;
                 if self.pending.is_empty() {

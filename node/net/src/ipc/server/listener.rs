@@ -9,12 +9,13 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::connection::{self, ConnectionTask};
 use super::outbox::{Closing, Connection, Outbox};
+use super::shares::{Shares, SharesOptions};
 use super::table::ProtocolTable;
 use super::times::{CallTimes, MethodTimes, SlowCall, UserCalls};
 use super::{RpcHandler, ServerMetrics, ServerOptions, StateIds};
@@ -54,6 +55,11 @@ pub(super) struct Shared {
     /// Port and times of each listener.
     listeners: Mutex<Vec<(u16, Arc<CallTimes>)>>,
     pub(super) users: UserCalls,
+    /// Of the first listener.
+    shares: RwLock<Option<Arc<Shares>>>,
+    /// Grows with each change of them.
+    pub(super) shares_version: AtomicU64,
+    shares_changed: Notify,
 }
 
 impl Shared {
@@ -63,6 +69,10 @@ impl Shared {
 
     pub(super) fn ms_at(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn shares(&self) -> Option<Arc<Shares>> {
+        self.shares.read().clone()
     }
 
     pub(super) fn forget(&self, key: u64) {
@@ -136,6 +146,8 @@ pub(super) struct Service {
     pub(super) table: ProtocolTable,
     pub(super) state_ids: Option<StateIds>,
     pub(super) times: Arc<CallTimes>,
+    /// Whether the shares of users count here.
+    pub(super) is_shared: bool,
 }
 
 /// Channel for the new connections of a reactor.
@@ -175,6 +187,9 @@ impl RpcServer {
                 next_key: AtomicU64::new(0),
                 listeners: Mutex::default(),
                 users: UserCalls::default(),
+                shares: RwLock::new(options.shares.clone().map(|shares| Arc::new(Shares::new(shares)))),
+                shares_version: AtomicU64::new(0),
+                shares_changed: Notify::new(),
                 options,
             }),
             intakes: Vec::new(),
@@ -199,7 +214,7 @@ impl RpcServer {
             })?;
             server.threads.push(thread);
         }
-        server.serve(listener, handler, server.shared.options.state_ids.clone())?;
+        server.serve(listener, handler, server.shared.options.state_ids.clone(), true)?;
         Ok(server)
     }
 
@@ -207,7 +222,7 @@ impl RpcServer {
     pub fn add_listener(&self, addr: SocketAddr, handler: Arc<dyn RpcHandler>) -> io::Result<SocketAddr> {
         let listener = listen(addr, self.shared.options.listen_backlog)?;
         let local_addr = listener.local_addr()?;
-        self.serve(listener, handler, None)?;
+        self.serve(listener, handler, None, false)?;
         Ok(local_addr)
     }
 
@@ -216,6 +231,7 @@ impl RpcServer {
         listener: StdListener,
         handler: Arc<dyn RpcHandler>,
         state_ids: Option<StateIds>,
+        is_shared: bool,
     ) -> io::Result<()> {
         let table = ProtocolTable::new(handler.protocols());
         let times = Arc::new(CallTimes::new(&table, self.shared.options.slow_call));
@@ -226,6 +242,7 @@ impl RpcServer {
             handler,
             state_ids,
             times,
+            is_shared,
         });
         let _context = self.acceptor.enter();
         let listener = TcpListener::from_std(listener)?;
@@ -313,6 +330,13 @@ impl RpcMeter {
         self.0.users.top(usize::try_from(ticks).unwrap_or(usize::MAX), users)
     }
 
+    /// From now on, users share the first listener so (`refreshCallQueue`). What they have cost is forgotten.
+    pub fn share(&self, options: Option<SharesOptions>) {
+        *self.0.shares.write() = options.map(|options| Arc::new(Shares::new(options)));
+        self.0.shares_version.fetch_add(1, Ordering::Release);
+        self.0.shares_changed.notify_one();
+    }
+
     /// Interval at which [`RpcMeter::tick`] must be called.
     pub const TICK: Duration = Duration::from_secs(10);
 
@@ -366,7 +390,7 @@ async fn react(
     first: bool,
 ) {
     if first {
-        let shared = shared.clone();
+        let (shared, server) = (shared.clone(), shared.clone());
         tokio::spawn(async move {
             let mut scans = tokio::time::interval(shared.options.idle_scan_interval.max(Duration::from_millis(1)));
             loop {
@@ -374,6 +398,7 @@ async fn react(
                 shared.reap();
             }
         });
+        tokio::spawn(decay_shares(server));
     }
     loop {
         tokio::select! {
@@ -384,6 +409,23 @@ async fn react(
                     tracing::debug!(%peer, %error, "connection broke at once");
                 }
             }
+        }
+    }
+}
+
+/// Costs of users decay, at the interval of the present shares.
+async fn decay_shares(server: Arc<Shared>) {
+    loop {
+        let shares = server.shares();
+        let changed = server.shares_changed.notified();
+        match &shares {
+            Some(shares) => {
+                let ended = tokio::time::timeout(shares.period(), changed).await.is_err();
+                if ended {
+                    shares.decay();
+                }
+            }
+            None => changed.await,
         }
     }
 }
