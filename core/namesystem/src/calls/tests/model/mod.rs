@@ -2,6 +2,7 @@
 //!
 //! `HATHI_MODEL_CALLS=1000000 cargo test -p hathi-namesystem --lib model` makes so many calls.
 
+mod comparison;
 mod tree;
 mod world;
 
