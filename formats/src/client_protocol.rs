@@ -9,13 +9,15 @@ use prost::Message;
 use crate::exceptions::RemoteException;
 use crate::fsimage::InodeKind;
 use crate::ids::InodeId;
-use crate::proto::hdfs::LocatedBlocksProto;
+use crate::proto::hdfs::{ErasureCodingPolicyProto, LocatedBlocksProto};
 use crate::wire::{
     Field, Fields, MalformedMessage, delimited_len, put_bytes, put_head, put_number, take_delimited, varint_len,
 };
 
 /// `HdfsFileStatusProto.Flags.HAS_ACL`
 const HAS_ACL: u64 = 1;
+/// `HdfsFileStatusProto.Flags.HAS_EC`
+const HAS_EC: u64 = 4;
 /// `HdfsFileStatusProto.Flags.SNAPSHOT_ENABLED`
 const SNAPSHOT_ENABLED: u64 = 8;
 
@@ -176,11 +178,15 @@ pub struct FileStatusView<'a> {
     pub has_acl: bool,
     /// Whether snapshots may be taken of this directory.
     pub snapshottable: bool,
+    /// The erasure coding policy in force.
+    pub erasure_coding: Option<&'a ErasureCodingPolicyProto>,
 }
 
 impl FileStatusView<'_> {
     fn flags(&self) -> u64 {
-        (if self.has_acl { HAS_ACL } else { 0 }) | (if self.snapshottable { SNAPSHOT_ENABLED } else { 0 })
+        (if self.has_acl { HAS_ACL } else { 0 })
+            | (if self.snapshottable { SNAPSHOT_ENABLED } else { 0 })
+            | (if self.erasure_coding.is_some() { HAS_EC } else { 0 })
     }
 
     /// Bytes that [`FileStatusView::put`] writes.
@@ -205,8 +211,10 @@ impl FileStatusView<'_> {
             number(self.id.0),
             number(u64::from(self.children)),
             number(u64::from(self.storage_policy)),
+            // A key of two bytes.
+            (self.erasure_coding).map_or(0, |policy| bytes(policy.encoded_len()).saturating_add(1)),
             number(self.flags()),
-            2, // the second bytes of the last two keys
+            2, // the second bytes of the keys of the storage policy and the flags
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -241,6 +249,10 @@ impl FileStatusView<'_> {
         put_number(out, 13, self.id.0);
         put_number(out, 14, u64::from(self.children));
         put_number(out, 16, u64::from(self.storage_policy));
+        if let Some(policy) = self.erasure_coding {
+            put_head(out, 17, policy.encoded_len());
+            policy.encode_raw(out);
+        }
         put_number(out, 18, self.flags());
     }
 

@@ -11,6 +11,7 @@ pub mod block_list;
 pub mod client_protocol;
 pub mod datatransfer;
 pub mod editlog;
+pub mod erasure_coding;
 pub mod exceptions;
 pub mod fsimage;
 pub mod ha;

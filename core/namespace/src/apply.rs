@@ -12,7 +12,7 @@ mod tree;
 use hathi_formats::editlog::{EditOp, XAttr};
 use hathi_formats::ids::Block;
 
-use crate::carried;
+use crate::erasure_coding::policy::PolicyState;
 use crate::namespace::Namespace;
 use crate::path::{InodesInPath, is_reserved};
 use crate::store::slab::Slot;
@@ -272,27 +272,30 @@ impl Namespace {
                 extra_options,
                 ..
             } => {
-                self.carried.change_policies(&mut self.sum, |policies| {
-                    policies.add(codec, *data_units, *parity_units, *cell_size, extra_options);
+                let units = (*data_units, *parity_units);
+                let added = self.carried.change_policies(&mut self.sum, |policies| {
+                    policies.add(codec, units, *cell_size, extra_options)
                 });
-                Ok(())
+                added.map_err(inconsistent)
             }
             EditOp::EnableErasureCodingPolicy { policy_name, .. } => {
-                self.set_policy_state(policy_name, carried::ENABLED)
+                self.set_policy_state(policy_name, PolicyState::Enabled)
             }
             EditOp::DisableErasureCodingPolicy { policy_name, .. } => {
-                self.set_policy_state(policy_name, carried::DISABLED)
+                self.set_policy_state(policy_name, PolicyState::Disabled)
             }
             EditOp::RemoveErasureCodingPolicy { policy_name, .. } => {
-                self.set_policy_state(policy_name, carried::REMOVED)
+                self.set_policy_state(policy_name, PolicyState::Removed)
             }
         }
     }
 
-    fn set_policy_state(&mut self, name: &str, state: i32) -> Applied {
-        self.carried
-            .change_policies(&mut self.sum, |policies| policies.set_state(name, state));
-        Ok(())
+    fn set_policy_state(&mut self, name: &str, state: PolicyState) -> Applied {
+        let config = &self.config.erasure_coding;
+        let changed = self
+            .carried
+            .change_policies(&mut self.sum, |policies| policies.set_state(name, state, config));
+        changed.map_err(inconsistent)
     }
 
     /// Parent, name and inode of the path in an op, as far as they exist. The op may change the inode: every op finds

@@ -1,12 +1,12 @@
 //! What the namespace keeps for other NameNodes, and gives back in logs and images: delegation tokens and master keys,
-//! cache pools and directives, and erasure coding policies.
+//! cache pools and directives. The erasure coding policies of the cluster are kept with them.
 //!
 //! Invariants ([`Carried::check`]):
 //! - what is found by an id or a name has it.
 //!
 //! Each change tells the digest what it may change.
 //!
-//! Mirrors `DelegationTokenSecretManager`, `CacheManager` and `ErasureCodingPolicyManager`.
+//! Mirrors `DelegationTokenSecretManager` and `CacheManager`.
 
 mod image;
 mod terms;
@@ -14,17 +14,10 @@ mod terms;
 use std::collections::BTreeMap;
 
 use hathi_formats::editlog::{CacheDirectiveInfo, CachePoolInfo, DelegationKey, DelegationTokenIdentifier};
-use hathi_formats::proto::hdfs::{
-    CacheDirectiveInfoExpirationProto, CacheDirectiveInfoProto, CachePoolInfoProto, EcSchemaOptionEntryProto,
-    EcSchemaProto, ErasureCodingPolicyProto,
-};
+use hathi_formats::proto::hdfs::{CacheDirectiveInfoExpirationProto, CacheDirectiveInfoProto, CachePoolInfoProto};
 
 use crate::digest::marks::Sum;
-
-/// `ErasureCodingPolicyState` numbers.
-pub(crate) const DISABLED: i32 = 1;
-pub(crate) const ENABLED: i32 = 2;
-pub(crate) const REMOVED: i32 = 3;
+use crate::erasure_coding::ErasureCoding;
 
 /// The state of `DelegationTokenSecretManager` that the edits carry.
 #[derive(Clone, Debug, Default)]
@@ -54,12 +47,6 @@ impl Default for Cache {
     }
 }
 
-/// The state of `ErasureCodingPolicyManager`: policies as the image keeps them, by name.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ErasureCoding {
-    pub(crate) policies: BTreeMap<String, ErasureCodingPolicyProto>,
-}
-
 /// See the module. A clone is a frozen view.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Carried {
@@ -69,20 +56,17 @@ pub(crate) struct Carried {
 }
 
 impl Carried {
-    /// What a new namespace has: the policies that every cluster has.
-    pub(crate) fn formatted() -> Carried {
-        Carried {
-            erasure_coding: ErasureCoding::built_in(),
-            ..Carried::default()
-        }
-    }
-
     pub(crate) fn cache(&self) -> &Cache {
         &self.cache
     }
 
     pub(crate) fn erasure_coding(&self) -> &ErasureCoding {
         &self.erasure_coding
+    }
+
+    #[cfg(test)]
+    pub(crate) fn erasure_coding_mut(&mut self) -> &mut ErasureCoding {
+        &mut self.erasure_coding
     }
 
     // ---- changes ----
@@ -119,9 +103,11 @@ impl Carried {
         self.change(sum, part, |carried| change(&mut carried.cache));
     }
 
-    pub(crate) fn change_policies(&mut self, sum: &mut Sum, change: impl FnOnce(&mut ErasureCoding)) {
-        let part = |carried: &Carried| carried.erasure_coding.terms();
-        self.change(sum, part, |carried| change(&mut carried.erasure_coding));
+    pub(crate) fn change_policies<R>(&mut self, sum: &mut Sum, change: impl FnOnce(&mut ErasureCoding) -> R) -> R {
+        sum.subtract(self.erasure_coding.terms());
+        let changed = change(&mut self.erasure_coding);
+        sum.add(self.erasure_coding.terms());
+        changed
     }
 
     // ---- whole ----
@@ -137,6 +123,7 @@ impl Carried {
         for (number, (token, _)) in &self.secrets.tokens {
             assert_eq!(token.sequence_number, *number, "a token is found by its number");
         }
+        self.erasure_coding.check();
     }
 }
 
@@ -226,106 +213,6 @@ impl Cache {
                 is_relative: false,
             });
         }
-    }
-}
-
-impl ErasureCoding {
-    /// The policies that every cluster has, with their ids (`SystemErasureCodingPolicies`).
-    const BUILT_IN: [(&'static str, u32); 5] = [
-        ("RS-6-3-1024k", 1),
-        ("RS-3-2-1024k", 2),
-        ("RS-LEGACY-6-3-1024k", 3),
-        ("XOR-2-1-1024k", 4),
-        ("RS-10-4-1024k", 5),
-    ];
-    /// The policies of a newly formatted NameNode.
-    pub(crate) fn built_in() -> Self {
-        let mut all = ErasureCoding::default();
-        for (_, id) in Self::BUILT_IN {
-            all.insert(ErasureCodingPolicyProto {
-                id,
-                state: Some(DISABLED),
-                ..Default::default()
-            });
-        }
-        all
-    }
-
-    /// Takes a policy from an image. Of the policies that every cluster has only id and state are kept, as in Hadoop.
-    pub(crate) fn insert(&mut self, policy: ErasureCodingPolicyProto) {
-        match Self::BUILT_IN.iter().find(|(_, id)| *id == policy.id) {
-            Some((name, id)) => {
-                let short = ErasureCodingPolicyProto {
-                    id: *id,
-                    state: policy.state,
-                    ..Default::default()
-                };
-                self.policies.insert((*name).to_owned(), short);
-            }
-            None => {
-                let name = policy.name.clone().unwrap_or_else(|| format!("policy {}", policy.id));
-                self.policies.insert(name, policy);
-            }
-        }
-    }
-
-    /// First id of policies that users added (`ErasureCodeConstants.USER_DEFINED_POLICY_START_ID`).
-    const FIRST_OWN_ID: u32 = 64;
-
-    pub(crate) fn add(&mut self, codec: &str, data: i32, parity: i32, cell_size: i32, options: &[(String, String)]) {
-        let name = format!("{}-{data}-{parity}-{}k", codec.to_ascii_uppercase(), cell_size / 1024);
-        let id = self
-            .policies
-            .values()
-            .map(|policy| policy.id + 1)
-            .max()
-            .unwrap_or(0)
-            .max(Self::FIRST_OWN_ID);
-        let mut policy = policy(
-            &name,
-            id,
-            codec,
-            data.max(0) as u32,
-            parity.max(0) as u32,
-            cell_size.max(0) as u32,
-        );
-        if let Some(schema) = &mut policy.schema {
-            schema.options = options
-                .iter()
-                .map(|(key, value)| EcSchemaOptionEntryProto {
-                    key: key.clone(),
-                    value: value.clone(),
-                })
-                .collect();
-        }
-        self.policies.insert(name, policy);
-    }
-
-    pub(crate) fn set_state(&mut self, name: &str, state: i32) {
-        if let Some(known) = self.policies.get_mut(name) {
-            known.state = Some(state);
-        } else if let Some((_, id)) = Self::BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
-            self.insert(ErasureCodingPolicyProto {
-                id: *id,
-                state: Some(state),
-                ..Default::default()
-            });
-        }
-    }
-}
-
-fn policy(name: &str, id: u32, codec: &str, data: u32, parity: u32, cell_size: u32) -> ErasureCodingPolicyProto {
-    ErasureCodingPolicyProto {
-        name: Some(name.to_owned()),
-        schema: Some(EcSchemaProto {
-            codec_name: codec.to_owned(),
-            data_units: data,
-            parity_units: parity,
-            options: Vec::new(),
-        }),
-        cell_size: Some(cell_size),
-        id,
-        state: Some(DISABLED),
     }
 }
 

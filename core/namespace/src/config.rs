@@ -2,6 +2,8 @@
 
 use hathi_formats::fsimage::ImageCodec;
 
+use crate::erasure_coding::PolicyConfig;
+
 /// Limits and switches. [`NamespaceConfig::default`] is Hadoop's default for each key.
 #[derive(Clone, Debug)]
 pub struct NamespaceConfig {
@@ -56,6 +58,8 @@ pub struct NamespaceConfig {
     pub lease_soft_limit_ms: u64,
     /// `dfs.namenode.lease-hard-limit-sec` in ms.
     pub lease_hard_limit_ms: u64,
+    /// Erasure coding policies.
+    pub erasure_coding: PolicyConfig,
     /// How images are written.
     pub image: ImageOptions,
     /// Seed of the hash of names: give a random one where clients are not trusted. No reply depends on it.
@@ -90,6 +94,7 @@ impl Default for NamespaceConfig {
             diff_of_descendants: true,
             lease_soft_limit_ms: 60_000,
             lease_hard_limit_ms: 1_200_000,
+            erasure_coding: PolicyConfig::default(),
             image: ImageOptions::default(),
             hash_seed: 0,
         }

@@ -146,6 +146,7 @@ pub fn make_file(
         lazy_persist: false,
         storage_policy: "",
         ec_policy: "",
+        should_replicate: false,
     };
     let plan = ns.plan_create(ctx, &request, &AllReplicated)?;
     commit(ns, &plan.ops, logged)?;

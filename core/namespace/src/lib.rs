@@ -15,6 +15,7 @@ mod carried;
 mod check;
 pub mod config;
 mod digest;
+mod erasure_coding;
 mod files;
 mod freeing;
 pub mod generator;
@@ -45,6 +46,8 @@ mod writers;
 pub use config::NamespaceConfig;
 pub use digest::marks::{Attestation, Comparison, MARK_EVERY_TXNS, MARKS_TOLD, Mark};
 pub use digest::terms::DIGEST_VERSION;
+pub use erasure_coding::policy::{ErasureCodingPolicyId, Policy, PolicyState};
+pub use erasure_coding::{AddedPolicy, CODECS, PolicyConfig};
 pub use namespace::Namespace;
 pub use ops::{
     NAMENODE_LEASE_HOLDER, RecoverLeaseOp, STORAGE_POLICIES, snapshot_path, storage_type_number, storage_type_ordinal,

@@ -6,7 +6,7 @@
 //! - [`Writers`]: open files, leases, truncates;
 //! - [`Attributes`]: owners, ACLs, extended attributes, quotas, targets of symlinks;
 //! - [`Snapshots`]: what of the past is kept;
-//! - [`Carried`]: what is kept for other NameNodes.
+//! - [`Carried`]: what is kept for other NameNodes, and erasure coding policies.
 //!
 //! Invariants of the whole ([`Namespace::check`] verifies them, and those of the parts):
 //! - ids and stamps never exceed the counters;
@@ -21,6 +21,7 @@ use crate::attributes::Attributes;
 use crate::carried::Carried;
 use crate::config::NamespaceConfig;
 use crate::digest::marks::Sum;
+use crate::erasure_coding::ErasureCoding;
 use crate::files::Files;
 use crate::quotas::Usages;
 use crate::snapshots::Snapshots;
@@ -131,7 +132,6 @@ impl Namespace {
         let group = ns.attributes.intern_group(&ns.config.supergroup);
         ns.tree.insert_root(Perm::new(user, group, 0o755));
         ns.charge(ns.tree.root(), Usage::inodes(1));
-        ns.carried = Carried::formatted();
         ns.count_all();
         ns
     }
@@ -348,6 +348,11 @@ impl View for Namespace {
     #[inline]
     fn attributes(&self) -> &Attributes {
         &self.attributes
+    }
+
+    #[inline]
+    fn erasure_coding(&self) -> &ErasureCoding {
+        self.carried.erasure_coding()
     }
 
     #[inline]

@@ -7,7 +7,7 @@ use std::ops::{Bound, ControlFlow};
 
 use hathi_formats::exceptions as ex;
 use hathi_formats::ids::{Block, BlockId, InodeId};
-use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto, ErasureCodingPolicyProto};
+use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto};
 
 use crate::namespace::Namespace;
 use crate::ops::Unreadable;
@@ -453,10 +453,5 @@ impl Namespace {
             .directives
             .range(after)
             .map(|(_, directive)| directive)
-    }
-
-    /// The erasure coding policies by name. Of those that every cluster has, only id and state are known.
-    pub fn erasure_coding_policies(&self) -> impl Iterator<Item = &ErasureCodingPolicyProto> + '_ {
-        self.carried.erasure_coding().policies.values()
     }
 }

@@ -2,15 +2,24 @@
 
 use std::ops::ControlFlow;
 
+use crate::erasure_coding::Coded;
+use crate::erasure_coding::policy::Policy;
 use crate::store::slab::Slot;
 use crate::tree::inode::flag;
 use crate::types::FileStatus;
 use crate::view::View;
 
+/// What children inherit from their directory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inherited<'v> {
+    storage_policy: u8,
+    erasure_coding: Option<&'v Policy>,
+}
+
 /// What a view shows of its inodes.
 pub(crate) trait Statuses: View {
-    /// `parent_policy`: the policy in force in the parent, if known.
-    fn status_of(&self, slot: Slot, parent_policy: Option<u8>) -> FileStatus<'_> {
+    /// `inherited`: what is in force in the parent, if known.
+    fn status_of<'v>(&'v self, slot: Slot, inherited: Option<Inherited<'v>>) -> FileStatus<'v> {
         let rec = self.rec(slot);
         let perm = rec.perm();
         let (file, dir) = (rec.is_file(), rec.is_dir());
@@ -33,7 +42,10 @@ pub(crate) trait Statuses: View {
             },
             storage_policy: match rec.storage_policy {
                 _ if rec.is_symlink() => 0,
-                0 => parent_policy.unwrap_or_else(|| self.effective_policy(self.parent(slot))),
+                0 => inherited.map_or_else(
+                    || self.effective_policy(self.parent(slot)),
+                    |inherited| inherited.storage_policy,
+                ),
                 own => own,
             },
             has_acl: rec.has(flag::ACL),
@@ -41,6 +53,10 @@ pub(crate) trait Statuses: View {
             under_construction: rec.is_open() && self.snapshot().is_none(),
             snapshottable: dir && rec.has(flag::MULTI_OR_SNAPSHOTTABLE) && self.snapshot().is_none(),
             snapshot: self.snapshot(),
+            erasure_coding: match inherited {
+                Some(inherited) if dir && self.own_policy_xattr(slot).is_none() => inherited.erasure_coding,
+                _ => self.erasure_coding_of(slot),
+            },
         }
     }
 
@@ -53,12 +69,15 @@ pub(crate) trait Statuses: View {
         limit: usize,
         visit: &mut dyn FnMut(FileStatus<'v>) -> ControlFlow<()>,
     ) -> usize {
-        let policy = self.effective_policy(dir);
+        let inherited = Inherited {
+            storage_policy: self.effective_policy(dir),
+            erasure_coding: self.erasure_coding_of(dir),
+        };
         let (count, children) = self.children_after(dir, after);
         let mut shown = 0;
         for child in children.take(limit) {
             shown += 1;
-            let mut status = self.status_of(child, Some(policy));
+            let mut status = self.status_of(child, Some(inherited));
             status.name = self.name_of(child);
             if visit(status).is_break() {
                 break;

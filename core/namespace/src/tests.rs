@@ -161,6 +161,7 @@ impl Fixture {
             lazy_persist: false,
             storage_policy: "",
             ec_policy: "",
+            should_replicate: false,
         };
         let plan = self.ns.plan_create(&self.ctx(caller), &request, &self.view)?;
         match self.commit(plan) {

@@ -7,6 +7,8 @@ use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 use smallvec::SmallVec;
 
+use crate::erasure_coding::policy::Policy;
+
 /// What a client is told when a call is refused.
 pub type Refused = RemoteException;
 
@@ -281,6 +283,8 @@ pub struct FileStatus<'a> {
     pub snapshottable: bool,
     /// The snapshot that shows all this; `None` for the present.
     pub snapshot: Option<u32>,
+    /// The erasure coding policy in force; `None` for replication.
+    pub erasure_coding: Option<&'a Policy>,
 }
 
 impl FileStatus<'_> {
@@ -305,6 +309,7 @@ impl FileStatus<'_> {
         under_construction: false,
         snapshottable: false,
         snapshot: None,
+        erasure_coding: None,
     };
 }
 
@@ -401,6 +406,8 @@ pub struct CreateRequest<'a> {
     pub storage_policy: &'a str,
     /// Name of the erasure coding policy asked for; empty for none.
     pub ec_policy: &'a str,
+    /// `CreateFlag.SHOULD_REPLICATE`: whatever the policy of the directory.
+    pub should_replicate: bool,
 }
 
 /// Options of `rename2`.

@@ -9,21 +9,17 @@ use hathi_formats::editlog::{XAttr, XAttrNamespace};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Feature {
     EncryptionZone,
-    ErasureCodingPolicy,
     ErasureCodedFile,
 }
 
 /// Prefix of all attributes of encryption zones and encrypted files (`HdfsServerConstants.CRYPTO_XATTR_*`).
 const CRYPTO_XATTRS: &str = "hdfs.crypto.";
-/// `HdfsServerConstants.XATTR_ERASURECODING_POLICY`, without its namespace.
-const ERASURE_CODING_XATTR: &str = "hdfs.erasurecoding.policy";
 
 impl Feature {
     /// The unsupported feature that an attribute belongs to, if any.
     pub(crate) fn of_xattr(xattr: &XAttr) -> Option<Feature> {
         match xattr.namespace {
             XAttrNamespace::Raw if xattr.name.starts_with(CRYPTO_XATTRS) => Some(Feature::EncryptionZone),
-            XAttrNamespace::System if xattr.name == ERASURE_CODING_XATTR => Some(Feature::ErasureCodingPolicy),
             _ => None,
         }
     }
@@ -34,10 +30,6 @@ impl Feature {
             Feature::EncryptionZone => (
                 "encryption zones are not supported",
                 "copy the files out of the zone and delete it",
-            ),
-            Feature::ErasureCodingPolicy => (
-                "erasure coding policies of directories are not supported",
-                "unset the policy with hdfs ec -unsetPolicy, and copy the files that were written under it",
             ),
             Feature::ErasureCodedFile => (
                 "erasure coded files are not supported",

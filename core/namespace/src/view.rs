@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use crate::attributes::{AclFeature, Attributes, Quota};
 use crate::config::NamespaceConfig;
+use crate::erasure_coding::ErasureCoding;
 use crate::files::FilesPart;
 use crate::files::block::BlockRec;
 use crate::snapshots::{SnapshotId, SnapshotsPart};
@@ -43,6 +44,9 @@ pub(crate) trait View: Sized {
 
     /// Owners, ACLs, extended attributes, quotas and targets.
     fn attributes(&self) -> &Attributes;
+
+    /// The erasure coding policies of the cluster.
+    fn erasure_coding(&self) -> &ErasureCoding;
 
     /// Writers and truncates.
     fn open_files(&self) -> &OpenFiles;

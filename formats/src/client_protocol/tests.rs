@@ -23,6 +23,7 @@ fn status(kind: InodeKind, symlink: Option<&'static [u8]>) -> FileStatusView<'st
         storage_policy: 7,
         has_acl: true,
         snapshottable: true,
+        erasure_coding: None,
     }
 }
 
@@ -82,6 +83,27 @@ fn statuses_are_written_as_prost_would() {
             "{kind:?}"
         );
     }
+}
+
+#[test]
+fn a_status_with_an_erasure_coding_policy_is_written_as_prost_would() {
+    let policy = ErasureCodingPolicyProto {
+        name: Some("XOR-4-1-64k".to_owned()),
+        id: 64,
+        ..Default::default()
+    };
+    let status = FileStatusView {
+        erasure_coding: Some(&policy),
+        ..status(InodeKind::Directory, None)
+    };
+    let message = GetFileInfoResponseProto {
+        fs: Some(HdfsFileStatusProto {
+            ec_policy: Some(policy.clone()),
+            flags: Some(13),
+            ..expected(&status)
+        }),
+    };
+    assert_eq!(status.response(), message.encode_to_vec());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::{
     AclBits, Image, ImageError, MessageReader, ReadAt, SectionName, SerialKind, XAttrNameBits, permission_parts,
 };
 use crate::editlog::{AclEntryScope, fs_action_symbol};
+use crate::erasure_coding;
 use crate::proto::fsimage as pb;
 use crate::proto::fsimage::i_node_section::{AclFeatureProto, INode, INodeDirectory, INodeFile, XAttrFeatureProto};
 use crate::proto::hdfs as hdfs_pb;
@@ -154,44 +155,27 @@ impl<W: Write> Dump<W> {
     }
 
     fn policy(&mut self, policy: &hdfs_pb::ErasureCodingPolicyProto) -> Result {
-        let system = SYSTEM_POLICIES.iter().find(|system| system.id == policy.id);
-        let state = match policy.state() {
-            hdfs_pb::ErasureCodingPolicyState::Disabled => "DISABLED",
-            hdfs_pb::ErasureCodingPolicyState::Enabled => "ENABLED",
-            hdfs_pb::ErasureCodingPolicyState::Removed => "REMOVED",
-        };
-        let name = match (system, &policy.name) {
-            (Some(system), _) => format!("{}-{}-{}-1024k", system.prefix, system.data_units, system.parity_units),
-            (None, name) => name.clone().unwrap_or_default(),
-        };
+        let policy = erasure_coding::whole(policy);
         self.raw("<erasureCodingPolicy>\n")?;
         self.text("policyId", policy.id as i32)?;
-        self.text("policyName", name)?;
-        self.text("cellSize", system.map_or(policy.cell_size(), |_| 1024 * 1024))?;
-        self.text("policyState", state)?;
+        self.text("policyName", policy.name())?;
+        self.text("cellSize", policy.cell_size())?;
+        self.text("policyState", erasure_coding::state_name(&policy))?;
         self.raw("<ecSchema>\n")?;
-        match (system, &policy.schema) {
-            (Some(system), _) => {
-                self.text("codecName", system.codec)?;
-                self.text("dataUnits", system.data_units)?;
-                self.text("parityUnits", system.parity_units)?;
-            }
-            (None, Some(schema)) => {
-                self.text("codecName", &schema.codec_name)?;
-                self.text("dataUnits", schema.data_units)?;
-                self.text("parityUnits", schema.parity_units)?;
-                if !schema.options.is_empty() {
-                    self.raw("<extraOptions>\n")?;
-                    for option in &schema.options {
-                        self.raw("<option>\n")?;
-                        self.text("key", &option.key)?;
-                        self.text("value", &option.value)?;
-                        self.raw("</option>\n")?;
-                    }
-                    self.raw("</extraOptions>\n")?;
+        if let Some(schema) = &policy.schema {
+            self.text("codecName", &schema.codec_name)?;
+            self.text("dataUnits", schema.data_units)?;
+            self.text("parityUnits", schema.parity_units)?;
+            if !schema.options.is_empty() {
+                self.raw("<extraOptions>\n")?;
+                for option in &schema.options {
+                    self.raw("<option>\n")?;
+                    self.text("key", &option.key)?;
+                    self.text("value", &option.value)?;
+                    self.raw("</option>\n")?;
                 }
+                self.raw("</extraOptions>\n")?;
             }
-            (None, None) => {}
         }
         self.raw("</ecSchema>\n</erasureCodingPolicy>\n\n")
     }
@@ -558,39 +542,6 @@ impl<W: Write> Dump<W> {
         self.raw("</CacheManagerSection>\n")
     }
 }
-
-/// A policy that Hadoop knows by its id alone (`SystemErasureCodingPolicies`); cells of 1 MiB.
-struct SystemPolicy {
-    id: u32,
-    prefix: &'static str,
-    codec: &'static str,
-    data_units: u32,
-    parity_units: u32,
-}
-
-const fn system(
-    id: u32,
-    prefix: &'static str,
-    codec: &'static str,
-    data_units: u32,
-    parity_units: u32,
-) -> SystemPolicy {
-    SystemPolicy {
-        id,
-        prefix,
-        codec,
-        data_units,
-        parity_units,
-    }
-}
-
-const SYSTEM_POLICIES: [SystemPolicy; 5] = [
-    system(1, "RS", "rs", 6, 3),
-    system(2, "RS", "rs", 3, 2),
-    system(3, "RS-LEGACY", "rs-legacy", 6, 3),
-    system(4, "XOR", "xor", 2, 1),
-    system(5, "RS", "rs", 10, 4),
-];
 
 /// `yyyy-MM-dd'T'HH:mm:ss.SSS` in UTC.
 fn iso_date(millis: i64) -> String {

@@ -3,6 +3,7 @@
 //! Numbers that are unsigned in the messages are Java's signed ones: a quota that is not set is -1.
 
 use super::values::{Encoding, token_url_string};
+use crate::erasure_coding;
 use crate::exceptions::RemoteException;
 use crate::proto::hdfs::acl_entry_proto::{AclEntryScopeProto, AclEntryTypeProto};
 use crate::proto::hdfs::datanode_info_proto::AdminState;
@@ -10,14 +11,16 @@ use crate::proto::hdfs::hdfs_file_status_proto::{FileType, Flags};
 use crate::proto::hdfs::x_attr_proto::XAttrNamespaceProto;
 use crate::proto::hdfs::{
     AclEntryProto, AclStatusProto, BlockStoragePolicyProto, CodecProto, ContentSummaryProto, DatanodeInfoProto,
-    DirectoryListingProto, ErasureCodingPolicyProto, ErasureCodingPolicyState, FsServerDefaultsProto,
-    GetFsStatsResponseProto, HdfsFileStatusProto, LocatedBlockProto, LocatedBlocksProto, QuotaUsageProto,
-    SnapshotDiffReportListingEntryProto, SnapshotDiffReportListingProto, SnapshotDiffReportProto, SnapshotListingProto,
-    SnapshottableDirectoryListingProto, StorageTypeProto, StorageTypeQuotaInfosProto, StorageTypesProto, XAttrProto,
+    DirectoryListingProto, EcSchemaProto, ErasureCodingPolicyProto, FsServerDefaultsProto, GetFsStatsResponseProto,
+    HdfsFileStatusProto, LocatedBlockProto, LocatedBlocksProto, QuotaUsageProto, SnapshotDiffReportListingEntryProto,
+    SnapshotDiffReportListingProto, SnapshotDiffReportProto, SnapshotListingProto, SnapshottableDirectoryListingProto,
+    StorageTypeProto, StorageTypeQuotaInfosProto, StorageTypesProto, XAttrProto,
 };
 use crate::snapshots;
 use serde_json::{Map, Value, json};
 
+/// The first id of erasure coding policies that users add (`ErasureCodeConstants.USER_DEFINED_POLICY_START_ID`).
+const USER_DEFINED_START: u32 = 64;
 /// Id of the policy `LAZY_PERSIST`, which alone is copied when a file is created (`BlockStoragePolicySuite`).
 const LAZY_PERSIST: u32 = 15;
 
@@ -104,8 +107,8 @@ pub fn status_members(status: &HdfsFileStatusProto) -> Value {
         }
     }
     if let Some(policy) = &status.ec_policy {
-        members.insert("ecPolicy".into(), policy.name().into());
-        members.insert("ecPolicyObj".into(), ec_policy(policy));
+        members.insert("ecPolicy".into(), erasure_coding::whole(policy).name().into());
+        members.insert("ecPolicyObj".into(), ec_policy_of_status(policy));
     }
     Value::Object(members)
 }
@@ -390,70 +393,47 @@ pub fn storage_policies(policies: &[BlockStoragePolicyProto]) -> Value {
     json!({ "BlockStoragePolicies": { "BlockStoragePolicy": all } })
 }
 
-/// A policy that every Hadoop has (`SystemErasureCodingPolicies`). A message of RPC has only its id.
-struct SystemPolicy {
-    id: u32,
-    name: &'static str,
-    codec: &'static str,
-    data: u32,
-    parity: u32,
+fn options_of(schema: &EcSchemaProto) -> Map<String, Value> {
+    (schema.options.iter())
+        .map(|option| (option.key.clone(), option.value.as_str().into()))
+        .collect()
 }
-
-const fn system(id: u32, name: &'static str, codec: &'static str, data: u32, parity: u32) -> SystemPolicy {
-    SystemPolicy {
-        id,
-        name,
-        codec,
-        data,
-        parity,
-    }
-}
-
-const SYSTEM_POLICIES: &[SystemPolicy] = &[
-    system(1, "RS-6-3-1024k", "rs", 6, 3),
-    system(2, "RS-3-2-1024k", "rs", 3, 2),
-    system(3, "RS-LEGACY-6-3-1024k", "rs-legacy", 6, 3),
-    system(4, "XOR-2-1-1024k", "xor", 2, 1),
-    system(5, "RS-10-4-1024k", "rs", 10, 4),
-];
-/// The size of a cell of each of them.
-const SYSTEM_CELL_BYTES: u32 = 1 << 20;
 
 /// An erasure coding policy, which has no root.
 #[must_use]
 pub fn ec_policy(policy: &ErasureCodingPolicyProto) -> Value {
-    let schema = policy.schema.as_ref();
-    let options: Map<String, Value> = schema
-        .iter()
-        .flat_map(|schema| &schema.options)
-        .map(|option| (option.key.clone(), option.value.as_str().into()))
-        .collect();
-    let own = SYSTEM_POLICIES.iter().find(|own| own.id == policy.id);
-    let (name, codec, data, parity) = match (schema, own) {
-        (Some(schema), _) => (
-            policy.name(),
-            schema.codec_name.as_str(),
-            schema.data_units,
-            schema.parity_units,
-        ),
-        (None, Some(own)) => (own.name, own.codec, own.data, own.parity),
-        (None, None) => (policy.name(), "", 0, 0),
-    };
+    let policy = erasure_coding::whole(policy);
+    let schema = policy.schema.clone().unwrap_or_default();
     json!({
-        "name": name,
-        "cellSize": policy.cell_size.unwrap_or(own.map_or(0, |_| SYSTEM_CELL_BYTES)),
+        "name": policy.name(),
+        "cellSize": policy.cell_size(),
         "id": policy.id,
-        "codecName": codec,
-        "numDataUnits": data,
-        "numParityUnits": parity,
+        "codecName": schema.codec_name,
+        "numDataUnits": schema.data_units,
+        "numParityUnits": schema.parity_units,
         "replicationPolicy": policy.id == 0,
-        "systemPolicy": policy.id <= 5,
+        "systemPolicy": policy.id < USER_DEFINED_START,
         "schema": {
-            "codecName": codec,
-            "numDataUnits": data,
-            "numParityUnits": parity,
-            "extraOptions": options,
+            "codecName": schema.codec_name,
+            "numDataUnits": schema.data_units,
+            "numParityUnits": schema.parity_units,
+            "extraOptions": options_of(&schema),
         },
+    })
+}
+
+/// The policy of a status (`JsonUtil.getEcPolicyAsMap`), which is told in another shape.
+fn ec_policy_of_status(policy: &ErasureCodingPolicyProto) -> Value {
+    let policy = erasure_coding::whole(policy);
+    let schema = policy.schema.clone().unwrap_or_default();
+    json!({
+        "name": policy.name(),
+        "cellSize": policy.cell_size(),
+        "numDataUnits": schema.data_units,
+        "numParityUnits": schema.parity_units,
+        "codecName": schema.codec_name,
+        "id": policy.id,
+        "extraOptions": options_of(&schema),
     })
 }
 
@@ -463,11 +443,7 @@ pub fn ec_policies(policies: &[ErasureCodingPolicyProto]) -> Value {
     let all: Vec<Value> = policies
         .iter()
         .map(|policy| {
-            let state = match policy.state() {
-                ErasureCodingPolicyState::Disabled => "DISABLED",
-                ErasureCodingPolicyState::Enabled => "ENABLED",
-                ErasureCodingPolicyState::Removed => "REMOVED",
-            };
+            let state = erasure_coding::state_name(policy);
             json!({ "policy": ec_policy(policy), "state": state })
         })
         .collect();

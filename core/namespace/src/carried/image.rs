@@ -7,7 +7,8 @@ use hathi_formats::fsimage::{Image, ImageError, ImageWriter, ReadAt, SectionName
 use hathi_formats::proto::fsimage as pb;
 use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto};
 
-use super::{Cache, Carried, ErasureCoding, Secrets};
+use super::{Cache, Carried, Secrets};
+use crate::erasure_coding::ErasureCoding;
 
 impl Carried {
     /// Reads everything but the snapshottable directories.
@@ -15,15 +16,6 @@ impl Carried {
         self.secrets = Secrets::load(image)?;
         self.cache = Cache::load(image)?;
         self.erasure_coding = ErasureCoding::load(image)?;
-        Ok(())
-    }
-
-    pub(crate) fn save_policies<W: Write>(&self, w: &mut ImageWriter<W>) -> io::Result<()> {
-        w.begin(SectionName::ErasureCoding);
-        w.message(&pb::ErasureCodingSection {
-            policies: self.erasure_coding.policies.values().cloned().collect(),
-        })?;
-        w.end();
         Ok(())
     }
 
@@ -140,19 +132,5 @@ impl Cache {
             cache.directives.insert(directive.id(), directive);
         }
         Ok(cache)
-    }
-}
-
-impl ErasureCoding {
-    fn load<F: ReadAt + ?Sized>(image: &Image<'_, F>) -> Result<ErasureCoding, ImageError> {
-        let mut erasure_coding = ErasureCoding::default();
-        if let Some(section) = image.section(SectionName::ErasureCoding)
-            && let Some(policies) = image.messages(section).next_message::<pb::ErasureCodingSection>()?
-        {
-            for policy in policies.policies {
-                erasure_coding.insert(policy);
-            }
-        }
-        Ok(erasure_coding)
     }
 }

@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use super::{Cache, Carried, ErasureCoding, Secrets};
+use super::{Cache, Carried, Secrets};
 use crate::digest::terms::{Fact, Term};
 
 impl Carried {
@@ -102,17 +102,5 @@ impl Cache {
         let own = all.filter(|(_, directive)| directive.pool.as_deref() == Some(name));
         own.map(|(id, _)| self.directive(*id))
             .fold(self.pool(name), u64::wrapping_add)
-    }
-}
-
-impl ErasureCoding {
-    /// All policies: there are some ten.
-    pub(super) fn terms(&self) -> u64 {
-        let all = self.policies.iter();
-        all.map(|(name, policy)| {
-            let bytes = policy.encode_to_vec();
-            Term::of(Fact::Policy).bytes(name.as_bytes()).bytes(&bytes).end()
-        })
-        .fold(0, u64::wrapping_add)
     }
 }

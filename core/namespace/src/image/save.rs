@@ -14,6 +14,7 @@ use prost::Message;
 use crate::attributes::Attributes;
 use crate::carried::Carried;
 use crate::config::{ImageOptions, NamespaceConfig};
+use crate::erasure_coding::ErasureCoding;
 use crate::files::FrozenFiles;
 use crate::namespace::{Counters, Namespace};
 use crate::snapshots::{FrozenSnapshots, SnapshotsPart};
@@ -126,6 +127,10 @@ impl View for Frozen {
         &self.snapshots
     }
 
+    fn erasure_coding(&self) -> &ErasureCoding {
+        self.carried.erasure_coding()
+    }
+
     fn attributes(&self) -> &Attributes {
         &self.attributes
     }
@@ -201,7 +206,7 @@ impl Frozen {
         let mut named = Named::new(&self.attributes);
         let mut references = References::default();
         self.save_info(&mut w)?;
-        self.carried.save_policies(&mut w)?;
+        self.carried.erasure_coding().save(&mut w)?;
         let skip = self.detached_slots();
         let Listed { open, snapshottable } = self.save_inodes(&mut w, &skip, &mut named, cancelled)?;
         self.save_directories(&mut w, &skip, &mut references, cancelled)?;

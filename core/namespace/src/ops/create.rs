@@ -1,11 +1,13 @@
 //! `mkdirs`, `create`, `createSymlink` (`FSDirMkdirOp`, `FSDirWriteFileOp.startFile`, `FSDirSymlinkOp`).
 
 use hathi_formats::editlog::{AclEntry, AddOp, EditOp, PermissionStatus};
+use hathi_formats::erasure_coding;
 use hathi_formats::exceptions as ex;
 use hathi_formats::ids::InodeId;
 use smallvec::SmallVec;
 
 use crate::acl;
+use crate::erasure_coding::policy::Policy;
 use crate::namespace::Namespace;
 use crate::path::{
     DirOp, InodesInPath, is_exact_reserved, is_reserved, is_reserved_inodes, is_reserved_raw, is_valid_name, refuse,
@@ -202,7 +204,9 @@ impl Namespace {
                 ));
             }
         }
-        self.check_create_parameters(ctx, req)?;
+        // Missing ancestors get the attributes of the deepest existing one, with u+wx added.
+        let deepest = iip.slots[iip.slots.len().min(iip.depth - 1) - 1];
+        let striped = self.check_create_parameters(ctx, req, deepest)?;
         let mut freed = Usage::default();
         if let Some(slot) = existing {
             if !req.overwrite {
@@ -211,8 +215,6 @@ impl Namespace {
             freed = -self.file_usage(slot).and_inodes(1);
         }
         let mut ops = SmallVec::new();
-        // Missing ancestors get the attributes of the deepest existing one, with u+wx added.
-        let deepest = iip.slots[iip.slots.len().min(iip.depth - 1) - 1];
         let parent_mode = (self.rec(deepest).perm().mode() & 0o777) | 0o300;
         let place = self.plan_parents(ctx, &iip, parent_mode, None, &mut ops)?;
         if existing.is_none() {
@@ -250,7 +252,7 @@ impl Namespace {
             client_machine: ctx.client_machine.to_owned(),
             overwrite: req.overwrite,
             storage_policy_id: policy,
-            erasure_coding_policy_id: 0,
+            erasure_coding_policy_id: striping(striped, src)?,
             rpc_ids: ctx.rpc_ids,
         }));
         Ok(Plan {
@@ -268,8 +270,14 @@ impl Namespace {
         Ok(())
     }
 
-    /// Checks the parameters of a new file, once its place is known to be free (`FSNamesystem.startFileInt`).
-    fn check_create_parameters(&self, ctx: &Ctx<'_>, req: &CreateRequest<'_>) -> Result<(), Refused> {
+    /// Checks the parameters of a new file, once its place below `dir` is known to be free
+    /// (`FSNamesystem.startFileInt`). Returns the policy by which it is to be striped.
+    fn check_create_parameters(
+        &self,
+        ctx: &Ctx<'_>,
+        req: &CreateRequest<'_>,
+        dir: Slot,
+    ) -> Result<Option<&Policy>, Refused> {
         if req.block_size < self.config.min_block_size_bytes {
             return Err(refuse(
                 ex::IO,
@@ -279,17 +287,23 @@ impl Namespace {
                 ),
             ));
         }
-        if !req.ec_policy.is_empty() && req.ec_policy != REPLICATION_POLICY {
-            return Err(refuse(
-                ex::HADOOP_ILLEGAL_ARGUMENT,
-                format!(
-                    "Policy '{}' does not match any enabled erasure coding policies: []. \
-                     An erasure coding policy can be enabled by enableErasureCodingPolicy API.",
-                    req.ec_policy
-                ),
-            ));
+        let policy = self.erasure_coding_policy_for_new_file(dir, req.should_replicate, req.ec_policy)?;
+        match policy {
+            None => self.verify_replication(req.src, req.replication, Some(ctx.client_machine))?,
+            Some(policy) if req.block_size < u64::from(policy.cell_size) => {
+                return Err(refuse(
+                    ex::IO,
+                    format!(
+                        "Specified block size ({}) is less than the cell size ({}) of the erasure coding policy ({}).",
+                        req.block_size,
+                        policy.cell_size,
+                        erasure_coding::describe(&policy.to_wire())
+                    ),
+                ));
+            }
+            Some(_) => {}
         }
-        self.verify_replication(req.src, req.replication, Some(ctx.client_machine))
+        Ok(policy)
     }
 
     /// Refusal of a create without overwrite when the file exists: somebody writes it, or it is just there.
@@ -400,8 +414,17 @@ impl Namespace {
     }
 }
 
-/// The name that stands for no erasure coding policy (`ErasureCodeConstants.REPLICATION_POLICY_NAME`).
-const REPLICATION_POLICY: &str = "replication";
+/// The erasure coding policy of a new file in its op; 0 for none.
+fn striping(policy: Option<&Policy>, src: &str) -> Result<u8, Refused> {
+    let Some(policy) = policy else { return Ok(0) };
+    Err(refuse(
+        ex::UNSUPPORTED_OPERATION,
+        format!(
+            "{src} would be striped by the erasure coding policy {}, and this NameNode has no striped files",
+            policy.name
+        ),
+    ))
+}
 
 /// The storage policy that the file itself gets; 0 for none.
 fn asked_policy(req: &CreateRequest<'_>) -> Result<u8, Refused> {

@@ -7,6 +7,7 @@ use super::as_of::{AsOf, Merged};
 use super::{Entry, Kept, PRESENT, SnapshotId, Snapshots, SnapshotsPart};
 use crate::attributes::{AclFeature, Attributes, Quota};
 use crate::config::NamespaceConfig;
+use crate::erasure_coding::ErasureCoding;
 use crate::files::Files;
 use crate::namespace::Namespace;
 use crate::status::Statuses;
@@ -56,8 +57,10 @@ impl<'n> Past<'n> {
             under_construction,
             snapshottable,
             snapshot,
+            erasure_coding,
             ..
         } = self.status_of(slot, None);
+        let erasure_coding = erasure_coding.and_then(|policy| self.ns.erasure_coding_policy(policy.id));
         let perm = self.rec(slot).perm();
         FileStatus {
             id,
@@ -78,6 +81,7 @@ impl<'n> Past<'n> {
             under_construction,
             snapshottable,
             snapshot,
+            erasure_coding,
         }
     }
 }
@@ -101,6 +105,10 @@ impl View for Past<'_> {
 
     fn attributes(&self) -> &Attributes {
         &self.ns.attributes
+    }
+
+    fn erasure_coding(&self) -> &ErasureCoding {
+        self.ns.erasure_coding()
     }
 
     fn open_files(&self) -> &OpenFiles {

@@ -4,6 +4,8 @@
 use hathi_formats::editlog::{
     CacheDirectiveInfo, CachePoolInfo, DelegationKey, DelegationTokenIdentifier, MAX_STRING_UNITS,
 };
+use hathi_formats::erasure_coding;
+use hathi_formats::proto::hdfs::{EcSchemaProto, ErasureCodingPolicyProto};
 use proptest::prelude::*;
 
 use super::*;
@@ -143,6 +145,7 @@ impl History {
                     lazy_persist: false,
                     storage_policy: "",
                     ec_policy: "",
+                    should_replicate: false,
                 };
                 let plan = ns.plan_create(&ctx, &request, view);
                 self.commit(plan);
@@ -386,10 +389,7 @@ impl History {
                 extra_options: vec![(name.clone(), name)],
                 rpc_ids,
             }),
-            12 => self.op(EditOp::EnableErasureCodingPolicy {
-                policy_name: "RS-6-3-1024k".to_owned(),
-                rpc_ids,
-            }),
+            12 => self.step_of_erasure_coding(a, b, &path),
             13 => self.op(EditOp::SetGenstampV1 {
                 genstamp: GenerationStamp(number.max(0) as u64),
             }),
@@ -405,6 +405,48 @@ impl History {
                 self.fix.reclaim(1 + b % 5);
             }
         }
+    }
+
+    /// Policies of the cluster and of directories.
+    fn step_of_erasure_coding(&mut self, a: usize, b: usize, path: &str) {
+        let ctx = self.fix.ctx(ROOT);
+        let ns = &self.fix.ns;
+        let names: Vec<String> = ["no such policy", "replication"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(
+                ns.erasure_coding_policies()
+                    .map(|policy| erasure_coding::whole(&policy).name().to_owned()),
+            )
+            .collect();
+        let name = &names[b / 8 % names.len()];
+        let plan = match b % 8 {
+            0 => ns.plan_enable_erasure_coding_policy(&ctx, name),
+            1 => ns.plan_disable_erasure_coding_policy(&ctx, name),
+            2 => ns.plan_remove_erasure_coding_policy(&ctx, name),
+            3 => ns.plan_unset_erasure_coding_policy(&ctx, path),
+            4 => {
+                let policies: Vec<_> = (0..2)
+                    .map(|n| ErasureCodingPolicyProto {
+                        name: Some(String::new()),
+                        schema: Some(EcSchemaProto {
+                            codec_name: ["rs", "xor", "lrc"][a % 3].to_owned(),
+                            data_units: (b / 8 % 20 + n) as u32,
+                            parity_units: 2,
+                            options: Vec::new(),
+                        }),
+                        cell_size: Some(1024),
+                        id: u32::MAX,
+                        state: None,
+                    })
+                    .collect();
+                let plan = ns.plan_add_erasure_coding_policies(&ctx, &policies);
+                self.commit(plan);
+                return;
+            }
+            _ => ns.plan_set_erasure_coding_policy(&ctx, path, Some(name)),
+        };
+        self.commit(plan);
     }
 }
 

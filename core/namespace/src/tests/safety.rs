@@ -320,6 +320,7 @@ fn safety_n15_what_is_logged_of_times_and_block_sizes_is_what_is_kept() {
         lazy_persist: false,
         storage_policy: "",
         ec_policy: "",
+        should_replicate: false,
     };
     let plan = fix.ns.plan_create(&fix.ctx(ROOT), &request, &fix.view).unwrap();
     match &plan.ops[0] {

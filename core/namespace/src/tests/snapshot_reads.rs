@@ -295,6 +295,7 @@ fn a_snapshot_is_read_only() {
         lazy_persist: false,
         storage_policy: "",
         ec_policy: "",
+        should_replicate: false,
     };
     let attribute = XAttr {
         namespace: XAttrNamespace::User,

@@ -13,14 +13,6 @@ fn zone() -> XAttr {
     }
 }
 
-fn erasure_coded() -> XAttr {
-    XAttr {
-        namespace: XAttrNamespace::System,
-        name: "hdfs.erasurecoding.policy".to_owned(),
-        value: Some(b"RS-6-3-1024k".to_vec()),
-    }
-}
-
 /// As another NameNode saves it.
 fn image_with(path: &str, xattr: XAttr) -> Vec<u8> {
     let mut fix = Fixture::new();
@@ -43,15 +35,12 @@ fn refusal(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn an_image_with_an_encryption_zone_or_an_erasure_coding_policy_is_refused_with_the_path() {
+fn an_image_with_an_encryption_zone_is_refused_with_the_path() {
     let what = refusal(&image_with("/secret/zone", zone()));
     assert!(
         what.starts_with("/secret/zone: encryption zones are not supported"),
         "{what}"
     );
-    let what = refusal(&image_with("/cold", erasure_coded()));
-    assert!(what.starts_with("/cold: erasure coding policies"), "{what}");
-    assert!(what.contains("hdfs ec -unsetPolicy"), "{what}");
 }
 
 #[test]
@@ -72,17 +61,15 @@ fn an_image_of_another_layout_is_refused() {
 fn an_edit_that_makes_an_encryption_zone_is_not_applied() {
     let mut fix = Fixture::new();
     fix.mkdirs(ROOT, "/d").unwrap();
-    for xattr in [zone(), erasure_coded()] {
-        let mut ns = fix.replayed();
-        let op = EditOp::SetXAttr {
-            src: "/d".to_owned(),
-            xattrs: vec![xattr],
-            rpc_ids: RpcIds::NONE,
-        };
-        let refused = ns.apply(ns.last_applied_txid() + 1, &op).unwrap_err();
-        assert!(matches!(refused, ApplyError::Unsupported { .. }), "{refused}");
-        assert!(refused.to_string().contains("/d: "), "{refused}");
-    }
+    let mut ns = fix.replayed();
+    let op = EditOp::SetXAttr {
+        src: "/d".to_owned(),
+        xattrs: vec![zone()],
+        rpc_ids: RpcIds::NONE,
+    };
+    let refused = ns.apply(ns.last_applied_txid() + 1, &op).unwrap_err();
+    assert!(matches!(refused, ApplyError::Unsupported { .. }), "{refused}");
+    assert!(refused.to_string().contains("/d: "), "{refused}");
 }
 
 #[test]

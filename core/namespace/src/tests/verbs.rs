@@ -162,6 +162,7 @@ fn what_cannot_be_created_says_why() {
         lazy_persist: false,
         storage_policy: "",
         ec_policy: "",
+        should_replicate: false,
     };
     refused(
         fix.ns.plan_create(&fix.ctx(ROOT), &request, &fix.view).map(|_| ()),
@@ -361,6 +362,7 @@ fn leases_run_out_and_are_taken_over() {
         lazy_persist: false,
         storage_policy: "",
         ec_policy: "",
+        should_replicate: false,
     };
     refused(
         fix.ns

@@ -8,12 +8,13 @@ use crate::Namesystem;
 use crate::context::{CallContext, Reply};
 use bytes::Bytes;
 use hathi_formats::editlog::fs_action_symbol;
+use hathi_formats::erasure_coding::whole;
 use hathi_formats::exceptions;
 use hathi_formats::proto::hdfs::{
-    ConcatRequestProto, CreateSnapshotRequestProto, CreateSnapshotResponseProto, CreateSymlinkRequestProto,
-    DeleteSnapshotRequestProto, GetSnapshotDiffReportRequestProto, Rename2RequestProto, RenameRequestProto,
-    RenameSnapshotRequestProto, RollingUpgradeActionProto, RollingUpgradeRequestProto, SafeModeActionProto,
-    SetSafeModeRequestProto,
+    AddErasureCodingPoliciesResponseProto, ConcatRequestProto, CreateSnapshotRequestProto, CreateSnapshotResponseProto,
+    CreateSymlinkRequestProto, DeleteSnapshotRequestProto, GetSnapshotDiffReportRequestProto, Rename2RequestProto,
+    RenameRequestProto, RenameSnapshotRequestProto, RollingUpgradeActionProto, RollingUpgradeRequestProto,
+    SafeModeActionProto, SetSafeModeRequestProto,
 };
 use hathi_formats::protocols::ClientMethod as M;
 use hathi_namespace::snapshot_path;
@@ -68,6 +69,9 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: M, body: &Bytes, reply:
         Err(_) => return None,
     };
     let (command, shape) = command_of(method)?;
+    if !allowed && leaves_no_line_when_denied(method) {
+        return None;
+    }
     let mut record = AuditRecord {
         allowed,
         user: ctx.user.clone(),
@@ -147,6 +151,13 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: M, body: &Bytes, reply:
             };
             (record.src, record.dst) = (Some(path(&request.from_snapshot)), Some(path(&request.to_snapshot)));
         }
+        M::AddErasureCodingPolicies => {
+            let answer = reply.result.as_ref().ok()?;
+            let answer = AddErasureCodingPoliciesResponseProto::decode(&answer[..]).ok()?;
+            let added = answer.responses.iter().filter(|response| response.succeed);
+            let names: Vec<_> = added.map(|added| whole(&added.policy).name().to_owned()).collect();
+            record.src = Some(format!("[{}]", names.join(", ")));
+        }
         _ if shape != Shape::Plain => {
             record.src = FirstString::decode(&body[..]).ok()?.value;
             changed.clone_from(&record.src);
@@ -157,6 +168,19 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: M, body: &Bytes, reply:
         record.permission = changed.and_then(|path| permission(ns, &path));
     }
     Some(record)
+}
+
+/// Calls of which Hadoop logs no denial.
+fn leaves_no_line_when_denied(method: M) -> bool {
+    matches!(
+        method,
+        M::UnsetErasureCodingPolicy
+            | M::AddErasureCodingPolicies
+            | M::RemoveErasureCodingPolicy
+            | M::EnableErasureCodingPolicy
+            | M::DisableErasureCodingPolicy
+            | M::GetEcTopologyResultForPolicies
+    )
 }
 
 fn permission(ns: &Namesystem, path: &str) -> Option<String> {
@@ -186,6 +210,16 @@ fn command_of(method: M) -> Option<(&'static str, Shape)> {
         M::ListXAttrs => ("listXAttrs", Path),
         M::GetStoragePolicy => ("getStoragePolicy", Path),
         M::GetErasureCodingPolicy => ("getErasureCodingPolicy", Path),
+        M::GetErasureCodingPolicies => ("getErasureCodingPolicies", Plain),
+        M::GetErasureCodingCodecs => ("getErasureCodingCodecs", Plain),
+        M::GetEcTopologyResultForPolicies => ("getECTopologyResultForPolicies", Plain),
+        M::SetErasureCodingPolicy => ("setErasureCodingPolicy", PathAndStatus),
+        M::UnsetErasureCodingPolicy => ("unsetErasureCodingPolicy", PathAndStatus),
+        // The name of the policy stands in the place of a path.
+        M::RemoveErasureCodingPolicy => ("removeErasureCodingPolicy", Path),
+        M::EnableErasureCodingPolicy => ("enableErasureCodingPolicy", Path),
+        M::DisableErasureCodingPolicy => ("disableErasureCodingPolicy", Path),
+        M::AddErasureCodingPolicies => ("addErasureCodingPolicies", Plain),
         M::GetEzForPath => ("getEZForPath", Path),
         M::Create => ("create", PathAndStatus),
         M::Append => ("append", Path),

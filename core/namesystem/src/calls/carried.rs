@@ -1,5 +1,4 @@
-//! Lists of things that the namespace carries without acting on them: cache pools and directives, erasure coding
-//! policies. A cluster that goes back to Hadoop's NameNode finds them again, so they are shown here as well.
+//! Lists of things that the namespace carries without acting on them: cache pools and directives. A cluster that goes back to Hadoop's NameNode finds them again, so they are shown here as well.
 
 use super::border::{Answer, Anything, Never, Outcome};
 use super::{caller, unsupported};
@@ -8,8 +7,7 @@ use crate::context::CallContext;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::hdfs::{
     CacheDirectiveEntryProto, CacheDirectiveInfoProto, CacheDirectiveStatsProto, CachePoolEntryProto,
-    CachePoolInfoProto, CachePoolStatsProto, GetErasureCodingPoliciesRequestProto,
-    GetErasureCodingPoliciesResponseProto, ListCacheDirectivesRequestProto, ListCacheDirectivesResponseProto,
+    CachePoolInfoProto, CachePoolStatsProto, ListCacheDirectivesRequestProto, ListCacheDirectivesResponseProto,
     ListCachePoolsRequestProto, ListCachePoolsResponseProto,
 };
 use hathi_namespace::{Caller, is_valid_name};
@@ -123,20 +121,6 @@ pub fn list_cache_directives(
     let has_more = rest.next().is_some();
     Ok(Answer::new(
         ListCacheDirectivesResponseProto { elements, has_more },
-        ns.shown_everything(),
-    ))
-}
-
-/// `getErasureCodingPolicies`, with the states of the image and the edits. Hadoop's NameNode also calls the policy of
-/// `dfs.namenode.ec.system.default.policy` enabled; here no file can be written with it.
-pub fn erasure_coding_policies(
-    ns: &Namesystem,
-    _: &CallContext,
-    _: GetErasureCodingPoliciesRequestProto,
-) -> Outcome<GetErasureCodingPoliciesResponseProto> {
-    let ec_policies = ns.namespace().erasure_coding_policies().cloned().collect();
-    Ok(Answer::new(
-        GetErasureCodingPoliciesResponseProto { ec_policies },
         ns.shown_everything(),
     ))
 }

@@ -2,15 +2,17 @@
 
 use super::border::{self, Served, row};
 use super::{
-    admin, attributes, blocks, carried, delete, locations, policies, read, snapshots, summary, unsupported, wire, write,
+    admin, attributes, blocks, carried, delete, erasure_coding, locations, policies, read, snapshots, summary,
+    unsupported, wire, write,
 };
 use crate::OperationCategory::{self, Journal, Read, Unchecked, Write};
 use crate::context::MethodHandler;
 use hathi_formats::proto::hdfs::{
-    AbandonBlockRequestProto, AddBlockRequestProto, AllowSnapshotRequestProto, AppendRequestProto,
-    CheckAccessRequestProto, CompleteRequestProto, ConcatRequestProto, CreateEncryptionZoneRequestProto,
-    CreateSnapshotRequestProto, CreateSymlinkRequestProto, DeleteRequestProto, DeleteSnapshotRequestProto,
-    DisallowSnapshotRequestProto, FinalizeUpgradeRequestProto, FsyncRequestProto, GetAclStatusRequestProto,
+    AbandonBlockRequestProto, AddBlockRequestProto, AddErasureCodingPoliciesRequestProto, AllowSnapshotRequestProto,
+    AppendRequestProto, CheckAccessRequestProto, CompleteRequestProto, ConcatRequestProto,
+    CreateEncryptionZoneRequestProto, CreateSnapshotRequestProto, CreateSymlinkRequestProto, DeleteRequestProto,
+    DeleteSnapshotRequestProto, DisableErasureCodingPolicyRequestProto, DisallowSnapshotRequestProto,
+    EnableErasureCodingPolicyRequestProto, FinalizeUpgradeRequestProto, FsyncRequestProto, GetAclStatusRequestProto,
     GetAdditionalDatanodeRequestProto, GetBatchedListingRequestProto, GetContentSummaryRequestProto,
     GetCurrentEditLogTxidRequestProto, GetDataEncryptionKeyRequestProto, GetDatanodeReportRequestProto,
     GetDatanodeStorageReportRequestProto, GetEcTopologyResultForPoliciesRequestProto, GetEnclosingRootRequestProto,
@@ -25,14 +27,14 @@ use hathi_formats::proto::hdfs::{
     ListCorruptFileBlocksRequestProto, ListEncryptionZonesRequestProto, ListOpenFilesRequestProto,
     ListReencryptionStatusRequestProto, ListXAttrsRequestProto, MetaSaveRequestProto, ModifyAclEntriesRequestProto,
     MsyncRequestProto, RecoverLeaseRequestProto, RefreshNodesRequestProto, RemoveAclEntriesRequestProto,
-    RemoveAclRequestProto, RemoveDefaultAclRequestProto, RemoveXAttrRequestProto, Rename2RequestProto,
-    RenameRequestProto, RenameSnapshotRequestProto, RenewLeaseRequestProto, ReportBadBlocksRequestProto,
-    RestoreFailedStorageRequestProto, RollEditsRequestProto, RollingUpgradeRequestProto, SaveNamespaceRequestProto,
-    SetAclRequestProto, SetBalancerBandwidthRequestProto, SetOwnerRequestProto, SetPermissionRequestProto,
-    SetQuotaRequestProto, SetReplicationRequestProto, SetSafeModeRequestProto, SetStoragePolicyRequestProto,
-    SetTimesRequestProto, SetXAttrRequestProto, TruncateRequestProto, UnsetErasureCodingPolicyRequestProto,
-    UnsetStoragePolicyRequestProto, UpdateBlockForPipelineRequestProto, UpdatePipelineRequestProto,
-    UpgradeStatusRequestProto,
+    RemoveAclRequestProto, RemoveDefaultAclRequestProto, RemoveErasureCodingPolicyRequestProto,
+    RemoveXAttrRequestProto, Rename2RequestProto, RenameRequestProto, RenameSnapshotRequestProto,
+    RenewLeaseRequestProto, ReportBadBlocksRequestProto, RestoreFailedStorageRequestProto, RollEditsRequestProto,
+    RollingUpgradeRequestProto, SaveNamespaceRequestProto, SetAclRequestProto, SetBalancerBandwidthRequestProto,
+    SetErasureCodingPolicyRequestProto, SetOwnerRequestProto, SetPermissionRequestProto, SetQuotaRequestProto,
+    SetReplicationRequestProto, SetSafeModeRequestProto, SetStoragePolicyRequestProto, SetTimesRequestProto,
+    SetXAttrRequestProto, TruncateRequestProto, UnsetErasureCodingPolicyRequestProto, UnsetStoragePolicyRequestProto,
+    UpdateBlockForPipelineRequestProto, UpdatePipelineRequestProto, UpgradeStatusRequestProto,
 };
 use hathi_formats::protocols::ClientMethod;
 
@@ -190,30 +192,30 @@ fn row(method: ClientMethod) -> (OperationCategory, MethodHandler) {
             row!(read Read, ListReencryptionStatusRequestProto => unsupported::list_reencryption_status)
         }
         M::GetEzForPath => row!(read Read, GetEzForPathRequestProto => unsupported::get_ez_for_path),
-        M::SetErasureCodingPolicy => row!(write Write, border::Anything => unsupported::change_erasure_coding),
-        M::UnsetErasureCodingPolicy => {
-            row!(write Write, UnsetErasureCodingPolicyRequestProto => unsupported::unset_erasure_coding_policy)
-        }
+        M::SetErasureCodingPolicy => row!(once SetErasureCodingPolicyRequestProto => erasure_coding::set_policy),
+        M::UnsetErasureCodingPolicy => row!(once UnsetErasureCodingPolicyRequestProto => erasure_coding::unset_policy),
         M::GetEcTopologyResultForPolicies => {
-            row!(read Unchecked, GetEcTopologyResultForPoliciesRequestProto => unsupported::get_ec_topology_result)
+            row!(read Unchecked, GetEcTopologyResultForPoliciesRequestProto => erasure_coding::get_topology_result)
         }
         M::GetCurrentEditLogTxid => {
             row!(read Read, GetCurrentEditLogTxidRequestProto => admin::get_current_edit_log_txid)
         }
         M::GetEditsFromTxid => row!(read Read, border::Anything => read::get_edits_from_txid),
         M::GetErasureCodingPolicies => {
-            row!(read Read, GetErasureCodingPoliciesRequestProto => carried::erasure_coding_policies)
+            row!(read Read, GetErasureCodingPoliciesRequestProto => erasure_coding::get_policies)
         }
-        M::AddErasureCodingPolicies => row!(write Write, border::Anything => unsupported::change_erasure_coding),
-        M::RemoveErasureCodingPolicy => row!(write Write, border::Anything => unsupported::change_erasure_coding),
-        M::EnableErasureCodingPolicy => row!(write Write, border::Anything => unsupported::change_erasure_coding),
-        M::DisableErasureCodingPolicy => row!(write Write, border::Anything => unsupported::change_erasure_coding),
-        M::GetErasureCodingPolicy => {
-            row!(read Read, GetErasureCodingPolicyRequestProto => unsupported::get_erasure_coding_policy)
+        M::AddErasureCodingPolicies => row!(once AddErasureCodingPoliciesRequestProto => erasure_coding::add_policies),
+        M::RemoveErasureCodingPolicy => {
+            row!(once RemoveErasureCodingPolicyRequestProto => erasure_coding::remove_policy)
         }
-        M::GetErasureCodingCodecs => {
-            row!(read Read, GetErasureCodingCodecsRequestProto => unsupported::get_erasure_coding_codecs)
+        M::EnableErasureCodingPolicy => {
+            row!(once EnableErasureCodingPolicyRequestProto => erasure_coding::enable_policy)
         }
+        M::DisableErasureCodingPolicy => {
+            row!(once DisableErasureCodingPolicyRequestProto => erasure_coding::disable_policy)
+        }
+        M::GetErasureCodingPolicy => row!(read Read, GetErasureCodingPolicyRequestProto => erasure_coding::get_policy),
+        M::GetErasureCodingCodecs => row!(read Read, GetErasureCodingCodecsRequestProto => erasure_coding::get_codecs),
         M::GetQuotaUsage => row!(read Read, GetQuotaUsageRequestProto => summary::get_quota_usage),
         M::ListOpenFiles => row!(read Read by_handler, ListOpenFilesRequestProto => admin::list_open_files),
         M::Msync => row!(read Write, MsyncRequestProto => admin::msync),

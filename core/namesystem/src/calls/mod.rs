@@ -20,6 +20,7 @@ pub mod carried;
 mod client;
 mod datanode;
 pub mod delete;
+pub mod erasure_coding;
 pub mod locations;
 pub mod policies;
 pub mod read;

@@ -51,6 +51,9 @@ fn answer_to(ns: &Namesystem, op: &EditOp) -> Option<Bytes> {
         | EditOp::UpdateBlocks { .. }
         | EditOp::SetXAttr { .. }
         | EditOp::RemoveXAttr { .. }
+        | EditOp::EnableErasureCodingPolicy { .. }
+        | EditOp::DisableErasureCodingPolicy { .. }
+        | EditOp::RemoveErasureCodingPolicy { .. }
         | EditOp::RenameSnapshot { .. }
         | EditOp::DeleteSnapshot { .. } => Some(Bytes::new()),
         EditOp::CreateSnapshot {
@@ -61,7 +64,8 @@ fn answer_to(ns: &Namesystem, op: &EditOp) -> Option<Bytes> {
             let snapshot_path = snapshot_path(snapshot_root, snapshot_name);
             CreateSnapshotResponseProto { snapshot_path }.reply(ns).result.ok()
         }
-        // Ops of features that are refused here can't be replayed. The others answer no at-most-once call.
+        // Ops of features that are refused here can't be replayed. A repeated call to add policies finds those that it
+        // has added, and answers the same. The other ops answer no at-most-once call.
         _ => None,
     }
 }

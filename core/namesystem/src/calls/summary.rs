@@ -11,15 +11,15 @@ use hathi_formats::proto::hdfs::{
     GetQuotaUsageResponseProto, QuotaUsageProto, StorageTypeProto, StorageTypeQuotaInfoProto,
     StorageTypeQuotaInfosProto,
 };
-use hathi_namespace::{Caller, InodeKind, SummaryWalk};
+use hathi_namespace::{Caller, SummaryWalk};
 use std::sync::Arc;
 
 /// The wanted answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Wanted {
-    /// A summary of a file or of a directory.
     Summary {
-        is_file: bool,
+        /// How a file is kept, or the policy of a directory.
+        erasure_coding: String,
     },
     Usage,
 }
@@ -39,15 +39,15 @@ impl Summary {
     fn begin(ns: &Namesystem, ctx: &CallContext, path: &str, usage: bool) -> Result<Walk, RemoteException> {
         let iip = ns.namespace().resolve(path)?;
         let walk = ns.namespace().content_summary(&caller(ctx), &iip, path)?;
-        let status = ns.namespace().status_at(&iip);
-        let is_file = status.is_some_and(|status| status.kind == InodeKind::File);
         Ok(Walk::Summary(Box::new(Summary {
             walk,
             type_quotas: ns.namespace().type_quotas(&iip),
             wanted: if usage {
                 Wanted::Usage
             } else {
-                Wanted::Summary { is_file }
+                Wanted::Summary {
+                    erasure_coding: ns.namespace().erasure_coding_text(&iip),
+                }
             },
             user: ctx.user.clone(),
             groups: ctx.groups.clone(),
@@ -69,8 +69,8 @@ impl Summary {
     fn response(&self) -> Walked {
         let summary = &self.walk.summary;
         let type_quota_infos = type_quota_infos(&self.type_quotas, &summary.types_consumed);
-        match self.wanted {
-            Wanted::Summary { is_file } => Walked::Summary(GetContentSummaryResponseProto {
+        match &self.wanted {
+            Wanted::Summary { erasure_coding } => Walked::Summary(GetContentSummaryResponseProto {
                 summary: ContentSummaryProto {
                     length: summary.length,
                     file_count: summary.file_count,
@@ -82,7 +82,7 @@ impl Summary {
                     snapshot_file_count: Some(summary.snapshot_file_count),
                     snapshot_directory_count: Some(summary.snapshot_directory_count),
                     snapshot_space_consumed: Some(summary.snapshot_space_consumed),
-                    erasure_coding_policy: Some(if is_file { "Replicated" } else { "" }.to_owned()),
+                    erasure_coding_policy: Some(erasure_coding.clone()),
                     type_quota_infos,
                 },
             }),

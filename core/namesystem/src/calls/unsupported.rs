@@ -2,19 +2,15 @@
 //! Changes are refused, with Hadoop's exception for a feature that is switched off where there is one.
 
 use super::border::{Answer, Anything, Never, Outcome};
-use super::{caller, io, no_safe_mode, shown_path, unsupported};
+use super::{caller, io, no_safe_mode, shown_path};
 use crate::Namesystem;
 use crate::context::CallContext;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::common::GetDelegationTokenResponseProto;
 use hathi_formats::proto::hdfs::{
-    CodecProto, CreateEncryptionZoneRequestProto, EcTopologyVerifierResultProto, GetDataEncryptionKeyRequestProto,
-    GetDataEncryptionKeyResponseProto, GetEcTopologyResultForPoliciesRequestProto,
-    GetEcTopologyResultForPoliciesResponseProto, GetErasureCodingCodecsRequestProto,
-    GetErasureCodingCodecsResponseProto, GetErasureCodingPolicyRequestProto, GetErasureCodingPolicyResponseProto,
+    CreateEncryptionZoneRequestProto, GetDataEncryptionKeyRequestProto, GetDataEncryptionKeyResponseProto,
     GetEzForPathRequestProto, GetEzForPathResponseProto, ListEncryptionZonesRequestProto,
     ListEncryptionZonesResponseProto, ListReencryptionStatusRequestProto, ListReencryptionStatusResponseProto,
-    UnsetErasureCodingPolicyRequestProto,
 };
 
 // --- delegation tokens: security is off ---
@@ -96,88 +92,6 @@ pub fn get_ez_for_path(
     let iip = ns.namespace().resolve(&request.src)?;
     ns.namespace().check_traverse(&caller(ctx), &iip)?;
     Ok(Answer::new(GetEzForPathResponseProto::default(), shown_path(ns, &iip)))
-}
-
-// --- erasure coding: no directory and no file has a policy ---
-
-/// `getErasureCodingPolicy`: none.
-pub fn get_erasure_coding_policy(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    request: GetErasureCodingPolicyRequestProto,
-) -> Outcome<GetErasureCodingPolicyResponseProto> {
-    let iip = ns.namespace().resolve(&request.src)?;
-    ns.namespace().check_traverse(&caller(ctx), &iip)?;
-    if !iip.exists() && iip.name() != ".snapshot" {
-        return Err(RemoteException::new(
-            exceptions::FILE_NOT_FOUND,
-            format!("Path not found: {}", request.src),
-        ));
-    }
-    Ok(Answer::new(
-        GetErasureCodingPolicyResponseProto::default(),
-        shown_path(ns, &iip),
-    ))
-}
-
-/// `getErasureCodingCodecs`
-pub fn get_erasure_coding_codecs(
-    _: &Namesystem,
-    _: &CallContext,
-    _: GetErasureCodingCodecsRequestProto,
-) -> Outcome<GetErasureCodingCodecsResponseProto> {
-    let codec = [
-        ("rs", "rs_native, rs_java"),
-        ("rs-legacy", "rs-legacy_java"),
-        ("xor", "xor_native, xor_java"),
-    ]
-    .map(|(codec, coders)| CodecProto {
-        codec: codec.to_owned(),
-        coders: coders.to_owned(),
-    })
-    .to_vec();
-    Ok(Answer::new(GetErasureCodingCodecsResponseProto { codec }, None))
-}
-
-/// `getECTopologyResultForPolicies`
-pub fn get_ec_topology_result(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    request: GetEcTopologyResultForPoliciesRequestProto,
-) -> Outcome<GetEcTopologyResultForPoliciesResponseProto> {
-    ctx.check_superuser_for(ns, "getECTopologyResultForPolicies")?;
-    let response = if request.policies.is_empty() {
-        EcTopologyVerifierResultProto {
-            result_message: "No erasure coding policy is given.".to_owned(),
-            is_supported: true,
-        }
-    } else {
-        EcTopologyVerifierResultProto {
-            result_message: "Erasure coding is not supported by this NameNode".to_owned(),
-            is_supported: false,
-        }
-    };
-    Ok(Answer::new(
-        GetEcTopologyResultForPoliciesResponseProto { response },
-        None,
-    ))
-}
-
-/// `setErasureCodingPolicy`, `enableErasureCodingPolicy` and the other changes of erasure coding.
-pub fn change_erasure_coding(_: &mut Namesystem, _: &CallContext, _: Anything) -> Outcome<Never> {
-    Err(unsupported("Erasure coding"))
-}
-
-/// `unsetErasureCodingPolicy`: no directory has one.
-pub fn unset_erasure_coding_policy(
-    _: &mut Namesystem,
-    _: &CallContext,
-    request: UnsetErasureCodingPolicyRequestProto,
-) -> Outcome<Never> {
-    Err(RemoteException::new(
-        exceptions::NO_EC_POLICY_SET,
-        format!("No erasure coding policy is set on {}", request.src),
-    ))
 }
 
 // --- storage policy satisfier ---

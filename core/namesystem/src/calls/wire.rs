@@ -7,7 +7,7 @@ pub use hathi_formats::client_protocol::{CreateView, GetBlockLocationsView, Mkdi
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::fsimage::InodeKind as Kind;
 use hathi_formats::proto::hdfs::{GetFileInfoRequestProto, LocatedBlocksProto};
-use hathi_namespace::{FileStatus, InodeKind};
+use hathi_namespace::{FileStatus, InodeKind, Policy};
 use prost::Message;
 use std::borrow::Cow;
 
@@ -46,10 +46,12 @@ pub(crate) struct WireStatus<'a> {
     pub locations: Option<&'a LocatedBlocksProto>,
 }
 
-impl<'a> WireStatus<'a> {
-    fn view(&self) -> FileStatusView<'a> {
+impl WireStatus<'_> {
+    /// Calls `with` with the form that is encoded.
+    fn encode<R>(&self, with: impl FnOnce(&FileStatusView<'_>) -> R) -> R {
         let status = self.status;
-        FileStatusView {
+        let erasure_coding = status.erasure_coding.map(Policy::to_wire);
+        with(&FileStatusView {
             kind: match status.kind {
                 InodeKind::Directory => Kind::Directory,
                 InodeKind::File => Kind::File,
@@ -71,34 +73,34 @@ impl<'a> WireStatus<'a> {
             storage_policy: status.storage_policy,
             has_acl: status.has_acl,
             snapshottable: status.snapshottable,
-        }
+            erasure_coding: erasure_coding.as_ref(),
+        })
     }
 
     /// Appends the message `HdfsFileStatusProto`.
     pub fn put(&self, out: &mut Vec<u8>) {
-        self.view().put(out);
+        self.encode(|view| view.put(out));
     }
 }
 
 /// The status of the very path that was asked for.
-fn of_path<'a>(status: &'a FileStatus<'a>, locations: Option<&'a LocatedBlocksProto>) -> FileStatusView<'a> {
+fn of_path<'a>(status: &'a FileStatus<'a>, locations: Option<&'a LocatedBlocksProto>) -> WireStatus<'a> {
     let name = &[];
     WireStatus {
         status,
         name,
         locations,
     }
-    .view()
 }
 
 /// Appends a field that is a `HdfsFileStatusProto`.
 pub(crate) fn append_status(out: &mut Vec<u8>, number: u64, status: &FileStatus<'_>) {
-    of_path(status, None).put_field(number, out);
+    of_path(status, None).encode(|view| view.put_field(number, out));
 }
 
 /// A response message whose field 1 is a `HdfsFileStatusProto` (`GetFileInfoResponseProto`, `CreateResponseProto`, …).
 pub(crate) fn status_response(status: &FileStatus<'_>, locations: Option<&LocatedBlocksProto>) -> Bytes {
-    of_path(status, locations).response()
+    of_path(status, locations).encode(|view| view.response())
 }
 
 /// Builds a `GetListingResponseProto`, entry by entry.
@@ -117,7 +119,7 @@ impl ListingBuilder {
             name,
             locations,
         };
-        self.0.push(&status.view());
+        status.encode(|view| self.0.push(view));
     }
 
     /// The response.

@@ -99,6 +99,7 @@ pub fn create(
         lazy_persist: request.flag & flag::LAZY_PERSIST != 0,
         storage_policy: request.storage_policy,
         ec_policy: request.ec_policy_name,
+        should_replicate: request.flag & flag::SHOULD_REPLICATE != 0,
     };
     let plan = ns
         .namespace()
