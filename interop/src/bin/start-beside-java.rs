@@ -147,11 +147,11 @@ fn phases(single: &Single) -> Result<(f64, f64)> {
     write!(connection, "GET /startupProgress HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
-    let of = |phase: &str| {
-        let (_, behind) = answer.split_once(&format!("\"name\":\"{phase}\""))?;
-        let (_, behind) = behind.split_once("\"elapsedTime\":")?;
-        let digits: String = behind.chars().take_while(char::is_ascii_digit).collect();
-        Some(digits.parse::<f64>().ok()? / 1e3)
+    let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
+    let told: serde_json::Value = serde_json::from_str(body)?;
+    let of = |name: &str| {
+        let phase = told["phases"].as_array()?.iter().find(|phase| phase["name"] == name)?;
+        Some(phase["elapsedTime"].as_f64()? / 1e3)
     };
     let both = of("LoadingFsImage").zip(of("LoadingEdits"));
     both.with_context(|| format!("/startupProgress told no times: {answer}"))

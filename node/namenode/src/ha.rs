@@ -351,10 +351,13 @@ fn tell(parts: &RoleParts, news: News) {
     match news {
         News::Loaded { applied, took_ms } => {
             parts.observed.loaded(took_ms);
-            parts.observed.startup.loaded(parts.clock.ms());
+            let (startup, now_ms) = (&parts.observed.startup, parts.clock.ms());
             if parts.settings.is_single() {
+                // It applies its edits when it becomes active.
+                startup.image_loaded(now_ms);
                 tracing::info!(%applied, took_ms, "namespace loaded");
             } else {
+                startup.loaded(now_ms);
                 tracing::info!(%applied, took_ms, "namespace loaded; standby");
             }
         }
@@ -373,6 +376,7 @@ fn tell(parts: &RoleParts, news: News) {
             took_us,
         } => {
             parts.observed.became_active(took_us);
+            parts.observed.startup.loaded(parts.clock.ms());
             tracing::info!(epoch = epoch.0, %first, recovery_us, total_us = took_us, "active");
         }
         News::NotActive(error) => tracing::warn!(error, "did not become active"),

@@ -108,10 +108,15 @@ fn end(time: &AtomicU64, now_ms: u64) {
 }
 
 impl Startup {
-    /// The image is loaded, and the edits behind it are.
-    pub fn loaded(&self, now_ms: u64) {
+    /// The image is loaded.
+    pub fn image_loaded(&self, now_ms: u64) {
         self.note_image();
         end(&self.image_ended, now_ms);
+    }
+
+    /// The edits behind it are applied, too.
+    pub fn loaded(&self, now_ms: u64) {
+        self.image_loaded(now_ms);
         end(&self.edits_ended, now_ms);
     }
 
