@@ -9,13 +9,15 @@ use prost::Message;
 use crate::exceptions::RemoteException;
 use crate::fsimage::InodeKind;
 use crate::ids::InodeId;
-use crate::proto::hdfs::{ErasureCodingPolicyProto, LocatedBlocksProto};
+use crate::proto::hdfs::{ErasureCodingPolicyProto, FileEncryptionInfoProto, LocatedBlocksProto};
 use crate::wire::{
     Field, Fields, MalformedMessage, delimited_len, put_bytes, put_head, put_number, take_delimited, varint_len,
 };
 
 /// `HdfsFileStatusProto.Flags.HAS_ACL`
 const HAS_ACL: u64 = 1;
+/// `HdfsFileStatusProto.Flags.HAS_CRYPT`
+const HAS_CRYPT: u64 = 2;
 /// `HdfsFileStatusProto.Flags.HAS_EC`
 const HAS_EC: u64 = 4;
 /// `HdfsFileStatusProto.Flags.SNAPSHOT_ENABLED`
@@ -85,6 +87,8 @@ pub struct CreateView<'a> {
     pub unmasked: Option<u16>,
     pub ec_policy_name: &'a str,
     pub storage_policy: &'a str,
+    /// A bit for each version that the client knows. There is one, with the number 2.
+    pub crypto_protocol_versions: u64,
 }
 
 impl<'a> CreateView<'a> {
@@ -103,6 +107,10 @@ impl<'a> CreateView<'a> {
                 (5, field) => view.create_parent = field.number()? != 0,
                 (6, field) => view.replication = field.number()? as u32,
                 (7, field) => view.block_size = field.number()?,
+                (8, field) => {
+                    let version = u32::try_from(field.number()?).unwrap_or(u32::MAX);
+                    view.crypto_protocol_versions |= 1_u64.checked_shl(version).unwrap_or(0);
+                }
                 (9, field) => view.unmasked = Some(mode(field)?),
                 (10, field) => view.ec_policy_name = field.text()?,
                 (11, field) => view.storage_policy = field.text()?,
@@ -142,7 +150,7 @@ impl<'a> GetBlockLocationsView<'a> {
 }
 
 /// `HdfsFileStatusProto`, borrowed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct FileStatusView<'a> {
     /// Its kind.
     pub kind: InodeKind,
@@ -180,13 +188,19 @@ pub struct FileStatusView<'a> {
     pub snapshottable: bool,
     /// The erasure coding policy in force.
     pub erasure_coding: Option<&'a ErasureCodingPolicyProto>,
+    /// Whether it is in an encryption zone.
+    pub encrypted: bool,
+    /// How a file is encrypted.
+    pub encryption: Option<Box<FileEncryptionInfoProto>>,
 }
 
 impl FileStatusView<'_> {
     fn flags(&self) -> u64 {
-        (if self.has_acl { HAS_ACL } else { 0 })
-            | (if self.snapshottable { SNAPSHOT_ENABLED } else { 0 })
-            | (if self.erasure_coding.is_some() { HAS_EC } else { 0 })
+        let flag = |is_set: bool, bit: u64| if is_set { bit } else { 0 };
+        flag(self.has_acl, HAS_ACL)
+            | flag(self.encrypted, HAS_CRYPT)
+            | flag(self.erasure_coding.is_some(), HAS_EC)
+            | flag(self.snapshottable, SNAPSHOT_ENABLED)
     }
 
     /// Bytes that [`FileStatusView::put`] writes.
@@ -210,6 +224,7 @@ impl FileStatusView<'_> {
             self.locations.map_or(0, |locations| bytes(locations.encoded_len())),
             number(self.id.0),
             number(u64::from(self.children)),
+            self.encryption.as_ref().map_or(0, |info| bytes(info.encoded_len())),
             number(u64::from(self.storage_policy)),
             // A key of two bytes.
             (self.erasure_coding).map_or(0, |policy| bytes(policy.encoded_len()).saturating_add(1)),
@@ -248,6 +263,10 @@ impl FileStatusView<'_> {
         }
         put_number(out, 13, self.id.0);
         put_number(out, 14, u64::from(self.children));
+        if let Some(info) = &self.encryption {
+            put_head(out, 15, info.encoded_len());
+            info.encode_raw(out);
+        }
         put_number(out, 16, u64::from(self.storage_policy));
         if let Some(policy) = self.erasure_coding {
             put_head(out, 17, policy.encoded_len());

@@ -184,6 +184,7 @@ classes! {
         INVALID_PATH = InvalidPath "org.apache.hadoop.fs.InvalidPathException";
         INVALID_REQUEST = InvalidRequest "org.apache.hadoop.fs.InvalidRequestException";
         PATH_COMPONENT_TOO_LONG = PathComponentTooLong "org.apache.hadoop.hdfs.protocol.FSLimitException$PathComponentTooLongException";
+        UNKNOWN_CRYPTO_PROTOCOL_VERSION = UnknownCryptoProtocolVersion "org.apache.hadoop.hdfs.UnknownCryptoProtocolVersionException";
         NO_EC_POLICY_SET = NoEcPolicySet "org.apache.hadoop.hdfs.protocol.NoECPolicySetException";
     }
     GetRights {

@@ -17,6 +17,7 @@ pub mod fsimage;
 pub mod ha;
 pub mod host_port;
 pub mod ids;
+pub mod kms;
 pub mod limits;
 pub mod proto;
 pub mod protocols;

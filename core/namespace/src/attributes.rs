@@ -6,6 +6,7 @@
 //! Invariants ([`Attributes::check`]):
 //! - a record is marked exactly if a table has something of the inode;
 //! - directories with a quota by storage type are counted;
+//! - the map of encryption zones is what the attributes say;
 //! - the usage of a directory with a quota is the sum over its subtree, detached parts that are not freed included
 //!   ([`crate::Namespace::check`] verifies it, for it knows the blocks).
 //!
@@ -23,6 +24,7 @@ use crate::store::strings::Strings;
 use crate::tree::Tree;
 use crate::tree::inode::{InodeRec, Perm, flag};
 use crate::usage::{TypeSpace, Usage};
+use crate::zones::Zones;
 
 /// `AclFeature`: the entries that the mode does not express (named entries and the group's), followed by the default
 /// entries.
@@ -90,6 +92,8 @@ pub(crate) struct Attributes {
     /// Directories with a quota by storage type.
     type_quotas: usize,
     links: Side<Arc<[u8]>>,
+    /// Which inodes are encryption zones by their attributes.
+    zones: Zones,
 }
 
 impl Attributes {
@@ -107,6 +111,7 @@ impl Attributes {
             },
             type_quotas: 0,
             links: Side::new(),
+            zones: Zones::default(),
         }
     }
 
@@ -177,11 +182,18 @@ impl Attributes {
     /// Sets all extended attributes of an inode.
     pub(crate) fn set_xattrs(&mut self, tree: &mut Tree, slot: Slot, xattrs: Vec<XAttr>) {
         tree.set_flag(slot, flag::XATTR, !xattrs.is_empty());
+        self.zones.note(tree.rec(slot).id(), &xattrs);
         if xattrs.is_empty() {
             self.xattrs.remove(slot);
         } else {
             self.xattrs.insert(slot, Arc::from(xattrs));
         }
+    }
+
+    /// The encryption zones.
+    #[inline]
+    pub(crate) fn zones(&self) -> &Zones {
+        &self.zones
     }
 
     /// The target of a symlink.
@@ -315,7 +327,14 @@ impl Attributes {
         }
         if rec.has(flag::XATTR) {
             self.xattrs.remove(slot);
+            self.zones.forget(rec.id());
         }
+    }
+
+    /// Forgets a zone as a bug would.
+    #[cfg(test)]
+    pub(crate) fn lose_a_zone(&mut self) {
+        self.zones.lose();
     }
 
     /// Panics when an invariant of the module does not hold, but for the usage.
@@ -344,6 +363,7 @@ impl Attributes {
         assert_eq!(links, self.links.len(), "symlinks found and kept");
         assert_eq!(quotas, self.quotas.len(), "quotas found and kept");
         assert_eq!(type_quotas, self.type_quotas, "quotas by type found and counted");
+        self.zones.check(tree, |slot| self.xattrs(slot));
         self.acls.check();
         self.xattrs.check();
         self.links.check();

@@ -42,6 +42,7 @@ mod view;
 mod walk;
 mod watch;
 mod writers;
+mod zones;
 
 pub use config::NamespaceConfig;
 pub use digest::marks::{Attestation, Comparison, MARK_EVERY_TXNS, MARKS_TOLD, Mark};
@@ -58,3 +59,4 @@ pub use snapshots::diff::{DiffCursor, DiffEntry, DiffPage, DiffQuestion};
 pub use sub_access::SubAccessWalk;
 pub use summary::SummaryWalk;
 pub use types::*;
+pub use zones::{Crypto, EncryptedKey, FileKeys, KeyOfFile, ReencryptionWalk, Zone, ZoneAt, ZonePage};

@@ -66,10 +66,11 @@ impl Namespace {
             return Some(FileStatus::DOT_SNAPSHOT);
         }
         let slot = iip.last_slot()?;
-        Some(match self.past(iip) {
+        let status = match self.past(iip) {
             None => self.status_of(slot, None),
             Some(past) => past.status(slot),
-        })
+        };
+        Some(status.without_key_if(iip.raw))
     }
 
     /// Status of an inode, without checks.
@@ -108,11 +109,11 @@ impl Namespace {
         match self.past(iip) {
             None => {
                 self.check_unreadable_by_superuser(caller, slot)?;
-                Ok(self.status_of(slot, None))
+                Ok(self.status_of(slot, None).without_key_if(iip.raw))
             }
             Some(past) => {
                 past.check_unreadable_by_superuser(caller, slot)?;
-                Ok(past.status(slot))
+                Ok(past.status(slot).without_key_if(iip.raw))
             }
         }
     }
@@ -198,8 +199,9 @@ impl Namespace {
             return self.list_snapshots(iip, start_after, limit, visit);
         };
         let past = self.past(iip);
+        let mut raw_visit = |status: FileStatus<'_>| visit(status.without_key_if(iip.raw));
         if !self.rec(dir).is_dir() {
-            let _ = visit(match past {
+            let _ = raw_visit(match past {
                 None => self.status_of(dir, None),
                 Some(past) => past.status(dir),
             });
@@ -215,8 +217,8 @@ impl Namespace {
             after = owned.as_bytes();
         }
         Ok(Some(match past {
-            None => self.list_children(dir, after, limit, visit),
-            Some(past) => past.list_children(dir, after, limit, visit),
+            None => self.list_children(dir, after, limit, &mut raw_visit),
+            Some(past) => past.list_children(dir, after, limit, &mut raw_visit),
         }))
     }
 

@@ -1,6 +1,7 @@
 //! What is told of an inode (`HdfsFileStatus`), in any view.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::erasure_coding::Coded;
 use crate::erasure_coding::policy::Policy;
@@ -8,21 +9,28 @@ use crate::store::slab::Slot;
 use crate::tree::inode::flag;
 use crate::types::FileStatus;
 use crate::view::View;
+use crate::zones::{Encryption, Zone, file_key};
 
 /// What children inherit from their directory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Inherited<'v> {
     storage_policy: u8,
     erasure_coding: Option<&'v Policy>,
+    zone: Option<Arc<Zone>>,
 }
 
 /// What a view shows of its inodes.
 pub(crate) trait Statuses: View {
     /// `inherited`: what is in force in the parent, if known.
-    fn status_of<'v>(&'v self, slot: Slot, inherited: Option<Inherited<'v>>) -> FileStatus<'v> {
+    fn status_of<'v>(&'v self, slot: Slot, inherited: Option<&Inherited<'v>>) -> FileStatus<'v> {
         let rec = self.rec(slot);
         let perm = rec.perm();
         let (file, dir) = (rec.is_file(), rec.is_dir());
+        let zone = match inherited {
+            None => self.zone_over(slot).map(|(_, zone)| zone),
+            Some(above) if above.zone.is_none() && !dir => None,
+            Some(above) => self.zone_at(slot).or_else(|| above.zone.clone()),
+        };
         FileStatus {
             id: rec.id(),
             kind: rec.kind(),
@@ -57,6 +65,11 @@ pub(crate) trait Statuses: View {
                 Some(inherited) if dir && self.own_policy_xattr(slot).is_none() => inherited.erasure_coding,
                 _ => self.erasure_coding_of(slot),
             },
+            file_key: match &zone {
+                Some(_) if file => file_key(self.xattrs_of(slot)),
+                _ => None,
+            },
+            zone,
         }
     }
 
@@ -72,12 +85,13 @@ pub(crate) trait Statuses: View {
         let inherited = Inherited {
             storage_policy: self.effective_policy(dir),
             erasure_coding: self.erasure_coding_of(dir),
+            zone: self.zone_over(dir).map(|(_, zone)| zone),
         };
         let (count, children) = self.children_after(dir, after);
         let mut shown = 0;
         for child in children.take(limit) {
             shown += 1;
-            let mut status = self.status_of(child, Some(inherited));
+            let mut status = self.status_of(child, Some(&inherited));
             status.name = self.name_of(child);
             if visit(status).is_break() {
                 break;

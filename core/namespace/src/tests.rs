@@ -14,6 +14,7 @@ mod sub_access;
 mod type_quotas;
 mod unsupported;
 mod verbs;
+mod zones;
 
 use std::collections::BTreeSet;
 
@@ -167,6 +168,7 @@ impl Fixture {
         match self.commit(plan) {
             CreateOutcome::Created(id) => Ok(id),
             CreateOutcome::LeaseRecovery(recovery) => panic!("unexpected {recovery:?}"),
+            CreateOutcome::NeedsKey(key) => panic!("unexpected need of {key}"),
         }
     }
 

@@ -6,6 +6,9 @@ use hathi_formats::editlog::EditOp;
 use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 use smallvec::SmallVec;
+use std::sync::Arc;
+
+use crate::zones::Zone;
 
 use crate::erasure_coding::policy::Policy;
 
@@ -285,6 +288,10 @@ pub struct FileStatus<'a> {
     pub snapshot: Option<u32>,
     /// The erasure coding policy in force; `None` for replication.
     pub erasure_coding: Option<&'a Policy>,
+    /// The encryption zone that it is in.
+    pub zone: Option<Arc<Zone>>,
+    /// Of a file in a zone: its key, encrypted (`PerFileEncryptionInfoProto`).
+    pub file_key: Option<&'a [u8]>,
 }
 
 impl FileStatus<'_> {
@@ -310,6 +317,8 @@ impl FileStatus<'_> {
         snapshottable: false,
         snapshot: None,
         erasure_coding: None,
+        zone: None,
+        file_key: None,
     };
 }
 
@@ -427,6 +436,9 @@ pub enum CreateOutcome {
     /// The path is open by a dead writer: recover its lease first (plan has no ops), then answer
     /// `RecoveryInProgressException` or retry. See [`crate::Namespace::plan_recover_lease`].
     LeaseRecovery(LeaseRecovery),
+    /// Nothing is planned: the file is in an encryption zone, and no key for it is at hand that is encrypted with the key of
+    /// this name.
+    NeedsKey(String),
 }
 
 /// What `append` found or needs done first.

@@ -2,6 +2,7 @@
 
 use crate::Namesystem;
 use crate::calls::{BlockReportWork, DeleteWork, WalkWork};
+use crate::keys::KeyWork;
 use crate::passed_on::PassedOn;
 use bytes::Bytes;
 use hathi_formats::exceptions::RemoteException;
@@ -89,6 +90,8 @@ pub enum Deferred {
     Walk(Box<WalkWork>),
     /// A delete of many inodes. The shell has at most one under way, and first asks it to [finish](DeleteWork::finish).
     Delete(Box<DeleteWork>),
+    /// A call that needs an answer of the key provider: ask its question, and [finish](KeyWork::finish) it.
+    AskKeys(Box<KeyWork>),
 }
 
 /// What a call has to do with the reports of replicas. `complete` may wait for one.

@@ -11,6 +11,7 @@
 use crate::CallContext;
 use crate::edit_log::{EditLog, EditLogError};
 use crate::history::History;
+use crate::keys::KeyCache;
 use crate::life::Life;
 use crate::monitor::Recoveries;
 use crate::passed_on::{CallDoubt, LatestCalls};
@@ -65,6 +66,10 @@ pub struct Namesystem {
     /// Whether a rolling upgrade was finalized since the load. This may be lost in a restart: a DataNode that has not
     /// heard of it keeps deleted replicas until it is told to finalize.
     pub(crate) rolling_upgrade_finalized: bool,
+    /// Keys for files of encryption zones.
+    pub(crate) keys: KeyCache,
+    /// The zone that is being re-encrypted.
+    pub(crate) reencrypted_zone: Option<InodeId>,
 }
 
 impl std::fmt::Debug for Namesystem {
@@ -102,6 +107,8 @@ impl Namesystem {
             last_transition_ms: 0,
             recoveries: Recoveries::default(),
             rolling_upgrade_finalized: false,
+            keys: KeyCache::default(),
+            reencrypted_zone: None,
         }
     }
 

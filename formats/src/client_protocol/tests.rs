@@ -1,7 +1,8 @@
 use super::*;
 use crate::proto::hdfs::{
-    CreateRequestProto, DirectoryListingProto, FsPermissionProto, GetBlockLocationsRequestProto,
-    GetFileInfoResponseProto, GetListingResponseProto, HdfsFileStatusProto, MkdirsRequestProto,
+    CreateRequestProto, DirectoryListingProto, FileEncryptionInfoProto, FsPermissionProto,
+    GetBlockLocationsRequestProto, GetFileInfoResponseProto, GetListingResponseProto, HdfsFileStatusProto,
+    MkdirsRequestProto,
 };
 
 fn status(kind: InodeKind, symlink: Option<&'static [u8]>) -> FileStatusView<'static> {
@@ -24,6 +25,15 @@ fn status(kind: InodeKind, symlink: Option<&'static [u8]>) -> FileStatusView<'st
         has_acl: true,
         snapshottable: true,
         erasure_coding: None,
+        encrypted: true,
+        encryption: Some(Box::new(FileEncryptionInfoProto {
+            suite: 2,
+            crypto_protocol_version: 2,
+            key: Bytes::from_static(&[7; 16]),
+            iv: Bytes::from_static(&[9; 16]),
+            key_name: "key".to_owned(),
+            ez_key_version_name: "key@0".to_owned(),
+        })),
     }
 }
 
@@ -49,7 +59,8 @@ fn expected(status: &FileStatusView<'_>) -> HdfsFileStatusProto {
         file_id: Some(status.id.0),
         children_num: Some(status.children as i32),
         storage_policy: Some(u32::from(status.storage_policy)),
-        flags: Some(9),
+        flags: Some(11),
+        file_encryption_info: status.encryption.as_deref().cloned(),
         ..Default::default()
     }
 }
@@ -76,7 +87,7 @@ fn statuses_are_written_as_prost_would() {
         assert_eq!(
             FileStatusView {
                 locations: Some(&locations),
-                ..status
+                ..status.clone()
             }
             .response(),
             message.encode_to_vec(),
@@ -99,7 +110,7 @@ fn a_status_with_an_erasure_coding_policy_is_written_as_prost_would() {
     let message = GetFileInfoResponseProto {
         fs: Some(HdfsFileStatusProto {
             ec_policy: Some(policy.clone()),
-            flags: Some(13),
+            flags: Some(15),
             ..expected(&status)
         }),
     };
@@ -175,6 +186,7 @@ fn borrowed_requests_say_what_prost_says() {
         block_size: 1 << 40,
         unmasked: Some(0o777),
         ec_policy_name: "ec",
+        crypto_protocol_versions: 1 << 2,
         storage_policy: "HOT",
     };
     assert_eq!(CreateView::decode(&body).unwrap(), expected);

@@ -19,6 +19,7 @@ use crate::tree::inode::MAX_48;
 use crate::types::{BlockView, CreateOutcome, CreateRequest, Ctx, Plan, Refused};
 use crate::usage::Usage;
 use crate::view::View;
+use crate::zones::{Crypto, key_xattr};
 
 use super::attr::policy_by_name;
 use super::lease::{LeaseTakeover, RecoverLeaseOp};
@@ -159,12 +160,23 @@ impl Namespace {
         acl::inherit(parent_feature, asked, is_dir).unwrap_or((mode, Vec::new()))
     }
 
-    /// `create`.
+    /// `create` of a client that knows no encryption: see [`Namespace::plan_create_with`].
     pub fn plan_create(
         &self,
         ctx: &Ctx<'_>,
         req: &CreateRequest<'_>,
         blocks: &dyn BlockView,
+    ) -> Result<Plan<CreateOutcome>, Refused> {
+        self.plan_create_with(ctx, req, blocks, &Crypto::NONE)
+    }
+
+    /// `create`. `crypto` matters in encryption zones only.
+    pub fn plan_create_with(
+        &self,
+        ctx: &Ctx<'_>,
+        req: &CreateRequest<'_>,
+        blocks: &dyn BlockView,
+        crypto: &Crypto<'_>,
     ) -> Result<Plan<CreateOutcome>, Refused> {
         self.note_time(ctx.mono_ms);
         let src = req.src;
@@ -207,6 +219,7 @@ impl Namespace {
         // Missing ancestors get the attributes of the deepest existing one, with u+wx added.
         let deepest = iip.slots[iip.slots.len().min(iip.depth - 1) - 1];
         let striped = self.check_create_parameters(ctx, req, deepest)?;
+        let zone = self.zone_for_new_file(&iip, crypto)?;
         let mut freed = Usage::default();
         if let Some(slot) = existing {
             if !req.overwrite {
@@ -226,6 +239,13 @@ impl Namespace {
             (0, parent) if self.effective_policy(parent) == LAZY_PERSIST => LAZY_PERSIST,
             (asked, _) => asked,
         };
+        let mut xattrs = Vec::new();
+        if let Some(zone) = zone {
+            match crypto.keys.and_then(|keys| keys.key(zone.key_name())) {
+                Some(key) => xattrs.push(key_xattr(&key)),
+                None => return Ok(Plan::nothing(CreateOutcome::NeedsKey(zone.key_name().to_owned()))),
+            }
+        }
         let id = self.next_inode_id(ops.len());
         let now = ctx.now_ms as i64;
         ops.push(EditOp::Add(AddOp {
@@ -247,7 +267,7 @@ impl Namespace {
             } else {
                 acl::logical(mode, &feature)
             },
-            xattrs: Vec::new(),
+            xattrs,
             client_name: req.client_name.to_owned(),
             client_machine: ctx.client_machine.to_owned(),
             overwrite: req.overwrite,

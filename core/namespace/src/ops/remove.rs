@@ -85,6 +85,7 @@ impl Namespace {
         }
         let iip = self.resolve_for(&ctx.caller, target, DirOp::Write)?;
         self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
+        self.check_concat_outside_of_zones(&iip)?;
         let slot = self.file_slot(iip.last_slot(), target)?;
         let rec = *self.rec(slot);
         if rec.is_open() {

@@ -67,6 +67,7 @@ impl Namespace {
             return no;
         };
         self.check_no_nested_roots(src_slot, parent)?;
+        self.check_move_between_zones(&src_iip, &dst_iip)?;
         self.verify_rename(src_slot, parent, &dst_iip, None)?;
         let op = EditOp::RenameOld {
             src: src_path,
@@ -134,6 +135,7 @@ impl Namespace {
         if dst_iip.depth == 1 {
             return Err(refuse(ex::IO, "rename destination cannot be the root"));
         }
+        self.check_move_between_zones(&src_iip, &dst_iip)?;
         let replaced = dst_iip.last_slot();
         if let Some(dst_slot) = replaced {
             self.validate_overwrite(src_slot, dst_slot, &src_path, &dst_path, options.overwrite)?;

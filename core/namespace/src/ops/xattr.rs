@@ -11,6 +11,7 @@ use crate::tree::inode::flag;
 use crate::types::{Caller, Ctx, Plan, Refused};
 use crate::unsupported::Feature;
 use crate::view::View;
+use crate::zones::is_zone_xattr;
 
 const NOT_FOUND_TEXT: &str = "At least one of the attributes provided was not found.";
 /// `HdfsServerConstants.SECURITY_XATTR_UNREADABLE_BY_SUPERUSER`, without its namespace.
@@ -129,12 +130,9 @@ impl Namespace {
             ));
         }
         self.check_xattr_permission(&ctx.caller, xattr, is_reserved_raw(src))?;
-        if Feature::of_xattr(xattr).is_some() {
-            // Files below would be written in plain text.
-            return Err(refuse(
-                ex::UNSUPPORTED_OPERATION,
-                format!("{} is of an encryption zone, which is not supported", prefixed(xattr)),
-            ));
+        if let Some(feature) = Feature::of_xattr(xattr) {
+            // Files below would be written without what it asks for.
+            return Err(refuse(ex::IO, feature.refused_at(src)));
         }
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
         self.check_xattr_change(&ctx.caller, &iip, xattr)?;
@@ -194,6 +192,12 @@ impl Namespace {
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
         self.check_xattr_change(&ctx.caller, &iip, xattr)?;
         let slot = self.existing_slot(&iip)?;
+        if is_zone_xattr(xattr) && !self.attributes.xattrs(slot).is_empty() {
+            return Err(refuse(
+                ex::ILLEGAL_ARGUMENT,
+                "The encryption zone xattr should never be deleted.",
+            ));
+        }
         if is_unreadable_mark(xattr) {
             return Err(refuse(
                 ex::ACCESS_CONTROL,

@@ -14,9 +14,10 @@ use crate::status::Statuses;
 use crate::store::slab::Slot;
 use crate::tree::Tree;
 use crate::tree::inode::InodeRec;
-use crate::types::FileStatus;
+use crate::types::{FileStatus, InodeKind};
 use crate::view::View;
 use crate::writers::OpenFiles;
+use crate::zones::file_key;
 
 /// The namespace as a snapshot shows it. What is gone from the present is there, and `PRESENT` shows it as it was when it
 /// went.
@@ -34,6 +35,14 @@ impl<'n> Past<'n> {
     /// What was kept of an inode. `None` if it is as it is now.
     fn kept(&self, slot: Slot) -> Option<&'n Kept> {
         self.ns.kept_at(slot, self.snapshot)
+    }
+
+    /// The attributes of an inode, which live as long as the namespace.
+    fn xattrs_then(&self, slot: Slot) -> &'n [XAttr] {
+        match self.kept(slot) {
+            Some(kept) => kept.xattrs.as_deref().unwrap_or(&[]),
+            None => self.ns.attributes.xattrs(slot),
+        }
     }
 
     fn entry_inode(&self, entry: Entry) -> Slot {
@@ -58,6 +67,7 @@ impl<'n> Past<'n> {
             snapshottable,
             snapshot,
             erasure_coding,
+            zone,
             ..
         } = self.status_of(slot, None);
         let erasure_coding = erasure_coding.and_then(|policy| self.ns.erasure_coding_policy(policy.id));
@@ -82,6 +92,11 @@ impl<'n> Past<'n> {
             snapshottable,
             snapshot,
             erasure_coding,
+            file_key: match &zone {
+                Some(_) if kind == InodeKind::File => file_key(self.xattrs_then(slot)),
+                _ => None,
+            },
+            zone,
         }
     }
 }
@@ -185,10 +200,7 @@ impl View for Past<'_> {
     }
 
     fn xattrs_of(&self, slot: Slot) -> &[XAttr] {
-        match self.kept(slot) {
-            Some(kept) => kept.xattrs.as_deref().unwrap_or(&[]),
-            None => self.ns.xattrs_of(slot),
-        }
+        self.xattrs_then(slot)
     }
 
     /// Snapshots keep the limits of a directory, and not what was used.

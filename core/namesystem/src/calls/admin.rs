@@ -48,7 +48,7 @@ pub fn get_server_defaults(
         encrypt_data_transfer: Some(false),
         trash_interval: Some(config.trash_interval_min),
         checksum_type: Some(config.checksum_type),
-        key_provider_uri: Some(String::new()),
+        key_provider_uri: Some(config.keys.provider_uri.clone()),
         policy_id: Some(DEFAULT_POLICY),
         snapshot_trash_root_enabled: Some(false),
     };

@@ -12,9 +12,9 @@ use hathi_formats::erasure_coding::whole;
 use hathi_formats::exceptions;
 use hathi_formats::proto::hdfs::{
     AddErasureCodingPoliciesResponseProto, ConcatRequestProto, CreateSnapshotRequestProto, CreateSnapshotResponseProto,
-    CreateSymlinkRequestProto, DeleteSnapshotRequestProto, GetSnapshotDiffReportRequestProto, Rename2RequestProto,
-    RenameRequestProto, RenameSnapshotRequestProto, RollingUpgradeActionProto, RollingUpgradeRequestProto,
-    SafeModeActionProto, SetSafeModeRequestProto,
+    CreateSymlinkRequestProto, DeleteSnapshotRequestProto, GetSnapshotDiffReportRequestProto, ReencryptActionProto,
+    ReencryptEncryptionZoneRequestProto, Rename2RequestProto, RenameRequestProto, RenameSnapshotRequestProto,
+    RollingUpgradeActionProto, RollingUpgradeRequestProto, SafeModeActionProto, SetSafeModeRequestProto,
 };
 use hathi_formats::protocols::ClientMethod as M;
 use hathi_namespace::snapshot_path;
@@ -99,6 +99,16 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: M, body: &Bytes, reply:
             record.command = format!("rename (options=[{}])", options.join(", ")).into();
             changed = Some(request.dst.clone());
             (record.src, record.dst) = (Some(request.src), Some(request.dst));
+        }
+        M::ReencryptEncryptionZone => {
+            let request = ReencryptEncryptionZoneRequestProto::decode(&body[..]).ok()?;
+            if allowed {
+                record.command = match request.action() {
+                    ReencryptActionProto::StartReencrypt => "STARTreencryption".into(),
+                    ReencryptActionProto::CancelReencrypt => "CANCELreencryption".into(),
+                };
+            }
+            record.src = Some(request.zone);
         }
         M::SetSafeMode => {
             // A call that only asks leaves no line (`FSNamesystem.setSafeMode`).
@@ -221,6 +231,10 @@ fn command_of(method: M) -> Option<(&'static str, Shape)> {
         M::DisableErasureCodingPolicy => ("disableErasureCodingPolicy", Path),
         M::AddErasureCodingPolicies => ("addErasureCodingPolicies", Plain),
         M::GetEzForPath => ("getEZForPath", Path),
+        M::CreateEncryptionZone => ("createEncryptionZone", PathAndStatus),
+        M::ListEncryptionZones => ("listEncryptionZones", Plain),
+        M::ListReencryptionStatus => ("listReencryptionStatus", Plain),
+        M::ReencryptEncryptionZone => ("reencryptEncryptionZone", Plain),
         M::Create => ("create", PathAndStatus),
         M::Append => ("append", Path),
         M::Truncate => ("truncate", PathAndStatus),

@@ -3,7 +3,7 @@
 use super::border::{self, Served, row};
 use super::{
     admin, attributes, blocks, carried, delete, erasure_coding, locations, policies, read, snapshots, summary,
-    unsupported, wire, write,
+    unsupported, wire, write, zones,
 };
 use crate::OperationCategory::{self, Journal, Read, Unchecked, Write};
 use crate::context::MethodHandler;
@@ -26,15 +26,16 @@ use hathi_formats::proto::hdfs::{
     IsFileClosedRequestProto, ListCacheDirectivesRequestProto, ListCachePoolsRequestProto,
     ListCorruptFileBlocksRequestProto, ListEncryptionZonesRequestProto, ListOpenFilesRequestProto,
     ListReencryptionStatusRequestProto, ListXAttrsRequestProto, MetaSaveRequestProto, ModifyAclEntriesRequestProto,
-    MsyncRequestProto, RecoverLeaseRequestProto, RefreshNodesRequestProto, RemoveAclEntriesRequestProto,
-    RemoveAclRequestProto, RemoveDefaultAclRequestProto, RemoveErasureCodingPolicyRequestProto,
-    RemoveXAttrRequestProto, Rename2RequestProto, RenameRequestProto, RenameSnapshotRequestProto,
-    RenewLeaseRequestProto, ReportBadBlocksRequestProto, RestoreFailedStorageRequestProto, RollEditsRequestProto,
-    RollingUpgradeRequestProto, SaveNamespaceRequestProto, SetAclRequestProto, SetBalancerBandwidthRequestProto,
-    SetErasureCodingPolicyRequestProto, SetOwnerRequestProto, SetPermissionRequestProto, SetQuotaRequestProto,
-    SetReplicationRequestProto, SetSafeModeRequestProto, SetStoragePolicyRequestProto, SetTimesRequestProto,
-    SetXAttrRequestProto, TruncateRequestProto, UnsetErasureCodingPolicyRequestProto, UnsetStoragePolicyRequestProto,
-    UpdateBlockForPipelineRequestProto, UpdatePipelineRequestProto, UpgradeStatusRequestProto,
+    MsyncRequestProto, RecoverLeaseRequestProto, ReencryptEncryptionZoneRequestProto, RefreshNodesRequestProto,
+    RemoveAclEntriesRequestProto, RemoveAclRequestProto, RemoveDefaultAclRequestProto,
+    RemoveErasureCodingPolicyRequestProto, RemoveXAttrRequestProto, Rename2RequestProto, RenameRequestProto,
+    RenameSnapshotRequestProto, RenewLeaseRequestProto, ReportBadBlocksRequestProto, RestoreFailedStorageRequestProto,
+    RollEditsRequestProto, RollingUpgradeRequestProto, SaveNamespaceRequestProto, SetAclRequestProto,
+    SetBalancerBandwidthRequestProto, SetErasureCodingPolicyRequestProto, SetOwnerRequestProto,
+    SetPermissionRequestProto, SetQuotaRequestProto, SetReplicationRequestProto, SetSafeModeRequestProto,
+    SetStoragePolicyRequestProto, SetTimesRequestProto, SetXAttrRequestProto, TruncateRequestProto,
+    UnsetErasureCodingPolicyRequestProto, UnsetStoragePolicyRequestProto, UpdateBlockForPipelineRequestProto,
+    UpdatePipelineRequestProto, UpgradeStatusRequestProto,
 };
 use hathi_formats::protocols::ClientMethod;
 
@@ -180,18 +181,18 @@ fn row(method: ClientMethod) -> (OperationCategory, MethodHandler) {
         M::RemoveXAttr => row!(once RemoveXAttrRequestProto => attributes::remove_xattr),
         M::CheckAccess => row!(read Read, CheckAccessRequestProto => read::check_access),
         M::CreateEncryptionZone => {
-            row!(write Write, CreateEncryptionZoneRequestProto => unsupported::create_encryption_zone)
+            row!(once CreateEncryptionZoneRequestProto => zones::create_encryption_zone)
         }
         M::ListEncryptionZones => {
-            row!(read Read, ListEncryptionZonesRequestProto => unsupported::list_encryption_zones)
+            row!(read Read, ListEncryptionZonesRequestProto => zones::list_encryption_zones)
         }
         M::ReencryptEncryptionZone => {
-            row!(write Write, border::Anything => unsupported::reencrypt_encryption_zone)
+            row!(once ReencryptEncryptionZoneRequestProto => zones::reencrypt_encryption_zone)
         }
         M::ListReencryptionStatus => {
-            row!(read Read, ListReencryptionStatusRequestProto => unsupported::list_reencryption_status)
+            row!(read Read, ListReencryptionStatusRequestProto => zones::list_reencryption_status)
         }
-        M::GetEzForPath => row!(read Read, GetEzForPathRequestProto => unsupported::get_ez_for_path),
+        M::GetEzForPath => row!(read Read, GetEzForPathRequestProto => zones::get_ez_for_path),
         M::SetErasureCodingPolicy => row!(once SetErasureCodingPolicyRequestProto => erasure_coding::set_policy),
         M::UnsetErasureCodingPolicy => row!(once UnsetErasureCodingPolicyRequestProto => erasure_coding::unset_policy),
         M::GetEcTopologyResultForPolicies => {
@@ -224,6 +225,6 @@ fn row(method: ClientMethod) -> (OperationCategory, MethodHandler) {
         M::GetSlowDatanodeReport => {
             row!(read Unchecked, GetSlowDatanodeReportRequestProto => admin::get_slow_datanode_report)
         }
-        M::GetEnclosingRoot => row!(read Read, GetEnclosingRootRequestProto => read::get_enclosing_root),
+        M::GetEnclosingRoot => row!(read Read, GetEnclosingRootRequestProto => zones::get_enclosing_root),
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn located_blocks(
         .collect();
     let mut answer = LocatedBlocksProto {
         under_construction: status.under_construction,
+        file_encryption_info: status.encryption_info(),
         ..Default::default()
     };
     let Some(&last) = blocks.last() else {

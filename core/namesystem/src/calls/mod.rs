@@ -33,6 +33,7 @@ pub mod unsupported;
 mod walks;
 mod wire;
 pub mod write;
+pub mod zones;
 
 pub use audit::{AuditRecord, audit};
 pub use block_report::BlockReportWork;

@@ -10,10 +10,10 @@ use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_formats::proto::hdfs::{
     BatchedDirectoryListingProto, CheckAccessRequestProto, CheckAccessResponseProto, GetBatchedListingRequestProto,
-    GetBatchedListingResponseProto, GetEnclosingRootRequestProto, GetEnclosingRootResponseProto,
-    GetFileLinkInfoRequestProto, GetLinkTargetRequestProto, GetLinkTargetResponseProto, GetListingRequestProto,
-    GetLocatedFileInfoRequestProto, GetPreferredBlockSizeRequestProto, GetPreferredBlockSizeResponseProto,
-    HdfsFileStatusProto, IsFileClosedRequestProto, IsFileClosedResponseProto, LocatedBlocksProto, RemoteExceptionProto,
+    GetBatchedListingResponseProto, GetFileLinkInfoRequestProto, GetLinkTargetRequestProto, GetLinkTargetResponseProto,
+    GetListingRequestProto, GetLocatedFileInfoRequestProto, GetPreferredBlockSizeRequestProto,
+    GetPreferredBlockSizeResponseProto, HdfsFileStatusProto, IsFileClosedRequestProto, IsFileClosedResponseProto,
+    LocatedBlocksProto, RemoteExceptionProto,
 };
 use hathi_namespace::{FileStatus, InodesInPath};
 use prost::Message;
@@ -369,20 +369,6 @@ pub fn check_access(
     ns.namespace()
         .check_access(&caller(ctx), &iip, request.mode as u8 & 7)?;
     Ok(Answer::new(CheckAccessResponseProto {}, shown_path(ns, &iip)))
-}
-
-/// `getEnclosingRoot`: without encryption zones the root of every path is `/`.
-pub fn get_enclosing_root(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    request: GetEnclosingRootRequestProto,
-) -> Outcome<GetEnclosingRootResponseProto> {
-    let iip = ns.namespace().resolve(request.filename())?;
-    ns.namespace().check_traverse(&caller(ctx), &iip)?;
-    let response = GetEnclosingRootResponseProto {
-        enclosing_root_path: Some("/".to_owned()),
-    };
-    Ok(Answer::new(response, shown_path(ns, &iip)))
 }
 
 /// `getEditsFromTxid`: inotify reads old segments, which only the journals have.

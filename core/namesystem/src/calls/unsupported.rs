@@ -2,16 +2,12 @@
 //! Changes are refused, with Hadoop's exception for a feature that is switched off where there is one.
 
 use super::border::{Answer, Anything, Never, Outcome};
-use super::{caller, io, no_safe_mode, shown_path};
+use super::no_safe_mode;
 use crate::Namesystem;
 use crate::context::CallContext;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::common::GetDelegationTokenResponseProto;
-use hathi_formats::proto::hdfs::{
-    CreateEncryptionZoneRequestProto, GetDataEncryptionKeyRequestProto, GetDataEncryptionKeyResponseProto,
-    GetEzForPathRequestProto, GetEzForPathResponseProto, ListEncryptionZonesRequestProto,
-    ListEncryptionZonesResponseProto, ListReencryptionStatusRequestProto, ListReencryptionStatusResponseProto,
-};
+use hathi_formats::proto::hdfs::{GetDataEncryptionKeyRequestProto, GetDataEncryptionKeyResponseProto};
 
 // --- delegation tokens: security is off ---
 
@@ -40,58 +36,6 @@ pub fn get_data_encryption_key(
     _: GetDataEncryptionKeyRequestProto,
 ) -> Outcome<GetDataEncryptionKeyResponseProto> {
     Ok(Answer::new(GetDataEncryptionKeyResponseProto::default(), None))
-}
-
-// --- encryption zones: no key provider ---
-
-/// `createEncryptionZone`
-pub fn create_encryption_zone(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    request: CreateEncryptionZoneRequestProto,
-) -> Outcome<Never> {
-    ctx.check_superuser_for(ns, "createEncryptionZone")?;
-    Err(io(format!(
-        "Can't create an encryption zone for {} since no key provider is available.",
-        request.src
-    )))
-}
-
-/// `reencryptEncryptionZone`
-pub fn reencrypt_encryption_zone(ns: &mut Namesystem, ctx: &CallContext, _: Anything) -> Outcome<Never> {
-    ctx.check_superuser_for(ns, "reencryptEncryptionZone")?;
-    Err(io("No key provider configured, re-encryption operation is rejected"))
-}
-
-/// `listEncryptionZones`
-pub fn list_encryption_zones(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    _: ListEncryptionZonesRequestProto,
-) -> Outcome<ListEncryptionZonesResponseProto> {
-    ctx.check_superuser_for(ns, "listEncryptionZones")?;
-    Ok(Answer::new(ListEncryptionZonesResponseProto::default(), None))
-}
-
-/// `listReencryptionStatus`
-pub fn list_reencryption_status(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    _: ListReencryptionStatusRequestProto,
-) -> Outcome<ListReencryptionStatusResponseProto> {
-    ctx.check_superuser_for(ns, "listReencryptionStatus")?;
-    Ok(Answer::new(ListReencryptionStatusResponseProto::default(), None))
-}
-
-/// `getEZForPath`: none.
-pub fn get_ez_for_path(
-    ns: &Namesystem,
-    ctx: &CallContext,
-    request: GetEzForPathRequestProto,
-) -> Outcome<GetEzForPathResponseProto> {
-    let iip = ns.namespace().resolve(&request.src)?;
-    ns.namespace().check_traverse(&caller(ctx), &iip)?;
-    Ok(Answer::new(GetEzForPathResponseProto::default(), shown_path(ns, &iip)))
 }
 
 // --- storage policy satisfier ---

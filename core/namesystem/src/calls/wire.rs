@@ -74,6 +74,8 @@ impl WireStatus<'_> {
             has_acl: status.has_acl,
             snapshottable: status.snapshottable,
             erasure_coding: erasure_coding.as_ref(),
+            encrypted: status.zone.is_some(),
+            encryption: status.encryption_info().map(Box::new),
         })
     }
 

@@ -3,9 +3,11 @@
 use super::blocks::{finish_lease_recovery, recover_block};
 use super::border::{Answer, Once, Outcome, Response};
 use super::wire::{self, CreateView, MkdirsView};
+use super::zones::{self, OnceOrDeferred};
 use super::{ClientMachine, commit, commit_void_once, no_safe_mode, plan_context};
 use crate::Namesystem;
 use crate::context::{CallContext, Reply};
+use crate::keys::KeyQuestion;
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::InodeId;
@@ -15,7 +17,9 @@ use hathi_formats::proto::hdfs::{
     CreateSymlinkResponseProto, FsPermissionProto, LocatedBlockProto, MkdirsResponseProto, Rename2RequestProto,
     Rename2ResponseProto, RenameRequestProto, RenameResponseProto, TruncateRequestProto, TruncateResponseProto,
 };
-use hathi_namespace::{AppendOutcome, CreateOutcome, CreateRequest, Namespace, RenameOptions, Truncated};
+use hathi_namespace::{
+    AppendOutcome, CreateOutcome, CreateRequest, Crypto, FileKeys, Namespace, RenameOptions, Truncated,
+};
 use prost::Message;
 
 /// Bits of `createFlag` (`CreateFlagProto`).
@@ -67,11 +71,7 @@ impl Response for Created {
 }
 
 /// `create`
-pub fn create(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    request: CreateView<'_>,
-) -> Result<Once<Created>, RemoteException> {
+pub fn create(ns: &mut Namesystem, ctx: &CallContext, request: CreateView<'_>) -> OnceOrDeferred<Created> {
     let src = request.src;
     limits::check_text(CLIENT_NAME, request.client_name, limits::CLIENT_NAME_MAX_BYTES)?;
     if request.flag & flag::SHOULD_REPLICATE != 0 && !request.ec_policy_name.is_empty() {
@@ -101,12 +101,26 @@ pub fn create(
         ec_policy: request.ec_policy_name,
         should_replicate: request.flag & flag::SHOULD_REPLICATE != 0,
     };
+    let mut versions = Vec::new();
+    if ns.namespace().has_zones() {
+        ns.keys.expire(&ns.config.keys, ctx.mono_ms);
+        let known = request.crypto_protocol_versions;
+        versions = (0..64).filter(|version| known >> version & 1 == 1).collect();
+    }
+    let crypto = Crypto {
+        versions: &versions,
+        keys: ns.config.keys.has_provider().then_some(&ns.keys as &dyn FileKeys),
+    };
     let plan = ns
         .namespace()
-        .plan_create(&plan_context(ctx, &machine), &create, &ns.replicas())?;
+        .plan_create_with(&plan_context(ctx, &machine), &create, &ns.replicas(), &crypto)?;
     let (outcome, after) = commit(ns, plan)?;
     let file = match outcome {
         CreateOutcome::Created(file) => file,
+        CreateOutcome::NeedsKey(key_name) => {
+            // One is enough for this call. More are fetched as they are used.
+            return zones::ask(ctx, KeyQuestion::Generate { key_name, count: 1 });
+        }
         CreateOutcome::LeaseRecovery(recovery) => {
             finish_lease_recovery(ns, ctx, &recovery, "CREATE_FILE", src, request.client_name)?;
             // The writer is gone and the file is closed: it exists, and that is what a create without overwrite hears.
@@ -116,10 +130,22 @@ pub fn create(
             ));
         }
     };
+    if ns.namespace().has_zones() {
+        take_key(ns, file, ctx.mono_ms);
+    }
     Ok(Once {
-        answer: Answer::new(Created { file }, after),
+        answer: Answer::now(Created { file }, after),
         keep: true,
     })
+}
+
+/// The key that a new file has is no other file's.
+fn take_key(ns: &mut Namesystem, file: InodeId, mono_ms: u64) {
+    let status = ns.namespace().status(file);
+    let key_name = status.and_then(|status| Some(status.encryption_info()?.key_name));
+    if let Some(key_name) = key_name {
+        ns.keys.take(&key_name, mono_ms);
+    }
 }
 
 fn vanished(file: InodeId) -> RemoteException {

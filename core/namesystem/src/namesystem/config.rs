@@ -1,5 +1,6 @@
 //! Configuration of a namesystem.
 
+use crate::keys::KeyOptions;
 use crate::retry_cache::RetryCacheOptions;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::ids::NamespaceInfo;
@@ -55,6 +56,8 @@ pub struct NamesystemConfig {
     pub namenode_id: String,
     /// The client RPC address as `host:port`.
     pub rpc_address: String,
+    /// Where keys of encryption zones come from.
+    pub keys: KeyOptions,
 }
 
 impl Default for NamesystemConfig {
@@ -84,6 +87,7 @@ impl Default for NamesystemConfig {
             nameservice_id: String::new(),
             namenode_id: String::new(),
             rpc_address: String::new(),
+            keys: KeyOptions::default(),
         }
     }
 }

@@ -21,6 +21,7 @@ mod tree;
 mod upgrade;
 mod words;
 mod writers;
+mod zones;
 
 use super::{audit, handler, lookup, serve};
 use crate::context::{CallContext, Deferred, Reply, Reported};
@@ -145,6 +146,7 @@ requests! {
     Complete: CompleteRequestProto => CompleteResponseProto;
     Concat: ConcatRequestProto => ConcatResponseProto;
     Create: CreateRequestProto => CreateResponseProto;
+    CreateEncryptionZone: CreateEncryptionZoneRequestProto => CreateEncryptionZoneResponseProto;
     CreateSnapshot: CreateSnapshotRequestProto => CreateSnapshotResponseProto;
     Delete: DeleteRequestProto => DeleteResponseProto;
     DeleteSnapshot: DeleteSnapshotRequestProto => DeleteSnapshotResponseProto;
