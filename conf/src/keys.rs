@@ -11,7 +11,7 @@ pub use check::{UnobeyedSetting, Verdict};
 
 use super::topology::SPECIFIC_KEYS;
 use Program::{Client as C, DataNode as D, Hadoop as H, JournalNode as J, NameNode as N, Zkfc as Z};
-use When::{NotOneOf, Set, True};
+use When::{NotBeginningWith, NotOneOf, Set, True};
 
 /// A program that may read a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub enum When {
     True,
     /// All but these values.
     NotOneOf(&'static [&'static str]),
+    /// All that do not begin so.
+    NotBeginningWith(&'static str),
 }
 
 impl When {
@@ -61,6 +63,7 @@ impl When {
         match self {
             Set => true,
             True => value.eq_ignore_ascii_case("true"),
+            NotBeginningWith(start) => !value.starts_with(start),
             NotOneOf(allowed) => !allowed.iter().any(|allowed| value.eq_ignore_ascii_case(allowed)),
         }
     }

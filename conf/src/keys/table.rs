@@ -43,7 +43,10 @@ const WEBHDFS: &str = "names of users and ACLs are checked by Hadoop's default p
 const ZOOKEEPER: &str = "connections to ZooKeeper are neither encrypted nor made by SASL";
 
 const AUDIT_ADVICE: &str = "there are no audit loggers besides Hathi's own; remove the key";
-const ENCRYPTION_ADVICE: &str = "there are no encryption zones and no key provider (KMS); remove the key";
+const KEYS_ADVICE: &str =
+    "the key provider of encryption zones is a KMS that is reached by HTTP: kms://http@host:port/kms";
+const KMS: &str = "keys of encryption zones are asked for by HTTP, without tokens";
+const REENCRYPTION: &str = "one batch of keys is encrypted anew at a time";
 const GROUPS_ADVICE: &str =
     "groups are what `id` says on this machine; let the machine know them (SSSD) and remove the key";
 const HOSTS_ADVICE: &str = "only lists of hosts, one a line, are read; convert the file and remove the key";
@@ -109,6 +112,7 @@ pub(super) const KEYS: &[Key] = &[
     read("dfs.client.failover.sleep.base.millis", "500", &[C], ""),
     read("dfs.client.failover.sleep.max.millis", "15000", &[C], ""),
     unused("dfs.client.https.*", "", HTTPS),
+    read("dfs.client.ignore.namenode.default.kms.uri", "false", &[C, D], "ask the KMS of this configuration, not the one that the NameNode names"),
     unused("dfs.client.read.shortcircuit", "false", SHORT_CIRCUIT),
     unused("dfs.client.read.shortcircuit.*", "", SHORT_CIRCUIT),
     read("dfs.client.retry.interval-ms.get-last-block-length", "4000", &[C], ""),
@@ -274,6 +278,9 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.namenode.ec.*", "", ERASURE),
     unused("dfs.namenode.ec.policies.max.cellsize", "4194304", ERASURE),
     unused("dfs.namenode.ec.system.default.policy", "RS-6-3-1024k", ERASURE),
+    read("dfs.namenode.edekcacheloader.initial.delay.ms", "3000", &[N], "pause before a new active fetches keys for new files"),
+    read("dfs.namenode.edekcacheloader.interval.ms", "1000", &[N], "pause after a KMS did not answer"),
+    unused("dfs.namenode.edekcacheloader.max-retries", "10", FIXED),
     read("dfs.namenode.edit.log.autoroll.check.interval.ms", "300000", &[N], ""),
     read("dfs.namenode.edit.log.autoroll.multiplier.threshold", "0.5", &[N], ""),
     unused("dfs.namenode.edits.asynclogging", "true", JOURNAL),
@@ -317,7 +324,9 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.namenode.lifeline.handler.ratio", "0.10", HANDLERS),
     read("dfs.namenode.lifeline.rpc-address", "", &[N], ""),
     read("dfs.namenode.lifeline.rpc-bind-host", "", &[N], ""),
+    read("dfs.namenode.list.encryption.zones.num.responses", "100", &[N], ""),
     unused("dfs.namenode.list.openfiles.num.responses", "1000", FIXED),
+    read("dfs.namenode.list.reencryption.status.num.responses", "100", &[N], ""),
     unused("dfs.namenode.lock.detailed-metrics.enabled", "", LOCKS),
     unused("dfs.namenode.lock.model.provider.class", "org.apache.hadoop.hdfs.server.namenode.fgl.GlobalFSNamesystemLock", LOCKS),
     read("dfs.namenode.maintenance.replication.min", "1", &[N], ""),
@@ -341,6 +350,11 @@ pub(super) const KEYS: &[Key] = &[
     read("dfs.namenode.redundancy.considerLoad", "true", &[N], ""),
     read("dfs.namenode.redundancy.considerLoad.factor", "2.0", &[N], ""),
     unused("dfs.namenode.redundancy.interval.seconds", "3", FIXED),
+    read("dfs.namenode.reencrypt.batch.size", "1000", &[N], ""),
+    unused("dfs.namenode.reencrypt.edek.threads", "10", REENCRYPTION),
+    read("dfs.namenode.reencrypt.sleep.interval", "1m", &[N], "pause between two looks for zones that are to be re-encrypted"),
+    read("dfs.namenode.reencrypt.throttle.limit.handler.ratio", "1.0", &[N], "part of the time for which the search for old keys may hold the lock"),
+    read("dfs.namenode.reencrypt.throttle.limit.updater.ratio", "1.0", &[N], "part of the time for which new keys may be logged under the lock"),
     read("dfs.namenode.reject-unresolved-dn-topology-mapping", "false", &[N], ""),
     read("dfs.namenode.replication.max-streams", "2", &[N], ""),
     read("dfs.namenode.replication.max-streams-hard-limit", "4", &[N], ""),
@@ -481,7 +495,17 @@ pub(super) const KEYS: &[Key] = &[
     read("hadoop.security.groups.negative-cache.secs", "5", &[N, D, J, Z], "how long it is remembered that a user is unknown; Hadoop's default is 30"),
     refused("hadoop.security.impersonation.provider.class", "", &[N, D, J, Z], Set, IMPERSONATION_ADVICE),
     refused("hadoop.security.instrumentation.requires.admin", "false", &[N, D, J], True, WEB_ADVICE),
-    refused("hadoop.security.key.provider.path", "", &[N], Set, ENCRYPTION_ADVICE),
+    refused("hadoop.security.key.provider.path", "", &[N, D, C], NotBeginningWith("kms://http@"), KEYS_ADVICE),
+    unused("hadoop.security.kms.client.*", "", KMS),
+    unused("hadoop.security.kms.client.authentication.retry-count", "1", KMS),
+    read("hadoop.security.kms.client.encrypted.key.cache.expiry", "43200000", &[N], "ms after which keys for new files that nobody has used are forgotten"),
+    read("hadoop.security.kms.client.encrypted.key.cache.low-watermark", "0.3f", &[N], ""),
+    unused("hadoop.security.kms.client.encrypted.key.cache.num.refill.threads", "2", KMS),
+    read("hadoop.security.kms.client.encrypted.key.cache.size", "500", &[N], "keys for new files that are kept at hand for each zone's key"),
+    read("hadoop.security.kms.client.failover.max.retries", "", &[N, D, C], "attempts; one at each host of the KMS at least"),
+    read("hadoop.security.kms.client.failover.sleep.base.millis", "100", &[N, D, C], ""),
+    read("hadoop.security.kms.client.failover.sleep.max.millis", "2000", &[N, D, C], ""),
+    read("hadoop.security.kms.client.timeout", "60", &[N, D, C], "s"),
     unused("hadoop.security.sasl.CustomizedCallbackHandler.class", "", KERBEROS),
     unused("hadoop.security.sasl.mechanism", "DIGEST-MD5", KERBEROS),
     refused("hadoop.security.saslproperties.resolver.class", "", &[N, D, J, Z], Set, PRIVACY_ADVICE),

@@ -65,7 +65,7 @@ fn a_setting_that_asks_for_protection_is_refused_by_the_daemons_that_would_give_
         ("hadoop.rpc.protection", "authentication,privacy"),
         ("dfs.block.access.token.enable", "TRUE"),
         ("dfs.http.policy", "HTTP_AND_HTTPS"),
-        ("dfs.encryption.key.provider.uri", "kms://http@h:9600/kms"),
+        ("dfs.encryption.key.provider.uri", "kms://https@h:9600/kms"),
         ("dfs.namenode.inode.attributes.provider.class", "org.apache.ranger.X"),
         (
             "dfs.block.replicator.classname",
@@ -89,6 +89,7 @@ fn a_setting_that_asks_for_what_is_so_anyway_is_no_finding() {
     for (key, value) in [
         ("hadoop.security.authentication", "simple"),
         ("dfs.encrypt.data.transfer", "false"),
+        ("dfs.encryption.key.provider.uri", "kms://http@h:9600/kms"),
         ("dfs.http.policy", "HTTP_ONLY"),
         ("dfs.replication", "2"),
         ("dfs.namenode.name.dir.ns1.nn2", "/data"),
@@ -260,6 +261,7 @@ fn docs() -> String {
                 let when = match when {
                     Set => "set".to_owned(),
                     True => "`true`".to_owned(),
+                    NotBeginningWith(start) => format!("not {}…", code(start)),
                     NotOneOf(allowed) => {
                         let allowed: Vec<String> = allowed.iter().map(|value| code(value)).collect();
                         format!("not {}", allowed.join(" or "))

@@ -6,6 +6,7 @@ use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::corrupt::CorruptMarks;
 use crate::hosts::Hosts;
+use crate::keys::Keys;
 use crate::replies::Replies;
 use crate::settings::Settings;
 use crate::storage::NameDirs;
@@ -35,6 +36,7 @@ pub struct DeferredParts {
     pub(crate) dirs: Arc<NameDirs>,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) corrupt: Arc<CorruptMarks>,
+    pub(crate) keys: Arc<Keys>,
 }
 
 /// See the module.
@@ -75,6 +77,7 @@ impl DeferredCalls {
             Deferred::BlockReport(work) => self.block_reports.add(work, responder),
             Deferred::Walk(work) => self.walk(work, responder),
             Deferred::Delete(work) => self.delete(work, call, responder),
+            Deferred::AskKeys(work) => self.parts.keys.serve(work, call, responder),
             Deferred::MetaSave(filename) => {
                 crate::metasave::save_and_answer(&self.parts.settings, &self.parts.ns, filename, responder);
             }

@@ -30,6 +30,7 @@ pub mod image_place;
 pub mod image_transfer;
 pub mod image_upload;
 pub mod journalnodes;
+pub mod keys;
 pub mod lease_proof;
 pub mod lease_watchers;
 pub mod load;

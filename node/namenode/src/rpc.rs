@@ -125,8 +125,8 @@ impl Handler {
         };
         let served = |ns: &Namesystem, reply: Reply, write: bool| Served {
             record: match reply.deferred {
-                // It is not decided yet whether the delete is allowed.
-                Some(Deferred::Delete(_)) => None,
+                // It is not decided yet whether the call is allowed.
+                Some(Deferred::Delete(_) | Deferred::AskKeys(_)) => None,
                 _ => crate::audit::record(parts.audit.as_deref(), ns, &context, call, &reply),
             },
             standing: ns.standing(),

@@ -197,6 +197,8 @@ pub fn serve(settings: Settings, start_web: StartWeb) -> anyhow::Result<()> {
         tokio::spawn(background::monitors(nn.monitor_parts()));
         tokio::spawn(background::trigger_rolls(nn.settings.clone(), nn.replies.clone(), tail));
         tokio::spawn(nn.corrupt_marks().tell_again());
+        tokio::spawn(nn.keys.clone().refill());
+        tokio::spawn(nn.keys.clone().reencrypt());
         tokio::spawn(nn.comparison().run(controller.unusable()));
         tokio::spawn(shared.checkpoints.clone().run());
         tokio::spawn(looking);

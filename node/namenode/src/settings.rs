@@ -1,6 +1,7 @@
 //! What `*-site.xml` says, parsed once at start.
 
 mod checkpoints;
+pub mod keys;
 
 use crate::topology::TopologyOptions;
 use anyhow::Context;
@@ -132,6 +133,8 @@ pub struct Settings {
     pub tail_period: Duration,
     /// `dfs.namenode.resource.*`
     pub resources: ResourceOptions,
+    /// The key provider of encryption zones, and how it is used.
+    pub keys: keys::KeySettings,
     /// `dfs.namenode.state.context.enabled`
     pub state_context: bool,
     /// Reactor threads of the RPC server: `hathi.namenode.rpc.reactors`.
@@ -318,6 +321,7 @@ impl Settings {
                 .map(|ms| Duration::from_millis(ms).max(LOG_ROLL_MIN)),
             tail_period: conf.get_duration("dfs.ha.tail-edits.period", Duration::from_secs(60), TimeUnit::Seconds)?,
             resources,
+            keys: keys::KeySettings::of(&conf)?,
             state_context: conf.get_bool("dfs.namenode.state.context.enabled", false),
             reactors: conf.get_usize("hathi.namenode.rpc.reactors", 1)?.max(1),
             serving_limit: Duration::from_millis(ms("hathi.namenode.serving.limit.ms", 2000)?.max(1)),
@@ -390,6 +394,7 @@ impl Settings {
             nameservice_id: self.nameservice_id.clone(),
             namenode_id: self.namenode_id.clone(),
             rpc_address: self.rpc.to_string(),
+            keys: keys::options(conf)?,
         })
     }
 

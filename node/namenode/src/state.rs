@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::hosts::{HostLists, Hosts};
 use crate::image_place::ImagePlace;
 use crate::image_upload::ImageUploads;
+use crate::keys::Keys;
 use crate::lease_watchers::LeaseWatchers;
 use crate::log::{LogCommand, LogParts};
 use crate::members::MembershipChanges;
@@ -86,6 +87,7 @@ pub struct NameNode {
     pub(crate) transitions: mpsc::UnboundedSender<Transition>,
     pub(crate) audit: Option<Arc<AuditLog>>,
     pub(crate) holder: Arc<str>,
+    pub(crate) keys: Arc<Keys>,
 }
 
 impl NameNode {
@@ -106,7 +108,15 @@ impl NameNode {
         let clock = Clock::start();
         let replies = Arc::new(Replies::new(&ns, clock.clone()));
         let ns = Arc::new(RwLock::new(ns));
+        let audit = audit.map(Arc::new);
         Ok(NameNode {
+            keys: Arc::new(Keys::new(
+                settings.keys.clone(),
+                ns.clone(),
+                clock.clone(),
+                replies.clone(),
+                audit.clone(),
+            )),
             callers: Arc::new(Callers::new(&settings, instance(&holder), clock.clone())?),
             standby_calls: Arc::new(StandbyCalls::new(replies.clone(), clock.clone(), questions)),
             unreported: Arc::default(),
@@ -122,7 +132,7 @@ impl NameNode {
             retention: Arc::default(),
             images: Arc::default(),
             transitions,
-            audit: audit.map(Arc::new),
+            audit,
             holder: holder.into(),
             replies,
             clock,
@@ -330,6 +340,7 @@ impl Shared {
             dirs: self.dirs.clone(),
             checkpoints: self.checkpoints.clone(),
             corrupt: nn.corrupt_marks(),
+            keys: nn.keys.clone(),
         };
         let deferred = DeferredCalls::new(deferred, BlockReports::start(nn.report_parts()));
         Arc::new(Handler::new(nn.call_parts(), nn.admin(), members, deferred, held))

@@ -1,6 +1,7 @@
 //! Sockets for Hadoop's protocols: RPC server and client ([`ipc`]), HTTP ([`http`]) and plain connections ([`tcp`]).
 //! And parts of the machine that all daemons need: clocks ([`clock`]), processes ([`process`]), the user of a process
-//! ([`users`]), its log ([`logging`]), systemd ([`systemd`]), the rights of callers ([`auth`]), and metrics ([`metrics`]).
+//! ([`users`]), its log ([`logging`]), systemd ([`systemd`]), the rights of callers ([`auth`]), the keys of encryption
+//! zones ([`kms`]), and metrics ([`metrics`]).
 //! Knows nothing of HDFS but the names of its protocols.
 
 pub mod auth;
@@ -8,6 +9,7 @@ pub mod clock;
 pub mod histogram;
 pub mod http;
 pub mod ipc;
+pub mod kms;
 pub mod logging;
 pub mod metrics;
 pub mod process;

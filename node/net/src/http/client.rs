@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::header::{EXPECT, HOST, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
@@ -210,6 +210,28 @@ fn failed(url: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>)
         url: url.to_owned(),
         source: io::Error::other(error),
     }
+}
+
+/// Sends a request with a body that is at hand, and reads an answer of at most `max_bytes`. The time limit applies to each
+/// step.
+pub async fn exchange(
+    method: Method,
+    url: &str,
+    headers: HeaderMap,
+    body: Bytes,
+    timeout: Duration,
+    max_bytes: usize,
+) -> Result<Bytes, HttpError> {
+    let body = Full::new(body).map_err(|never| match never {}).boxed();
+    let mut answer = request(method, url, headers, body, timeout).await?.into_body();
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = next_piece(url, &mut answer, timeout).await? {
+        if bytes.len() + piece.len() > max_bytes {
+            return Err(failed(url, format!("more than {max_bytes} bytes")));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.freeze())
 }
 
 async fn request(

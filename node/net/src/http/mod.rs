@@ -8,7 +8,7 @@ pub mod log_level;
 pub mod pages;
 pub mod server;
 
-pub use client::{HttpError, get, get_bytes, next_piece, put};
+pub use client::{HttpError, exchange, get, get_bytes, next_piece, put};
 pub use hyper::body::Incoming;
 pub use hyper::header;
 pub use hyper::{HeaderMap, Method, StatusCode, Uri};
