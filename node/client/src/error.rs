@@ -4,6 +4,7 @@ use hathi_conf::ConfError;
 use hathi_formats::exceptions::{ExceptionClass, RemoteException};
 use hathi_formats::proto::hdfs::DatanodeInfoProto;
 use hathi_net::ipc::RpcError;
+use hathi_net::kms::KeyError;
 
 /// An operation that failed.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,17 @@ pub enum ClientError {
     /// The file does not exist.
     #[error("File does not exist: {0}")]
     NotFound(String),
+    /// An encrypted file can't be read or written.
+    #[error("{path}: {why}")]
+    Encrypted {
+        /// The file.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// The key provider gives no key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The writer failed earlier.
     #[error("the file's writer has failed before: {0}")]
     Poisoned(String),

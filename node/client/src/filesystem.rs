@@ -1,5 +1,6 @@
 //! The metadata calls, and opening files.
 
+use crate::crypto::Keys;
 use crate::namenodes::{connect_as, duration};
 use crate::{ClientError, FileReader, FileWriter};
 use hathi_conf::{ConfError, Configuration};
@@ -78,6 +79,7 @@ struct Inner {
     options: FileSystemOptions,
     /// Inode ids of files that this client writes.
     writing: Mutex<BTreeSet<u64>>,
+    keys: Keys,
 }
 
 /// A nameservice, or a single NameNode. Clones share connections.
@@ -130,6 +132,7 @@ impl FileSystem {
             },
         };
         Ok(FileSystem(Arc::new(Inner {
+            keys: Keys::of(conf, &user)?,
             proxy: connect_as(conf, authority, user, &CLIENT_PROTOCOL)?,
             options,
             writing: Mutex::new(BTreeSet::new()),
@@ -140,6 +143,10 @@ impl FileSystem {
     #[must_use]
     pub fn options(&self) -> &FileSystemOptions {
         &self.0.options
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.keys
     }
 
     /// Calls any method of ClientProtocol.
@@ -277,7 +284,13 @@ impl FileSystem {
             return Err(ClientError::NotFound(path.to_owned()));
         };
         self.begin_write(status.file_id());
-        Ok(FileWriter::new(self.clone(), path, &status))
+        let mut writer = FileWriter::new(self.clone(), path, &status);
+        if let Err(error) = writer.encrypt(&status).await {
+            // An empty file is what becomes of it anyway, once its lease is over.
+            let _ = writer.close().await;
+            return Err(error);
+        }
+        Ok(writer)
     }
 
     /// Opens an existing file to write at its end.
@@ -312,6 +325,10 @@ impl FileSystem {
         };
         self.begin_write(status.file_id());
         let mut writer = FileWriter::new(self.clone(), path, &status);
+        if let Err(error) = writer.encrypt(&status).await {
+            self.end_write(status.file_id());
+            return Err(error);
+        }
         match answer.block {
             Some(last) if new_block => writer.follow(last.b),
             Some(last) => writer.append_to(last).await?,

@@ -1,5 +1,6 @@
 //! Reading a file: block after block, from the nearest good replica (Hadoop: `DFSInputStream`).
 
+use crate::crypto::FileCipher;
 use crate::filesystem::FileSystem;
 use crate::{ClientError, FileSystemOptions};
 use hathi_conf::host_and_port;
@@ -34,6 +35,10 @@ pub struct FileReader {
     verified: bool,
     /// Corrupt replicas that were reported to the NameNode: id of the block and UUID of the DataNode.
     reported: BTreeSet<(u64, String)>,
+    /// Of a file in an encryption zone.
+    cipher: Option<FileCipher>,
+    /// The packet that was read last, decrypted.
+    plain: Vec<u8>,
 }
 
 /// What happened to the replicas of a block during one read.
@@ -91,7 +96,13 @@ impl FileReader {
             tokio::time::sleep(fs.options().last_block_pause).await;
             located = fs.block_locations(path, 0, PREFETCH_LEN).await?;
         };
+        let cipher = match &located.file_encryption_info {
+            Some(info) => Some(fs.cipher(path, info).await?),
+            None => None,
+        };
         Ok(FileReader {
+            cipher,
+            plain: Vec::new(),
             fs,
             path: path.to_owned(),
             length: located.file_length + in_last,
@@ -142,7 +153,14 @@ impl FileReader {
         let read = self.read_packet(&mut tried).await;
         self.report(&tried, read.is_ok()).await;
         read?;
-        Ok(self.block.as_ref().map_or(&[], BlockReader::bytes))
+        let read = self.block.as_ref().map_or(&[][..], BlockReader::bytes);
+        let Some(cipher) = &mut self.cipher else {
+            return Ok(read);
+        };
+        self.plain.clear();
+        self.plain.extend_from_slice(read);
+        cipher.apply(self.position - read.len() as u64, &mut self.plain);
+        Ok(&self.plain)
     }
 
     /// All bytes from the position to the end of the file, for files that fit into memory.

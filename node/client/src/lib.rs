@@ -3,6 +3,7 @@
 //! It runs on the caller's tokio runtime, and never blocks.
 
 mod checksum;
+mod crypto;
 mod error;
 mod filesystem;
 mod input;

@@ -15,6 +15,7 @@
 //! - a `flush` with sync covers the whole file. So blocks that ended without a sync stay in `unsynced`.
 
 use crate::ClientError;
+use crate::crypto::FileCipher;
 use crate::filesystem::FileSystem;
 use hathi_formats::datatransfer::{DataChecksum, PacketHeader};
 use hathi_formats::exceptions::NOT_REPLICATED_YET;
@@ -69,6 +70,10 @@ pub struct FileWriter {
     excluded: Vec<DatanodeInfoProto>,
     failed: Option<String>,
     closed: bool,
+    /// Of a file in an encryption zone. What is in `data` is encrypted already.
+    cipher: Option<FileCipher>,
+    /// Offset in the file of the next byte that is written.
+    position: u64,
 }
 
 /// A block that every DataNode of its pipeline has finalized.
@@ -116,7 +121,17 @@ impl FileWriter {
             excluded: Vec::new(),
             failed: None,
             closed: false,
+            cipher: None,
+            position: status.length,
         }
+    }
+
+    /// Encrypts what is written from now on, if the file is to be encrypted.
+    pub(crate) async fn encrypt(&mut self, status: &hdfs::HdfsFileStatusProto) -> Result<(), ClientError> {
+        if let Some(info) = &status.file_encryption_info {
+            self.cipher = Some(self.fs.cipher(&self.path, info).await?);
+        }
+        Ok(())
     }
 
     /// Continues the last block of an existing file.
@@ -148,7 +163,12 @@ impl FileWriter {
         while !bytes.is_empty() {
             let room = self.packet_len() - self.data.len();
             let (now, rest) = bytes.split_at(room.min(bytes.len()));
+            let from = self.data.len();
             self.data.extend_from_slice(now);
+            if let (Some(cipher), Some(new)) = (&mut self.cipher, self.data.get_mut(from..)) {
+                cipher.apply(self.position, new);
+            }
+            self.position += now.len() as u64;
             bytes = rest;
             if self.data.len() == self.packet_len() {
                 let result = self.send_data(false).await;
