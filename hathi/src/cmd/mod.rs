@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod completion;
 pub mod conf;
+pub mod crypto;
 pub mod daemonlog;
 pub mod datanode;
 pub mod debug;

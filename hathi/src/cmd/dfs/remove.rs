@@ -41,7 +41,7 @@ impl Shell {
                 }
                 let result = async {
                     // A move to the trash can be undone, so it is not confirmed.
-                    if !trash.is_zero() && !flags.has("skipTrash") && !self.is_in_trash(&item) {
+                    if !trash.is_zero() && !flags.has("skipTrash") && !self.is_in_trash(&item).await? {
                         return self.move_to_trash(&item).await;
                     }
                     if flags.has("safely") && !self.may_delete(&item).await? {
@@ -87,14 +87,27 @@ impl Shell {
         format!("/user/{}/.Trash", self.user)
     }
 
+    /// The trash for an item: that of its encryption zone, out of which nothing can be moved, or the user's
+    /// (`DistributedFileSystem.getTrashRoot`).
+    async fn trash_of(&mut self, item: &Item) -> Result<String> {
+        let fs = self.fs(&item.path)?;
+        if fs.may_have_zones().await?
+            && let Some(zone) = fs.zone_of(&item.path.parent().path).await?
+        {
+            return Ok(format!("{}/.Trash/{}", zone.path.trim_end_matches('/'), self.user));
+        }
+        Ok(self.trash())
+    }
+
     /// Whether an item is in the trash already. Such an item is deleted.
-    fn is_in_trash(&self, item: &Item) -> bool {
-        item.path.path.starts_with(&format!("{}/", self.trash()))
+    async fn is_in_trash(&mut self, item: &Item) -> Result<bool> {
+        let trash = self.trash_of(item).await?;
+        Ok(item.path.path.starts_with(&format!("{trash}/")))
     }
 
     /// Moves an item to `/user/USER/.Trash/Current`, under its whole path (`TrashPolicyDefault`).
     async fn move_to_trash(&mut self, item: &Item) -> Result<()> {
-        let home = self.trash();
+        let home = self.trash_of(item).await?;
         let fs = self.fs(&item.path)?;
         let mut target = format!("{home}/{CURRENT}{}", item.path.path);
         let parent = target.rsplit_once('/').map_or("/", |(parent, _)| parent).to_owned();

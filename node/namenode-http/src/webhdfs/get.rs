@@ -48,7 +48,7 @@ pub(super) async fn serve(asked: Asked) -> Result<HttpResponse, Failed> {
             webhdfs::quota_usage(&answer.usage)
         }
         Op::GetHomeDirectory => webhdfs::path(&asked.home()),
-        Op::GetTrashRoot => webhdfs::path(&format!("{}/{TRASH}", asked.home())),
+        Op::GetTrashRoot => webhdfs::path(&asked.trash_root(&src).await?),
         Op::GetTrashRoots => asked.trash_roots().await?,
         Op::GetDelegationToken => asked.delegation_token().await?,
         Op::GetBlockLocations => webhdfs::located_blocks(&asked.located().await?),
@@ -245,6 +245,19 @@ impl Asked {
         let answer: GetSnapshotDiffReportListingResponseProto =
             self.call(M::GetSnapshotDiffReportListing, &request).await?;
         Ok(webhdfs::snapshot_diff_listing(&answer.diff_report))
+    }
+
+    /// The trash for a path: that of the encryption zone that it is in, or the user's.
+    async fn trash_root(&self, path: &str) -> Result<String, Failed> {
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let request = GetEzForPathRequestProto {
+            src: if parent.is_empty() { "/" } else { parent }.to_owned(),
+        };
+        let answer: GetEzForPathResponseProto = self.call(M::GetEzForPath, &request).await?;
+        Ok(match answer.zone {
+            Some(zone) => format!("{}/{TRASH}/{}", zone.path.trim_end_matches('/'), self.user.user),
+            None => format!("{}/{TRASH}", self.home()),
+        })
     }
 
     /// The trash of the user, or with `allusers` of every user (`DistributedFileSystem.getTrashRoots`).
