@@ -236,7 +236,7 @@ const COPIES_TO: (&str, &str, &str) = (
 );
 const SYMLINKS: &str = "symbolic links are refused, as by a NameNode of Hadoop's in a process of its own";
 const ERASURE_CODING: &str = "erasure coding is refused";
-const ENCRYPTION: &str = "encryption is refused";
+const ENCRYPTION: &str = "the suite's key provider is a file, and a NameNode takes a KMS only";
 const TOKENS: &str = "delegation tokens are refused";
 const SATISFIER: &str = "there is no storage policy satisfier";
 const INSIDE: &str = "the test changes or looks at objects inside a NameNode";

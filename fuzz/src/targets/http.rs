@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use hathi_conf::keys::Program;
 use hathi_conf::{Configuration, Environment};
 use hathi_formats::editlog::SegmentFile;
+use hathi_formats::kms;
 use hathi_formats::webhdfs::{self, HttpMethod, Op, Parameters};
 use hathi_journalnode::http::SegmentRequest;
 use hathi_namenode::audit::put_fields;
@@ -50,7 +51,34 @@ pub fn targets() -> Vec<Target> {
         ),
         target("call_origin", origin_samples, origin, PLAIN),
         target("audit_line", audit_samples, audit, PLAIN),
+        target("kms_answer", kms_samples, kms_answer, REQUEST),
     ]
+}
+
+fn kms_samples() -> Vec<Vec<u8>> {
+    samples_of(&[
+        r#"[{"versionName":"k@0","iv":"AAECAw","encryptedKeyVersion":{"versionName":"EEK","material":"_-8="}}]"#,
+        r#"{"name":"k","cipher":"AES/CTR/NoPadding","length":128,"attributes":{},"versions":1}"#,
+        r#"{"versionName":"EK","iv":"AA","material":"AAECAw"}"#,
+        r#"{"RemoteException":{"message":"no","exception":"AuthorizationException","javaClassName":"x.Y"}}"#,
+        "kms://http@one;two:9600/kms",
+    ])
+}
+
+/// Answers of a KMS, and what our own writes is read as it was.
+fn kms_answer(input: &[u8]) {
+    if let Ok(keys) = kms::encrypted_keys(input, "k", 1000) {
+        assert_eq!(kms::encrypted_keys(kms::batch(&keys).as_bytes(), "k", 1000), Ok(keys));
+    }
+    let _ = kms::cipher(input);
+    if let Ok(key) = kms::material(input) {
+        assert_eq!(kms::material(kms::decrypted(&key).as_bytes()), Ok(key));
+    }
+    let _ = kms::decrypt_parts(input);
+    let _ = kms::failure(&text(input));
+    if let Ok(addresses) = kms::addresses(&text(input)) {
+        assert!(!addresses.is_empty(), "somebody can be asked");
+    }
 }
 
 fn request_samples() -> Vec<Vec<u8>> {

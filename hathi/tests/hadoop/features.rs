@@ -188,11 +188,6 @@ fn what_we_can_not_keep_is_refused_with_its_name_and_its_place() -> Result<()> {
             ("erasure coding policies", "/coded/files"),
             ("erasure coded files", "/coded/files/file"),
         ),
-        (
-            "zone",
-            ("encryption zones", "/encrypted/zone"),
-            ("encryption zones", "/encrypted/zone"),
-        ),
     ] {
         client.run("save")?;
         let before = TempDir::with_prefix("hathi-before-")?;

@@ -10,4 +10,5 @@ mod pipelines;
 mod snapshots;
 mod suites;
 mod webhdfs;
+mod zones;
 mod zookeeper;
