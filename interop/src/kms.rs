@@ -96,7 +96,7 @@ async fn respond(keys: &Mutex<Keys>, request: HttpRequest) -> HttpResponse {
         .await
         .map(|body| body.to_bytes())
         .unwrap_or_default();
-    let mut response = match answer(&keys.lock(), &request.head.method.to_string(), &request.head, &body) {
+    let mut response = match answer(&keys.lock(), request.head.method.as_ref(), &request.head, &body) {
         Some(text) => json(StatusCode::OK, text),
         None => {
             let text = r#"{"RemoteException":{"message":"no such key","exception":"IOException","javaClassName":"java.io.IOException"}}"#;

@@ -45,6 +45,7 @@ fn request(src: &str) -> CreateRequest<'_> {
         lazy_persist: false,
         storage_policy: "",
         ec_policy: "",
+        should_replicate: false,
     }
 }
 
