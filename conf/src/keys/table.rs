@@ -208,7 +208,7 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.https.enable", "", HTTPS),
     unused("dfs.https.server.keystore.resource", "", HTTPS),
     read("dfs.image.compress", "false", &[N], "for writing; images that are compressed with any codec below are always read"),
-    read("dfs.image.compression.codec", "org.apache.hadoop.io.compress.DefaultCodec", &[N], "DefaultCodec, DeflateCodec, GzipCodec, BZip2Codec, SnappyCodec or Lz4Codec; with any other value the NameNode does not start"),
+    read("dfs.image.compression.codec", "org.apache.hadoop.io.compress.DefaultCodec", &[N], "DefaultCodec, DeflateCodec, GzipCodec, BZip2Codec, SnappyCodec, Lz4Codec or ZStandardCodec; with any other value the NameNode does not start"),
     unused("dfs.image.parallel.*", "", IMAGE_LOAD),
     read("dfs.image.parallel.inode.threshold", "1000000", &[N], "larger images have parts, also without `dfs.image.parallel.load`"),
     unused("dfs.image.parallel.load", "false", IMAGE_LOAD),

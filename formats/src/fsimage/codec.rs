@@ -1,7 +1,7 @@
 //! The codecs in which the sections of an image may be compressed (`dfs.image.compression.codec`, Hadoop's
 //! `org.apache.hadoop.io.compress`). Each section is a stream of its own.
 //!
-//! zlib, gzip and bzip2 are the usual streams. Snappy and LZ4 come in Hadoop's blocks (`BlockCompressorStream`). A
+//! zlib, gzip, bzip2 and Zstandard are the usual streams. Snappy and LZ4 come in Hadoop's blocks (`BlockCompressorStream`). A
 //! block begins with the length of its content (32 bits, big endian). Compressed pieces follow, each behind its own
 //! length, until their content has that length. A block of length 0 ends the stream.
 
@@ -16,6 +16,8 @@ const BLOCK_LEN: usize = 128 << 10;
 const BLOCK_LEN_MAX: usize = 1 << 30;
 /// Largest piece that is read, compressed or uncompressed, in bytes. Java makes pieces of at most 256 KiB.
 const PIECE_LEN_MAX: usize = 64 << 20;
+/// Level of Zstandard (`io.compression.codec.zstd.level`).
+const ZSTANDARD_LEVEL: i32 = 3;
 /// Most bytes that one byte of LZ4 can stand for.
 const LZ4_RATIO_MAX: usize = 255;
 
@@ -34,16 +36,19 @@ pub enum ImageCodec {
     Snappy,
     /// `Lz4Codec`
     Lz4,
+    /// `ZStandardCodec`
+    Zstandard,
 }
 
 /// Every codec.
-const ALL: [ImageCodec; 6] = [
+const ALL: [ImageCodec; 7] = [
     ImageCodec::Default,
     ImageCodec::Deflate,
     ImageCodec::Gzip,
     ImageCodec::Bzip2,
     ImageCodec::Snappy,
     ImageCodec::Lz4,
+    ImageCodec::Zstandard,
 ];
 
 impl ImageCodec {
@@ -63,6 +68,7 @@ impl ImageCodec {
             ImageCodec::Bzip2 => "org.apache.hadoop.io.compress.BZip2Codec",
             ImageCodec::Snappy => "org.apache.hadoop.io.compress.SnappyCodec",
             ImageCodec::Lz4 => "org.apache.hadoop.io.compress.Lz4Codec",
+            ImageCodec::Zstandard => "org.apache.hadoop.io.compress.ZStandardCodec",
         }
     }
 
@@ -74,6 +80,11 @@ impl ImageCodec {
             ImageCodec::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(source)),
             ImageCodec::Snappy => Box::new(BlockReader::new(source, BlockCodec::Snappy)),
             ImageCodec::Lz4 => Box::new(BlockReader::new(source, BlockCodec::Lz4)),
+            // It fails only without memory for its tables.
+            ImageCodec::Zstandard => match zstd::stream::read::Decoder::new(source) {
+                Ok(decoder) => Box::new(decoder),
+                Err(error) => Box::new(Failed(Some(error))),
+            },
         }
     }
 
@@ -89,6 +100,9 @@ impl ImageCodec {
             }
             ImageCodec::Snappy => Encoder::Blocks(BlockWriter::new(BlockCodec::Snappy)),
             ImageCodec::Lz4 => Encoder::Blocks(BlockWriter::new(BlockCodec::Lz4)),
+            ImageCodec::Zstandard => {
+                Encoder::Zstandard(zstd::stream::write::Encoder::new(Vec::new(), ZSTANDARD_LEVEL).map_err(Some))
+            }
         }
     }
 }
@@ -99,6 +113,21 @@ pub(super) enum Encoder {
     Gzip(GzEncoder<Vec<u8>>),
     Bzip2(bzip2::write::BzEncoder<Vec<u8>>),
     Blocks(BlockWriter),
+    /// Or why there is none, until that was told.
+    Zstandard(Result<zstd::stream::write::Encoder<'static, Vec<u8>>, Option<io::Error>>),
+}
+
+/// A stream that could not be begun.
+struct Failed(Option<io::Error>);
+
+impl Read for Failed {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(told(&mut self.0))
+    }
+}
+
+fn told(error: &mut Option<io::Error>) -> io::Error {
+    error.take().unwrap_or_else(|| invalid("the codec failed before"))
 }
 
 impl std::fmt::Debug for Encoder {
@@ -124,6 +153,11 @@ impl Encoder {
                 ready.append(encoder.get_mut());
             }
             Encoder::Blocks(writer) => writer.write(data, ready)?,
+            Encoder::Zstandard(Ok(encoder)) => {
+                encoder.write_all(data)?;
+                ready.append(encoder.get_mut());
+            }
+            Encoder::Zstandard(Err(error)) => return Err(told(error)),
         }
         Ok(())
     }
@@ -135,6 +169,8 @@ impl Encoder {
             Encoder::Gzip(encoder) => ready.append(&mut encoder.finish()?),
             Encoder::Bzip2(encoder) => ready.append(&mut encoder.finish()?),
             Encoder::Blocks(writer) => writer.finish(ready)?,
+            Encoder::Zstandard(Ok(encoder)) => ready.append(&mut encoder.finish()?),
+            Encoder::Zstandard(Err(mut error)) => return Err(told(&mut error)),
         }
         Ok(())
     }
