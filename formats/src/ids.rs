@@ -84,6 +84,9 @@ impl BlockId {
 impl LayoutVersion {
     /// Layout version that Hadoop 3.4 and 3.5 write for the NameNode and the edit log.
     pub const NAMENODE_CURRENT: LayoutVersion = LayoutVersion(-67);
+    /// NameNode layouts whose images and edits are read: since Hadoop 2.6 (`BLOCK_STORAGE_POLICY`). What came later are ops,
+    /// fields and sections more. Newer layouts have lower numbers.
+    pub const NAMENODE_READ: std::ops::RangeInclusive<LayoutVersion> = LayoutVersion(-67)..=LayoutVersion(-60);
     /// Layout version that Hadoop 3.4 and 3.5 write for a DataNode and its block pools.
     pub const DATANODE_CURRENT: LayoutVersion = LayoutVersion(-57);
 }

@@ -26,3 +26,4 @@ pub mod rpc;
 pub mod snapshots;
 pub mod webhdfs;
 pub mod wire;
+pub mod xml_tree;

@@ -9,7 +9,8 @@
 use std::collections::BTreeSet;
 
 use hathi_formats::editlog::{
-    EditOp, FrameError, Frames, OpCode, SEGMENT_HEADER_LEN, ScanEnd, SegmentHeader, XmlWriter, decode_frame, encode,
+    EditOp, EditsXml, FrameError, Frames, OpCode, SEGMENT_HEADER_LEN, ScanEnd, SegmentHeader, XmlWriter, decode_frame,
+    encode,
 };
 use hathi_formats::ids::{LayoutVersion, TxId};
 use proptest::prelude::*;
@@ -89,6 +90,47 @@ fn prints_as_hadoop_prints_it() {
         assert_eq!(ours, theirs);
     }
     assert_eq!(text.lines().count(), XML.lines().count());
+}
+
+/// Fields that Hadoop's viewer does not print.
+fn as_printed(mut op: EditOp) -> EditOp {
+    if let EditOp::Add(add) = &mut op {
+        add.xattrs.clear();
+        add.storage_policy_id = 0;
+    }
+    op
+}
+
+#[test]
+fn the_xml_of_hadoop_reads_as_the_ops_it_was_made_of() {
+    let mut edits = EditsXml::new(XML.as_bytes()).unwrap();
+    assert_eq!(edits.layout(), LayoutVersion(-67));
+    for (txid, op) in ops() {
+        assert_eq!(edits.next_op().unwrap(), Some((txid, as_printed(op))));
+    }
+    assert_eq!(edits.next_op().unwrap(), None);
+}
+
+#[test]
+fn xml_with_an_element_more_or_less_is_refused() {
+    for (from, to, problem) in [
+        ("<INODEID>", "<INODE>1</INODE><INODEID>", "<INODE> is not known here"),
+        ("<OPCODE>OP_MKDIR", "<OPCODE>OP_MKDIRS", "OP_MKDIRS is no opcode"),
+        ("<MODE>493</MODE>", "", "<MODE> is missing"),
+        ("<BLOCK_ID>", "<BLOCK_ID>x", "not a number"),
+        ("<TXID>3</TXID>", "", "<TXID> is missing"),
+    ] {
+        let bad = XML.replacen(from, to, 1);
+        assert_ne!(bad, XML, "{from}");
+        let mut edits = EditsXml::new(bad.as_bytes()).unwrap();
+        let error = loop {
+            match edits.next_op() {
+                Ok(op) => assert!(op.is_some(), "{from}"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(error.contains(problem), "{error} is not about {problem}");
+    }
 }
 
 #[test]

@@ -1,7 +1,13 @@
 //! An image saved by Hadoop. It prints as Hadoop's own viewer prints it, and our writer writes the same file again.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of a test, where clippy does not see that they are"
+)]
+
 use hathi_formats::fsimage::{
-    DirEntryRef, Image, ImageWriter, InodeRef, SectionName, encode_directory_entry, parse_md5_file, write_xml,
+    DirEntryRef, Image, ImageWriter, InodeRef, SectionName, encode_directory_entry, image_from_xml, parse_md5_file,
+    write_xml,
 };
 use hathi_formats::ids::LayoutVersion;
 use proptest::prelude::*;
@@ -23,6 +29,61 @@ fn prints_as_hadoop_prints_it() {
         assert_eq!(ours, theirs);
     }
     assert_eq!(text, XML);
+}
+
+/// The XML of an image.
+fn xml_of(image: &[u8]) -> String {
+    let image = Image::open(image).unwrap();
+    let mut out = Vec::new();
+    write_xml(&image, REVISION, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn an_image_made_of_xml_prints_as_that_xml() {
+    let (image, summary) = image_from_xml(XML.as_bytes(), Vec::new()).unwrap();
+    assert_eq!(summary.len_bytes, image.len() as u64);
+    let text = xml_of(&image);
+    for (ours, theirs) in text.lines().zip(XML.lines()) {
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(text, XML);
+}
+
+#[test]
+fn xml_that_is_incomplete_or_of_another_layout_makes_no_image() {
+    let without = |section: &str| {
+        let (before, rest) = XML.split_once(&format!("<{section}>")).unwrap();
+        let (_, after) = rest.split_once(&format!("</{section}>")).unwrap();
+        format!("{before}{after}")
+    };
+    let cut = |len: usize| XML.chars().take(len).collect::<String>();
+    for (bad, problem) in [
+        (
+            without("CacheManagerSection"),
+            "without including section CacheManagerSection",
+        ),
+        (without("version"), "too old"),
+        (
+            XML.replace("-67</layoutVersion>", "-66</layoutVersion>"),
+            "Layout version mismatch",
+        ),
+        (
+            XML.replace("<mtime>", "<mtimes>").replace("</mtime>", "</mtimes>"),
+            "<mtimes> is not known here",
+        ),
+        (XML.replace("<numInodes>", "<numInodes>1"), "<inode> is missing"),
+        (
+            XML.replace("<type>FILE</type>", "<type>DIR</type>"),
+            "unknown <type> tag DIR",
+        ),
+        (XML.replace("<SnapshotSection>", "<SnapshotSection>text"), "text"),
+        (cut(3000), "end"),
+        (cut(XML.chars().count() - 20), "end"),
+    ] {
+        let error = image_from_xml(bad.as_bytes(), Vec::new()).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error} is not about {problem}");
+    }
 }
 
 #[test]

@@ -45,6 +45,26 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn every_op_printed_as_xml_reads_as_itself(seed in 1..u64::MAX) {
+        let mut source = Source { state: seed, hostile: false };
+        for code in OpCode::ALL {
+            let Some(op) = EditOp::any(*code, &mut source) else { continue };
+            let mut xml = XmlWriter::new(String::new(), LayoutVersion::NAMENODE_CURRENT).unwrap();
+            xml.op(TxId(7), &op).unwrap();
+            let xml = xml.finish().unwrap();
+            let read = EditsXml::new(xml.as_bytes()).unwrap().next_op();
+            let printed = match op {
+                // Hadoop's viewer does not print these.
+                EditOp::Add(add) => EditOp::Add(AddOp { xattrs: Vec::new(), storage_policy_id: 0, ..add }),
+                op => op,
+            };
+            prop_assert_eq!(read.unwrap(), Some((TxId(7), printed)), "{}", xml);
+        }
+    }
+}
+
 #[test]
 fn safety_n14_an_op_beyond_what_readers_take_is_refused() {
     let close = |blocks: usize| {

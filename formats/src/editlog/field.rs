@@ -11,6 +11,10 @@ use super::values::RpcIds;
 use super::wire::{DecodeError, EncodeError, Encoded, Input, Output};
 use super::xml::XmlWriter;
 use crate::ids::{BlockId, GenerationStamp, InodeId, LayoutVersion, Uuid};
+use crate::xml_tree::{Node, XmlError, from_hex};
+
+/// What is made of XML.
+pub(super) type Parsed<T> = Result<T, XmlError>;
 
 /// `NameNodeLayoutVersion.Feature.ERASURE_CODING`.
 const ERASURE_CODING: LayoutVersion = LayoutVersion(-64);
@@ -30,6 +34,9 @@ pub(super) trait Field {
 
     /// Prints the field. `name` is that of its element, for kinds that don't have elements of their own.
     fn print<W: Write>(value: &Self::Value, name: &str, xml: &mut XmlWriter<W>) -> fmt::Result;
+
+    /// Takes what [`Field::print`] prints out of the elements of an op.
+    fn parse(node: &mut Node, name: &str) -> Parsed<Self::Value>;
 
     /// The call to be remembered in the retry cache, if the field is one.
     fn retried_call(_value: &Self::Value) -> Option<&RpcIds> {
@@ -56,6 +63,9 @@ pub(super) trait Pair {
 
     /// As [`Field::print`].
     fn print<W: Write>(first: &Self::First, second: &Self::Second, name: &str, xml: &mut XmlWriter<W>) -> fmt::Result;
+
+    /// As [`Field::parse`].
+    fn parse(node: &mut Node, name: &str) -> Parsed<(Self::First, Self::Second)>;
 
     /// As [`Field::retried_call`].
     fn retried_call<'a>(_first: &'a Self::First, _second: &'a Self::Second) -> Option<&'a RpcIds> {
@@ -104,8 +114,8 @@ pub(super) enum CallNotRetried {}
 
 /// Implements [`Field`] for kinds that are a number or string. The printed expression is an element's content.
 macro_rules! plain {
-    (|$value:ident, $out:ident, $input:ident, $source:ident|
-     $($kind:ty: $type:ty, $put:expr, $get:expr, $print:ident $printed:expr, $any:expr;)*) => {$(
+    (|$value:ident, $out:ident, $input:ident, $source:ident, $child:ident|
+     $($kind:ty: $type:ty, $put:expr, $get:expr, $print:ident $printed:expr, $any:expr, $parse:expr;)*) => {$(
         impl Field for $kind {
             type Value = $type;
 
@@ -121,6 +131,13 @@ macro_rules! plain {
                 xml.$print(name, $printed)
             }
 
+            fn parse(node: &mut Node, name: &str) -> Parsed<$type> {
+                let $child = node
+                    .take(name)
+                    .ok_or_else(|| node.error(format_args!("<{name}> is missing")))?;
+                $parse
+            }
+
             #[cfg(test)]
             fn any($source: &mut Source) -> $type {
                 $any
@@ -129,33 +146,33 @@ macro_rules! plain {
     )*};
 }
 
-plain! { |value, out, input, source|
+plain! { |value, out, input, source, child|
     // A policy: Java prints it as its `byte`.
-    u8: u8, out.u8(*value), input.u8(), leaf *value as i8, source.u8();
-    bool: bool, out.bool(*value), input.bool(), leaf value, source.bool();
-    i16: i16, out.i16(*value), input.i16(), leaf value, source.i16();
-    u16: u16, out.u16(*value), input.u16(), leaf value, source.u16();
-    i32: i32, out.i32(*value), input.i32(), leaf value, source.i32();
-    i64: i64, out.i64(*value), input.i64(), leaf value, source.i64();
-    String: String, out.str(value), input.str(), text value, source.str();
+    u8: u8, out.u8(*value), input.u8(), leaf *value as i8, source.u8(), child.number::<i8>().map(i8::cast_unsigned);
+    bool: bool, out.bool(*value), input.bool(), leaf value, source.bool(), child.number();
+    i16: i16, out.i16(*value), input.i16(), leaf value, source.i16(), child.number();
+    u16: u16, out.u16(*value), input.u16(), leaf value, source.u16(), child.number();
+    i32: i32, out.i32(*value), input.i32(), leaf value, source.i32(), child.number();
+    i64: i64, out.i64(*value), input.i64(), leaf value, source.i64(), child.number();
+    String: String, out.str(value), input.str(), text value, source.str(), Ok(child.text);
 
-    Text: String, out.text(value), input.text(), text value, source.text();
-    VLong: i64, out.vlong(*value), input.vlong(), leaf value, source.i64();
-    VInt: i32, out.vlong(i64::from(*value)), input.vint(), leaf value, source.i32();
+    Text: String, out.text(value), input.text(), text value, source.text(), Ok(child.text);
+    VLong: i64, out.vlong(*value), input.vlong(), leaf value, source.i64(), child.number();
+    VInt: i32, out.vlong(i64::from(*value)), input.vint(), leaf value, source.i32(), child.number();
 
     InodeId: InodeId, out.unsigned("inode id", value.0), Ok(InodeId(input.unsigned("inode id")?)),
-        leaf value, InodeId(source.u64());
+        leaf value, InodeId(source.u64()), child.number().map(InodeId);
     GenerationStamp: GenerationStamp, out.unsigned("generation stamp", value.0),
-        Ok(GenerationStamp(input.unsigned("generation stamp")?)), leaf value, GenerationStamp(source.u64());
-    BlockId: BlockId, out.i64(value.0), Ok(BlockId(input.i64()?)), leaf value, BlockId(source.i64());
+        Ok(GenerationStamp(input.unsigned("generation stamp")?)), leaf value, GenerationStamp(source.u64()), child.number().map(GenerationStamp);
+    BlockId: BlockId, out.i64(value.0), Ok(BlockId(input.i64()?)), leaf value, BlockId(source.i64()), child.number().map(BlockId);
 
     // The second time is where a file has its access time. Readers ignore it.
     TimeTwice: i64, out.i64(*value).and_then(|()| out.i64(*value)),
-        input.i64().and_then(|time| input.i64().map(|_| time)), leaf value, source.i64();
+        input.i64().and_then(|time| input.i64().map(|_| time)), leaf value, source.i64(), child.number();
     SnapshotTime: i64, put_since(SNAPSHOT_MODIFICATION_TIME, *value, out, Output::i64),
-        get_since(SNAPSHOT_MODIFICATION_TIME, input, Input::i64), leaf value, source.i64();
+        get_since(SNAPSHOT_MODIFICATION_TIME, input, Input::i64), leaf value, source.i64(), child.number();
     ErasureCodingPolicy: u8, put_since(ERASURE_CODING, *value, out, Output::u8),
-        get_since(ERASURE_CODING, input, Input::u8), leaf *value as i8, source.u8();
+        get_since(ERASURE_CODING, input, Input::u8), leaf *value as i8, source.u8(), child.number::<i8>().map(i8::cast_unsigned);
 }
 
 /// Writes a field that layouts have from `since` on.
@@ -205,6 +222,10 @@ impl Field for NameOrNothing {
         name.as_deref().map_or(Ok(()), |name| xml.text(element, name))
     }
 
+    fn parse(node: &mut Node, name: &str) -> Parsed<Option<String>> {
+        Ok(node.take_text(name).filter(|name| !name.is_empty()))
+    }
+
     #[cfg(test)]
     fn any(source: &mut Source) -> Option<String> {
         let hostile = source.hostile;
@@ -240,6 +261,21 @@ impl Field for RpcIds {
         xml.leaf("RPC_CALLID", ids.call_id)
     }
 
+    fn parse(node: &mut Node, _: &str) -> Parsed<RpcIds> {
+        let Some(text) = node.take_text("RPC_CLIENTID") else {
+            return Ok(RpcIds::NONE);
+        };
+        let client_id = match text.as_str() {
+            "" => None,
+            uuid => {
+                let bytes = from_hex(&uuid.replace('-', "")).and_then(|bytes| bytes.try_into().ok());
+                Some(bytes.ok_or_else(|| node.error(format_args!("{uuid:?} is no client id")))?)
+            }
+        };
+        let call_id = node.require_number("RPC_CALLID")?;
+        Ok(RpcIds { client_id, call_id })
+    }
+
     fn retried_call(ids: &RpcIds) -> Option<&RpcIds> {
         Some(ids)
     }
@@ -266,6 +302,10 @@ impl Field for CallNotRetried {
 
     fn print<W: Write>(ids: &RpcIds, name: &str, xml: &mut XmlWriter<W>) -> fmt::Result {
         RpcIds::print(ids, name, xml)
+    }
+
+    fn parse(node: &mut Node, name: &str) -> Parsed<RpcIds> {
+        <RpcIds as Field>::parse(node, name)
     }
 
     #[cfg(test)]

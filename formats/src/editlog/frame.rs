@@ -190,6 +190,17 @@ impl<'a> Frames<'a> {
         Ok(Some(frame))
     }
 
+    /// After an error, moves to the next whole frame whose txid could follow (`FSEditLogOp.Reader.readOp` with
+    /// `skipBrokenEdits`). Any such txid is taken then. False when there is none.
+    pub fn resync(&mut self) -> bool {
+        let Some(distance) = self.next_whole() else {
+            return false;
+        };
+        self.pos = self.pos.saturating_add(distance);
+        self.expected = None;
+        true
+    }
+
     /// Whether the bytes at the current position can be the rest of a write that a crash cut off: behind them there is
     /// no whole frame with a txid that could follow. If there is one, ops in the middle were damaged.
     #[must_use]

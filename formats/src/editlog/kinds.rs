@@ -4,15 +4,18 @@ use std::fmt::{self, Write};
 
 use prost::Message as _;
 
-use super::field::{Field, Pair};
+use super::field::{Field, Pair, Parsed};
 #[cfg(test)]
 use super::source::Source;
-use super::values::{AclEntry, AclEntryScope, AclEntryType, RenameOption, XAttr, XAttrNamespace, fs_action_symbol};
+use super::values::{
+    AclEntry, AclEntryScope, AclEntryType, RenameOption, XAttr, XAttrNamespace, fs_action_bits, fs_action_symbol,
+};
 use super::wire::{DecodeError, EncodeError, Encoded, Input, Output, check_str, check_unsigned};
 use super::xml::{Hex, XmlWriter};
 use crate::ids::{Block, BlockId, GenerationStamp};
 use crate::proto::hdfs as pb;
 use crate::wire::{delimited_len, put_bytes, put_head, put_number, put_varint};
+use crate::xml_tree::{Node, from_hex};
 
 /// An element of a list whose length is Java's `int`. The list is a kind of field.
 pub(super) trait Element: Sized {
@@ -24,6 +27,9 @@ pub(super) trait Element: Sized {
     fn read(input: &mut Input<'_>) -> Result<Self, DecodeError>;
 
     fn print_all<W: Write>(list: &[Self], name: &str, xml: &mut XmlWriter<W>) -> fmt::Result;
+
+    /// Takes what [`Element::print_all`] prints out of the elements of an op.
+    fn parse_all(node: &mut Node, name: &str) -> Parsed<Vec<Self>>;
 
     #[cfg(test)]
     fn any(source: &mut Source) -> Self;
@@ -45,6 +51,10 @@ impl<T: Element> Field for Vec<T> {
 
     fn print<W: Write>(list: &Vec<T>, name: &str, xml: &mut XmlWriter<W>) -> fmt::Result {
         T::print_all(list, name, xml)
+    }
+
+    fn parse(node: &mut Node, name: &str) -> Parsed<Vec<T>> {
+        T::parse_all(node, name)
     }
 
     #[cfg(test)]
@@ -73,6 +83,18 @@ impl Element for String {
             xml.text(&format!("SOURCE{number}"), source)?;
         }
         xml.close(name)
+    }
+
+    fn parse_all(node: &mut Node, name: &str) -> Parsed<Vec<String>> {
+        let mut list = node
+            .take(name)
+            .ok_or_else(|| node.error(format_args!("<{name}> is missing")))?;
+        let mut sources = Vec::new();
+        while let Some(source) = list.take_text(&format!("SOURCE{}", sources.len().saturating_add(1))) {
+            sources.push(source);
+        }
+        list.done()?;
+        Ok(sources)
     }
 
     #[cfg(test)]
@@ -104,6 +126,19 @@ impl Element for (String, String) {
         Ok(())
     }
 
+    fn parse_all(node: &mut Node, name: &str) -> Parsed<Vec<(String, String)>> {
+        let count: usize = node.require_number(name)?;
+        let mut options = Vec::new();
+        for mut option in node.take_all("EXTRAOPTION") {
+            options.push((option.require_text("KEY")?, option.require_text("VALUE")?));
+            option.done()?;
+        }
+        if options.len() != count {
+            return Err(node.error(format_args!("{} options instead of {count}", options.len())));
+        }
+        Ok(options)
+    }
+
     #[cfg(test)]
     fn any(source: &mut Source) -> (String, String) {
         (source.str(), source.str())
@@ -125,6 +160,20 @@ impl Element for RenameOption {
     fn print_all<W: Write>(options: &[RenameOption], name: &str, xml: &mut XmlWriter<W>) -> fmt::Result {
         let names: Vec<&str> = options.iter().map(|option| option.name()).collect();
         xml.text(name, &names.join("|"))
+    }
+
+    fn parse_all(node: &mut Node, name: &str) -> Parsed<Vec<RenameOption>> {
+        let text = node.require_text(name)?;
+        let names = text.split('|').filter(|name| !name.is_empty());
+        let mut options = Vec::new();
+        for name in names {
+            let option = (0..=2)
+                .filter_map(RenameOption::from_code)
+                .find(|option| option.name() == name)
+                .ok_or_else(|| node.error(format_args!("{name} is no option of a rename")))?;
+            options.push(option);
+        }
+        Ok(options)
     }
 
     #[cfg(test)]
@@ -161,6 +210,19 @@ impl Element for Block {
         Ok(())
     }
 
+    fn parse_all(node: &mut Node, _: &str) -> Parsed<Vec<Block>> {
+        let mut blocks = Vec::new();
+        for mut block in node.take_all("BLOCK") {
+            blocks.push(Block {
+                id: BlockId(block.require_number("BLOCK_ID")?),
+                num_bytes: block.require_number("NUM_BYTES")?,
+                generation_stamp: GenerationStamp(block.require_number("GENSTAMP")?),
+            });
+            block.done()?;
+        }
+        Ok(blocks)
+    }
+
     #[cfg(test)]
     fn any(source: &mut Source) -> Block {
         Block {
@@ -191,6 +253,13 @@ impl Field for BlocksOfClosed {
         xml.text("CLIENT_MACHINE", "")?;
         xml.leaf("OVERWRITE", false)?;
         Block::print_all(blocks, name, xml)
+    }
+
+    fn parse(node: &mut Node, name: &str) -> Parsed<Vec<Block>> {
+        for only_of_add in ["CLIENT_NAME", "CLIENT_MACHINE", "OVERWRITE"] {
+            node.take(only_of_add);
+        }
+        Block::parse_all(node, name)
     }
 
     #[cfg(test)]
@@ -249,6 +318,10 @@ impl Field for CompactBlocks {
         Block::print_all(blocks, name, xml)
     }
 
+    fn parse(node: &mut Node, name: &str) -> Parsed<Vec<Block>> {
+        Block::parse_all(node, name)
+    }
+
     #[cfg(test)]
     fn any(source: &mut Source) -> Vec<Block> {
         source.list(Block::any)
@@ -275,6 +348,14 @@ impl Field for CompactBlock {
 
     fn print<W: Write>(block: &Option<Block>, name: &str, xml: &mut XmlWriter<W>) -> fmt::Result {
         Block::print_all(block.as_slice(), name, xml)
+    }
+
+    fn parse(node: &mut Node, name: &str) -> Parsed<Option<Block>> {
+        match Block::parse_all(node, name)?.as_slice() {
+            [] => Ok(None),
+            [block] => Ok(Some(*block)),
+            blocks => Err(node.error(format_args!("{} blocks instead of at most one", blocks.len()))),
+        }
     }
 
     #[cfg(test)]
@@ -308,6 +389,14 @@ impl Pair for LastBlocks {
     fn print<W: Write>(penultimate: &Option<Block>, last: &Block, name: &str, xml: &mut XmlWriter<W>) -> fmt::Result {
         Block::print_all(penultimate.as_slice(), name, xml)?;
         Block::print_all(&[*last], name, xml)
+    }
+
+    fn parse(node: &mut Node, name: &str) -> Parsed<(Option<Block>, Block)> {
+        match Block::parse_all(node, name)?.as_slice() {
+            [last] => Ok((None, *last)),
+            [penultimate, last] => Ok((Some(*penultimate), *last)),
+            blocks => Err(node.error(format_args!("{} blocks instead of one or two", blocks.len()))),
+        }
     }
 
     #[cfg(test)]
@@ -367,6 +456,31 @@ impl Element for AclEntry {
             xml.close("ENTRY")?;
         }
         Ok(())
+    }
+
+    fn parse_all(node: &mut Node, _: &str) -> Parsed<Vec<AclEntry>> {
+        let mut entries = Vec::new();
+        for mut entry in node.take_all("ENTRY") {
+            let (scope, kind) = (entry.require_text("SCOPE")?, entry.require_text("TYPE")?);
+            let permission = entry.require_text("PERM")?;
+            let unknown = |what: &str| entry.error(format_args!("{what} is not known"));
+            let scopes = [AclEntryScope::Access, AclEntryScope::Default];
+            let parsed = AclEntry {
+                scope: scopes
+                    .into_iter()
+                    .find(|known| known.name() == scope)
+                    .ok_or_else(|| unknown(&scope))?,
+                entry_type: (0..4)
+                    .map(AclEntryType::from_bits)
+                    .find(|known| known.name() == kind)
+                    .ok_or_else(|| unknown(&kind))?,
+                permission: fs_action_bits(&permission).ok_or_else(|| unknown(&permission))?,
+                name: entry.take_text("NAME"),
+            };
+            entry.done()?;
+            entries.push(parsed);
+        }
+        Ok(entries)
     }
 
     #[cfg(test)]
@@ -432,6 +546,10 @@ impl Pair for AclMessage {
     fn print<W: Write>(src: &String, entries: &Vec<AclEntry>, name: &str, xml: &mut XmlWriter<W>) -> fmt::Result {
         xml.text(name, src)?;
         AclEntry::print_all(entries, name, xml)
+    }
+
+    fn parse(node: &mut Node, name: &str) -> Parsed<(String, Vec<AclEntry>)> {
+        Ok((node.require_text(name)?, AclEntry::parse_all(node, name)?))
     }
 
     #[cfg(test)]
@@ -506,6 +624,10 @@ impl Pair for XAttrMessage {
         <Vec<XAttr> as Field>::print(xattrs, name, xml)
     }
 
+    fn parse(node: &mut Node, name: &str) -> Parsed<(String, Vec<XAttr>)> {
+        Ok((node.require_text(name)?, <Vec<XAttr> as Field>::parse(node, name)?))
+    }
+
     #[cfg(test)]
     fn any(source: &mut Source) -> (String, Vec<XAttr>) {
         (source.str(), <Vec<XAttr> as Field>::any(source))
@@ -535,6 +657,29 @@ impl Field for Vec<XAttr> {
             xml.close("XATTR")?;
         }
         Ok(())
+    }
+
+    fn parse(node: &mut Node, _: &str) -> Parsed<Vec<XAttr>> {
+        let mut xattrs = Vec::new();
+        for mut xattr in node.take_all("XATTR") {
+            let namespace = xattr.require_text("NAMESPACE")?;
+            let name = xattr.require_text("NAME")?;
+            let value = match xattr.take_text("VALUE") {
+                None => None,
+                Some(text) => Some(
+                    from_hex(text.strip_prefix("0x").unwrap_or(&text))
+                        .ok_or_else(|| xattr.error(format_args!("{text:?} are no hex digits")))?,
+                ),
+            };
+            xattr.done()?;
+            xattrs.push(XAttr {
+                namespace: XAttrNamespace::from_name(&namespace)
+                    .ok_or_else(|| xattr.error(format_args!("{namespace} is no namespace")))?,
+                name,
+                value,
+            });
+        }
+        Ok(xattrs)
     }
 
     #[cfg(test)]
@@ -576,6 +721,14 @@ impl Field for KeyBytes {
 
     fn print<W: Write>(key: &Option<Vec<u8>>, name: &str, xml: &mut XmlWriter<W>) -> fmt::Result {
         key.as_deref().map_or(Ok(()), |bytes| xml.leaf(name, Hex(bytes)))
+    }
+
+    fn parse(node: &mut Node, name: &str) -> Parsed<Option<Vec<u8>>> {
+        let Some(text) = node.take_text(name) else {
+            return Ok(None);
+        };
+        let bytes = from_hex(&text).ok_or_else(|| node.error(format_args!("{text:?} are no hex digits")))?;
+        Ok(Some(bytes))
     }
 
     #[cfg(test)]

@@ -10,6 +10,7 @@ mod encode;
 mod exact;
 mod field;
 mod frame;
+mod from_xml;
 mod kinds;
 mod segment;
 #[cfg(test)]
@@ -22,13 +23,15 @@ mod xml;
 pub use decode::{OLDEST_LAYOUT, decode_body, decode_frame};
 pub use encode::{MAX_WRITTEN_BLOCKS, encode, encode_for_layout};
 pub use frame::{Frame, FrameError, Frames, MAX_OP_SIZE_BYTES, MIN_OP_SIZE_BYTES, ScanEnd};
+pub use from_xml::EditsXml;
 pub use segment::{HeaderError, SEGMENT_HEADER_LEN, SegmentFile, SegmentHeader};
 pub use table::{
     AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey, DelegationTokenIdentifier, EditOp, OpCode,
     PermissionStatus,
 };
 pub use values::{
-    AclEntry, AclEntryScope, AclEntryType, RenameOption, RpcIds, XAttr, XAttrNamespace, fs_action_symbol,
+    AclEntry, AclEntryScope, AclEntryType, RenameOption, RpcIds, XAttr, XAttrNamespace, fs_action_bits,
+    fs_action_symbol,
 };
 pub use wire::{DecodeError, EncodeError, MAX_STRING_UNITS, MAX_TEXT_BYTES, MAX_WRITTEN_OP_BYTES};
 pub use xml::XmlWriter;

@@ -7,7 +7,8 @@
 use std::fmt::{self, Write};
 
 use super::field::{
-    CallNotRetried, ErasureCodingPolicy, Field, NameOrNothing, Pair, Place, SnapshotTime, Text, TimeTwice, VInt, VLong,
+    CallNotRetried, ErasureCodingPolicy, Field, NameOrNothing, Pair, Parsed, Place, SnapshotTime, Text, TimeTwice,
+    VInt, VLong,
 };
 use super::kinds::{AclMessage, BlocksOfClosed, CompactBlock, CompactBlocks, KeyBytes, LastBlocks, XAttrMessage};
 #[cfg(test)]
@@ -16,6 +17,7 @@ use super::values::{AclEntry, RenameOption, RpcIds, XAttr};
 use super::wire::{DecodeError, Encoded, Input, Output};
 use super::xml::XmlWriter;
 use crate::ids::{Block, BlockId, GenerationStamp, InodeId, TxId};
+use crate::xml_tree::Node;
 
 /// The kind of a field: the one that is said, or the type.
 macro_rules! kind {
@@ -39,6 +41,16 @@ macro_rules! place {
     };
     (never) => {
         Place::Never
+    };
+}
+
+/// What is made of XML: nothing of a field that is not printed.
+macro_rules! parsed {
+    ([never] $parsed:expr) => {
+        Default::default()
+    };
+    ([$($place:ident)?] $parsed:expr) => {
+        $parsed?
     };
 }
 
@@ -74,6 +86,22 @@ macro_rules! record {
                 }
                 $(xml.close($element)?;)?
                 Ok(())
+            }
+
+            fn parse(node: &mut Node, _: &str) -> Parsed<$record> {
+                $(
+                    let missing = concat!("<", $element, "> is missing");
+                    let mut element = node.take($element).ok_or_else(|| node.error(missing))?;
+                    let node = &mut element;
+                )?
+                let record = $record {
+                    $($name: parsed!([$($place)?] <kind!([$type] $($kind)?)>::parse(node, concat!($($xml)?))),)+
+                };
+                $(
+                    let _ = $element;
+                    node.done()?;
+                )?
+                Ok(record)
             }
 
             fn retried_call(record: &$record) -> Option<&RpcIds> {
@@ -134,6 +162,13 @@ macro_rules! flagged_record {
                 <$first_type>::print(&record.$first, $first_xml, xml)?;
                 $(record.$name.as_ref().map_or(Ok(()), |value| <$type>::print(value, $xml, xml))?;)+
                 Ok(())
+            }
+
+            fn parse(node: &mut Node, _: &str) -> Parsed<$record> {
+                Ok($record {
+                    $first: <$first_type as Field>::parse(node, $first_xml)?,
+                    $($name: if node.has($xml) { Some(<$type as Field>::parse(node, $xml)?) } else { None },)+
+                })
             }
 
             #[cfg(test)]
@@ -242,6 +277,20 @@ macro_rules! ops {
                     })?)*
                 }
                 Ok(())
+            }
+
+            /// Takes the fields of an op with this code out of its elements.
+            pub(super) fn parse(code: OpCode, node: &mut Node) -> Parsed<EditOp> {
+                Ok(match code {
+                    $($(OpCode::$constant => {
+                        $(node.take(stringify!($length));)?
+                        $(let $record = <$record_type as Field>::parse(node, "")?;)?
+                        $($(let ($($name),+) = parsed!([$($place)?]
+                            <kind!([$($type)+] $($kind)?)>::parse(node, concat!($($xml)?)));)+)?
+                        EditOp::$op $(($record))? $({$($($name),+),+})?
+                    })?)*
+                    OpCode(code) => return Err(node.error(format_args!("opcode {code} has no meaning"))),
+                })
             }
 
             /// An op with this code, and any values. `None` for codes that no op has.
@@ -430,6 +479,19 @@ impl Field for Token {
         xml.leaf("KIND", "HDFS_DELEGATION_TOKEN")?;
         DelegationTokenIdentifier::print(token, "", xml)?;
         xml.close("DELEGATION_TOKEN_IDENTIFIER")
+    }
+
+    fn parse(node: &mut Node, _: &str) -> Parsed<DelegationTokenIdentifier> {
+        let mut token = node
+            .take("DELEGATION_TOKEN_IDENTIFIER")
+            .ok_or_else(|| node.error("<DELEGATION_TOKEN_IDENTIFIER> is missing"))?;
+        let kind = token.require_text("KIND")?;
+        if kind != "HDFS_DELEGATION_TOKEN" {
+            return Err(token.error(format_args!("{kind} is no kind of a NameNode's token")));
+        }
+        let identifier = <DelegationTokenIdentifier as Field>::parse(&mut token, "")?;
+        token.done()?;
+        Ok(identifier)
     }
 
     #[cfg(test)]

@@ -117,6 +117,12 @@ pub const fn fs_action_symbol(bits: u8) -> &'static str {
     }
 }
 
+/// The three permission bits of a text as [`fs_action_symbol`] makes it.
+#[must_use]
+pub fn fs_action_bits(symbol: &str) -> Option<u8> {
+    (0..8).find(|bits| fs_action_symbol(*bits) == symbol)
+}
+
 /// One ACL entry (`AclEntry`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AclEntry {
@@ -181,6 +187,14 @@ impl XAttrNamespace {
             XAttrNamespace::System => "SYSTEM",
             XAttrNamespace::Raw => "RAW",
         }
+    }
+
+    /// From Java's name of the constant.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<XAttrNamespace> {
+        (0..5)
+            .filter_map(XAttrNamespace::from_number)
+            .find(|namespace| namespace.name() == name)
     }
 }
 

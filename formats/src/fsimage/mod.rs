@@ -9,6 +9,8 @@
 
 mod bits;
 mod codec;
+mod dates;
+mod from_xml;
 mod inode;
 mod reader;
 mod side_files;
@@ -17,13 +19,14 @@ mod xml;
 
 pub use bits::{AclBits, SerialKind, XAttrNameBits};
 pub use codec::ImageCodec;
+pub(crate) use dates::civil_from_days;
+pub use from_xml::{FromXmlError, image_from_xml};
 pub use inode::{
     BlockRefs, DirEntryRef, InodeKind, InodeRef, encode_directory_entry, permission_bits, permission_parts,
 };
 pub use reader::{Image, ImageError, MessageReader, ReadAt, Section};
 pub use side_files::{MD5_SUFFIX, format_md5_file, parse_md5_file};
 pub use writer::{ImageSummary, ImageWriter};
-pub(crate) use xml::civil_from_days;
 pub use xml::{DumpError, StringTable, write_xml};
 
 /// The first eight bytes.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use super::dates::iso_date;
 use super::{
     AclBits, Image, ImageError, MessageReader, ReadAt, SectionName, SerialKind, XAttrNameBits, permission_parts,
 };
@@ -543,35 +544,6 @@ impl<W: Write> Dump<W> {
     }
 }
 
-/// `yyyy-MM-dd'T'HH:mm:ss.SSS` in UTC.
-fn iso_date(millis: i64) -> String {
-    let (days, ms) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
-    let (year, month, day) = civil_from_days(days);
-    let (hour, minute) = (ms / 3_600_000, ms / 60_000 % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}.{:03}",
-        ms / 1000 % 60,
-        ms % 1000
-    )
-}
-
-/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
-#[expect(
-    clippy::arithmetic_side_effects,
-    reason = "days of a time in ms: all numbers here are below 2^63 / 86,400,000 in size"
-)]
-pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    // Years are counted from March, so that the leap day comes last.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
 /// Text as Hadoop puts it into XML by hand (`XMLUtils.mangleXmlString` with entity references).
 fn put_mangled(out: &mut impl Write, text: &str) -> io::Result<()> {
     for c in text.chars() {
@@ -592,18 +564,6 @@ fn put_mangled(out: &mut impl Write, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates() {
-        for (millis, text) in [
-            (0, "1970-01-01T00:00:00.000"),
-            (951_782_400_123, "2000-02-29T00:00:00.123"),
-            (1_763_694_253_007, "2025-11-21T03:04:13.007"),
-            (-1, "1969-12-31T23:59:59.999"),
-        ] {
-            assert_eq!(iso_date(millis), text);
-        }
-    }
 
     #[test]
     fn mangles_what_xml_cannot_hold() {
