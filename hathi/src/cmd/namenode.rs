@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use hathi_conf::keys::Program;
-use hathi_namenode::{FormatOptions, Settings, bootstrap, format, offline};
+use hathi_namenode::{FormatOptions, Settings, bootstrap, format, offline, recover};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -107,7 +107,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Action::BootstrapStandby => runtime()?.block_on(bootstrap::bootstrap_standby(&settings, &options))?,
         Action::InitializeSharedEdits => runtime()?.block_on(format::initialize_shared_edits(&settings, &options))?,
         Action::MetadataVersion => offline::metadata_version(&settings)?,
-        Action::Recover => offline::recover(&settings, &options)?,
+        Action::Recover => recover::recover(&settings, &options)?,
     };
     if serves {
         super::huge_pages_when_large();

@@ -409,11 +409,9 @@ fn a_recovery_that_is_killed_anywhere_is_completed_by_the_next_one() -> Result<(
             // What is left is mostly what was left before.
             if seen.insert(left) {
                 single.start_namenode(Kind::Ours)?;
-                single.tool("dfs", &["-test", "-d", "/one"])?;
-                ensure!(
-                    single.tool("dfs", &["-test", "-d", "/three"]).is_err(),
-                    "it was behind the damage"
-                );
+                for there in ["/one", "/three"] {
+                    single.tool("dfs", &["-test", "-d", there])?;
+                }
                 single.kill_namenode()?;
             }
             std::fs::remove_dir_all(&current)?;
@@ -441,12 +439,19 @@ fn what_is_whole_of_damaged_edits_is_recovered_when_the_administrator_says_so() 
         "{}",
         told(&left)
     );
-    let recovered = answered(&single, &["-recover", "-force"], "y\n")?;
+    let recovered = answered(&single, &["-recover"], "y\nwhat\ns\n")?;
     ensure!(
         recovered.status.success() && told(&recovered).contains("RECOVERY COMPLETE"),
         "{}",
         told(&recovered)
     );
+    for part in [
+        "There appears to be a gap in the edit log.  We expected txid",
+        "I'm sorry, I cannot understand your response.",
+        "Enter 'a' to always select the first choice",
+    ] {
+        ensure!(told(&recovered).contains(part), "{part}: {}", told(&recovered));
+    }
     single.start_namenode(Kind::Ours)?;
     single.tool("dfs", &["-test", "-d", "/one"])?;
     ensure!(
@@ -454,5 +459,52 @@ fn what_is_whole_of_damaged_edits_is_recovered_when_the_administrator_says_so() 
         "it was behind the damage"
     );
     single.tool("dfs", &["-mkdir", "/four"])?;
+    Ok(())
+}
+
+#[test]
+fn a_recovery_goes_on_behind_damage_and_without_edits_that_do_not_fit_then_when_it_is_told_to() -> Result<()> {
+    for (args, answers) in [
+        (&["-recover"][..], "y\nc\nc\n"),
+        (&["-recover"], "y\na\n"),
+        (&["-recover", "-force"], "y\n"),
+    ] {
+        let mut single = Single::new(HATHI, None, 1, &[])?;
+        single.run_to_end(Kind::Ours, "namenode", &FORMAT)?;
+        single.start_namenode(Kind::Ours)?;
+        single.tool("dfs", &["-mkdir", "/one"])?;
+        single.tool("dfsadmin", &["-rollEdits"])?;
+        single.tool("dfs", &["-mkdir", "/two"])?;
+        // It has no parent when that edit is lost.
+        single.tool("dfs", &["-mkdir", "/two/below"])?;
+        single.tool("dfs", &["-mkdir", "/three"])?;
+        single.kill_namenode()?;
+        let segments = single.files(0, "edits_inprogress");
+        let path = single.name_dir(0).join("current").join(&segments[0]);
+        let mut data = std::fs::read(&path)?;
+        let at = data.windows(4).position(|bytes| bytes == b"/two").context("/two")?;
+        data[at + 1] ^= 0xff;
+        std::fs::write(&path, data)?;
+        let recovered = answered(&single, args, answers)?;
+        ensure!(
+            recovered.status.success() && told(&recovered).contains("RECOVERY COMPLETE"),
+            "{}",
+            told(&recovered)
+        );
+        ensure!(
+            told(&recovered).contains("Failed to apply edit log operation"),
+            "{}",
+            told(&recovered)
+        );
+        single.start_namenode(Kind::Ours)?;
+        for there in ["/one", "/three"] {
+            single.tool("dfs", &["-test", "-d", there])?;
+        }
+        ensure!(
+            single.tool("dfs", &["-test", "-d", "/two"]).is_err(),
+            "its edit is lost"
+        );
+        single.tool("dfs", &["-mkdir", "/four"])?;
+    }
     Ok(())
 }

@@ -47,6 +47,7 @@ pub mod pass_on;
 pub mod passes;
 pub mod peer_addresses;
 pub mod prove;
+pub mod recover;
 pub mod repair;
 pub mod replies;
 pub mod resources;
