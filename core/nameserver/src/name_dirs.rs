@@ -21,6 +21,7 @@ use hathi_storage::durable_long::read_text_long;
 use hathi_storage::{Disk, NodeType, StorageDirectory, StorageError, StorageState, VersionFile, birth};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -82,12 +83,28 @@ pub enum NameDirsError {
     },
 }
 
+/// For what directories are opened.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// `dfs.namenode.name.dir.restore`
+    pub restore: bool,
+    /// The layouts that they may have.
+    pub layouts: RangeInclusive<LayoutVersion>,
+    /// Whether they may have a `previous`, which an upgrade leaves until it is finalized or rolled back.
+    pub with_previous: bool,
+}
+
 /// Refuses a directory with another layout, whose files this NameNode could misread, or write differently.
 ///
 /// # Errors
 /// What to do about it.
 pub fn check_layout(dir: &Path, found: LayoutVersion) -> Result<(), NameDirsError> {
     let ours = LayoutVersion::NAMENODE_CURRENT;
+    let who = if LayoutVersion::NAMENODE_READ.contains(&found) {
+        "start this NameNode with -upgrade, or in HA Hadoop 3.5's, and finalize"
+    } else {
+        "start Hadoop 3.5's NameNode on it with -upgrade, finalize, and then start this one"
+    };
     let dir = dir.display();
     // Newer layouts have lower numbers.
     Err(NameDirsError::Refused(match found.0.cmp(&ours.0) {
@@ -99,8 +116,7 @@ pub fn check_layout(dir: &Path, found: LayoutVersion) -> Result<(), NameDirsErro
         ),
         std::cmp::Ordering::Greater => format!(
             "Unexpected version of storage directory {dir}. Reported: {found}. Expecting = {ours}. \
-             An upgrade to version {ours} is required: start Hadoop 3.5's NameNode on it with -upgrade, finalize, and \
-             then start this one"
+             An upgrade to version {ours} is required: {who}"
         ),
     }))
 }
@@ -215,6 +231,20 @@ impl<D: Disk> NameDirs<D> {
     /// # Errors
     /// See [`NameDirsError`].
     pub fn open(disk: D, roots: &Roots, holder: &str, restore: bool) -> Result<Self, NameDirsError> {
+        let opening = Opening {
+            restore,
+            layouts: LayoutVersion::NAMENODE_CURRENT..=LayoutVersion::NAMENODE_CURRENT,
+            with_previous: false,
+        };
+        Self::open_for(disk, roots, holder, &opening)
+    }
+
+    /// As [`NameDirs::open`], of other layouts or with an upgrade that is not finalized. An upgrade that was cut off is
+    /// completed where its VERSION was written, and undone where it was not (`Storage.StorageDirectory.doRecover`).
+    ///
+    /// # Errors
+    /// See [`NameDirsError`].
+    pub fn open_for(disk: D, roots: &Roots, holder: &str, opening: &Opening) -> Result<Self, NameDirsError> {
         let mut dirs = Vec::new();
         for path in roots.all() {
             let mut dir = StorageDirectory::new(disk.clone(), &path);
@@ -228,7 +258,9 @@ impl<D: Disk> NameDirs<D> {
                 state => {
                     dir.lock(holder)?;
                     // Before anything is renamed: what began the upgrade must find it as it left it.
-                    check_no_upgrade(&dir, state)?;
+                    if !opening.with_previous {
+                        check_no_upgrade(&dir, state)?;
+                    }
                     dir.recover(state)?;
                 }
             }
@@ -245,7 +277,9 @@ impl<D: Disk> NameDirs<D> {
                 continue;
             };
             let found = version.namespace_info(path)?;
-            check_layout(path, found.layout_version)?;
+            if !opening.layouts.contains(&found.layout_version) {
+                check_layout(path, found.layout_version)?;
+            }
             if let Some(differs) = info.as_ref().and_then(|info| difference(info, &found)) {
                 return Err(NameDirsError::Inconsistent {
                     dir: path.to_owned(),
@@ -267,7 +301,7 @@ impl<D: Disk> NameDirs<D> {
         let images = current(&roots.images);
         remove_unfinished(&disk, &images);
         Ok(NameDirs {
-            restore: AtomicBool::new(restore),
+            restore: AtomicBool::new(opening.restore),
             locked: Mutex::new(locked),
             ..Self::of(disk, info, images, current(&roots.edits))
         })
@@ -297,6 +331,88 @@ impl<D: Disk> NameDirs<D> {
     #[must_use]
     pub fn edits_dirs(&self) -> &[PathBuf] {
         &self.edits
+    }
+
+    // ---- upgrades
+
+    /// Whether an upgrade can still be rolled back (`FSImage.isUpgradeFinalized`).
+    ///
+    /// # Errors
+    /// The disk says so.
+    pub fn has_previous(&self) -> Result<bool, NameDirsError> {
+        for dir in locked(&self.locked).iter() {
+            let previous = dir.previous();
+            let is_there = self.disk.exists(&previous);
+            if is_there.map_err(|source| NameDirsError::Io { path: previous, source })? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// First half of an upgrade (`NNUpgradeUtil.doPreUpgrade`): what was there is `previous.tmp`, and `current` has the edits
+    /// alone. The image follows.
+    ///
+    /// # Errors
+    /// The disk says so. A start undoes what was done.
+    pub fn pre_upgrade(&self, txid: TxId) -> Result<(), NameDirsError> {
+        for dir in locked(&self.locked).iter() {
+            dir.pre_upgrade()?;
+            let seen = dir.current().join("seen_txid");
+            let written = self.disk.write_small(&seen, format!("{txid}\n").as_bytes());
+            written.map_err(|source| NameDirsError::Io { path: seen, source })?;
+        }
+        Ok(())
+    }
+
+    /// Second half of an upgrade, after the image (`NNUpgradeUtil.doUpgrade`): the directories are of this namespace now, and
+    /// `previous` has what was there.
+    ///
+    /// # Errors
+    /// The disk says so. A start completes or undoes what was done, for each directory.
+    pub fn upgrade(&self, info: &NamespaceInfo) -> Result<(), NameDirsError> {
+        let version = VersionFile::new(NodeType::NameNode, info);
+        for dir in locked(&self.locked).iter() {
+            dir.upgrade(&version)?;
+        }
+        Ok(())
+    }
+
+    /// Removes `previous`: there is no way back (`NNUpgradeUtil.doFinalize`).
+    ///
+    /// # Errors
+    /// The disk says so.
+    pub fn finalize_upgrade(&self) -> Result<(), NameDirsError> {
+        for dir in locked(&self.locked).iter() {
+            dir.finalize()?;
+        }
+        Ok(())
+    }
+
+    /// Takes an upgrade back: `previous` is `current` again, in every directory that has one (`FSImage.doRollback`). Answers
+    /// how many have.
+    ///
+    /// # Errors
+    /// The disk says so, or `previous` is of another layout, which only the software that wrote it may continue. Nothing has
+    /// been changed then.
+    pub fn roll_back(disk: &D, roots: &Roots, holder: &str) -> Result<usize, NameDirsError> {
+        let mut dirs = Vec::new();
+        for path in roots.all() {
+            let mut dir = StorageDirectory::new(disk.clone(), &path);
+            let state = dir.analyze()?;
+            if state == StorageState::NonExistent {
+                continue;
+            }
+            dir.lock(holder)?;
+            dir.recover(state)?;
+            if dir.can_roll_back(LayoutVersion::NAMENODE_CURRENT)? {
+                dirs.push(dir);
+            }
+        }
+        for dir in &dirs {
+            dir.roll_back()?;
+        }
+        Ok(dirs.len())
     }
 
     // ---- directories that fail

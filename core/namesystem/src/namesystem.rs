@@ -70,6 +70,8 @@ pub struct Namesystem {
     pub(crate) keys: KeyCache,
     /// The zone that is being re-encrypted.
     pub(crate) reencrypted_zone: Option<InodeId>,
+    /// See [`Namesystem::keep_previous`].
+    pub(crate) previous_is_kept: bool,
 }
 
 impl std::fmt::Debug for Namesystem {
@@ -109,6 +111,7 @@ impl Namesystem {
             rolling_upgrade_finalized: false,
             keys: KeyCache::default(),
             reencrypted_zone: None,
+            previous_is_kept: false,
         }
     }
 

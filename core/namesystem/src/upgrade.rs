@@ -1,9 +1,8 @@
 //! What this NameNode knows of an upgrade of the file system. It decides what DataNodes may delete.
 //!
-//! An upgrade with `-upgrade` leaves `previous/` in the name directories until it is finalized, and a NameNode refuses
-//! to start with such directories. So only a rolling upgrade that a Java NameNode has begun is left: the namespace
-//! carries it, and DataNodes keep deleted replicas as long as it lasts. Hadoop's `FSNamesystem.rollingUpgradeInfo` and
-//! `FSImage.isUpgradeFinalized`.
+//! An upgrade with `-upgrade` leaves `previous/` in the name directories until it is finalized. A rolling upgrade that a Java
+//! NameNode has begun is in the namespace, and DataNodes keep deleted replicas as long as it lasts. Hadoop's
+//! `FSNamesystem.rollingUpgradeInfo` and `FSImage.isUpgradeFinalized`.
 
 use crate::Namesystem;
 use hathi_formats::proto::hdfs::{RollingUpgradeInfoProto, RollingUpgradeStatusProto};
@@ -12,7 +11,12 @@ impl Namesystem {
     /// Whether a DataNode may be told to delete what it keeps for a rollback (`FINALIZE`).
     #[must_use]
     pub fn is_upgrade_finalized(&self) -> bool {
-        self.namespace().rolling_upgrade_start_ms().is_none()
+        !self.previous_is_kept && self.namespace().rolling_upgrade_start_ms().is_none()
+    }
+
+    /// Whether the name directories have a `previous/`, so that `-rollback` is possible.
+    pub fn keep_previous(&mut self, is_kept: bool) {
+        self.previous_is_kept = is_kept;
     }
 
     /// The status in the answer to every heartbeat. A DataNode keeps deleted replicas from the first answer on that is

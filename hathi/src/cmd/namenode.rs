@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use hathi_conf::keys::Program;
-use hathi_namenode::{FormatOptions, Settings, bootstrap, format, offline, recover};
+use hathi_namenode::{FormatOptions, Settings, bootstrap, format, offline, recover, upgrade};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +17,8 @@ enum Action {
     ImportCheckpoint,
     MetadataVersion,
     Recover,
+    Upgrade,
+    Rollback,
 }
 
 const USAGE: &str = "usage: hathi namenode [--conf DIR]
@@ -26,6 +28,8 @@ const USAGE: &str = "usage: hathi namenode [--conf DIR]
     [-initializeSharedEdits [-force] [-nonInteractive]] |
     [-importCheckpoint] |
     [-recover [-force]] |
+    [-upgrade] |
+    [-rollback] |
     [-metadataVersion] |
     [-h]
 ";
@@ -37,6 +41,8 @@ pub const ACTIONS: &[&str] = &[
     "-initializeSharedEdits",
     "-importCheckpoint",
     "-recover",
+    "-upgrade",
+    "-rollback",
     "-metadataVersion",
 ];
 
@@ -57,8 +63,12 @@ fn parse(args: Vec<OsString>) -> Result<(Option<PathBuf>, Action, FormatOptions)
             "-initializesharededits" => action = Action::InitializeSharedEdits,
             "-importcheckpoint" => action = Action::ImportCheckpoint,
             "-metadataversion" => action = Action::MetadataVersion,
+            "-upgrade" => action = Action::Upgrade,
+            "-rollback" => action = Action::Rollback,
             "-recover" if action != Action::Serve => bail!("Can't combine -recover with other startup options."),
             "-recover" => action = Action::Recover,
+            // A directory of the layouts that are upgraded has its cluster's id.
+            "-clusterid" if action == Action::Upgrade => drop(args.next()),
             "-clusterid" if action == Action::Format => {
                 let id = args.next().map(|id| id.to_string_lossy().into_owned());
                 let is_flag = |id: &str| ["-force", "-noninteractive"].contains(&id.to_ascii_lowercase().as_str());
@@ -90,7 +100,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let dir = dir
         .or_else(|| std::env::var_os("HADOOP_CONF_DIR").map(PathBuf::from))
         .unwrap_or_else(|| PathBuf::from("/etc/hadoop/conf"));
-    let serves = matches!(action, Action::Serve | Action::ImportCheckpoint);
+    let serves = matches!(action, Action::Serve | Action::ImportCheckpoint | Action::Upgrade);
     if serves {
         super::without_huge_pages();
     }
@@ -103,6 +113,11 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             offline::import_checkpoint(&settings)?;
             0
         }
+        Action::Upgrade => {
+            upgrade::upgrade(&settings)?;
+            0
+        }
+        Action::Rollback => upgrade::rollback(&settings)?,
         Action::Format => runtime()?.block_on(format::format(&settings, &options))?,
         Action::BootstrapStandby => runtime()?.block_on(bootstrap::bootstrap_standby(&settings, &options))?,
         Action::InitializeSharedEdits => runtime()?.block_on(format::initialize_shared_edits(&settings, &options))?,

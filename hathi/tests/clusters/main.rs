@@ -30,4 +30,5 @@ mod single;
 mod snapshots;
 mod standby_calls;
 mod standby_history;
+mod upgrade;
 mod webhdfs;

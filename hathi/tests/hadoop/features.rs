@@ -2,7 +2,7 @@
 //! and what we can't keep is refused with its name and its place.
 
 use anyhow::{Context, Result, ensure};
-use hathi_interop::{FileClient, Hadoop, Kind, Pair, SharedEdits, wait_for};
+use hathi_interop::{FileClient, Hadoop, Kind, Pair, SharedEdits, Single, wait_for};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const HATHI: &str = env!("CARGO_BIN_EXE_hathi");
 
 /// Hadoop's NameNode nn0 on a shared directory, active, and a client that gives it features.
-fn started(hadoop: &Hadoop) -> Result<(Pair, FileClient, TempDir)> {
+pub(crate) fn started(hadoop: &Hadoop) -> Result<(Pair, FileClient, TempDir)> {
     let keys = TempDir::with_prefix("hathi-keys-")?;
     let provider = format!("jceks://file{}/keys.jceks", keys.path().display());
     let mut pair = Pair::new(HATHI, Some(hadoop.clone()), SharedEdits::Directory, &[])?;
@@ -283,5 +283,53 @@ fn what_older_hadoops_wrote_is_refused_with_its_layout_and_left_as_it_is() -> Re
             "{archive}: something was written"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn a_name_directory_of_hadoop_2_6_is_upgraded() -> Result<()> {
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    // Its blocks are nowhere.
+    let more = [
+        ("dfs.namenode.safemode.threshold-pct", "0"),
+        ("dfs.permissions.enabled", "false"),
+    ];
+    let mut single = Single::new(HATHI, None, 1, &more)?;
+    let unpacked = TempDir::with_prefix("hathi-older-")?;
+    let status = Command::new("tar")
+        .arg("xzf")
+        .arg(hadoop.test_file("testUpgradeFrom26PreservesStorageIDs.tgz"))
+        .current_dir(unpacked.path())
+        .stderr(Stdio::null())
+        .status()?;
+    ensure!(status.success(), "it can't be unpacked");
+    replace(
+        &unpacked.path().join("testUpgradeFrom26PreservesStorageIDs/dfs/name"),
+        &single.name_dir(0),
+    )?;
+    let mut images = single.files(0, "fsimage_");
+    images.retain(|name| !name.contains('.'));
+    let image = images.pop().context("image")?;
+    let image = single.name_dir(0).join("current").join(image).display().to_string();
+    let table = unpacked.path().join("table").display().to_string();
+    single.tool("oiv", &["-p", "Delimited", "-i", &image, "-o", &table])?;
+    let rows = std::fs::read_to_string(&table)?;
+    let paths: Vec<&str> = rows
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split('\t').next())
+        .collect();
+    single.start_namenode_with(Kind::Ours, &["-upgrade"])?;
+    for path in &paths {
+        single
+            .tool("dfs", &["-test", "-e", path])
+            .with_context(|| (*path).to_owned())?;
+    }
+    single.tool("dfs", &["-mkdir", "/new"])?;
+    single.kill_namenode()?;
+    let told = single.run_to_end(Kind::Ours, "namenode", &["-metadataVersion"])?;
+    ensure!(told.contains("HDFS Image Version: -67"), "{told}");
+    single.start_namenode(Kind::Ours)?;
+    single.tool("dfs", &["-test", "-d", "/new"])?;
     Ok(())
 }

@@ -70,6 +70,7 @@ mod testing;
 pub mod topology;
 pub mod unpublished;
 pub mod unreported;
+pub mod upgrade;
 pub mod web;
 
 // `testing` also belongs to the tests of hathi-namenode-http, and names this crate as they do.

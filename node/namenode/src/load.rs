@@ -74,6 +74,7 @@ impl Loader {
         let parts = parts(&self.settings, self.dirs.info.clone())?;
         let mut ns = assemble(parts, namespace, image.txid, life);
         ns.note_image(image.txid, saved_ms);
+        ns.keep_previous(self.dirs.has_previous()?);
         Ok(ns)
     }
 

@@ -9,10 +9,10 @@ use hathi_journal::Membership;
 use hathi_journal::directory::SharedDirectory;
 use hathi_nameserver::image_files::{self, LoadError};
 pub use hathi_nameserver::image_files::{ImageFile, hex, image_name};
-use hathi_nameserver::name_dirs::{self, NameDirsError, Roots};
+use hathi_nameserver::name_dirs::{self, NameDirsError, Opening, Roots};
 use hathi_storage::{Disk as _, NodeType, OsDisk, StorageDirectory, VersionFile, birth, make_dirs};
 use std::collections::BTreeMap;
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 /// The name and edits directories of this NameNode, locked.
@@ -107,11 +107,31 @@ impl NameDirs {
 
     /// Locks, repairs and reads all directories. They must agree, and at least one must be formatted.
     pub fn open(settings: &Settings) -> anyhow::Result<NameDirs> {
-        let restore = settings.restore_failed_storage;
+        let ours = LayoutVersion::NAMENODE_CURRENT;
+        Self::open_of(settings, ours..=ours)
+    }
+
+    /// As [`NameDirs::open`], also of an older layout, to upgrade it.
+    pub fn open_older(settings: &Settings) -> anyhow::Result<NameDirs> {
+        Self::open_of(settings, LayoutVersion::NAMENODE_READ)
+    }
+
+    fn open_of(settings: &Settings, layouts: RangeInclusive<LayoutVersion>) -> anyhow::Result<NameDirs> {
+        let opening = Opening {
+            restore: settings.restore_failed_storage,
+            layouts,
+            // In HA the shared edits have a `previous` of their own, which only Hadoop's NameNode finalizes.
+            with_previous: settings.is_single(),
+        };
         Ok(NameDirs {
-            dirs: name_dirs::NameDirs::open(OsDisk, &roots(settings), &holder(), restore)?,
+            dirs: name_dirs::NameDirs::open_for(OsDisk, &roots(settings), &holder(), &opening)?,
             bandwidth: settings.image_bandwidth,
         })
+    }
+
+    /// Takes an upgrade back in all directories. Answers how many there were.
+    pub fn roll_back(settings: &Settings) -> anyhow::Result<usize> {
+        Ok(name_dirs::NameDirs::roll_back(&OsDisk, &roots(settings), &holder())?)
     }
 
     /// Bytes in a second in which images and edits of these directories are sent; 0: no limit.

@@ -216,6 +216,93 @@ fn only_the_layout_that_is_written_here_is_served() {
     );
 }
 
+fn open_for_upgrade(disk: &SimDisk) -> Result<NameDirs<SimDisk>, NameDirsError> {
+    let opening = Opening {
+        restore: true,
+        layouts: LayoutVersion::NAMENODE_READ,
+        with_previous: true,
+    };
+    NameDirs::open_for(disk.clone(), &roots(), HOLDER, &opening)
+}
+
+#[test]
+fn an_upgrade_that_is_cut_off_anywhere_can_be_rolled_back_and_loses_no_image() {
+    let disk = formatted();
+    let newer = NamespaceInfo { ctime: 7, ..info() };
+    let mut seen = BTreeSet::new();
+    for steps in 0.. {
+        let cut = disk.fork();
+        let dirs = open_for_upgrade(&cut).unwrap();
+        assert!(!dirs.has_previous().unwrap());
+        cut.stop_after(Some(steps));
+        let done = dirs.pre_upgrade(TxId(5)).is_ok() && save(&dirs, 5).is_ok() && dirs.upgrade(&newer).is_ok();
+        cut.stop_after(None);
+        cut.crash_process();
+        drop(dirs);
+        match open_for_upgrade(&cut) {
+            // Undone or completed as a whole.
+            Ok(dirs) => {
+                let upgraded = dirs.info.ctime == 7;
+                assert_eq!(dirs.has_previous().unwrap(), upgraded, "{steps}");
+                assert_eq!(whole_images(&dirs), if upgraded { [5, 5] } else { [0, 0] }, "{steps}");
+                seen.insert(if upgraded { "completed" } else { "undone" });
+                cut.crash_process();
+            }
+            // One of them is undone, the other one completed.
+            Err(error) => {
+                assert!(error.to_string().contains("cTime"), "{steps}: {error}");
+                seen.insert("between");
+                cut.crash_process();
+            }
+        }
+        let rolled_back = NameDirs::roll_back(&cut, &roots(), HOLDER).unwrap();
+        cut.crash_process();
+        let dirs = open_for_upgrade(&cut).unwrap();
+        assert_eq!(
+            (dirs.info.ctime, whole_images(&dirs)),
+            (0, vec![0, 0]),
+            "{steps}: {rolled_back}"
+        );
+        if done {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 3, "{seen:?}");
+}
+
+#[test]
+fn a_finalized_upgrade_has_no_way_back_and_an_older_layout_is_opened_to_upgrade_it_alone() {
+    let disk = formatted();
+    let version = |dir: &str| PathBuf::from(dir).join("current/VERSION");
+    for dir in roots().images {
+        let path = version(&dir.display().to_string());
+        let text = String::from_utf8(disk.read_small(&path).unwrap().unwrap()).unwrap();
+        let older = text.replace("layoutVersion=-67", "layoutVersion=-63");
+        disk.write_small(&path, older.as_bytes()).unwrap();
+    }
+    let refused = NameDirs::open(disk.clone(), &roots(), HOLDER, false)
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("-63") && refused.contains("-upgrade"), "{refused}");
+    disk.crash_process();
+    let dirs = open_for_upgrade(&disk).unwrap();
+    dirs.pre_upgrade(TxId(5)).unwrap();
+    save(&dirs, 5).unwrap();
+    dirs.upgrade(&NamespaceInfo { ctime: 7, ..info() }).unwrap();
+    disk.crash_process();
+    // Who wrote the layout -63 has to take it back.
+    let refused = NameDirs::roll_back(&disk, &roots(), HOLDER).unwrap_err().to_string();
+    assert!(refused.contains("-63"), "{refused}");
+    disk.crash_process();
+    let dirs = open_for_upgrade(&disk).unwrap();
+    dirs.finalize_upgrade().unwrap();
+    assert!(!dirs.has_previous().unwrap());
+    disk.crash_process();
+    assert_eq!(NameDirs::roll_back(&disk, &roots(), HOLDER).unwrap(), 0);
+    disk.crash_process();
+    assert_eq!(open(&disk).info.ctime, 7);
+}
+
 #[test]
 fn a_directory_that_can_be_rolled_back_is_refused() {
     let disk = formatted();

@@ -63,10 +63,11 @@ impl ImageLoader {
     /// Reads the counters and the strings.
     pub fn new<F: ReadAt + ?Sized>(config: NamespaceConfig, image: &Image<'_, F>) -> Result<Self, ImageError> {
         let layout = image.layout_version();
-        if layout != LayoutVersion::NAMENODE_CURRENT {
+        if !LayoutVersion::NAMENODE_READ.contains(&layout) {
             return Err(ImageError::Unsupported(format!(
-                "the image is of layout version {layout}, and {} is expected. Let Hadoop 3.5's NameNode load and save it",
-                LayoutVersion::NAMENODE_CURRENT
+                "the image is of layout version {layout}, and those from {} to {} are read",
+                LayoutVersion::NAMENODE_READ.end(),
+                LayoutVersion::NAMENODE_READ.start()
             )));
         }
         let mut ns = Namespace::without_root(config);

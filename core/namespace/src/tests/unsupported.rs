@@ -47,7 +47,7 @@ fn an_image_with_an_unreadable_zone_is_refused_with_the_path() {
 #[test]
 fn an_image_of_another_layout_is_refused() {
     let fix = Fixture::new();
-    for layout in [-66, -68] {
+    for layout in [-59, -68] {
         let (bytes, _) = fix
             .ns
             .freeze()
@@ -55,6 +55,19 @@ fn an_image_of_another_layout_is_refused() {
             .unwrap();
         let what = refusal(&bytes);
         assert!(what.contains(&layout.to_string()) && what.contains("-67"), "{what}");
+    }
+}
+
+#[test]
+fn images_since_hadoop_2_6_are_read() {
+    let mut fix = Fixture::new();
+    fix.mkdirs(ROOT, "/d").unwrap();
+    for layout in -67..=-60 {
+        let saved = fix.ns.freeze().save(Vec::new(), LayoutVersion(layout), &|| false);
+        let (bytes, _) = saved.unwrap();
+        let image = Image::open(&bytes[..]).unwrap();
+        let loaded = image::load(NamespaceConfig::default(), &image).unwrap();
+        assert_eq!(loaded.digest(), fix.ns.digest(), "{layout}");
     }
 }
 

@@ -3,8 +3,8 @@
 use std::io::{BufRead, Write};
 
 use super::super::dates::parse_iso_date;
-use crate::erasure_coding::SYSTEM_POLICIES;
 use super::{Maker, Result, int, ints, long, longs, require_int};
+use crate::erasure_coding::SYSTEM_POLICIES;
 use crate::proto::fsimage as pb;
 use crate::proto::hdfs::{
     CacheDirectiveInfoExpirationProto, CacheDirectiveInfoProto, CachePoolInfoProto, EcSchemaOptionEntryProto,
