@@ -8,6 +8,7 @@
 
 pub mod amplification;
 pub mod block_list;
+pub mod caching;
 pub mod client_protocol;
 pub mod datatransfer;
 pub mod editlog;

@@ -11,6 +11,7 @@
 //! Mirrors Hadoop's `server.blockmanagement` package.
 
 mod block_map;
+mod caching;
 mod construction;
 mod corrupt;
 mod datanodes;

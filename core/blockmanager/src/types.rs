@@ -189,6 +189,10 @@ pub struct BlockManagerConfig {
     pub load_factor: f64,
     /// `dfs.namenode.maintenance.replication.min`.
     pub min_maintenance_replication: u16,
+    /// `dfs.namenode.caching.enabled`.
+    pub caching_enabled: bool,
+    /// `dfs.namenode.path.based.cache.retry.interval.ms`: how long a DataNode is not told again what to cache.
+    pub cache_retry_ms: u64,
     /// Seed of the generator that places blocks.
     pub seed: u64,
 }
@@ -220,6 +224,8 @@ impl Default for BlockManagerConfig {
             consider_load: true,
             load_factor: 2.0,
             min_maintenance_replication: 1,
+            caching_enabled: true,
+            cache_retry_ms: 30_000,
             seed: 1,
         }
     }

@@ -16,6 +16,8 @@ const LEASE_CHECK_MS: u64 = 2000;
 const EDITS_NOTED_MS: u64 = 60_000;
 /// `dfs.namenode.redundancy.interval.seconds`, in ms.
 const REDUNDANCY_MS: u64 = 3000;
+/// Period in ms in which is looked whether a scan of cache directives is due.
+const CACHING_MS: u64 = 1000;
 
 /// A kind of periodic work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub enum Work {
     NoteEdits,
     /// Files of writers that are silent are closed.
     CheckLeases,
+    /// Cache directives are looked at (`CacheReplicationMonitor`).
+    CheckCaching,
     /// A segment that is long enough is ended (`NameNodeEditLogRoller`).
     CheckSegment,
 }
@@ -72,7 +76,7 @@ struct Row {
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Monitors {
-    rows: [Row; 6],
+    rows: [Row; 7],
 }
 
 impl Monitors {
@@ -92,6 +96,7 @@ impl Monitors {
                 row(Work::CheckRedundancy, When::Active, REDUNDANCY_MS),
                 row(Work::NoteEdits, When::HasNamespace, EDITS_NOTED_MS),
                 row(Work::CheckLeases, When::Active, LEASE_CHECK_MS),
+                row(Work::CheckCaching, When::Active, CACHING_MS),
                 row(Work::CheckSegment, When::Active, segment_check_ms),
             ],
         }
@@ -145,7 +150,12 @@ mod tests {
             [Work::CheckHeartbeats, Work::NoteEdits]
         );
         assert_eq!(monitors.due(Role::BecomingActive, TICK_MS), []);
-        let at_once = [Work::CheckRedundancy, Work::CheckLeases, Work::CheckSegment];
+        let at_once = [
+            Work::CheckRedundancy,
+            Work::CheckLeases,
+            Work::CheckCaching,
+            Work::CheckSegment,
+        ];
         assert_eq!(monitors.due(Role::Active, TICK_MS), at_once);
     }
 
@@ -153,7 +163,7 @@ mod tests {
     fn after_a_long_pause_nothing_is_done_twice() {
         let mut monitors = Monitors::new(1000);
         monitors.due(Role::Active, 0);
-        assert_eq!(monitors.due(Role::Active, 10_000_000).len(), 6);
+        assert_eq!(monitors.due(Role::Active, 10_000_000).len(), 7);
         assert_eq!(monitors.due(Role::Active, 10_000_000), []);
     }
 }

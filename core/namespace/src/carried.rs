@@ -150,6 +150,11 @@ impl Secrets {
 }
 
 impl Cache {
+    /// The id of the next directive.
+    pub(crate) fn next_directive_id(&self) -> i64 {
+        self.next_directive_id
+    }
+
     /// Adds a pool, or changes the given fields of an existing one.
     pub(crate) fn put_pool(&mut self, info: &CachePoolInfo) {
         let pool = self

@@ -51,7 +51,8 @@ pub use erasure_coding::policy::{ErasureCodingPolicyId, Policy, PolicyState};
 pub use erasure_coding::{AddedPolicy, CODECS, PolicyConfig};
 pub use namespace::Namespace;
 pub use ops::{
-    NAMENODE_LEASE_HOLDER, RecoverLeaseOp, STORAGE_POLICIES, snapshot_path, storage_type_number, storage_type_ordinal,
+    CACHE_NEVER_EXPIRES_MS, CacheDemand, CachedFiles, NAMENODE_LEASE_HOLDER, PoolDemand, RecoverLeaseOp,
+    STORAGE_POLICIES, cache_path, snapshot_path, storage_type_number, storage_type_ordinal,
 };
 pub use path::{InodesInPath, MAX_PATH_DEPTH, MAX_PATH_LENGTH, is_valid_name};
 pub use read::OpenFilesWalk;

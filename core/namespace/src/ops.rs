@@ -2,6 +2,7 @@
 
 mod attr;
 mod block;
+mod cache;
 mod create;
 mod lease;
 mod remove;
@@ -10,6 +11,7 @@ mod snapshot;
 mod xattr;
 
 pub use attr::{STORAGE_POLICIES, storage_type_number, storage_type_ordinal};
+pub use cache::{CACHE_NEVER_EXPIRES_MS, CacheDemand, CachedFiles, PoolDemand, cache_path};
 pub use lease::{NAMENODE_LEASE_HOLDER, RecoverLeaseOp};
 pub use snapshot::snapshot_path;
 pub(crate) use xattr::{Unreadable, merged as merged_xattrs, same as same_xattr};

@@ -33,7 +33,8 @@ pub(crate) struct Access {
 
 pub(crate) const STICKY: u16 = 0o1000;
 
-fn action_name(action: u8) -> &'static str {
+/// `FsAction`'s name.
+pub(crate) fn action_name(action: u8) -> &'static str {
     [
         "NONE",
         "EXECUTE",

@@ -4,6 +4,7 @@
 //! Deterministic: no clock, no sockets, no threads. The shell in `node/namenode` holds one [`Namesystem`] in a
 //! read-write lock, looks up the handler of an RPC in [`calls`], runs it, and does what the [`Reply`] says.
 
+pub mod caching;
 pub mod calls;
 mod check;
 pub mod checkpoint;
@@ -32,6 +33,6 @@ mod webhdfs;
 
 pub use context::{CallContext, Deferred, MethodHandler, Reply, Reported};
 pub use life::{Generation, Life};
-pub use namesystem::{Namesystem, NamesystemConfig};
+pub use namesystem::{CachingConfig, Namesystem, NamesystemConfig};
 pub use positions::BeyondSent;
 pub use role::{HaState, OperationCategory, Role, Standing};

@@ -9,6 +9,7 @@
 //! Mirrors Hadoop's `FSNamesystem`.
 
 use crate::CallContext;
+use crate::caching::CacheScans;
 use crate::edit_log::{EditLog, EditLogError};
 use crate::history::History;
 use crate::keys::KeyCache;
@@ -27,7 +28,7 @@ use hathi_namespace::{BlockView, Effect, Effects, Holders, Namespace};
 mod config;
 mod parts;
 
-pub use config::{NamesystemConfig, NamesystemParts};
+pub use config::{CachingConfig, NamesystemConfig, NamesystemParts};
 
 /// The namesystem; see the module.
 pub struct Namesystem {
@@ -61,6 +62,8 @@ pub struct Namesystem {
     pub(crate) last_transition_ms: u64,
     /// Files whose last block must be recovered.
     pub(crate) recoveries: Recoveries,
+    /// Scans of cache directives.
+    pub(crate) cache_scans: CacheScans,
     /// Whether deleted subtrees wait for [`Namesystem::reclaim`].
     pub(crate) reclaim_pending: bool,
     /// Whether a rolling upgrade was finalized since the load. This may be lost in a restart: a DataNode that has not
@@ -108,6 +111,7 @@ impl Namesystem {
             most_recent_checkpoint_ms: 0,
             last_transition_ms: 0,
             recoveries: Recoveries::default(),
+            cache_scans: CacheScans::default(),
             rolling_upgrade_finalized: false,
             keys: KeyCache::default(),
             reencrypted_zone: None,
@@ -399,6 +403,7 @@ impl Namesystem {
         self.blockmanager.start_active(now);
         self.namespace.start_active(now.monotonic_ms);
         self.recoveries = Recoveries::of(&self.namespace);
+        self.cache_scans = CacheScans::of_new_active();
         self.last_transition_ms = now.wall_ms;
         self.edit_log.begin_life();
         self.history = History::default();
@@ -417,6 +422,7 @@ impl Namesystem {
     pub fn begin_stepping_down(&mut self) -> Result<(), IllegalTransition> {
         self.change_role(Role::SteppingDown)?;
         self.blockmanager.stop_active();
+        self.cache_scans = CacheScans::default();
         debug_assert!(!self.blockmanager.is_active(), "who steps down orders nothing any more");
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! One file for each subcommand.
 
 pub mod bench;
+pub mod cacheadmin;
 pub mod completion;
 pub mod conf;
 pub mod crypto;

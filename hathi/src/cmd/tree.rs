@@ -2,8 +2,8 @@
 
 use super::table::with_dash;
 use super::{
-    bench, completion, conf, crypto, daemonlog, datanode, debug, dfs, dfsadmin, doctor, environment, fsck, getconf,
-    groups, haadmin, journal, journalnode, man, namenode, oev, oiv, quickstart, secondarynamenode, snapshots,
+    bench, cacheadmin, completion, conf, crypto, daemonlog, datanode, debug, dfs, dfsadmin, doctor, environment, fsck,
+    getconf, groups, haadmin, journal, journalnode, man, namenode, oev, oiv, quickstart, secondarynamenode, snapshots,
     storagepolicies, zkfc,
 };
 use anyhow::Result;
@@ -122,6 +122,7 @@ fn write_pages(args: Vec<OsString>) -> Result<ExitCode> {
 
 #[rustfmt::skip]
 pub const TOOLS: &[Tool] = &[
+    tool(Kind::Admin, "cacheadmin", "administer cache pools and directives", Help::Text(cacheadmin::usage), || with_dash(cacheadmin::ROWS), cacheadmin::run),
     tool(Kind::Admin, "crypto", "make and list encryption zones, and re-encrypt them", Help::Text(crypto::usage), crypto::commands, crypto::run),
     tool(Kind::Admin, "daemonlog", "get and set the level of the log of a daemon", Help::Text(daemonlog::usage), || names(&["-getlevel", "-setlevel"]), daemonlog::run),
     tool(Kind::Admin, "debug", "check and mend files and leases", Help::Text(debug::usage), || names(&["verifyMeta", "computeMeta", "recoverLease"]), debug::run),

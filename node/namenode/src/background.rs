@@ -10,6 +10,7 @@ use hathi_conf::HostPort;
 use hathi_formats::proto::namenode::{RollEditLogRequestProto, RollEditLogResponseProto};
 use hathi_nameserver::following::needs_rolls;
 use hathi_nameserver::monitors::{Monitors, TICK_MS, Work, has_namespace};
+use hathi_namesystem::caching::check_caching;
 use hathi_namesystem::checkpoint::EditsRetention;
 use hathi_namesystem::{Namesystem, Role, monitor};
 use hathi_net::ipc::{ClientOptions, connect_to, protocols};
@@ -44,6 +45,7 @@ pub(crate) struct Unfinished {
     pub(crate) reclaim: bool,
     heartbeats: bool,
     redundancy: bool,
+    caching: bool,
 }
 
 impl Unfinished {
@@ -55,6 +57,9 @@ impl Unfinished {
         if self.heartbeats {
             self.heartbeats = slice(parts, |ns| ns.heartbeat_check(parts.clock.now(), SLICE_BLOCKS));
         }
+        if self.caching {
+            self.caching = slice(parts, |ns| check_caching(ns, parts.clock.now(), SLICE_BLOCKS));
+        }
         if self.redundancy {
             self.redundancy = parts.replies.role() == Role::Active
                 && slice(parts, |ns| {
@@ -64,7 +69,7 @@ impl Unfinished {
     }
 
     fn is_any(&self) -> bool {
-        self.reclaim || self.heartbeats || self.redundancy
+        self.reclaim || self.heartbeats || self.redundancy || self.caching
     }
 }
 
@@ -106,6 +111,7 @@ fn begin(work: Work, parts: &MonitorParts, unfinished: &mut Unfinished) {
         }
         Work::CheckHeartbeats => unfinished.heartbeats = true,
         Work::CheckRedundancy => unfinished.redundancy = true,
+        Work::CheckCaching => unfinished.caching = true,
         Work::NoteEdits => {
             let applied = parts.ns.read().edit_log().applied();
             parts.retention.lock().note(applied, now_ms);

@@ -378,6 +378,7 @@ impl Settings {
             max_blocks_per_file: conf.get_u64("dfs.namenode.fs-limits.max-blocks-per-file", 10_000)?,
             ls_limit: conf.get_usize("dfs.ls.limit", 1000)?,
             snapshot_diff_limit: conf.get_usize("dfs.namenode.snapshotdiff.listing.limit", 1000)?,
+            caching: self.caching()?,
             permissions_enabled: conf.get_bool("dfs.permissions.enabled", true),
             superuser_group: self.superuser_group.clone(),
             superuser: self.user.clone(),
@@ -395,6 +396,18 @@ impl Settings {
             namenode_id: self.namenode_id.clone(),
             rpc_address: self.rpc.to_string(),
             keys: keys::options(conf)?,
+        })
+    }
+
+    /// Centralized caching.
+    fn caching(&self) -> anyhow::Result<hathi_namesystem::CachingConfig> {
+        let conf = &self.conf;
+        let listed = |key| Ok::<_, anyhow::Error>(conf.get_usize(key, 100)?.max(1));
+        Ok(hathi_namesystem::CachingConfig {
+            enabled: conf.get_bool("dfs.namenode.caching.enabled", true),
+            rescan_ms: conf.get_u64("dfs.namenode.path.based.cache.refresh.interval.ms", 30_000)?,
+            pools_listed: listed("dfs.namenode.list.cache.pools.num.responses")?,
+            directives_listed: listed("dfs.namenode.list.cache.directives.num.responses")?,
         })
     }
 
@@ -493,6 +506,8 @@ impl Settings {
             min_replication: u16::try_from(conf.get_u32("dfs.namenode.replication.min", 1)?)?,
             heartbeat_interval_ms,
             heartbeat_recheck_ms: ms("dfs.namenode.heartbeat.recheck-interval", 300_000, TimeUnit::Millis)?,
+            caching_enabled: conf.get_bool("dfs.namenode.caching.enabled", true),
+            cache_retry_ms: conf.get_u64("dfs.namenode.path.based.cache.retry.interval.ms", 30_000)?,
             stale_interval_ms: ms("dfs.namenode.stale.datanode.interval", 30_000, TimeUnit::Millis)?,
             avoid_stale_for_read: conf.get_bool("dfs.namenode.avoid.read.stale.datanode", false),
             avoid_stale_for_write: conf.get_bool("dfs.namenode.avoid.write.stale.datanode", false),

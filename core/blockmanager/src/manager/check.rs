@@ -19,6 +19,7 @@ impl BlockManager {
         self.corrupt.check(&self.blocks);
         self.redundancy.check(&self.blocks);
         self.reports.check();
+        self.caching.check();
         self.safe_mode.check();
         self.check_blocks();
         self.check_construction();

@@ -79,6 +79,7 @@ impl BlockManager {
                 ..command(CommandType::BlockCommand)
             });
         }
+        commands.extend(self.caching_commands(datanode, pool, now));
         if let Some(bandwidth) = self.datanodes.take_bandwidth(datanode) {
             commands.push(DatanodeCommandProto {
                 balancer_cmd: Some(BalancerBandwidthCommandProto { bandwidth }),

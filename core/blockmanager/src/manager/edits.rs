@@ -101,6 +101,7 @@ impl BlockManager {
         let Some((record, replicas)) = self.blocks.remove(id) else {
             return;
         };
+        self.caching.forget_block(id);
         let block = record.block(id);
         for storage in replicas {
             if let Some(node) = self.datanodes.node_of(storage) {

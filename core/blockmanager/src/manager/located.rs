@@ -67,13 +67,14 @@ impl BlockManager {
             offset,
             ..LocatedBlockProto::default()
         };
+        let cached = self.cached_on(block.id);
         located.locs.reserve_exact(on.len());
         for &index in on {
             let (Some(storage), Some(node)) = (self.datanodes.storage(index), self.datanodes.of(index)) else {
                 continue;
             };
             located.locs.push(self.datanode_info(node));
-            located.is_cached.push(false);
+            located.is_cached.push(cached.contains(&storage.datanode));
             located.storage_types.push(storage.storage_type as i32);
             located.storage_i_ds.push(storage.uuid.clone());
         }

@@ -10,6 +10,7 @@
 //! | [`CorruptReplicas`] | replicas known to be bad |
 //! | [`Redundancy`] | what lacks replicas, is on its way, or is too many; what nodes are to copy and delete |
 //! | [`Reports`] | who may report, how far reports are, what the edits have told, what is set aside |
+//! | [`Caching`] | what is cached where, and what is to be |
 //! | [`SafeMode`] | whether enough is known to serve |
 //!
 //! Here is what concerns more than one of them. Invariants ([`BlockManager::check`] watches them):
@@ -19,6 +20,7 @@
 //! - a passive manager (standby) orders nothing, and an active has nothing set aside.
 
 mod balancer;
+mod caching;
 mod check;
 mod commands;
 mod corrupt;
@@ -43,6 +45,7 @@ pub use holders::HolderKnowledge;
 pub use statistics::Counts;
 
 use crate::block_map::{BlockMap, Flag, Record, Replicas};
+use crate::caching::Caching;
 use crate::construction::Construction;
 use crate::corrupt::CorruptReplicas;
 use crate::datanodes::{AdminState, Datanode, Datanodes, Storage};
@@ -71,6 +74,7 @@ pub struct BlockManager {
     corrupt: CorruptReplicas,
     redundancy: Redundancy,
     reports: Reports,
+    caching: Caching,
     safe_mode: SafeMode,
     active: bool,
     /// When the active role began. It is lost with the role.
@@ -111,6 +115,7 @@ impl BlockManager {
             corrupt: CorruptReplicas::default(),
             redundancy: Redundancy::default(),
             reports: Reports::new(&config, rng.next_u64()),
+            caching: Caching::default(),
             safe_mode: SafeMode::new(&config),
             active: false,
             active_since_ms: 0,

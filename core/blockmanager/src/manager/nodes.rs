@@ -32,6 +32,7 @@ impl BlockManager {
         self.reports.end_lease(index);
         self.redundancy.orders_mut().forget_copies(index);
         self.construction.forget_orders(index);
+        self.caching.forget_node(index);
         self.forget_copies(index);
         self.apply_exclusion(index);
         if self.safe_mode.is_startup() {
@@ -87,6 +88,7 @@ impl BlockManager {
         self.redundancy.orders_mut().forget_node(datanode);
         self.construction.forget_orders(datanode);
         let datanodes = &self.datanodes;
+        self.caching.forget_node(datanode);
         self.reports.forget_node(|storage| datanodes.is_on(storage, datanode));
         self.forget_copies(datanode);
     }

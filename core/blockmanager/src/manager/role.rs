@@ -41,6 +41,7 @@ impl BlockManager {
             self.update_safe(id);
         }
         self.corrupt.forget_orders();
+        self.caching.forget_orders();
         self.construction.forget_attempts();
     }
 

@@ -3,7 +3,7 @@
 //! It is made after the call, from the request and the reply, and only when the log is on. So handlers pay nothing for
 //! it.
 
-use super::wire;
+use super::{caching_audit, wire};
 use crate::Namesystem;
 use crate::context::{CallContext, Reply};
 use bytes::Bytes;
@@ -168,6 +168,16 @@ pub fn audit(ns: &Namesystem, ctx: &CallContext, method: M, body: &Bytes, reply:
             let names: Vec<_> = added.map(|added| whole(&added.policy).name().to_owned()).collect();
             record.src = Some(format!("[{}]", names.join(", ")));
         }
+        M::AddCacheDirective
+        | M::ModifyCacheDirective
+        | M::RemoveCacheDirective
+        | M::ListCacheDirectives
+        | M::AddCachePool
+        | M::ModifyCachePool
+        | M::RemoveCachePool => {
+            let places = caching_audit::places(ns, method, body, reply);
+            (record.src, record.dst) = (places.src, places.dst);
+        }
         _ if shape != Shape::Plain => {
             record.src = FirstString::decode(&body[..]).ok()?.value;
             changed.clone_from(&record.src);
@@ -265,6 +275,14 @@ fn command_of(method: M) -> Option<(&'static str, Shape)> {
         M::GetSnapshottableDirListing => ("listSnapshottableDirectory", Plain),
         M::GetSnapshotListing => ("ListSnapshot", Path),
         M::GetSnapshotDiffReport | M::GetSnapshotDiffReportListing => ("computeSnapshotDiff", Path),
+        M::AddCacheDirective => ("addCacheDirective", Plain),
+        M::ModifyCacheDirective => ("modifyCacheDirective", Plain),
+        M::RemoveCacheDirective => ("removeCacheDirective", Plain),
+        M::ListCacheDirectives => ("listCacheDirectives", Plain),
+        M::AddCachePool => ("addCachePool", Plain),
+        M::ModifyCachePool => ("modifyCachePool", Plain),
+        M::RemoveCachePool => ("removeCachePool", Plain),
+        M::ListCachePools => ("listCachePools", Plain),
         M::ListCorruptFileBlocks => ("listCorruptFileBlocks", Path),
         M::GetDatanodeReport => ("datanodeReport", Plain),
         M::GetDatanodeStorageReport => ("getDatanodeStorageReport", Plain),

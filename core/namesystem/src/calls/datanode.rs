@@ -66,9 +66,7 @@ pub(super) fn handler(method: DatanodeMethod) -> MethodHandler {
     match method {
         M::BlockReceivedAndDeleted => report!(BlockReceivedAndDeletedRequestProto => block_received_and_deleted),
         M::BlockReport => report!(with decode_block_report => block_report),
-        M::CacheReport => {
-            border::read!(Served::InEveryRole, wire::decode::<CacheReportRequestProto> => cache_report)
-        }
+        M::CacheReport => report!(CacheReportRequestProto => cache_report),
         M::CommitBlockSynchronization => {
             border::write!(
                 Served::In(OperationCategory::Write),
@@ -410,13 +408,22 @@ fn block_report(
     }
 }
 
-/// `cacheReport`: there is no caching, so the report is ignored.
+/// `cacheReport`
 fn cache_report(
-    ns: &Namesystem,
-    _: &CallContext,
+    ns: &mut Namesystem,
+    ctx: &CallContext,
     request: CacheReportRequestProto,
 ) -> Outcome<CacheReportResponseProto> {
     verify(ns, &request.registration)?;
+    check_pool(ns, &request.block_pool_id)?;
+    let Some(datanode) = registered(ns, &request.registration)? else {
+        return Err(io(format!(
+            "processCacheReport from dead or unregistered datanode: {}",
+            node_text(&request.registration)
+        )));
+    };
+    let blocks = request.blocks.iter().map(|id| BlockId(id.cast_signed()));
+    ns.blockmanager_mut().cache_report(datanode, blocks, now(ctx));
     Ok(Answer::new(CacheReportResponseProto { cmd: None }, None))
 }
 

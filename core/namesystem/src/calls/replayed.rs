@@ -8,7 +8,7 @@ use crate::retry_cache::CallKey;
 use bytes::Bytes;
 use hathi_formats::editlog::EditOp;
 use hathi_formats::ids::TxId;
-use hathi_formats::proto::hdfs::CreateSnapshotResponseProto;
+use hathi_formats::proto::hdfs::{AddCacheDirectiveResponseProto, CreateSnapshotResponseProto};
 use hathi_namespace::snapshot_path;
 
 /// The response message `result: true`.
@@ -55,7 +55,16 @@ fn answer_to(ns: &Namesystem, op: &EditOp) -> Option<Bytes> {
         | EditOp::DisableErasureCodingPolicy { .. }
         | EditOp::RemoveErasureCodingPolicy { .. }
         | EditOp::RenameSnapshot { .. }
-        | EditOp::DeleteSnapshot { .. } => Some(Bytes::new()),
+        | EditOp::DeleteSnapshot { .. }
+        | EditOp::ModifyCacheDirective { .. }
+        | EditOp::RemoveCacheDirective { .. }
+        | EditOp::AddCachePool { .. }
+        | EditOp::ModifyCachePool { .. }
+        | EditOp::RemoveCachePool { .. } => Some(Bytes::new()),
+        EditOp::AddCacheDirective { directive, .. } => {
+            let id = directive.id;
+            AddCacheDirectiveResponseProto { id }.reply(ns).result.ok()
+        }
         EditOp::CreateSnapshot {
             snapshot_root,
             snapshot_name,

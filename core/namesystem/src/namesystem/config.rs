@@ -5,6 +5,30 @@ use crate::retry_cache::RetryCacheOptions;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::ids::NamespaceInfo;
 
+/// Configuration of centralized caching (`CacheManager`).
+#[derive(Clone, Copy, Debug)]
+pub struct CachingConfig {
+    /// `dfs.namenode.caching.enabled`: without it pools and directives are kept, and nothing is cached.
+    pub enabled: bool,
+    /// `dfs.namenode.path.based.cache.refresh.interval.ms`: between two scans of all directives.
+    pub rescan_ms: u64,
+    /// `dfs.namenode.list.cache.pools.num.responses`: pools in one answer.
+    pub pools_listed: usize,
+    /// `dfs.namenode.list.cache.directives.num.responses`: directives in one answer.
+    pub directives_listed: usize,
+}
+
+impl Default for CachingConfig {
+    fn default() -> Self {
+        CachingConfig {
+            enabled: true,
+            rescan_ms: 30_000,
+            pools_listed: 100,
+            directives_listed: 100,
+        }
+    }
+}
+
 /// Configuration of the handlers, parsed from `*-site.xml`.
 #[derive(Clone, Debug)]
 pub struct NamesystemConfig {
@@ -36,6 +60,8 @@ pub struct NamesystemConfig {
     pub ls_limit: usize,
     /// `dfs.namenode.snapshotdiff.listing.limit`: entries of a page of differences between snapshots.
     pub snapshot_diff_limit: usize,
+    /// Centralized caching.
+    pub caching: CachingConfig,
     /// `dfs.permissions.enabled`.
     pub permissions_enabled: bool,
     /// `dfs.permissions.superusergroup`.
@@ -77,6 +103,7 @@ impl Default for NamesystemConfig {
             max_blocks_per_file: 10_000,
             ls_limit: 1000,
             snapshot_diff_limit: 1000,
+            caching: CachingConfig::default(),
             permissions_enabled: true,
             superuser_group: "supergroup".to_owned(),
             superuser: String::new(),

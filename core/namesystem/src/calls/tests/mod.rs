@@ -1,6 +1,7 @@
 //! The handlers on a namesystem in memory: what callers get to hear, and that a standby ends up with the same state.
 
 mod broken;
+mod caching;
 mod checked;
 mod datanode;
 mod delete;
@@ -140,6 +141,8 @@ macro_rules! requests {
 requests! {
     AbandonBlock: AbandonBlockRequestProto => AbandonBlockResponseProto;
     AddBlock: AddBlockRequestProto => AddBlockResponseProto;
+    AddCacheDirective: AddCacheDirectiveRequestProto => AddCacheDirectiveResponseProto;
+    AddCachePool: AddCachePoolRequestProto => AddCachePoolResponseProto;
     AddErasureCodingPolicies: AddErasureCodingPoliciesRequestProto => AddErasureCodingPoliciesResponseProto;
     AllowSnapshot: AllowSnapshotRequestProto => AllowSnapshotResponseProto;
     Append: AppendRequestProto => AppendResponseProto;
@@ -175,12 +178,17 @@ requests! {
     GetStoragePolicies: GetStoragePoliciesRequestProto => GetStoragePoliciesResponseProto;
     IsFileClosed: IsFileClosedRequestProto => IsFileClosedResponseProto;
     ListCacheDirectives: ListCacheDirectivesRequestProto => ListCacheDirectivesResponseProto;
+    ListCachePools: ListCachePoolsRequestProto => ListCachePoolsResponseProto;
     ListCorruptFileBlocks: ListCorruptFileBlocksRequestProto => ListCorruptFileBlocksResponseProto;
     ListOpenFiles: ListOpenFilesRequestProto => ListOpenFilesResponseProto;
     ListXAttrs: ListXAttrsRequestProto => ListXAttrsResponseProto;
     Mkdirs: MkdirsRequestProto => MkdirsResponseProto;
     ModifyAclEntries: ModifyAclEntriesRequestProto => ModifyAclEntriesResponseProto;
+    ModifyCacheDirective: ModifyCacheDirectiveRequestProto => ModifyCacheDirectiveResponseProto;
+    ModifyCachePool: ModifyCachePoolRequestProto => ModifyCachePoolResponseProto;
     RecoverLease: RecoverLeaseRequestProto => RecoverLeaseResponseProto;
+    RemoveCacheDirective: RemoveCacheDirectiveRequestProto => RemoveCacheDirectiveResponseProto;
+    RemoveCachePool: RemoveCachePoolRequestProto => RemoveCachePoolResponseProto;
     Rename: RenameRequestProto => RenameResponseProto;
     Rename2: Rename2RequestProto => Rename2ResponseProto;
     RenameSnapshot: RenameSnapshotRequestProto => RenameSnapshotResponseProto;

@@ -162,12 +162,6 @@ fn a_change_that_can_not_be_made_is_refused_and_logs_nothing() {
     };
     refuse(M::RollingUpgrade, body(&start));
     for method in [
-        M::AddCachePool,
-        M::ModifyCachePool,
-        M::RemoveCachePool,
-        M::AddCacheDirective,
-        M::ModifyCacheDirective,
-        M::RemoveCacheDirective,
         M::CreateEncryptionZone,
         M::ReencryptEncryptionZone,
         M::SatisfyStoragePolicy,
