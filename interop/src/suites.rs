@@ -108,6 +108,7 @@ pub const SUITES: &[(&str, &str)] = &[
     ),
     ("shell-xattr", "org.apache.hadoop.cli.TestXAttrCLI"),
     ("shell-delete", "org.apache.hadoop.cli.TestDeleteCLI"),
+    ("shell-cacheadmin", "org.apache.hadoop.cli.TestCacheAdminCLI"),
     ("webhdfs-contract-append", "WebHdfsContract$Append"),
     ("webhdfs-contract-bulk-delete", "WebHdfsContract$BulkDelete"),
     ("webhdfs-contract-concat", "WebHdfsContract$Concat"),

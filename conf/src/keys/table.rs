@@ -10,7 +10,7 @@ const UNIX_GROUPS: &[&str] = &[
 ];
 
 const ALWAYS_ASYNC: &str = "the audit log is written by a thread of its own, behind 65,536 lines";
-const CACHE: &str = "there is no cache of blocks";
+const CACHE: &str = "there is no cache of blocks but that in locked memory";
 const CALLER: &str = "the audit log has no such choice";
 const CONTROLLER: &str = "our failover controller has limits of its own, and asks for no thread dump";
 const ENCRYPTION: &str = "nothing is encrypted; what asks for it is refused";
@@ -88,7 +88,7 @@ pub(super) const KEYS: &[Key] = &[
     read("dfs.blockreport.split.threshold", "1000000", &[D], ""),
     read("dfs.blocksize", "134217728", &[N, D, C], ""),
     read("dfs.bytes-per-checksum", "512", &[N, C], ""),
-    unused("dfs.cachereport.intervalMsec", "", CACHE),
+    read("dfs.cachereport.intervalMsec", "10000", &[D], "how often a DataNode tells what it has cached"),
     read("dfs.checksum.type", "CRC32C", &[N, C], ""),
     read("dfs.client-write-packet-size", "65536", &[N], "told to clients"),
     read("dfs.client.*", "", &[H], ""),
@@ -145,6 +145,7 @@ pub(super) const KEYS: &[Key] = &[
     read("dfs.datanode.failed.volumes.tolerated", "0", &[D], ""),
     read("dfs.datanode.fsdataset.volume.choosing.policy", "", &[D], ""),
     unused("dfs.datanode.fsdatasetcache.*", "", CACHE),
+    read("dfs.datanode.fsdatasetcache.max.threads.per.volume", "4", &[D], "blocks of a volume that are read into the cache at the same time"),
     unused("dfs.datanode.handler.count", "10", HANDLERS),
     read("dfs.datanode.hostname", "", &[D], ""),
     read("dfs.datanode.http.address", "0.0.0.0:9864", &[D], ""),
@@ -153,7 +154,7 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.datanode.kerberos.principal", "", KERBEROS),
     unused("dfs.datanode.keytab.file", "", KERBEROS),
     unused("dfs.datanode.lifeline.interval.seconds", "", FIXED),
-    unused("dfs.datanode.max.locked.memory", "0", CACHE),
+    read("dfs.datanode.max.locked.memory", "0", &[D], "bytes of blocks that a DataNode keeps in memory for cache directives"),
     read("dfs.datanode.max.transfer.threads", "4096", &[D], ""),
     unused("dfs.datanode.min.supported.namenode.version", "2.1.0-beta", FIXED),
     unused("dfs.datanode.oob.timeout-ms", "1500,0,0,0", FIXED),
@@ -254,7 +255,7 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.namenode.blockreport.max.lock.hold.time", "4", LOCKS),
     unused("dfs.namenode.blockreport.queue.size", "1024", LOCKS),
     unused("dfs.namenode.blocks.per.postponedblocks.rescan", "10000", FIXED),
-    unused("dfs.namenode.caching.enabled", "true", CACHE),
+    read("dfs.namenode.caching.enabled", "true", &[N], "without it, pools and directives are kept and nothing is cached"),
     read("dfs.namenode.checkpoint.check.period", "60", &[N], ""),
     read("dfs.namenode.checkpoint.check.quiet-multiplier", "1.5", &[N], "number of periods without an image after which a standby makes one, even if another healthy standby comes before it"),
     read("dfs.namenode.checkpoint.dir", "file://${hadoop.tmp.dir}/dfs/namesecondary", &[N], "the images of `hathi secondarynamenode`, which `namenode -importCheckpoint` reads"),
@@ -324,6 +325,8 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.namenode.lifeline.handler.ratio", "0.10", HANDLERS),
     read("dfs.namenode.lifeline.rpc-address", "", &[N], ""),
     read("dfs.namenode.lifeline.rpc-bind-host", "", &[N], ""),
+    read("dfs.namenode.list.cache.directives.num.responses", "100", &[N], "cache directives in one answer"),
+    read("dfs.namenode.list.cache.pools.num.responses", "100", &[N], "cache pools in one answer"),
     read("dfs.namenode.list.encryption.zones.num.responses", "100", &[N], ""),
     unused("dfs.namenode.list.openfiles.num.responses", "1000", FIXED),
     read("dfs.namenode.list.reencryption.status.num.responses", "100", &[N], ""),
@@ -343,7 +346,8 @@ pub(super) const KEYS: &[Key] = &[
     read("dfs.namenode.num.extra.edits.retained", "1000000", &[N], ""),
     unused("dfs.namenode.observer.enabled", "false", OBSERVER),
     unused("dfs.namenode.path.based.cache.*", "", CACHE),
-    unused("dfs.namenode.path.based.cache.refresh.interval.ms", "30000", CACHE),
+    read("dfs.namenode.path.based.cache.refresh.interval.ms", "30000", &[N], "time between two scans of all cache directives"),
+    read("dfs.namenode.path.based.cache.retry.interval.ms", "30000", &[N], "how long a DataNode is not told again what to cache"),
     read("dfs.namenode.posix.acl.inheritance.enabled", "true", &[N], ""),
     unused("dfs.namenode.read-lock-reporting-threshold-ms", "", LOCKS),
     read("dfs.namenode.reconstruction.pending.timeout-sec", "300", &[N], ""),

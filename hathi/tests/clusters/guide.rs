@@ -72,6 +72,7 @@ const ON_A_QUICKSTART: &[&str] = &[
     "monitoring.md",
     "security.md",
     "snapshots.md",
+    "caching.md",
     "tutorial.md",
     "webhdfs.md",
 ];

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod birth;
+mod caching;
 mod chaos;
 mod checkpoints;
 mod closing_files;

@@ -1,5 +1,6 @@
 //! Our daemons and tools beside Hadoop's own, and ZooKeeper's.
 
+mod caching;
 mod client;
 mod conversions;
 mod features;

@@ -13,10 +13,10 @@ use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
 use hathi_formats::proto::datanode::received_deleted_block_info_proto::BlockStatus;
 use hathi_formats::proto::datanode::{
     BlockReceivedAndDeletedRequestProto, BlockReceivedAndDeletedResponseProto, BlockReportContextProto,
-    BlockReportRequestProto, BlockReportResponseProto, DatanodeCommandProto, DatanodeRegistrationProto,
-    ErrorReportRequestProto, ErrorReportResponseProto, HeartbeatRequestProto, HeartbeatResponseProto,
-    ReceivedDeletedBlockInfoProto, RegisterDatanodeRequestProto, RegisterDatanodeResponseProto,
-    ReportBadBlocksRequestProto, ReportBadBlocksResponseProto, StorageBlockReportProto,
+    BlockReportRequestProto, BlockReportResponseProto, CacheReportRequestProto, CacheReportResponseProto,
+    DatanodeCommandProto, DatanodeRegistrationProto, ErrorReportRequestProto, ErrorReportResponseProto,
+    HeartbeatRequestProto, HeartbeatResponseProto, ReceivedDeletedBlockInfoProto, RegisterDatanodeRequestProto,
+    RegisterDatanodeResponseProto, ReportBadBlocksRequestProto, ReportBadBlocksResponseProto, StorageBlockReportProto,
     StorageReceivedDeletedBlocksProto, VolumeFailureSummaryProto,
 };
 use hathi_formats::proto::hdfs::nnha_status_heartbeat_proto::State as WireState;
@@ -74,6 +74,8 @@ struct Conversation {
     report_id: i64,
     /// The NameNode refused reports of bad replicas. They are sent again with the next heartbeat.
     bad_waits: bool,
+    /// When and with which version the NameNode was told last what is cached.
+    cache_report: Option<(Instant, u64)>,
 }
 
 /// Talks to one NameNode until the DataNode stops or the NameNode refuses it for good.
@@ -91,6 +93,7 @@ pub async fn run(node: Arc<DataNode>, service: Arc<Nameservice>, actor: Arc<Acto
         buffers: true,
         report_id: fastrand::i64(..),
         bad_waits: false,
+        cache_report: None,
         node,
         service,
         actor,
@@ -247,6 +250,7 @@ impl Conversation {
         self.service.tell_bad_again(&self.actor);
         tracing::info!(namenode = %self.actor.address, pool = %pool.id(), "registered");
         self.registration = Some(response.registration);
+        self.cache_report = None;
         let delay = self.node.conf.report_initial_delay.as_millis() as u64;
         let delay = if delay == 0 { 0 } else { fastrand::u64(0..delay) };
         let now = self.now_ms();
@@ -346,8 +350,10 @@ impl Conversation {
         {
             self.send_notices(client, &registration, &pool).await?;
             self.send_report(client, &registration, &pool, lease).await?;
+            // The NameNode believes only of replicas that it knows that they are cached.
+            self.cache_report = None;
         }
-        Ok(())
+        self.send_cache_report(client, &registration, &pool).await
     }
 
     /// Sends a heartbeat. Returns true when the NameNode wants a new registration.
@@ -412,6 +418,38 @@ impl Conversation {
                 false
             }
         }
+    }
+
+    /// Tells the NameNode what is cached, from time to time and after each change (`BPServiceActor.cacheReport`).
+    async fn send_cache_report(
+        &mut self,
+        client: &RpcClient,
+        registration: &DatanodeRegistrationProto,
+        pool: &Arc<Pool>,
+    ) -> Result<(), ActorError> {
+        let cache = &self.node.cache;
+        if cache.capacity() == 0 {
+            return Ok(());
+        }
+        let version = cache.version();
+        let interval = self.node.conf.cache_report_interval;
+        let is_known = |(at, told): &(Instant, u64)| *told == version && at.elapsed() < interval;
+        if self.cache_report.as_ref().is_some_and(is_known) {
+            return Ok(());
+        }
+        let request = CacheReportRequestProto {
+            registration: registration.clone(),
+            block_pool_id: pool.id().to_owned(),
+            blocks: cache.report(pool.id()),
+        };
+        let response: CacheReportResponseProto = client.call("cacheReport", &request).await?;
+        self.cache_report = Some((Instant::now(), version));
+        if let Some(command) = response.cmd
+            && self.take_command(command)
+        {
+            return self.register(client).await;
+        }
+        Ok(())
     }
 
     async fn send_notices(
@@ -613,6 +651,7 @@ fn heartbeat_request(
     pool: &Pool,
     wants_lease: bool,
 ) -> HeartbeatRequestProto {
+    node.sweep_cache();
     let reports = node
         .dataset
         .volume_reports(pool.id())
@@ -646,8 +685,8 @@ fn heartbeat_request(
         xmits_in_progress: Some(node.xmits.load(Ordering::Relaxed) as u32),
         xceiver_count: Some(node.xceivers.load(Ordering::Relaxed) as u32),
         failed_volumes: Some(failed.len() as u32),
-        cache_capacity: Some(0),
-        cache_used: Some(0),
+        cache_capacity: Some(node.cache.capacity()),
+        cache_used: Some(node.cache.used()),
         volume_failure_summary: summary,
         request_full_block_report_lease: Some(wants_lease),
         slow_peers: vec![],

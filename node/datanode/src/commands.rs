@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use hathi_blockpool::{ClaimId, NoticeKind, ReplicaError, ReplicaState};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
 use hathi_formats::proto::datanode::block_command_proto::Action;
+use hathi_formats::proto::datanode::block_id_command_proto::Action as CacheAction;
 use hathi_formats::proto::datanode::datanode_command_proto::Type as CommandType;
 use hathi_formats::proto::datanode::error_report_request_proto::ErrorCode;
-use hathi_formats::proto::datanode::{BlockCommandProto, DatanodeCommandProto};
+use hathi_formats::proto::datanode::{BlockCommandProto, BlockIdCommandProto, DatanodeCommandProto};
 use hathi_formats::proto::hdfs::BlockProto;
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_transfer::PipelineNodes;
@@ -49,6 +50,12 @@ async fn carry_out(node: &Arc<DataNode>, service: &Arc<Nameservice>, claim: Clai
         CommandType::BlockCommand => {
             if let Some(command) = command.blk_cmd {
                 block_command(node, service, claim, command).await;
+            }
+        }
+        CommandType::BlockIdCommand => {
+            if let Some(command) = command.blk_id_cmd {
+                let node = node.clone();
+                let _ = tokio::task::spawn_blocking(move || cache_command(&node, &command)).await;
             }
         }
         CommandType::BlockRecoveryCommand => {
@@ -116,6 +123,15 @@ fn invalidate(node: &DataNode, service: &Nameservice, claim: ClaimId, command: &
             }
         }
     }
+}
+
+fn cache_command(node: &Arc<DataNode>, command: &BlockIdCommandProto) {
+    let ids = command.block_ids.iter().map(|id| BlockId(id.cast_signed()));
+    match command.action() {
+        CacheAction::Cache => node.cache_blocks(&command.block_pool_id, ids),
+        CacheAction::Uncache => node.cache.uncache(&command.block_pool_id, ids),
+    }
+    // The NameNode hears of what was dropped with the next report.
 }
 
 fn transfer_blocks(node: &Arc<DataNode>, service: &Arc<Nameservice>, command: &BlockCommandProto) {

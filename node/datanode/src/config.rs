@@ -59,6 +59,12 @@ pub struct DataNodeConf {
     pub report_initial_delay: Duration,
     /// Blocks above which each storage is reported in a message of its own (`dfs.blockreport.split.threshold`).
     pub report_split_threshold: u64,
+    /// `dfs.datanode.max.locked.memory`, bytes: blocks that are kept in memory. 0 for none.
+    pub cache_bytes: u64,
+    /// `dfs.datanode.fsdatasetcache.max.threads.per.volume`.
+    pub cache_threads_per_volume: usize,
+    /// `dfs.cachereport.intervalMsec`.
+    pub cache_report_interval: Duration,
     /// `dfs.datanode.max.transfer.threads`.
     pub max_transfer_threads: usize,
     /// `dfs.client.socket-timeout`, which DataNodes use too.
@@ -193,6 +199,13 @@ impl DataNodeConf {
             report_interval: conf.get_duration("dfs.blockreport.intervalMsec", Duration::from_secs(21600), millis)?,
             report_initial_delay: conf.get_duration("dfs.blockreport.initialDelay", Duration::ZERO, seconds)?,
             report_split_threshold: conf.get_u64("dfs.blockreport.split.threshold", 1_000_000)?,
+            cache_bytes: conf.get_bytes("dfs.datanode.max.locked.memory", 0)?.max(0) as u64,
+            cache_threads_per_volume: conf.get_usize("dfs.datanode.fsdatasetcache.max.threads.per.volume", 4)?,
+            cache_report_interval: conf.get_duration(
+                "dfs.cachereport.intervalMsec",
+                Duration::from_secs(10),
+                millis,
+            )?,
             max_transfer_threads: conf.get_usize("dfs.datanode.max.transfer.threads", 4096)?,
             socket_timeout: conf.get_duration("dfs.client.socket-timeout", Duration::from_secs(60), millis)?,
             socket_write_timeout: conf.get_duration(

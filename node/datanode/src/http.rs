@@ -99,6 +99,10 @@ pub fn beans(node: &DataNode) -> Vec<Bean> {
         "NumBlocks": node.dataset.pools().iter().map(|pool| pool.len()).sum::<usize>(),
         "NumFailedVolumes": node.dataset.failed_volumes().len(),
         "StorageInfo": "FSDataset",
+        "CacheCapacity": node.cache.capacity(),
+        "CacheUsed": node.cache.used(),
+        "NumBlocksCached": node.cache.len(),
+        "NumBlocksFailedToCache": node.cache.failed.load(Ordering::Relaxed),
     });
     let metrics = &node.metrics;
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -115,6 +119,8 @@ pub fn beans(node: &DataNode) -> Vec<Bean> {
         "BlockReportsNumOps": count(&metrics.block_reports),
         "IncrementalBlockReportsNumOps": count(&metrics.incremental_reports),
         "VolumeFailures": count(&metrics.volume_failures),
+        "BlocksCached": count(&node.cache.cached),
+        "BlocksUncached": count(&node.cache.dropped),
         "Replicas": node.dataset.pools().iter().map(|pool| pool.len()).sum::<usize>(),
     });
     let bean = |name: String, kind: &str, attributes: Value| Bean {

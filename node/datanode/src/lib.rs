@@ -4,11 +4,13 @@
 //!   still good;
 //! * [`xceiver`]: the data transfer server, one blocking thread per connection;
 //! * [`offer`], [`actor`], [`commands`]: the NameNodes, one task for each, and the commands of the active one;
+//! * [`cache`]: replicas that are kept in memory;
 //! * [`recovery`], [`ipc`], [`http`], [`webhdfs`]: block recovery, RPC, status, and files over HTTP.
 //!
 //! Data moves on blocking threads, because disks block. Everything else shares one small asynchronous runtime.
 
 pub mod actor;
+pub mod cache;
 pub mod commands;
 pub mod config;
 pub mod dataset;
@@ -101,6 +103,7 @@ pub struct Running {
 
 /// Starts everything. Must be called within a tokio runtime, on which the NameNodes' tasks run.
 pub fn start(conf: DataNodeConf) -> Result<Running, DataNodeError> {
+    cache::check_limit(conf.cache_bytes)?;
     let dataset = dataset::Dataset::open(&conf)?;
     let xfer = bind("dfs.datanode.address", conf.xfer_address)?;
     // The ports are part of the DataNode's identity, so all ports are known before anything is served.

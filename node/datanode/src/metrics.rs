@@ -26,6 +26,12 @@ hathi_net::families! {
         REMOVED: Counter "hathi_datanode_blocks_removed_total" [] "Replicas removed.";
         REPLICATED: Counter "hathi_datanode_blocks_replicated_total" [] "Blocks copied to other DataNodes.";
         RECOVERED: Counter "hathi_datanode_blocks_recovered_total" [] "Blocks whose recovery this DataNode has led.";
+        CACHE_CAPACITY: Gauge "hathi_datanode_cache_capacity_bytes" [] "Memory for cached blocks: dfs.datanode.max.locked.memory.";
+        CACHE_USED: Gauge "hathi_datanode_cache_used_bytes" [] "Memory that cached blocks take.";
+        CACHED: Gauge "hathi_datanode_cached_blocks" [] "Replicas that are kept in memory.";
+        CACHE_LOADS: Counter "hathi_datanode_blocks_cached_total" [] "Replicas that were read into the cache.";
+        CACHE_DROPS: Counter "hathi_datanode_blocks_uncached_total" [] "Replicas that left the cache.";
+        CACHE_FAILURES: Counter "hathi_datanode_cache_failures_total" [] "Replicas that could not be cached.";
         HEARTBEATS: Counter "hathi_datanode_heartbeats_total" [] "Heartbeats that a NameNode has answered.";
         REPORTS: Counter "hathi_datanode_block_reports_total" [] "Full block reports.";
         INCREMENTAL: Counter "hathi_datanode_incremental_block_reports_total" [] "Incremental block reports.";
@@ -68,12 +74,18 @@ pub fn exposition(node: &DataNode) -> Exposition {
         (&REMOVED, &metrics.blocks_removed),
         (&REPLICATED, &metrics.blocks_replicated),
         (&RECOVERED, &metrics.blocks_recovered),
+        (&CACHE_LOADS, &node.cache.cached),
+        (&CACHE_DROPS, &node.cache.dropped),
+        (&CACHE_FAILURES, &node.cache.failed),
         (&HEARTBEATS, &metrics.heartbeats),
         (&REPORTS, &metrics.block_reports),
         (&INCREMENTAL, &metrics.incremental_reports),
     ] {
         all.put(family, &[], count(counter));
     }
+    all.put(&CACHE_CAPACITY, &[], node.cache.capacity());
+    all.put(&CACHE_USED, &[], node.cache.used());
+    all.put(&CACHED, &[], node.cache.len());
     all.put(&TRANSFERS, &[], node.xceivers.load(Ordering::Relaxed));
     all.put(&COPIES, &[], node.xmits.load(Ordering::Relaxed));
     put_namenodes(node, &mut all);

@@ -13,6 +13,7 @@ use hathi_formats::proto::hdfs::{
 use hathi_net::ipc::RpcMeter;
 use parking_lot::RwLock;
 
+use crate::cache::BlockCache;
 use crate::config::DataNodeConf;
 use crate::dataset::{Dataset, tolerated};
 use crate::offer::Nameservice;
@@ -54,6 +55,8 @@ pub struct DataNode {
     pub conf: DataNodeConf,
     /// Volumes and pools.
     pub dataset: Dataset,
+    /// Replicas that are kept in memory.
+    pub cache: BlockCache,
     /// Threads that serve connections.
     pub xceivers: AtomicUsize,
     /// Copies being sent.
@@ -81,6 +84,7 @@ impl DataNode {
     #[must_use]
     pub fn new(conf: DataNodeConf, dataset: Dataset, ports: Ports) -> Arc<DataNode> {
         Arc::new(DataNode {
+            cache: BlockCache::new(conf.cache_bytes, conf.cache_threads_per_volume),
             balance_throttle: Throttle::new(conf.balance_bandwidth),
             conf,
             dataset,

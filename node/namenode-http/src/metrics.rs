@@ -66,6 +66,8 @@ hathi_net::families! {
         USED: Gauge "hathi_namenode_capacity_used_bytes" [] "Used by blocks.";
         OTHER_USED: Gauge "hathi_namenode_capacity_other_used_bytes" [] "Used by others on the DataNodes' disks.";
         REMAINING: Gauge "hathi_namenode_capacity_remaining_bytes" [] "Free for blocks.";
+        CACHE_CAPACITY: Gauge "hathi_namenode_cache_capacity_bytes" [] "Memory for cached blocks of all DataNodes in service.";
+        CACHE_USED: Gauge "hathi_namenode_cache_used_bytes" [] "Memory that cached blocks take.";
         LOAD: Gauge "hathi_namenode_datanode_transfers" [] "Threads that read or write blocks on live DataNodes.";
 
         ROOM: Gauge "hathi_namenode_directory_free_bytes" ["directory"] "Free room in a directory of images or edits.";
@@ -226,6 +228,8 @@ fn put_namespace(ns: &Namesystem, all: &mut Exposition) {
         (&USED, counts.dfs_used),
         (&OTHER_USED, counts.non_dfs_used),
         (&REMAINING, counts.remaining),
+        (&CACHE_CAPACITY, ns.blockmanager().cache_bytes().0),
+        (&CACHE_USED, ns.blockmanager().cache_bytes().1),
         (&LOAD, counts.total_load),
         (&FAILED_VOLUMES, fleet.failed_volumes),
     ] {

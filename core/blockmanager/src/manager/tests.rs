@@ -10,6 +10,7 @@ use hathi_formats::proto::datanode::{DatanodeCommandProto, StorageBlockReportPro
 use hathi_formats::proto::hdfs::{DatanodeIdProto, DatanodeStorageProto, StorageTypeProto};
 
 mod broken;
+mod caching;
 mod model;
 mod nodes;
 mod safety;

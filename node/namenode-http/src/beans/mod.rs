@@ -131,6 +131,8 @@ fn info_bean(view: &View<'_>) -> Bean {
             "Free": view.counts.remaining,
             "NonDfsUsedSpace": view.counts.non_dfs_used,
             "BlockPoolUsedSpace": view.counts.block_pool_used,
+            "CacheCapacity": view.ns.blockmanager().cache_bytes().0,
+            "CacheUsed": view.ns.blockmanager().cache_bytes().1,
             "PercentUsed": view.percent(view.counts.dfs_used),
             "PercentRemaining": view.percent(view.counts.remaining),
             "PercentBlockPoolUsed": view.percent(view.counts.block_pool_used),
