@@ -50,6 +50,34 @@ fn an_image_made_of_xml_prints_as_that_xml() {
     assert_eq!(text, XML);
 }
 
+/// The XML does not tell the kinds of references apart, and prints a copy of a file where there is none.
+#[test]
+fn an_image_made_of_xml_has_the_references_and_the_diffs_of_the_first() {
+    use hathi_formats::proto::fsimage::i_node_reference_section::INodeReference;
+    let (made, _) = image_from_xml(XML.as_bytes(), Vec::new()).unwrap();
+    let references = |image: &[u8]| {
+        let image = Image::open(image).unwrap();
+        let mut messages = image.messages(image.section(SectionName::InodeReference).unwrap());
+        let mut references = Vec::new();
+        while let Some(reference) = messages.next_message::<INodeReference>().unwrap() {
+            references.push(reference);
+        }
+        references
+    };
+    assert_eq!(references(&made), references(IMAGE));
+    assert!(!references(IMAGE).is_empty());
+    let messages = |image: &[u8]| {
+        let image = Image::open(image).unwrap();
+        let mut messages = image.messages(image.section(SectionName::SnapshotDiff).unwrap());
+        let mut lengths = Vec::new();
+        while let Some(bytes) = messages.next_bytes().unwrap() {
+            lengths.push(bytes.len());
+        }
+        lengths
+    };
+    assert_eq!(messages(&made), messages(IMAGE));
+}
+
 #[test]
 fn xml_that_is_incomplete_or_of_another_layout_makes_no_image() {
     let without = |section: &str| {

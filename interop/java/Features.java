@@ -82,6 +82,9 @@ public class Features {
       case "served":
         served();
         return "";
+      case "viewed":
+        viewed();
+        return "";
       case "describe":
         StringBuilder text = new StringBuilder();
         describe(fs.getFileStatus(new Path("/")), text);
@@ -176,6 +179,38 @@ public class Features {
     fs.setXAttr(new Path("/served/xattrs/unreadable"), "security.hdfs.unreadable.by.superuser", null);
     token = (Token<DelegationTokenIdentifier>) (Token<?>)
         fs.getDelegationToken(UserGroupInformation.getCurrentUser().getShortUserName());
+  }
+
+  /** Snapshots with all kinds of changes behind them, and names that are hard to print. */
+  private void viewed() throws Exception {
+    Path root = new Path("/viewed");
+    for (String name : new String[] {"a & b <c> \"d\" 'e'", "back\\slash \\0041;", "line\nbreak\rreturn\ttab", "\u0001\u001f\u007f",
+        "\uFFFD\u0085\u2028", "&lt;", "  blanks"}) {
+      file("/viewed/names/" + name);
+    }
+    for (String name : new String[] {"one", "two", "three", "four"}) {
+      file("/viewed/files/" + name);
+      file("/viewed/more/" + name + "/" + name);
+    }
+    fs.allowSnapshot(root);
+    fs.createSnapshot(root, "s0");
+    fs.setPermission(new Path("/viewed/files/one"), new FsPermission((short) 0600));
+    fs.setXAttr(new Path("/viewed/files/one"), "user.later", new byte[] {1, 2});
+    fs.delete(new Path("/viewed/files/two"), false);
+    fs.rename(new Path("/viewed/files/three"), new Path("/outside"));
+    fs.rename(new Path("/viewed/more/one"), new Path("/viewed/files/moved"));
+    fs.setQuota(new Path("/viewed/more"), 100, 1L << 40);
+    fs.createSnapshot(root, "s1");
+    fs.delete(new Path("/viewed/more"), true);
+    fs.rename(new Path("/outside"), new Path("/viewed/back"));
+    file("/viewed/new");
+    fs.createSnapshot(root, "s2 <&>");
+    fs.delete(new Path("/viewed/files/moved"), true);
+    fs.rename(new Path("/viewed/names"), new Path("/names"));
+    fs.mkdirs(new Path("/elsewhere"));
+    fs.allowSnapshot(new Path("/elsewhere"));
+    fs.createSnapshot(new Path("/elsewhere"), "s");
+    fs.create(new Path("/elsewhere/open & \\ shut"));
   }
 
   private void describe(FileStatus status, StringBuilder text) throws Exception {

@@ -79,7 +79,7 @@ fn put_mangled(out: &mut impl Write, text: &str) -> fmt::Result {
         match c {
             '\t' | '\n' => out.write_char(c)?,
             // Java's serializer writes these as references, because its own readers would change them.
-            '\r' | '\x7F'..='\u{9F}' | '\u{2028}' | '\u{10000}'.. => write!(out, "&#{};", u32::from(c))?,
+            '\r' | '\x7F'..='\u{9F}' | '\u{10000}'.. => write!(out, "&#{};", u32::from(c))?,
             '\0'..='\x1F' | '\\' | '\u{FFFE}' | '\u{FFFF}' => write!(out, "\\{:04x};", u32::from(c))?,
             '<' => out.write_str("&lt;")?,
             '>' => out.write_str("&gt;")?,

@@ -131,6 +131,7 @@ pub const TOOLS: &[Tool] = &[
     tool(Kind::Admin, "fsck", "check the health of files", Help::Text(fsck::usage), || with_dash(fsck::ROWS), fsck::run),
     tool(Kind::Admin, "oev", "show an edit log", Help::Text(oev::usage), none, oev::run),
     tool(Kind::Admin, "oiv", "show an fsimage", Help::Text(oiv::usage), none, oiv::run),
+    tool(Kind::Admin, "oiv_legacy", "say that images before Hadoop 2.4 are not read", Help::Text(oiv::legacy_usage), none, oiv::legacy),
     tool(Kind::Admin, "storagepolicies", "list, get and set storage policies", Help::Text(storagepolicies::usage), || with_dash(storagepolicies::ROWS), storagepolicies::run),
     tool(Kind::Client, "classpath", "print the configuration directory, as there are no classes", Help::Text(environment::classpath_usage), none, environment::classpath),
     tool(Kind::Client, "dfs", "work with files", Help::Text(dfs::help::help_of_all), dfs::help::commands, dfs::run),

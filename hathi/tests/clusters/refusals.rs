@@ -248,8 +248,8 @@ fn inputs_that_make_no_sense_are_named() -> Result<()> {
             255,
         ),
         (&["journal", "dump", &other], &[other.as_str()], 1),
-        (&["oiv", "-i", &other, "-p", "XML"], &["magic"], 1),
-        (&["oev", "-i", &other, "-o", "-"], &["edit log"], 1),
+        (&["oiv", "-i", &other, "-p", "XML"], &["magic"], 255),
+        (&["oev", "-i", &other, "-o", "-"], &["edit log"], 255),
     ] {
         let output = hathi(args)?;
         let told = text(&output.stderr);

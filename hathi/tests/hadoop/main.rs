@@ -10,6 +10,7 @@ mod namenodes;
 mod pipelines;
 mod snapshots;
 mod suites;
+mod viewers;
 mod webhdfs;
 mod zones;
 mod zookeeper;

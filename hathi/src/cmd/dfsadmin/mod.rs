@@ -16,6 +16,7 @@ use hathi_client::{ClientError, FileSystem};
 use hathi_conf::Configuration;
 use hathi_formats::proto::hdfs::{self, SafeModeActionProto};
 use hathi_net::ipc::{Idempotence, RpcError};
+pub(in crate::cmd) use one::byte_desc;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use table::{ROWS, Verb};

@@ -52,7 +52,7 @@ pub(super) async fn volume_report(conf: &Configuration, address: &str) -> Result
 }
 
 /// `12.06 KB` (`StringUtils.byteDesc`)
-fn byte_desc(bytes: u64) -> String {
+pub(in crate::cmd) fn byte_desc(bytes: u64) -> String {
     super::report::with_unit(bytes)
         .split_once('(')
         .map_or(String::new(), |(_, text)| text.trim_end_matches(')').to_owned())
