@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use hathi_formats::editlog::{
-    Frames, MIN_OP_SIZE_BYTES, OLDEST_LAYOUT, OpCode, SEGMENT_HEADER_LEN, SegmentFile, SegmentHeader, XmlWriter,
-    decode_body, decode_frame, encode,
+    EditsXml, Frames, MIN_OP_SIZE_BYTES, OLDEST_LAYOUT, OpCode, SEGMENT_HEADER_LEN, SegmentFile, SegmentHeader,
+    XmlWriter, decode_body, decode_frame, encode,
 };
 use hathi_formats::ids::{LayoutVersion, TxId};
 use hathi_journal::segments::SegmentName;
@@ -34,6 +34,7 @@ pub fn targets() -> Vec<Target> {
             |bytes| segment(&resealed(bytes)),
             PLAIN,
         ),
+        target("edits_from_xml", xml_samples, from_xml, calls::NAMESYSTEM),
         target("edit_replay", segment_samples, replay, calls::NAMESYSTEM),
         target("segment_file_name", name_samples, file_name, PLAIN),
     ]
@@ -73,6 +74,37 @@ fn op(input: &[u8]) {
             .expect("there is one");
         assert_eq!(read.txid, TxId(7));
         assert_eq!(decode_frame(&read, LayoutVersion::NAMENODE_CURRENT).as_ref(), Ok(&op));
+    }
+}
+
+/// Parts of the sample's XML by Hadoop, each a document with some ops.
+fn xml_samples() -> Vec<Vec<u8>> {
+    const XML: &str = include_str!("../../../formats/tests/data/editsStored.xml");
+    let head = "<?xml version=\"1.0\"?><EDITS><EDITS_VERSION>-67</EDITS_VERSION>";
+    let records: Vec<&str> = XML.split_inclusive("</RECORD>").collect();
+    let of = |records: &[&str]| {
+        let text: String = records
+            .iter()
+            .filter_map(|record| record.find("<RECORD>").map(|at| &record[at..]))
+            .collect();
+        format!("{head}{text}</EDITS>").into_bytes()
+    };
+    records.chunks(8).map(of).collect()
+}
+
+/// Ops that are read can be written, or are refused, and print as what is read again.
+fn from_xml(input: &[u8]) {
+    let Ok(mut edits) = EditsXml::new(input) else { return };
+    while let Ok(Some((txid, op))) = edits.next_op() {
+        let mut frame = Vec::new();
+        if encode(&mut frame, txid, &op).is_err() {
+            continue;
+        }
+        let mut xml = XmlWriter::new(String::new(), LayoutVersion::NAMENODE_CURRENT).expect("a string takes all");
+        xml.op(txid, &op).expect("a string takes all");
+        let xml = xml.finish().expect("a string takes all");
+        let again = EditsXml::new(xml.as_bytes()).expect("its own XML").next_op();
+        assert_eq!(again.expect("its own XML"), Some((txid, op)));
     }
 }
 

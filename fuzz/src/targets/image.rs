@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use hathi_formats::fsimage::{
     AclBits, DirEntryRef, Image, ImageWriter, InodeRef, SectionName, SerialKind, XAttrNameBits, encode_directory_entry,
-    format_md5_file, parse_md5_file, write_xml,
+    format_md5_file, image_from_xml, parse_md5_file, write_xml,
 };
 use hathi_formats::ids::{Block, LayoutVersion};
 use hathi_namespace::generator::{Shape, fill};
@@ -16,9 +16,11 @@ use crate::{Memory, Target};
 
 /// An image by Hadoop.
 const STORED: &[u8] = include_bytes!("../../../formats/tests/data/fsimage_0000000000000000073");
+/// The XML of it by Hadoop.
+const STORED_XML: &str = include_str!("../../../formats/tests/data/fsimage_0000000000000000073.xml");
 
 /// A namespace has its pages from the beginning. A short inode has records in several of them.
-const NAMESPACE: Memory = Memory {
+pub(crate) const NAMESPACE: Memory = Memory {
     fixed: 8 << 20,
     per_byte: 400,
 };
@@ -35,6 +37,7 @@ pub fn targets() -> Vec<Target> {
         target("fsimage_section", section_samples, section, NAMESPACE),
         target("fsimage_index", image_samples, index, PLAIN),
         target("fsimage_xml", image_samples, xml, NAMESPACE),
+        target("fsimage_from_xml", xml_samples, from_xml, NAMESPACE),
         target("fsimage_inode", inode_samples, inode, PLAIN),
         target("fsimage_directory_entry", directory_samples, directory_entry, PLAIN),
         target(
@@ -47,14 +50,14 @@ pub fn targets() -> Vec<Target> {
     ]
 }
 
-fn save(namespace: &Namespace) -> Vec<u8> {
+pub(crate) fn save(namespace: &Namespace) -> Vec<u8> {
     let saved = namespace
         .freeze()
         .save(Vec::new(), LayoutVersion::NAMENODE_CURRENT, &|| false);
     saved.expect("memory takes everything").0
 }
 
-fn image_samples() -> Vec<Vec<u8>> {
+pub(crate) fn image_samples() -> Vec<Vec<u8>> {
     static SAMPLES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     SAMPLES.get_or_init(make_images).clone()
 }
@@ -70,7 +73,45 @@ fn make_images() -> Vec<Vec<u8>> {
     fill(&mut namespace, &shape, &mut |_, _, _| {}).expect("an empty namespace takes files");
     let mut samples = vec![save(&namespace), save(&Namespace::new(NamespaceConfig::default()))];
     samples.push(STORED.to_vec());
+    samples.push(with_a_token());
     samples
+}
+
+/// Hadoop's image with a delegation token, and without the erasure coding policy of a directory, made of its XML.
+fn with_a_token() -> Vec<u8> {
+    let coded = "<xattrs><xattr><ns>SYSTEM</ns><name>hdfs.erasurecoding.policy</name>";
+    let (before, rest) = STORED_XML.split_once(coded).expect("a directory has a policy");
+    let (_, after) = rest.split_once("</xattrs>").expect("the XML is whole");
+    let plain = format!("{before}{after}");
+    let token = "<token><version>0</version><owner>one</owner><renewer>two</renewer><realUser></realUser>\
+                 <issueDate>2026-11-21T03:40:49.745</issueDate><maxDate>2026-11-28T03:40:49.745</maxDate>\
+                 <sequenceNumber>1</sequenceNumber><masterKeyId>1</masterKeyId>\
+                 <expiryDate>2026-11-22T03:40:49.745</expiryDate></token></SecretManagerSection>";
+    let xml = plain
+        .replace("<numTokens>0<", "<numTokens>1<")
+        .replace("</SecretManagerSection>", token);
+    image_from_xml(xml.as_bytes(), Vec::new())
+        .expect("the XML is complete")
+        .0
+}
+
+/// XML makes an image that prints as the XML, or none.
+fn from_xml(input: &[u8]) {
+    let Ok((image, _)) = image_from_xml(input, Vec::new()) else {
+        return;
+    };
+    let image = Image::open(&image[..]).expect("what was made opens");
+    let mut xml = Vec::new();
+    write_xml(&image, "", &mut xml).expect("what was made prints");
+    let (again, _) = image_from_xml(&xml[..], Vec::new()).expect("what was printed makes an image");
+    let again_image = Image::open(&again[..]).expect("what was made opens");
+    let mut twice = Vec::new();
+    write_xml(&again_image, "", &mut twice).expect("what was made prints");
+    assert!(xml == twice, "printed twice it is another");
+}
+
+fn xml_samples() -> Vec<Vec<u8>> {
+    vec![STORED_XML.as_bytes().to_vec()]
 }
 
 /// Loader and verifier agree on the image. An image that loads passes all checks, has as many inodes as it says, and is
