@@ -214,11 +214,19 @@ impl Caching {
             .unwrap_or_default();
         for id in before.difference(cached) {
             self.note_dropped(*id, node);
+            self.forget_if_unwanted(*id);
         }
         for id in cached {
             self.note_cached(*id, node);
         }
         self.nodes.retain(|_, lists| !lists.is_empty());
+    }
+
+    /// Forgets a block with nothing in its lists, if the last scan did not come upon it either.
+    fn forget_if_unwanted(&mut self, id: BlockId) {
+        if self.wanted(id) == 0 {
+            self.forget_if_idle(id);
+        }
     }
 
     /// Forgets a block with nothing in its lists.
@@ -256,6 +264,7 @@ impl Caching {
         }
         for id in cached {
             self.note_dropped(id, node);
+            self.forget_if_unwanted(id);
         }
         self.nodes.remove(&node);
     }

@@ -21,7 +21,7 @@ impl Caches {
     fn new(nodes: usize, blocks: i64) -> Caches {
         let mut world = World::new(nodes);
         for n in 0..blocks {
-            world.manager.add_block(new_block(n, 3, BlockState::Complete));
+            world.manager.add_block(new_block(n, 4, BlockState::Complete));
         }
         world.start_active();
         world.manager.leave_safe_mode(true, at(0));
