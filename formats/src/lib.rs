@@ -10,6 +10,7 @@ pub mod amplification;
 pub mod block_list;
 pub mod caching;
 pub mod client_protocol;
+pub mod credentials;
 pub mod datatransfer;
 pub mod editlog;
 pub mod erasure_coding;

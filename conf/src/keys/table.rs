@@ -30,7 +30,7 @@ const NETWORK: &str = "there is one network topology";
 const OBSERVER: &str = "no NameNode starts as an observer";
 const OTHER_PRODUCT: &str = "it is another product's";
 const RELOAD: &str = "known groups are always looked up again in the background";
-const SATISFIER: &str = "there is no storage policy satisfier";
+const SATISFIER: &str = "the storage policy satisfier is a process of its own";
 const SECONDARY: &str = "the standby makes the checkpoints, or a NameNode without HA itself, in dfs.namenode.name.dir";
 const SERVER: &str = "our RPC server has limits of its own";
 const SHORT_CIRCUIT: &str = "there are no short-circuit reads";
@@ -272,10 +272,10 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.namenode.decommission.blocks.per.interval", "500000", FIXED),
     unused("dfs.namenode.decommission.interval", "30", FIXED),
     unused("dfs.namenode.decommission.monitor.class", "org.apache.hadoop.hdfs.server.blockmanagement.DatanodeAdminDefaultMonitor", FIXED),
-    unused("dfs.namenode.delegation.key.update-interval", "86400000", TOKENS),
-    refused("dfs.namenode.delegation.token.always-use", "false", &[N], True, TOKEN_ADVICE),
-    unused("dfs.namenode.delegation.token.max-lifetime", "604800000", TOKENS),
-    unused("dfs.namenode.delegation.token.renew-interval", "86400000", TOKENS),
+    read("dfs.namenode.delegation.key.update-interval", "86400000", &[N], ""),
+    read("dfs.namenode.delegation.token.always-use", "false", &[N], "tokens are issued, renewed and cancelled; nobody can log in with one"),
+    read("dfs.namenode.delegation.token.max-lifetime", "604800000", &[N], ""),
+    read("dfs.namenode.delegation.token.renew-interval", "86400000", &[N], ""),
     unused("dfs.namenode.ec.*", "", ERASURE),
     unused("dfs.namenode.ec.policies.max.cellsize", "4194304", ERASURE),
     unused("dfs.namenode.ec.system.default.policy", "RS-6-3-1024k", ERASURE),
@@ -312,7 +312,7 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.namenode.https-address", "0.0.0.0:9871", HTTPS),
     unused("dfs.namenode.https-bind-host", "", HTTPS),
     refused("dfs.namenode.inode.attributes.provider.class", "", &[N], Set, PROVIDER_ADVICE),
-    unused("dfs.namenode.inotify.max.events.per.rpc", "1000", FIXED),
+    read("dfs.namenode.inotify.max.events.per.rpc", "1000", &[N], ""),
     unused("dfs.namenode.invalidate.work.pct.per.iteration", "0.32f", FIXED),
     read("dfs.namenode.ip-proxy-users", "", &[N], "users that may name the client for which they call: routers"),
     unused("dfs.namenode.kerberos.internal.spnego.principal", "${dfs.web.authentication.kerberos.principal}", KERBEROS),
@@ -430,7 +430,8 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.storage.default.policy", "HOT", FIXED),
     read("dfs.storage.policy.enabled", "true", &[N], ""),
     unused("dfs.storage.policy.satisfier.*", "", SATISFIER),
-    unused("dfs.storage.policy.satisfier.mode", "none", SATISFIER),
+    read("dfs.storage.policy.satisfier.max.outstanding.paths", "10000", &[N], ""),
+    read("dfs.storage.policy.satisfier.mode", "none", &[N], "external: Hadoop's satisfier asks this NameNode what to move"),
     unused("dfs.trustedchannel.resolver.class", "", ENCRYPTION),
     unused("dfs.use.dfs.network.topology", "", NETWORK),
     read("dfs.user.home.dir.prefix", "/user", &[N], "of the answers of WebHDFS"),

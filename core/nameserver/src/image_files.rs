@@ -102,10 +102,15 @@ impl ImageFile {
 
 /// The images in these directories, newest first. A directory that can't be read has none.
 pub fn images_in<D: Disk>(disk: &D, dirs: &[PathBuf]) -> Vec<ImageFile> {
+    images_named(disk, dirs, IMAGE)
+}
+
+/// The same for images with names that begin so, and go on with a transaction.
+pub(crate) fn images_named<D: Disk>(disk: &D, dirs: &[PathBuf], prefix: &str) -> Vec<ImageFile> {
     let mut images = Vec::new();
     for dir in dirs {
         for entry in disk.list(dir).unwrap_or_default() {
-            let digits = entry.name.strip_prefix(IMAGE);
+            let digits = entry.name.strip_prefix(prefix);
             let txid = digits
                 .filter(|digits| digits.len() == TXID_DIGITS && digits.bytes().all(|digit| digit.is_ascii_digit()))
                 // Java's longs: no image is of a transaction above them.

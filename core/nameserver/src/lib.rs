@@ -20,6 +20,7 @@ pub mod membership;
 pub mod monitors;
 pub mod name_dirs;
 pub mod offered_images;
+pub mod past_edits;
 pub mod proving;
 pub mod racks;
 pub mod reading;

@@ -14,6 +14,9 @@ const HEARTBEAT_CHECK_MS: u64 = 5000;
 const LEASE_CHECK_MS: u64 = 2000;
 /// Period in ms in which the last transaction is noted, so that edits can be kept by their age.
 const EDITS_NOTED_MS: u64 = 60_000;
+/// Period in ms in which the keys of delegation tokens are looked at (`ExpiredTokenRemover`: 5 s at most). It is short,
+/// because a new active issues no tokens before it has one.
+const SECRETS_MS: u64 = 500;
 /// `dfs.namenode.redundancy.interval.seconds`, in ms.
 const REDUNDANCY_MS: u64 = 3000;
 /// Period in ms in which is looked whether a scan of cache directives is due.
@@ -34,6 +37,8 @@ pub enum Work {
     CheckLeases,
     /// Cache directives are looked at (`CacheReplicationMonitor`).
     CheckCaching,
+    /// Keys of delegation tokens are made, and tokens that have expired are removed.
+    KeepSecrets,
     /// A segment that is long enough is ended (`NameNodeEditLogRoller`).
     CheckSegment,
 }
@@ -76,7 +81,7 @@ struct Row {
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Monitors {
-    rows: [Row; 7],
+    rows: [Row; 8],
 }
 
 impl Monitors {
@@ -97,6 +102,7 @@ impl Monitors {
                 row(Work::NoteEdits, When::HasNamespace, EDITS_NOTED_MS),
                 row(Work::CheckLeases, When::Active, LEASE_CHECK_MS),
                 row(Work::CheckCaching, When::Active, CACHING_MS),
+                row(Work::KeepSecrets, When::Active, SECRETS_MS),
                 row(Work::CheckSegment, When::Active, segment_check_ms),
             ],
         }
@@ -130,14 +136,14 @@ mod tests {
     #[test]
     fn each_kind_of_work_comes_once_in_its_period() {
         let mut monitors = Monitors::new(300_000);
-        let mut times = [0; 6];
+        let mut times = [0; 8];
         let kinds = monitors.rows.map(|row| row.work);
         for now_ms in 0..600_000 {
             for work in monitors.due(Role::Active, now_ms) {
                 times[kinds.iter().position(|kind| *kind == work).unwrap()] += 1;
             }
         }
-        assert_eq!(times, [12_000, 120, 200, 10, 300, 2]);
+        assert_eq!(times, [12_000, 120, 200, 10, 300, 600, 1200, 2]);
     }
 
     #[test]
@@ -154,6 +160,7 @@ mod tests {
             Work::CheckRedundancy,
             Work::CheckLeases,
             Work::CheckCaching,
+            Work::KeepSecrets,
             Work::CheckSegment,
         ];
         assert_eq!(monitors.due(Role::Active, TICK_MS), at_once);
@@ -163,7 +170,7 @@ mod tests {
     fn after_a_long_pause_nothing_is_done_twice() {
         let mut monitors = Monitors::new(1000);
         monitors.due(Role::Active, 0);
-        assert_eq!(monitors.due(Role::Active, 10_000_000).len(), 7);
+        assert_eq!(monitors.due(Role::Active, 10_000_000).len(), 8);
         assert_eq!(monitors.due(Role::Active, 10_000_000), []);
     }
 }

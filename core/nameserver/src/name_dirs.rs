@@ -26,6 +26,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub mod rollback;
+
+use rollback::rollback_name;
+
 /// The roots of the directories, as configured.
 #[derive(Clone, Debug, Default)]
 pub struct Roots {
@@ -527,12 +531,24 @@ impl<D: Disk> NameDirs<D> {
     /// # Errors
     /// When it fails in all directories: then none is dropped.
     pub fn publish_image(&self, image: &Unpublished<D>, md5: &[u8; 16]) -> Result<Vec<Failure>, Failure> {
-        let txid = image.txid();
-        let name = image_name(txid);
+        let failures = self.publish_as(image, &image_name(image.txid()), md5)?;
+        self.note_verified(image.txid());
+        Ok(failures)
+    }
+
+    /// The same for the image to which a rolling upgrade can be rolled back.
+    ///
+    /// # Errors
+    /// As [`NameDirs::publish_image`].
+    pub fn publish_rollback_image(&self, image: &Unpublished<D>, md5: &[u8; 16]) -> Result<Vec<Failure>, Failure> {
+        self.publish_as(image, &rollback_name(image.txid()), md5)
+    }
+
+    fn publish_as(&self, image: &Unpublished<D>, name: &str, md5: &[u8; 16]) -> Result<Vec<Failure>, Failure> {
         let mut failures = Vec::new();
         for file in image.paths() {
             let Some(dir) = file.parent() else { continue };
-            if let Err(error) = self.publish(file, dir, &name, md5) {
+            if let Err(error) = self.publish(file, dir, name, md5) {
                 let path = dir.to_owned();
                 failures.push(Failure { path, error });
             }
@@ -546,7 +562,6 @@ impl<D: Disk> NameDirs<D> {
         for Failure { path, error } in &failures {
             self.fail(path, &format!("cannot publish {name}: {error}"));
         }
-        self.note_verified(txid);
         Ok(failures)
     }
 

@@ -69,9 +69,13 @@ pub enum Refused {
         /// The one that was named.
         theirs: String,
     },
-    /// It is no image, but for instance one of a rollback.
+    /// It is of another kind, for instance of a legacy format.
     #[error("Only an image of kind IMAGE is taken")]
     OtherKind,
+    /// Each NameNode makes the image itself to which a rolling upgrade can be rolled back. For Hadoop's sender this is no
+    /// failure.
+    #[error("This NameNode makes its rollback image itself")]
+    RollbackImage,
     /// Transaction or length is missing.
     #[error("Invalid request has no txid or File-Length")]
     Unnamed,
@@ -120,7 +124,11 @@ impl Refused {
     pub fn status(&self) -> u16 {
         match self {
             Refused::Stranger | Refused::OtherStorage { .. } => 403,
-            Refused::NotNeeded { .. } | Refused::NotProvenYet(_) | Refused::HereAlready(_) | Refused::Busy => 409,
+            Refused::RollbackImage
+            | Refused::NotNeeded { .. }
+            | Refused::NotProvenYet(_)
+            | Refused::HereAlready(_)
+            | Refused::Busy => 409,
             Refused::OtherKind
             | Refused::Unnamed
             | Refused::NoDigest
@@ -177,8 +185,10 @@ impl Announced {
             let theirs = theirs.to_owned();
             return Err(Refused::OtherStorage { own, theirs });
         }
-        if stated.kind != Some("IMAGE") {
-            return Err(Refused::OtherKind);
+        match stated.kind {
+            Some("IMAGE") => {}
+            Some("IMAGE_ROLLBACK") => return Err(Refused::RollbackImage),
+            _ => return Err(Refused::OtherKind),
         }
         let (Some(txid), Some(len)) = (stated.txid, stated.len) else {
             return Err(Refused::Unnamed);
@@ -212,6 +222,8 @@ pub struct Seen {
     pub newest: TxId,
     /// Age of that image in ms, by the wall clock, because it may be older than this process.
     pub age_ms: u64,
+    /// Whether the image to which a rolling upgrade can be rolled back is to be made here first.
+    pub awaits_rollback_image: bool,
 }
 
 impl Seen {
@@ -222,6 +234,7 @@ impl Seen {
             role: ns.role(),
             newest: ns.most_recent_checkpoint(),
             age_ms: wall_ms.saturating_sub(ns.most_recent_checkpoint_ms()),
+            awaits_rollback_image: ns.awaits_rollback_image(),
         }
     }
 }
@@ -288,6 +301,7 @@ impl Offer {
         let txid = self.announced.txid;
         match event {
             Event::Looked(seen) if !matches!(seen.role, Role::Active | Role::Standby) => Err(Refused::NotServing),
+            Event::Looked(seen) if seen.awaits_rollback_image => Err(Refused::Busy),
             Event::Looked(Seen { newest, age_ms, .. }) => match accepts_upload(config, txid, newest, age_ms) {
                 true => Ok(Order::AwaitProof(txid, PROVEN_WAIT_MS)),
                 false => Err(Refused::NotNeeded { txid, newest, age_ms }),
@@ -576,7 +590,7 @@ mod tests {
         let storage = Some("-66:8:0:CID-test");
         assert_eq!(status(Stated { storage, ..whole }), Err(403));
         let kind = Some("IMAGE_ROLLBACK");
-        assert_eq!(status(Stated { kind, ..whole }), Err(410));
+        assert_eq!(status(Stated { kind, ..whole }), Err(409));
         assert_eq!(status(Stated { kind: None, ..whole }), Err(410));
         assert_eq!(status(Stated { txid: None, ..whole }), Err(410));
         assert_eq!(status(Stated { len: None, ..whole }), Err(410));

@@ -95,7 +95,7 @@ impl Sources {
     }
 
     /// The members, the preferred one first. Those of Hadoop are left out.
-    fn order(&self, members: &[usize]) -> VecDeque<usize> {
+    pub(crate) fn order(&self, members: &[usize]) -> VecDeque<usize> {
         let mut order: VecDeque<usize> = members.iter().copied().collect();
         order.rotate_left(self.preferred % members.len().max(1));
         order.retain(|member| !self.is(*member, Kind::Hadoop));

@@ -224,9 +224,7 @@ impl Namespace {
             }
 
             EditOp::GetDelegationToken { token, expiry_time } => {
-                self.carried.change_token(&mut self.sum, token, |secrets| {
-                    secrets.add_token(token, *expiry_time);
-                });
+                self.carried.add_token(&mut self.sum, token, *expiry_time);
                 Ok(())
             }
             EditOp::RenewDelegationToken { token, expiry_time } => {

@@ -304,6 +304,11 @@ impl Attributes {
         }
     }
 
+    /// The inodes with extended attributes, in no order.
+    pub(crate) fn all_xattrs(&self) -> impl Iterator<Item = (Slot, &XAttrs)> {
+        self.xattrs.iter()
+    }
+
     /// Directories but the root with a quota by storage type, in no order.
     pub(crate) fn dirs_with_type_quotas(&self) -> impl Iterator<Item = Slot> + '_ {
         let by_type = self.quotas.iter().filter(|(_, quota)| !quota.types.is_empty());

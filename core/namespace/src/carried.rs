@@ -9,6 +9,7 @@
 //! Mirrors `DelegationTokenSecretManager` and `CacheManager`.
 
 mod image;
+mod secrets;
 mod terms;
 
 use std::collections::BTreeMap;

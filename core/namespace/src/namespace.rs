@@ -224,6 +224,11 @@ impl Namespace {
     pub fn adjusted_replications(&self) -> u64 {
         self.adjusted_replications
     }
+    /// The image that was loaded says that a rolling upgrade is under way, and there is nothing to roll back to: it is an
+    /// image of before a rollback (`FSImageFormatProtobuf.loadNameSystemSection`).
+    pub fn forget_rolling_upgrade(&mut self) {
+        self.counters.rolling_upgrade_start = 0;
+    }
     /// When the rolling upgrade under way started, ms.
     #[must_use]
     pub fn rolling_upgrade_start_ms(&self) -> Option<u64> {

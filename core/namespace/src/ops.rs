@@ -7,6 +7,7 @@ mod create;
 mod lease;
 mod remove;
 mod rename;
+mod satisfy;
 mod snapshot;
 mod xattr;
 

@@ -79,6 +79,11 @@ pub enum Deferred {
     FinalizeUpgrade,
     /// `getEditLogManifest`: the finalized segments in this NameNode's own directories, from this transaction on.
     EditLogManifest(TxId),
+    /// `getEditsFromTxid`: the events of durable edits, from this transaction on.
+    Edits(TxId),
+    /// `rollingUpgrade` that prepares one where there is no standby: save the rollback image, and then begin it
+    /// ([`crate::calls::rolling_upgrade::start_after_image`]).
+    StartRollingUpgrade,
     /// `restoreFailedStorage` with `true`, `false` or `check`.
     RestoreFailedStorage(String),
     /// `ClientProtocol.reportBadBlocks`: tell the other NameNodes of these replicas, as far as they can be reached. The

@@ -2,6 +2,7 @@
 
 use crate::calls::border::{self, Answer, Anything, Never, OrDeferred, Outcome, Served};
 use crate::calls::decode;
+use crate::calls::satisfier::get_next_sps_path;
 use crate::context::{CallContext, Deferred, MethodHandler};
 use crate::role::OperationCategory;
 use crate::{HaState, Namesystem, Role};
@@ -17,9 +18,9 @@ use hathi_formats::proto::namenode::{
     GetBlocksRequestProto, GetBlocksResponseProto, GetEditLogManifestRequestProto, GetEditLogManifestResponseProto,
     GetMostRecentCheckpointTxIdRequestProto, GetMostRecentCheckpointTxIdResponseProto,
     GetMostRecentNameNodeFileTxIdRequestProto, GetMostRecentNameNodeFileTxIdResponseProto, GetNextSpsPathRequestProto,
-    GetNextSpsPathResponseProto, GetTransactionIdRequestProto, GetTransactionIdResponseProto,
-    IsRollingUpgradeRequestProto, IsRollingUpgradeResponseProto, IsUpgradeFinalizedRequestProto,
-    IsUpgradeFinalizedResponseProto, RollEditLogRequestProto, RollEditLogResponseProto,
+    GetTransactionIdRequestProto, GetTransactionIdResponseProto, IsRollingUpgradeRequestProto,
+    IsRollingUpgradeResponseProto, IsUpgradeFinalizedRequestProto, IsUpgradeFinalizedResponseProto,
+    RollEditLogRequestProto, RollEditLogResponseProto,
 };
 use hathi_formats::protocols::NamenodeMethod;
 
@@ -55,7 +56,7 @@ pub(crate) fn handler(method: NamenodeMethod) -> MethodHandler {
         M::ErrorReport => read!(ErrorReportRequestProto => error_report),
         M::GetBlockKeys => read!(GetBlockKeysRequestProto => get_block_keys),
         M::GetBlocks => write!(GetBlocksRequestProto => get_blocks),
-        M::GetNextSpsPath => read!(GetNextSpsPathRequestProto => get_next_sps_path),
+        M::GetNextSpsPath => write!(GetNextSpsPathRequestProto => get_next_sps_path),
         M::RegisterSubordinateNamenode | M::StartCheckpoint | M::EndCheckpoint => read!(Anything => no_checkpoint_node),
     }
 }
@@ -86,10 +87,13 @@ fn get_most_recent_checkpoint_tx_id(
 fn get_most_recent_namenode_file_tx_id(
     ns: &Namesystem,
     ctx: &CallContext,
-    _: GetMostRecentNameNodeFileTxIdRequestProto,
+    request: GetMostRecentNameNodeFileTxIdRequestProto,
 ) -> Outcome<GetMostRecentNameNodeFileTxIdResponseProto> {
     ctx.check_superuser()?;
-    let tx_id = ns.most_recent_checkpoint.0;
+    let tx_id = match request.name_node_file.as_str() {
+        "IMAGE_ROLLBACK" => TxId::to_wire(ns.rollback_image()),
+        _ => ns.most_recent_checkpoint.0,
+    };
     Ok(Answer::new(GetMostRecentNameNodeFileTxIdResponseProto { tx_id }, None))
 }
 
@@ -146,15 +150,6 @@ fn get_block_keys(
 ) -> Outcome<GetBlockKeysResponseProto> {
     ctx.check_superuser()?;
     Ok(Answer::new(GetBlockKeysResponseProto { keys: None }, None))
-}
-
-fn get_next_sps_path(
-    _: &Namesystem,
-    ctx: &CallContext,
-    _: GetNextSpsPathRequestProto,
-) -> Outcome<GetNextSpsPathResponseProto> {
-    ctx.check_superuser()?;
-    Ok(Answer::new(GetNextSpsPathResponseProto { sps_path: None }, None))
 }
 
 /// `registerSubordinateNamenode`, `startCheckpoint`, `endCheckpoint`

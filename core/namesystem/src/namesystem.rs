@@ -10,6 +10,7 @@
 
 use crate::CallContext;
 use crate::caching::CacheScans;
+use crate::calls::satisfier::Unsatisfied;
 use crate::edit_log::{EditLog, EditLogError};
 use crate::history::History;
 use crate::keys::KeyCache;
@@ -19,6 +20,8 @@ use crate::passed_on::{CallDoubt, LatestCalls};
 use crate::reply_gate::{InFlight, Shown};
 use crate::retry_cache::{CallKey, RetryCache};
 use crate::role::{HaState, IllegalTransition, OperationCategory, Role, Standing};
+use crate::secrets::SecretManager;
+use crate::upgrade::RollingUpgrade;
 use hathi_blockmanager::{BlockManager, BlockState, NewBlock, Now};
 use hathi_formats::editlog::EditOp;
 use hathi_formats::exceptions::{self, RemoteException};
@@ -66,15 +69,18 @@ pub struct Namesystem {
     pub(crate) cache_scans: CacheScans,
     /// Whether deleted subtrees wait for [`Namesystem::reclaim`].
     pub(crate) reclaim_pending: bool,
-    /// Whether a rolling upgrade was finalized since the load. This may be lost in a restart: a DataNode that has not
-    /// heard of it keeps deleted replicas until it is told to finalize.
-    pub(crate) rolling_upgrade_finalized: bool,
     /// Keys for files of encryption zones.
     pub(crate) keys: KeyCache,
     /// The zone that is being re-encrypted.
     pub(crate) reencrypted_zone: Option<InodeId>,
     /// See [`Namesystem::keep_previous`].
     pub(crate) previous_is_kept: bool,
+    /// What no storage policy satisfier has taken yet.
+    pub(crate) unsatisfied: Unsatisfied,
+    /// The keys of new delegation tokens.
+    pub(crate) secret_manager: SecretManager,
+    /// The rolling upgrade under way, or that has ended.
+    pub(crate) upgrade: RollingUpgrade,
 }
 
 impl std::fmt::Debug for Namesystem {
@@ -112,10 +118,12 @@ impl Namesystem {
             last_transition_ms: 0,
             recoveries: Recoveries::default(),
             cache_scans: CacheScans::default(),
-            rolling_upgrade_finalized: false,
             keys: KeyCache::default(),
             reencrypted_zone: None,
             previous_is_kept: false,
+            unsatisfied: Unsatisfied::default(),
+            secret_manager: SecretManager::default(),
+            upgrade: RollingUpgrade::default(),
         }
     }
 
@@ -333,6 +341,7 @@ impl Namesystem {
             .map_err(|reason| ReplayError::Apply { txid, reason })?;
         self.edit_log.set_applied(txid);
         self.hand_over(&effects, false);
+        self.after_replay_of(txid, op);
         crate::calls::remember_replayed(self, txid, op, mono_ms);
         self.check_now_and_then(txid);
         Ok(())
@@ -404,6 +413,11 @@ impl Namesystem {
         self.namespace.start_active(now.monotonic_ms);
         self.recoveries = Recoveries::of(&self.namespace);
         self.cache_scans = CacheScans::of_new_active();
+        if self.config.satisfier.external {
+            self.unsatisfied = Unsatisfied::of(self.namespace.unsatisfied_storage_policies());
+        }
+        // A new active has a key of its own.
+        self.secret_manager = SecretManager::default();
         self.last_transition_ms = now.wall_ms;
         self.edit_log.begin_life();
         self.history = History::default();
@@ -537,7 +551,10 @@ impl Namesystem {
                         self.blockmanager.set_replication(block.block.id, replication);
                     }
                 }
-                Effect::RollingUpgrade { started_ms } => self.rolling_upgrade_finalized = started_ms.is_none(),
+                Effect::RollingUpgrade { started_ms } => {
+                    let txid = self.edit_log.applied();
+                    self.on_rolling_upgrade(started_ms.is_some(), txid);
+                }
             }
         }
         if !effects.effects.is_empty() {

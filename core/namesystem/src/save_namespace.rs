@@ -149,6 +149,11 @@ pub struct SaveNamespaceContext {
 }
 
 impl SaveNamespaceContext {
+    /// Of an image with everything up to `txid`, which was applied in this life or before it.
+    pub(crate) fn of(txid: TxId, life: Life, canceler: Canceler) -> SaveNamespaceContext {
+        SaveNamespaceContext { txid, life, canceler }
+    }
+
     /// The last transaction that the image holds.
     #[must_use]
     pub fn txid(&self) -> TxId {
@@ -207,11 +212,7 @@ impl Namesystem {
         self.finish_snapshots();
         // The ops that begin and end segments change nothing in the namespace, but the image holds them.
         self.note_covered(txid);
-        let context = SaveNamespaceContext {
-            txid,
-            life: self.life().clone(),
-            canceler,
-        };
+        let context = SaveNamespaceContext::of(txid, self.life().clone(), canceler);
         debug_assert!(context.life.proven() <= txid, "{txid} is applied, and more is proven");
         Ok((self.namespace().freeze(), context))
     }

@@ -16,6 +16,7 @@ mod segment;
 #[cfg(test)]
 mod source;
 mod table;
+mod token;
 mod values;
 mod wire;
 mod xml;
@@ -29,6 +30,7 @@ pub use table::{
     AddOp, CacheDirectiveInfo, CachePoolInfo, CloseOp, DelegationKey, DelegationTokenIdentifier, EditOp, OpCode,
     PermissionStatus,
 };
+pub use token::{DELEGATION_TOKEN_KIND, short_name};
 pub use values::{
     AclEntry, AclEntryScope, AclEntryType, RenameOption, RpcIds, XAttr, XAttrNamespace, fs_action_bits,
     fs_action_symbol,

@@ -452,7 +452,7 @@ record! {
 }
 
 /// A delegation token behind its version.
-enum Token {}
+pub(super) enum Token {}
 
 impl Token {
     /// `AbstractDelegationTokenIdentifier.VERSION`.

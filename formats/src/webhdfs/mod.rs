@@ -12,7 +12,7 @@ mod values;
 pub use json::*;
 pub use op::{HttpMethod, Op};
 pub use parameters::{Parameters, encode_component, encode_path, is_user_name, path_of};
-pub use values::{Encoding, acl_spec, action, decode_xattr, is_excluded, token_url_string, xattr};
+pub use values::{Encoding, acl_spec, action, decode_xattr, is_excluded, token_of_url_string, token_url_string, xattr};
 
 use crate::exceptions::{self, ExceptionClass, RemoteException};
 

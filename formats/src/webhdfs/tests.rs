@@ -232,6 +232,14 @@ fn a_token_is_written_as_hadoop_writes_it() {
         "{}",
         token_url_string(&token)
     );
+    for token in [TokenProto::default(), token] {
+        let text = token_url_string(&token);
+        assert_eq!(token_of_url_string(&text), Some(token.clone()));
+        assert_eq!(token_of_url_string(&format!("{text}=")), Some(token));
+    }
+    for wrong in ["", "AAAAA", "AAAAAAAA", "AAA AAA", "j4D_"] {
+        assert_eq!(token_of_url_string(wrong), None, "{wrong}");
+    }
 }
 
 #[test]

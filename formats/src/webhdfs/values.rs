@@ -1,6 +1,7 @@
 //! Values that are texts of their own: ACLs, actions, extended attributes and tokens.
 
 use super::invalid;
+use crate::credentials::{put_token, take_token};
 use crate::exceptions::{self, RemoteException};
 use crate::host_port::host_and_port;
 use crate::limits::{self, ACL_ENTRIES_MAX};
@@ -213,31 +214,39 @@ fn unbase64(text: &str) -> Option<Vec<u8>> {
 #[must_use]
 pub fn token_url_string(token: &TokenProto) -> String {
     let mut bytes = Vec::new();
-    for part in [
-        &token.identifier[..],
-        &token.password[..],
-        token.kind.as_bytes(),
-        token.service.as_bytes(),
-    ] {
-        put_vint(&mut bytes, part.len());
-        bytes.extend_from_slice(part);
-    }
+    put_token(&mut bytes, token);
     base64(&bytes, b"-_", false)
 }
 
-/// `WritableUtils.writeVInt` of a length.
-fn put_vint(out: &mut Vec<u8>, len: usize) {
-    let len = u32::try_from(len).unwrap_or(u32::MAX);
-    if let Ok(short) = u8::try_from(len)
-        && short < 128
-    {
-        return out.push(short);
+/// The token of such a text (`Token.decodeFromUrlString`). `None` when it is none.
+#[must_use]
+pub fn token_of_url_string(text: &str) -> Option<TokenProto> {
+    let bytes = url_bytes(text)?;
+    let mut rest = &bytes[..];
+    let token = take_token(&mut rest).ok()?;
+    rest.is_empty().then_some(token)
+}
+
+/// The bytes of a text in base64, in the alphabet of URLs, with or without padding.
+fn url_bytes(text: &str) -> Option<Vec<u8>> {
+    let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0_u32);
+    for digit in text.trim_end_matches('=').bytes() {
+        let value = match digit {
+            b'A'..=b'Z' => digit.wrapping_sub(b'A'),
+            b'a'..=b'z' => digit.wrapping_sub(b'a').wrapping_add(26),
+            b'0'..=b'9' => digit.wrapping_sub(b'0').wrapping_add(52),
+            b'-' | b'+' => 62,
+            b'_' | b'/' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6 | u32::from(value)) & 0xFFFF;
+        held = held.saturating_add(6);
+        if held >= 8 {
+            held = held.saturating_sub(8);
+            bytes.push((bits >> held & 0xFF) as u8);
+        }
     }
-    let bytes = len.to_be_bytes();
-    let digits: Vec<u8> = bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
-    // -113 says one byte, -114 two.
-    out.push(144_u8.saturating_sub(u8::try_from(digits.len()).unwrap_or(4)));
-    out.extend(digits);
+    Some(bytes)
 }
 
 /// Whether a DataNode is among those that a client wants to avoid (`excludedatanodes`): by address or host name, with

@@ -214,7 +214,7 @@ fn configuration() -> &'static Configuration {
 /// `GET /imagetransfer`
 fn image(query: &Query) {
     match ImageRequest::of(query, &storage::info()) {
-        Ok(ImageRequest::Image(txid)) => assert!(i64::try_from(txid.0).is_ok(), "{txid} is none of Java's longs"),
+        Ok(ImageRequest::Image(_, txid)) => assert!(i64::try_from(txid.0).is_ok(), "{txid} is none of Java's longs"),
         Ok(ImageRequest::Edits { first, last }) => {
             let file = SegmentFile::Finalized { first, last };
             assert_eq!(

@@ -14,6 +14,7 @@ pub mod dfsadmin;
 mod docs;
 pub mod doctor;
 pub mod environment;
+pub mod fetchdt;
 pub mod fsck;
 pub mod getconf;
 pub mod groups;

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use hathi_conf::keys::Program;
-use hathi_namenode::{FormatOptions, Settings, bootstrap, format, offline, recover, upgrade};
-use std::ffi::OsString;
+use hathi_namenode::{FormatOptions, Settings, bootstrap, format, offline, recover, rolling_rollback, upgrade};
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,6 +19,7 @@ enum Action {
     Recover,
     Upgrade,
     Rollback,
+    RollBack,
 }
 
 const USAGE: &str = "usage: hathi namenode [--conf DIR]
@@ -30,6 +31,7 @@ const USAGE: &str = "usage: hathi namenode [--conf DIR]
     [-recover [-force]] |
     [-upgrade] |
     [-rollback] |
+    [-rollingUpgrade <rollback|started>] |
     [-metadataVersion] |
     [-h]
 ";
@@ -43,12 +45,26 @@ pub const ACTIONS: &[&str] = &[
     "-recover",
     "-upgrade",
     "-rollback",
+    "-rollingUpgrade",
     "-metadataVersion",
 ];
 
 /// How the command is used.
 pub fn usage() -> String {
     USAGE.to_owned()
+}
+
+/// `RollingUpgradeStartupOption`. What Hadoop does at `started` for an image of an older layout, no layout needs here.
+fn rolling_upgrade(option: Option<&OsStr>) -> Result<Action> {
+    let option = option.context("Must specify a rolling upgrade startup option <rollback|started>")?;
+    match option.to_string_lossy().to_ascii_lowercase().as_str() {
+        "started" => Ok(Action::Serve),
+        "rollback" => Ok(Action::RollBack),
+        "downgrade" => bail!(
+            "The \"downgrade\" option is no longer supported since it may incorrectly finalize an ongoing rolling upgrade."
+        ),
+        other => bail!("Failed to convert \"{other}\" to RollingUpgradeStartupOption"),
+    }
 }
 
 fn parse(args: Vec<OsString>) -> Result<(Option<PathBuf>, Action, FormatOptions)> {
@@ -69,6 +85,7 @@ fn parse(args: Vec<OsString>) -> Result<(Option<PathBuf>, Action, FormatOptions)
             "-recover" => action = Action::Recover,
             // A directory of the layouts that are upgraded has its cluster's id.
             "-clusterid" if action == Action::Upgrade => drop(args.next()),
+            "-rollingupgrade" => action = rolling_upgrade(args.next().as_deref())?,
             "-clusterid" if action == Action::Format => {
                 let id = args.next().map(|id| id.to_string_lossy().into_owned());
                 let is_flag = |id: &str| ["-force", "-noninteractive"].contains(&id.to_ascii_lowercase().as_str());
@@ -100,7 +117,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let dir = dir
         .or_else(|| std::env::var_os("HADOOP_CONF_DIR").map(PathBuf::from))
         .unwrap_or_else(|| PathBuf::from("/etc/hadoop/conf"));
-    let serves = matches!(action, Action::Serve | Action::ImportCheckpoint | Action::Upgrade);
+    let serves = matches!(
+        action,
+        Action::Serve | Action::ImportCheckpoint | Action::Upgrade | Action::RollBack
+    );
     if serves {
         super::without_huge_pages();
     }
@@ -118,6 +138,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             0
         }
         Action::Rollback => upgrade::rollback(&settings)?,
+        Action::RollBack => {
+            runtime()?.block_on(rolling_rollback::roll_back(&settings))?;
+            0
+        }
         Action::Format => runtime()?.block_on(format::format(&settings, &options))?,
         Action::BootstrapStandby => runtime()?.block_on(bootstrap::bootstrap_standby(&settings, &options))?,
         Action::InitializeSharedEdits => runtime()?.block_on(format::initialize_shared_edits(&settings, &options))?,

@@ -2,9 +2,9 @@
 
 use super::table::with_dash;
 use super::{
-    bench, cacheadmin, completion, conf, crypto, daemonlog, datanode, debug, dfs, dfsadmin, doctor, environment, fsck,
-    getconf, groups, haadmin, journal, journalnode, man, namenode, oev, oiv, quickstart, secondarynamenode, snapshots,
-    storagepolicies, zkfc,
+    bench, cacheadmin, completion, conf, crypto, daemonlog, datanode, debug, dfs, dfsadmin, doctor, environment,
+    fetchdt, fsck, getconf, groups, haadmin, journal, journalnode, man, namenode, oev, oiv, quickstart,
+    secondarynamenode, snapshots, storagepolicies, zkfc,
 };
 use anyhow::Result;
 use std::ffi::OsString;
@@ -137,6 +137,7 @@ pub const TOOLS: &[Tool] = &[
     tool(Kind::Client, "dfs", "work with files", Help::Text(dfs::help::help_of_all), dfs::help::commands, dfs::run),
     tool(Kind::Client, "fs", "the same as dfs", Help::Text(dfs::help::help_of_all), dfs::help::commands, dfs::run),
     tool(Kind::Client, "envvars", "print the environment that counts", Help::Text(environment::envvars_usage), none, environment::envvars),
+    tool(Kind::Client, "fetchdt", "fetch, renew, cancel and show delegation tokens", Help::Text(fetchdt::usage), || names(&["--webservice", "--renewer", "--cancel", "--renew", "--print", "--verbose"]), fetchdt::run),
     tool(Kind::Client, "getconf", "print values of the configuration", Help::Text(getconf::usage), || with_dash(getconf::ROWS), getconf::run),
     tool(Kind::Client, "groups", "print the groups of users, as the NameNode knows them", Help::Text(groups::usage), none, groups::run),
     tool(Kind::Client, "lsSnapshot", "list the snapshots of a directory", Help::Text(snapshots::ls_snapshot_usage), none, snapshots::ls_snapshot),

@@ -120,6 +120,7 @@ fn begin(work: Work, parts: &MonitorParts, unfinished: &mut Unfinished) {
             monitor::check_leases(&mut parts.ns.write(), parts.clock.now());
             parts.replies.wake_log();
         }
+        Work::KeepSecrets => keep_secrets(parts),
         Work::CheckSegment => {
             let mut ns = parts.ns.write();
             if ns.edit_log().segment_txns() > parts.settings.autoroll_txns
@@ -131,6 +132,37 @@ fn begin(work: Work, parts: &MonitorParts, unfinished: &mut Unfinished) {
             }
         }
     }
+}
+
+/// Makes a master key when one is due, and removes tokens that have expired. Mostly there is nothing to do, which the read
+/// lock shows.
+fn keep_secrets(parts: &MonitorParts) {
+    let (wall_ms, mono_ms) = (parts.clock.wall_ms(), parts.clock.ms());
+    let (needs_key, needs_scan) = {
+        let ns = parts.ns.read();
+        (ns.needs_master_key(mono_ms), ns.needs_token_scan(mono_ms))
+    };
+    if !needs_key && !needs_scan {
+        return;
+    }
+    let mut ns = parts.ns.write();
+    // Both parts of each are from the system's source of chance, but for the few bits of a UUID's version.
+    let key = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
+        .map(uuid::Uuid::into_bytes)
+        .concat();
+    let made = match key.try_into() {
+        Ok(key) if needs_key => ns.update_master_key(key, wall_ms, mono_ms),
+        _ => Ok(()),
+    };
+    let removed = match needs_scan {
+        true => ns.remove_expired_tokens(wall_ms, mono_ms),
+        false => Ok(()),
+    };
+    if let Err(error) = made.and(removed) {
+        tracing::warn!(%error, "delegation tokens");
+    }
+    drop(ns);
+    parts.replies.wake_log();
 }
 
 /// A standby that sees only finalized segments, or can prove only those, regularly asks the active to end its segment

@@ -13,10 +13,13 @@ use hathi_formats::exceptions;
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_formats::proto::hdfs::{StorageInfoProto, VersionRequestProto, VersionResponseProto};
 use hathi_formats::proto::namenode::{
-    GetMostRecentCheckpointTxIdRequestProto, GetMostRecentCheckpointTxIdResponseProto, GetTransactionIdRequestProto,
-    GetTransactionIdResponseProto,
+    GetMostRecentCheckpointTxIdRequestProto, GetMostRecentCheckpointTxIdResponseProto,
+    GetMostRecentNameNodeFileTxIdRequestProto, GetMostRecentNameNodeFileTxIdResponseProto,
+    GetTransactionIdRequestProto, GetTransactionIdResponseProto, IsRollingUpgradeRequestProto,
+    IsRollingUpgradeResponseProto,
 };
 use hathi_nameserver::image_files::ImageWriter;
+use hathi_nameserver::name_dirs::rollback::ImageKind;
 use hathi_net::ipc::{ClientOptions, connect_to, protocols};
 use hathi_storage::OsDisk;
 use std::io::Write;
@@ -115,6 +118,7 @@ pub async fn bootstrap_standby(settings: &Settings, options: &FormatOptions) -> 
         settings.image_timeout,
     )
     .await?;
+    fetch_rollback_image(settings, peer, new.made()).await?;
     new.finish(Birth::Copy)?;
     new.place()?;
     tracing::info!(%checkpoint, from = %peer.rpc, "bootstrapped");
@@ -188,6 +192,32 @@ pub(crate) fn namespace_info(storage: StorageInfoProto, block_pool_id: String) -
     }
 }
 
+/// During a rolling upgrade, what it can be rolled back to comes along. Without it an image would not tell of the upgrade.
+pub(crate) async fn fetch_rollback_image(settings: &Settings, peer: &Peer, dirs: &NameDirs) -> anyhow::Result<()> {
+    let mut options = ClientOptions::new(&settings.user);
+    options.connect_timeout = Duration::from_secs(10);
+    let client = connect_to(&peer.rpc.to_string(), &protocols::NAMENODE_PROTOCOL, &options).await?;
+    let upgrade: IsRollingUpgradeResponseProto = client
+        .call("isRollingUpgrade", &IsRollingUpgradeRequestProto {})
+        .await?;
+    if !upgrade.is_rolling_upgrade {
+        return Ok(());
+    }
+    let kind = ImageKind::Rollback;
+    let request = GetMostRecentNameNodeFileTxIdRequestProto {
+        name_node_file: kind.name().to_owned(),
+    };
+    let newest: GetMostRecentNameNodeFileTxIdResponseProto =
+        client.call("getMostRecentNameNodeFileTxId", &request).await?;
+    // `HdfsServerConstants.INVALID_TXID`: the peer has not saved it yet.
+    let newest = TxId::from_wire(newest.tx_id).context("the other NameNode is still preparing the rolling upgrade")?;
+    if dirs.rollback_images().iter().any(|image| image.txid == newest) {
+        return Ok(());
+    }
+    let config = settings.namespace()?;
+    download_image_of(kind, config, &peer.http, dirs, newest, settings.image_timeout).await
+}
+
 /// Fetches the image of a transaction from a peer into these directories.
 pub(crate) async fn download_image(
     config: hathi_namespace::NamespaceConfig,
@@ -196,9 +226,23 @@ pub(crate) async fn download_image(
     txid: TxId,
     patience: Duration,
 ) -> anyhow::Result<()> {
+    download_image_of(ImageKind::Usual, config, from, dirs, txid, patience).await?;
+    dirs.write_seen_txid(txid);
+    Ok(())
+}
+
+async fn download_image_of(
+    kind: ImageKind,
+    config: hathi_namespace::NamespaceConfig,
+    from: &HostPort,
+    dirs: &NameDirs,
+    txid: TxId,
+    patience: Duration,
+) -> anyhow::Result<()> {
     let url = format!(
-        "http://{}/imagetransfer?getimage=1&txid={txid}&imageFile=IMAGE&storageInfo={}&bootstrapstandby=true",
+        "http://{}/imagetransfer?getimage=1&txid={txid}&imageFile={}&storageInfo={}&bootstrapstandby=true",
         from,
+        kind.name(),
         dirs.info.to_colon_separated()
     );
     let response = hathi_net::http::get(&url, patience).await?;
@@ -240,5 +284,5 @@ pub(crate) async fn download_image(
     tokio::task::spawn_blocking(move || check_image(config, &path, &info, txid).map(drop))
         .await?
         .with_context(|| format!("the image of {} is not taken", from))?;
-    dirs.publish_image(&unpublished, &md5)
+    dirs.publish_image_of(kind, &unpublished, &md5)
 }

@@ -1,6 +1,8 @@
 //! Checkpoints. A standby saves images and sends them to the other NameNodes; an administrator may ask any NameNode to
 //! save one.
 
+mod rollback;
+
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::image_place::ImagePlace;
@@ -23,6 +25,7 @@ use hathi_nameserver::checkpoints::{
     Event, Followers, Follows, ImageMaker, Makers, Order, SaveNamespaceRequest, Seen, check_trusted, durable_wait_ms,
     edits_kept_from, waits_for_comparison,
 };
+use hathi_nameserver::name_dirs::rollback::ImageKind;
 use hathi_nameserver::offered_images::TransferResult;
 use hathi_namesystem::checkpoint::{Earlier, EditsRetention};
 use hathi_namesystem::save_namespace::{ImagePurpose, Publication, SaveNamespaceContext};
@@ -62,6 +65,8 @@ impl Checkpoints {
             .context("a checkpoint is under way already")?;
         let started = self.clock.ms();
         self.refuse_of_another_state()?;
+        // It comes first: after a restart from a later image nothing would lead back to it.
+        self.save_rollback_image(&under_way)?;
         // Done before a segment begins, so that a restored directory gets all of it.
         self.dirs.attempt_restore();
         let (frozen, image) = {
@@ -306,7 +311,7 @@ impl Uploads {
             let (dirs, peer, timeout) = (dirs.clone(), peer.clone(), settings.image_timeout);
             let upload = self.under_way.spawn(async move {
                 let peer_id = peer.namenode_id;
-                match upload(&peer.http, &dirs, txid, timeout).await {
+                match upload(&peer.http, &dirs, ImageKind::Usual, txid, timeout).await {
                     Ok(result) => tracing::info!(%txid, peer = peer_id, result = result.name(), "uploaded an image"),
                     Err(error) => {
                         tracing::warn!(peer = peer_id, error = format!("{error:#}"), "cannot upload an image");
@@ -322,11 +327,12 @@ impl Uploads {
 pub(crate) async fn upload(
     to: &HostPort,
     dirs: &NameDirs,
+    kind: ImageKind,
     txid: TxId,
     patience: Duration,
 ) -> anyhow::Result<TransferResult> {
     let path = dirs
-        .images()
+        .images_of(kind)
         .into_iter()
         .find(|image| image.txid == txid)
         .map(|image| image.path)
@@ -334,8 +340,9 @@ pub(crate) async fn upload(
     let len = std::fs::metadata(&path)?.len();
     let md5 = crate::storage::read_md5(&path)?;
     let url = format!(
-        "http://{to}/imagetransfer?txid={txid}&storageInfo={}&File-Length={len}&imageFile=IMAGE",
+        "http://{to}/imagetransfer?txid={txid}&storageInfo={}&File-Length={len}&imageFile={}",
         dirs.info.to_colon_separated(),
+        kind.name(),
     );
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_LENGTH, HeaderValue::from(len));

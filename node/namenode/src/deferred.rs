@@ -6,6 +6,7 @@ use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::corrupt::CorruptMarks;
 use crate::hosts::Hosts;
+use crate::inotify::Inotify;
 use crate::keys::Keys;
 use crate::replies::Replies;
 use crate::settings::Settings;
@@ -37,6 +38,7 @@ pub struct DeferredParts {
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) corrupt: Arc<CorruptMarks>,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) inotify: Arc<Inotify>,
 }
 
 /// See the module.
@@ -89,6 +91,8 @@ impl DeferredCalls {
                 let result = self.parts.dirs.restore_failed_storage(&argument);
                 responder.ok(&hathi_formats::proto::hdfs::RestoreFailedStorageResponseProto { result });
             }
+            Deferred::Edits(since) => self.parts.inotify.serve(since, responder),
+            Deferred::StartRollingUpgrade => self.parts.checkpoints.start_rolling_upgrade(responder),
             Deferred::EditLogManifest(since) => crate::manifest::answer(&self.parts.dirs, since, responder),
         }
     }

@@ -6,6 +6,7 @@ use anyhow::bail;
 use bytes::Bytes;
 use hathi_formats::editlog::SegmentFile;
 use hathi_formats::ids::{NamespaceInfo, TxId};
+use hathi_nameserver::name_dirs::rollback::ImageKind;
 use hathi_net::http::{self, Body, HttpResponse, Query, body_channel};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, HeaderName, HeaderValue};
@@ -30,8 +31,8 @@ pub type Refusal = (StatusCode, String);
 pub enum ImageRequest {
     /// `getimage=1&txid=latest`
     NewestImage,
-    /// `getimage=1&txid=..`
-    Image(TxId),
+    /// `getimage=1&txid=..`, with `imageFile`
+    Image(ImageKind, TxId),
     /// `getedit=1&startTxId=..&endTxId=..`
     Edits {
         /// First transaction of the segment.
@@ -57,7 +58,7 @@ impl ImageRequest {
             let txid = query.get("txid");
             return match (txid, query.unsigned("txid")) {
                 (Some("latest"), _) => Ok(ImageRequest::NewestImage),
-                (_, Some(txid)) => Ok(ImageRequest::Image(TxId(txid))),
+                (_, Some(txid)) => Ok(ImageRequest::Image(ImageKind::of(query.get("imageFile")), TxId(txid))),
                 (_, None) => Err(gone(no_image(txid.unwrap_or("null")))),
             };
         }
@@ -96,10 +97,12 @@ fn bandwidth(dirs: &NameDirs, query: &Query) -> u64 {
 }
 
 fn send_image(dirs: &NameDirs, asked: ImageRequest, bandwidth: u64) -> HttpResponse {
-    let images = dirs.images();
     let (image, txid) = match asked {
-        ImageRequest::NewestImage => (images.first(), "latest".to_owned()),
-        ImageRequest::Image(txid) => (images.iter().find(|image| image.txid == txid), txid.to_string()),
+        ImageRequest::NewestImage => (dirs.images().into_iter().next(), "latest".to_owned()),
+        ImageRequest::Image(kind, txid) => {
+            let mut images = dirs.images_of(kind).into_iter();
+            (images.find(|image| image.txid == txid), txid.to_string())
+        }
         ImageRequest::Edits { first, last } => return send_edits(dirs, first, last, bandwidth),
     };
     let Some(image) = image else {

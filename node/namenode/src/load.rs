@@ -5,7 +5,7 @@ use crate::settings::Settings;
 use crate::startup::LoadProgress;
 use crate::storage::{NameDirs, read_md5};
 use hathi_formats::fsimage::{Image, ImageError, SectionName};
-use hathi_formats::ids::{LayoutVersion, NamespaceInfo};
+use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_nameserver::image_files::{self, ImageFile, ImageWriter, LoadError, NotLoaded};
 use hathi_namespace::image::{Frozen, ImageLoader};
 use hathi_namespace::{Namespace, NamespaceConfig};
@@ -64,18 +64,33 @@ impl Loader {
     /// The newest image that is whole, in a life of its own ([`hathi_nameserver::name_dirs::NameDirs::load_newest`]).
     pub fn load(&self, life: Life) -> anyhow::Result<Namesystem> {
         let config = self.settings.namespace()?;
-        let (image, (namespace, saved_ms)) = self.dirs.load_newest(
-            |image| load_image(config.clone(), image, &self.progress),
-            |image, error| {
-                let cause = error.source().map(ToString::to_string);
-                tracing::error!(image = %image.path.display(), %error, cause, "cannot load an image");
-            },
-        )?;
+        let (image, (mut namespace, saved_ms)) = self
+            .dirs
+            .load_newest(|image| load_image(config.clone(), image, &self.progress), log_damaged)?;
+        let rollback = self.settle_rolling_upgrade(&image, &mut namespace);
         let parts = parts(&self.settings, self.dirs.info.clone())?;
         let mut ns = assemble(parts, namespace, image.txid, life);
         ns.note_image(image.txid, saved_ms);
         ns.keep_previous(self.dirs.has_previous()?);
+        ns.note_rollback_image(rollback);
         Ok(ns)
+    }
+
+    /// A rolling upgrade in an image counts only if there is something to roll back to: otherwise it was rolled back. Where
+    /// the image has none any more, it was finalized, and this NameNode did not come to the end of that. Answers the last
+    /// transaction of the newest rollback image that stays.
+    fn settle_rolling_upgrade(&self, image: &ImageFile, namespace: &mut Namespace) -> Option<TxId> {
+        let Some(newest) = self.dirs.rollback_images().first().map(|image| image.txid) else {
+            namespace.forget_rolling_upgrade();
+            return None;
+        };
+        if namespace.rolling_upgrade_start_ms().is_none() && newest < image.txid {
+            for failure in self.dirs.finalize_rollback_images(image.txid) {
+                tracing::warn!(path = %failure.path.display(), error = %failure.error, "a rollback image stays");
+            }
+            return None;
+        }
+        Some(newest)
     }
 
     /// Whether another try can't come to another end, whatever the journal and the peers hold: what is here needs a
@@ -86,6 +101,22 @@ impl Loader {
         let edit = error.downcast_ref::<TailError>();
         image.is_some_and(NotLoaded::is_hopeless) || edit.is_some_and(TailError::is_unsupported)
     }
+}
+
+fn log_damaged(image: &ImageFile, error: &LoadError) {
+    let cause = error.source().map(ToString::to_string);
+    tracing::error!(image = %image.path.display(), %error, cause, "cannot load an image");
+}
+
+/// The first of these images that is whole.
+pub(crate) fn newest_of(
+    images: Vec<ImageFile>,
+    config: &NamespaceConfig,
+    progress: &LoadProgress,
+) -> Result<(ImageFile, Namespace), NotLoaded> {
+    let load = |image: &ImageFile| load_image(config.clone(), image, progress);
+    let (image, (namespace, _)) = image_files::load_newest(images, load, log_damaged)?;
+    Ok((image, namespace))
 }
 
 /// An image, and when it was saved, in ms since 1970.

@@ -1,7 +1,7 @@
 //! What a NameNode that does not serve does about its own state: it fetches a newer image from a peer when the edits that
 //! it needs are gone.
 
-use crate::bootstrap::{ask_peer, download_image};
+use crate::bootstrap::{ask_peer, download_image, fetch_rollback_image};
 use crate::checkpoint::Checkpoints;
 use crate::image_place::ImagePlace;
 use crate::settings::Settings;
@@ -54,6 +54,9 @@ pub async fn fetch_newest_image(
     let _under_way = images
         .begin(ImagePurpose::Transfer)
         .context("another image is saved or received")?;
+    if dirs.rollback_images().is_empty() {
+        fetch_rollback_image(settings, peer, dirs).await?;
+    }
     download_image(settings.namespace()?, &peer.http, dirs, image, settings.image_timeout).await?;
     checkpoints.note_image(image);
     tracing::info!(%image, from = %peer.http, "fetched an image, as the edits behind the own one are gone");

@@ -201,6 +201,7 @@ pub fn serve(settings: Settings, start_web: StartWeb) -> anyhow::Result<()> {
         tokio::spawn(nn.keys.clone().reencrypt());
         tokio::spawn(nn.comparison().run(controller.unusable()));
         tokio::spawn(shared.checkpoints.clone().run());
+        tokio::spawn(shared.checkpoints.clone().keep_rollback_images());
         tokio::spawn(looking);
         let controller = tokio::spawn(controller.run(transition_queue, lost_queue));
         let hopeless = async {

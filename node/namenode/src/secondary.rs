@@ -22,6 +22,7 @@ use hathi_formats::proto::namenode::{
 };
 use hathi_journal::segments::{SegmentName, Segments, damage};
 use hathi_nameserver::name_dirs::difference;
+use hathi_nameserver::name_dirs::rollback::ImageKind;
 use hathi_nameserver::secondary::{Schedule, check_manifest};
 use hathi_namesystem::{Life, Namesystem};
 use hathi_net::http::jmx::{self, Bean};
@@ -242,7 +243,7 @@ impl Secondary {
         self.schedule.merged(merged.is_ok());
         let txid = merged.context("cannot merge the edits into the image")?;
         let (settings, http) = (&self.settings, &self.settings.http);
-        let result = upload(http, &dirs, txid, settings.image_timeout).await?;
+        let result = upload(http, &dirs, ImageKind::Usual, txid, settings.image_timeout).await?;
         tracing::info!(%txid, to = %http, result = result.name(), "Checkpoint done.");
         if let Some(keep_from) = dirs.purge_images(settings) {
             purge_edits(&dirs, keep_from);

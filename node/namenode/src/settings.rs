@@ -2,6 +2,7 @@
 
 mod checkpoints;
 pub mod keys;
+mod secrets;
 
 use crate::topology::TopologyOptions;
 use anyhow::Context;
@@ -137,6 +138,8 @@ pub struct Settings {
     pub keys: keys::KeySettings,
     /// `dfs.namenode.state.context.enabled`
     pub state_context: bool,
+    /// `dfs.namenode.inotify.max.events.per.rpc`
+    pub inotify_events_max: usize,
     /// Reactor threads of the RPC server: `hathi.namenode.rpc.reactors`.
     pub reactors: usize,
     /// `hathi.namenode.serving.limit.ms`: a reactor that stands still for so long costs the read lease.
@@ -323,6 +326,7 @@ impl Settings {
             resources,
             keys: keys::KeySettings::of(&conf)?,
             state_context: conf.get_bool("dfs.namenode.state.context.enabled", false),
+            inotify_events_max: conf.get_usize("dfs.namenode.inotify.max.events.per.rpc", 1000)?,
             reactors: conf.get_usize("hathi.namenode.rpc.reactors", 1)?.max(1),
             serving_limit: Duration::from_millis(ms("hathi.namenode.serving.limit.ms", 2000)?.max(1)),
             slow_call: Duration::from_millis(ms("hathi.namenode.slow.call.ms", 1000)?),
@@ -390,6 +394,8 @@ impl Settings {
                 )?
                 .as_millis() as u64,
             allow_stale_reads: conf.get_flag("dfs.ha.allow.stale.reads", false)?,
+            satisfier: self.satisfier()?,
+            secrets: self.secrets()?,
             ha_enabled: !self.peers.is_empty() && self.shared.is_some(),
             automatic_failover: self.automatic_failover,
             nameservice_id: self.nameservice_id.clone(),

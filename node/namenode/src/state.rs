@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::hosts::{HostLists, Hosts};
 use crate::image_place::ImagePlace;
 use crate::image_upload::ImageUploads;
+use crate::inotify::Inotify;
 use crate::keys::Keys;
 use crate::lease_watchers::LeaseWatchers;
 use crate::log::{LogCommand, LogParts};
@@ -341,6 +342,13 @@ impl Shared {
             checkpoints: self.checkpoints.clone(),
             corrupt: nn.corrupt_marks(),
             keys: nn.keys.clone(),
+            inotify: Arc::new(Inotify::new(
+                nn.settings.clone(),
+                nn.ns.clone(),
+                nn.replies.clone(),
+                self.readers.clone(),
+                self.dirs.clone(),
+            )),
         };
         let deferred = DeferredCalls::new(deferred, BlockReports::start(nn.report_parts()));
         Arc::new(Handler::new(nn.call_parts(), nn.admin(), members, deferred, held))

@@ -9,6 +9,7 @@ use hathi_journal::Membership;
 use hathi_journal::directory::SharedDirectory;
 use hathi_nameserver::image_files::{self, LoadError};
 pub use hathi_nameserver::image_files::{ImageFile, hex, image_name};
+use hathi_nameserver::name_dirs::rollback::{ImageKind, rollback_name};
 use hathi_nameserver::name_dirs::{self, NameDirsError, Opening, Roots};
 use hathi_storage::{Disk as _, NodeType, OsDisk, StorageDirectory, VersionFile, birth, make_dirs};
 use std::collections::BTreeMap;
@@ -193,8 +194,21 @@ impl NameDirs {
 
     /// Makes a file that is whole and synced in every directory the image of that transaction.
     pub fn publish_image(&self, image: &Unpublished, md5: &[u8; 16]) -> anyhow::Result<()> {
-        let name = image_name(image.txid());
-        let published = self.dirs.publish_image(image, md5).map_err(|failure| {
+        self.publish_image_of(ImageKind::Usual, image, md5)?;
+        self.write_seen_txid(image.txid());
+        Ok(())
+    }
+
+    /// The same for an image of any kind. `seen_txid` is left as it is.
+    pub fn publish_image_of(&self, kind: ImageKind, image: &Unpublished, md5: &[u8; 16]) -> anyhow::Result<()> {
+        let (name, published) = match kind {
+            ImageKind::Usual => (image_name(image.txid()), self.dirs.publish_image(image, md5)),
+            ImageKind::Rollback => (
+                rollback_name(image.txid()),
+                self.dirs.publish_rollback_image(image, md5),
+            ),
+        };
+        let published = published.map_err(|failure| {
             let dir = failure.path.display().to_string();
             anyhow::Error::from(failure.error).context(format!("cannot publish {name} in {dir}"))
         });
@@ -203,7 +217,6 @@ impl NameDirs {
             let reason = format!("cannot publish {name}: {}", failure.error);
             tracing::error!(dir = %dir.display(), reason, "a storage directory has failed and is used no more");
         }
-        self.write_seen_txid(image.txid());
         Ok(())
     }
 

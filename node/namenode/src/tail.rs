@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::image_place::ImagePlace;
 use anyhow::Context;
 use hathi_formats::ids::TxId;
-use hathi_journalclient::Readers;
+use hathi_journalclient::{JournalNodes, Readers};
 use hathi_nameserver::reading::{Candidate, Got, Order, Progress, Purpose, ReadError, Reading, Sources};
 use hathi_namesystem::Namesystem;
 use hathi_namesystem::tailer::{Edits, TailError};
@@ -101,21 +101,29 @@ impl Tail {
 
     /// Fetches the file of a segment.
     pub(crate) async fn download(&self, candidate: &Candidate) -> anyhow::Result<bytes::Bytes> {
-        let nodes = &self.readers.nodes;
-        let segment = &candidate.segment;
-        let host = nodes.address(candidate.journalnode).map(|address| address.host);
         let storage_info = self.replay.ns.read().info().to_colon_separated();
-        let url = format!(
-            "{}/getJournal?jid={}&segmentTxId={}&storageInfo={storage_info}&inProgressOk={}",
-            with_host(&candidate.base, &host.unwrap_or_default()),
-            nodes.journal_id(),
-            segment.start,
-            segment.in_progress
-        );
-        let timeout = self.image_timeout;
-        let (_, bytes) = hathi_net::http::get_bytes(&url, timeout, SEGMENT_BYTES_MAX).await?;
-        Ok(bytes)
+        download(&self.readers.nodes, &storage_info, candidate, self.image_timeout).await
     }
+}
+
+/// Fetches the file of a segment of the namespace with this storage info from a JournalNode.
+pub(crate) async fn download(
+    nodes: &JournalNodes,
+    storage_info: &str,
+    candidate: &Candidate,
+    timeout: Duration,
+) -> anyhow::Result<bytes::Bytes> {
+    let segment = &candidate.segment;
+    let host = nodes.address(candidate.journalnode).map(|address| address.host);
+    let url = format!(
+        "{}/getJournal?jid={}&segmentTxId={}&storageInfo={storage_info}&inProgressOk={}",
+        with_host(&candidate.base, &host.unwrap_or_default()),
+        nodes.journal_id(),
+        segment.start,
+        segment.in_progress
+    );
+    let (_, bytes) = hathi_net::http::get_bytes(&url, timeout, SEGMENT_BYTES_MAX).await?;
+    Ok(bytes)
 }
 
 pub(crate) fn millis(ms: u32) -> Duration {

@@ -223,6 +223,27 @@ impl<D: Disk> SharedDirectory<D> {
         Ok(holding.max().map(|(end, path)| (path, end)))
     }
 
+    /// The segment in which a reader finds `txid`: the longest finalized one, or else `open`, the one that this
+    /// process writes. Another one in progress may be given up by who recovers it. Where none has it, the next segment,
+    /// because what was before it is purged. `None` when nothing follows.
+    pub fn holding(&self, txid: TxId, open: Option<TxId>) -> DirectoryResult<Option<SegmentName>> {
+        let names = self.io(self.segments.list())?;
+        let readable = |name: &&SegmentName| match name.end {
+            Some(end) => end >= txid,
+            None => open == Some(name.start),
+        };
+        let best = names.iter().filter(readable).min_by_key(|name| {
+            let first = name.start.max(txid);
+            (first, name.end.is_none(), std::cmp::Reverse(name.end))
+        });
+        Ok(best.cloned())
+    }
+
+    /// The file of a segment.
+    pub fn path_of(&self, name: &SegmentName) -> PathBuf {
+        self.segments.path(name)
+    }
+
     /// First and last transaction of each segment. A segment in progress has no end.
     pub fn ranges(&self) -> DirectoryResult<Vec<(TxId, TxId)>> {
         let names = self.io(self.segments.list())?.into_iter();
@@ -611,6 +632,30 @@ mod tests {
         let entries = disk.list(Path::new("/shared/current")).unwrap();
         let names = entries.into_iter().map(|entry| entry.name);
         names.filter(|name| name.starts_with("edits")).collect()
+    }
+
+    #[test]
+    fn a_reader_of_the_past_finds_final_segments_and_only_the_open_one_of_its_own_writer() {
+        let disk = formatted();
+        let mut first = claim(&disk, "nn1@a");
+        for (from, to) in [(4, 6), (7, 9)] {
+            first.start_segment(TxId(from), LAYOUT).unwrap();
+            write(&mut first, from, from..=to).unwrap();
+            first.finalize_segment(TxId(from), TxId(to)).unwrap();
+        }
+        first.start_segment(TxId(10), LAYOUT).unwrap();
+        let directory = directory(&disk);
+        let found = |txid: u64, open: Option<u64>| directory.holding(TxId(txid), open.map(TxId)).unwrap();
+        assert_eq!(found(8, Some(10)), Some(SegmentName::finalized(TxId(7), TxId(9))));
+        assert_eq!(found(12, Some(10)), Some(SegmentName::in_progress(TxId(10))));
+        assert_eq!(found(12, None), None, "who recovers it may give it up");
+        assert_eq!(found(12, Some(11)), None, "another writer's");
+        let oldest = found(1, Some(10));
+        assert_eq!(
+            oldest,
+            Some(SegmentName::finalized(TxId(4), TxId(6))),
+            "what was before is purged"
+        );
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Secrets {
         self.token(number).wrapping_add(self.numbers())
     }
 
-    fn master_key(&self, id: i32) -> u64 {
+    pub(super) fn master_key(&self, id: i32) -> u64 {
         self.keys.get(&id).map_or(0, |key| {
             Term::of(Fact::MasterKey)
                 .signed(i64::from(id))

@@ -6,7 +6,6 @@ use super::walks::{CorruptFilesWalk, ListOpenFiles, Walk, WalkWork, Walked};
 use crate::context::{CallContext, Deferred};
 use crate::{Namesystem, OperationCategory};
 use hathi_blockmanager::Now;
-use hathi_formats::editlog::EditOp;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::InodeId;
 use hathi_formats::proto::hdfs::{
@@ -20,10 +19,9 @@ use hathi_formats::proto::hdfs::{
     ListCorruptFileBlocksRequestProto, ListOpenFilesRequestProto, ListOpenFilesResponseProto, MetaSaveRequestProto,
     MetaSaveResponseProto, MsyncRequestProto, MsyncResponseProto, OpenFilesTypeProto, RefreshNodesRequestProto,
     RefreshNodesResponseProto, RestoreFailedStorageRequestProto, RestoreFailedStorageResponseProto,
-    RollEditsRequestProto, RollEditsResponseProto, RollingUpgradeActionProto, RollingUpgradeRequestProto,
-    RollingUpgradeResponseProto, SafeModeActionProto, SaveNamespaceRequestProto, SaveNamespaceResponseProto,
-    SetBalancerBandwidthRequestProto, SetBalancerBandwidthResponseProto, SetSafeModeRequestProto,
-    SetSafeModeResponseProto, UpgradeStatusRequestProto, UpgradeStatusResponseProto,
+    RollEditsRequestProto, RollEditsResponseProto, SafeModeActionProto, SaveNamespaceRequestProto,
+    SaveNamespaceResponseProto, SetBalancerBandwidthRequestProto, SetBalancerBandwidthResponseProto,
+    SetSafeModeRequestProto, SetSafeModeResponseProto, UpgradeStatusRequestProto, UpgradeStatusResponseProto,
 };
 use hathi_namespace::OpenFilesWalk;
 
@@ -272,38 +270,6 @@ pub fn upgrade_status(
         },
         None,
     ))
-}
-
-/// `rollingUpgrade`: a rolling upgrade that a Java NameNode began can be queried and finalized. None can be begun.
-pub fn rolling_upgrade(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    request: RollingUpgradeRequestProto,
-) -> Outcome<RollingUpgradeResponseProto> {
-    let (operation, category) = match request.action() {
-        RollingUpgradeActionProto::Query => ("queryRollingUpgrade", OperationCategory::Read),
-        RollingUpgradeActionProto::Start => ("startRollingUpgrade", OperationCategory::Write),
-        RollingUpgradeActionProto::Finalize => ("finalizeRollingUpgrade", OperationCategory::Write),
-    };
-    ctx.check_superuser_for(ns, operation)?;
-    ns.check_operation(category)?;
-    let mut rolling_upgrade_info = ns.rolling_upgrade_info();
-    let mut after = ns.shown_everything();
-    match request.action() {
-        RollingUpgradeActionProto::Query => {}
-        RollingUpgradeActionProto::Start => return Err(super::unsupported("Rolling upgrade")),
-        RollingUpgradeActionProto::Finalize => {
-            ns.check_not_in_safe_mode("Failed to finalize rolling upgrade")?;
-            if let Some(info) = &mut rolling_upgrade_info {
-                after = ns.commit(&[EditOp::RollingUpgradeFinalize {
-                    time: ctx.now_ms as i64,
-                }])?;
-                info.finalize_time = ctx.now_ms;
-                info.status.finalized = Some(true);
-            }
-        }
-    }
-    Ok(Answer::new(RollingUpgradeResponseProto { rolling_upgrade_info }, after))
 }
 
 /// `metaSave`

@@ -2,11 +2,14 @@
 
 use super::border::{self, Served, row};
 use super::{
-    admin, attributes, blocks, caching, delete, erasure_coding, locations, policies, read, snapshots, summary,
-    unsupported, wire, write, zones,
+    admin, attributes, blocks, caching, delete, erasure_coding, locations, policies, read, rolling_upgrade, satisfier,
+    snapshots, summary, tokens, unsupported, wire, write, zones,
 };
 use crate::OperationCategory::{self, Journal, Read, Unchecked, Write};
 use crate::context::MethodHandler;
+use hathi_formats::proto::common::{
+    CancelDelegationTokenRequestProto, GetDelegationTokenRequestProto, RenewDelegationTokenRequestProto,
+};
 use hathi_formats::proto::hdfs::{
     AbandonBlockRequestProto, AddBlockRequestProto, AddCacheDirectiveRequestProto, AddCachePoolRequestProto,
     AddErasureCodingPoliciesRequestProto, AllowSnapshotRequestProto, AppendRequestProto, CheckAccessRequestProto,
@@ -16,10 +19,10 @@ use hathi_formats::proto::hdfs::{
     FsyncRequestProto, GetAclStatusRequestProto, GetAdditionalDatanodeRequestProto, GetBatchedListingRequestProto,
     GetContentSummaryRequestProto, GetCurrentEditLogTxidRequestProto, GetDataEncryptionKeyRequestProto,
     GetDatanodeReportRequestProto, GetDatanodeStorageReportRequestProto, GetEcTopologyResultForPoliciesRequestProto,
-    GetEnclosingRootRequestProto, GetErasureCodingCodecsRequestProto, GetErasureCodingPoliciesRequestProto,
-    GetErasureCodingPolicyRequestProto, GetEzForPathRequestProto, GetFileLinkInfoRequestProto,
-    GetFsEcBlockGroupStatsRequestProto, GetFsReplicatedBlockStatsRequestProto, GetFsStatusRequestProto,
-    GetLinkTargetRequestProto, GetListingRequestProto, GetLocatedFileInfoRequestProto,
+    GetEditsFromTxidRequestProto, GetEnclosingRootRequestProto, GetErasureCodingCodecsRequestProto,
+    GetErasureCodingPoliciesRequestProto, GetErasureCodingPolicyRequestProto, GetEzForPathRequestProto,
+    GetFileLinkInfoRequestProto, GetFsEcBlockGroupStatsRequestProto, GetFsReplicatedBlockStatsRequestProto,
+    GetFsStatusRequestProto, GetLinkTargetRequestProto, GetListingRequestProto, GetLocatedFileInfoRequestProto,
     GetPreferredBlockSizeRequestProto, GetQuotaUsageRequestProto, GetServerDefaultsRequestProto,
     GetSlowDatanodeReportRequestProto, GetSnapshotDiffReportListingRequestProto, GetSnapshotDiffReportRequestProto,
     GetSnapshotListingRequestProto, GetSnapshottableDirListingRequestProto, GetStoragePoliciesRequestProto,
@@ -32,11 +35,12 @@ use hathi_formats::proto::hdfs::{
     RemoveCachePoolRequestProto, RemoveDefaultAclRequestProto, RemoveErasureCodingPolicyRequestProto,
     RemoveXAttrRequestProto, Rename2RequestProto, RenameRequestProto, RenameSnapshotRequestProto,
     RenewLeaseRequestProto, ReportBadBlocksRequestProto, RestoreFailedStorageRequestProto, RollEditsRequestProto,
-    RollingUpgradeRequestProto, SaveNamespaceRequestProto, SetAclRequestProto, SetBalancerBandwidthRequestProto,
-    SetErasureCodingPolicyRequestProto, SetOwnerRequestProto, SetPermissionRequestProto, SetQuotaRequestProto,
-    SetReplicationRequestProto, SetSafeModeRequestProto, SetStoragePolicyRequestProto, SetTimesRequestProto,
-    SetXAttrRequestProto, TruncateRequestProto, UnsetErasureCodingPolicyRequestProto, UnsetStoragePolicyRequestProto,
-    UpdateBlockForPipelineRequestProto, UpdatePipelineRequestProto, UpgradeStatusRequestProto,
+    RollingUpgradeRequestProto, SatisfyStoragePolicyRequestProto, SaveNamespaceRequestProto, SetAclRequestProto,
+    SetBalancerBandwidthRequestProto, SetErasureCodingPolicyRequestProto, SetOwnerRequestProto,
+    SetPermissionRequestProto, SetQuotaRequestProto, SetReplicationRequestProto, SetSafeModeRequestProto,
+    SetStoragePolicyRequestProto, SetTimesRequestProto, SetXAttrRequestProto, TruncateRequestProto,
+    UnsetErasureCodingPolicyRequestProto, UnsetStoragePolicyRequestProto, UpdateBlockForPipelineRequestProto,
+    UpdatePipelineRequestProto, UpgradeStatusRequestProto,
 };
 use hathi_formats::protocols::ClientMethod;
 
@@ -121,7 +125,9 @@ fn row(method: ClientMethod) -> (OperationCategory, MethodHandler) {
         M::RefreshNodes => row!(read Unchecked, RefreshNodesRequestProto => admin::refresh_nodes),
         M::FinalizeUpgrade => row!(read Unchecked, FinalizeUpgradeRequestProto => admin::finalize_upgrade),
         M::UpgradeStatus => row!(read Unchecked, UpgradeStatusRequestProto => admin::upgrade_status),
-        M::RollingUpgrade => row!(write Read by_handler, RollingUpgradeRequestProto => admin::rolling_upgrade),
+        M::RollingUpgrade => {
+            row!(write Read by_handler, RollingUpgradeRequestProto => rolling_upgrade::rolling_upgrade)
+        }
         M::ListCorruptFileBlocks => {
             row!(read Read, ListCorruptFileBlocksRequestProto => admin::list_corrupt_file_blocks)
         }
@@ -147,9 +153,13 @@ fn row(method: ClientMethod) -> (OperationCategory, MethodHandler) {
             row!(write Write, UpdateBlockForPipelineRequestProto => blocks::update_block_for_pipeline)
         }
         M::UpdatePipeline => row!(once UpdatePipelineRequestProto => blocks::update_pipeline),
-        M::GetDelegationToken => row!(write Write, border::Anything => unsupported::get_delegation_token),
-        M::RenewDelegationToken => row!(write Write, border::Anything => unsupported::unknown_delegation_token),
-        M::CancelDelegationToken => row!(write Write, border::Anything => unsupported::unknown_delegation_token),
+        M::GetDelegationToken => row!(write Write, GetDelegationTokenRequestProto => tokens::get_delegation_token),
+        M::RenewDelegationToken => {
+            row!(write Write, RenewDelegationTokenRequestProto => tokens::renew_delegation_token)
+        }
+        M::CancelDelegationToken => {
+            row!(write Write, CancelDelegationTokenRequestProto => tokens::cancel_delegation_token)
+        }
         M::SetBalancerBandwidth => row!(write Write, SetBalancerBandwidthRequestProto => admin::set_balancer_bandwidth),
         M::GetDataEncryptionKey => {
             row!(read Unchecked, GetDataEncryptionKeyRequestProto => unsupported::get_data_encryption_key)
@@ -202,7 +212,7 @@ fn row(method: ClientMethod) -> (OperationCategory, MethodHandler) {
         M::GetCurrentEditLogTxid => {
             row!(read Read, GetCurrentEditLogTxidRequestProto => admin::get_current_edit_log_txid)
         }
-        M::GetEditsFromTxid => row!(read Read, border::Anything => read::get_edits_from_txid),
+        M::GetEditsFromTxid => row!(read Read, GetEditsFromTxidRequestProto => read::get_edits_from_txid),
         M::GetErasureCodingPolicies => {
             row!(read Read, GetErasureCodingPoliciesRequestProto => erasure_coding::get_policies)
         }
@@ -221,7 +231,7 @@ fn row(method: ClientMethod) -> (OperationCategory, MethodHandler) {
         M::GetQuotaUsage => row!(read Read, GetQuotaUsageRequestProto => summary::get_quota_usage),
         M::ListOpenFiles => row!(read Read by_handler, ListOpenFilesRequestProto => admin::list_open_files),
         M::Msync => row!(read Write, MsyncRequestProto => admin::msync),
-        M::SatisfyStoragePolicy => row!(write Write, border::Anything => unsupported::satisfy_storage_policy),
+        M::SatisfyStoragePolicy => row!(once SatisfyStoragePolicyRequestProto => satisfier::satisfy_storage_policy),
         M::GetHaServiceState => row!(read Unchecked, HaServiceStateRequestProto => admin::get_ha_service_state),
         M::GetSlowDatanodeReport => {
             row!(read Unchecked, GetSlowDatanodeReportRequestProto => admin::get_slow_datanode_report)

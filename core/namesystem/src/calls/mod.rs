@@ -26,10 +26,13 @@ pub mod locations;
 pub mod policies;
 pub mod read;
 mod replayed;
+pub mod rolling_upgrade;
+pub mod satisfier;
 pub mod snapshots;
 pub mod summary;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 pub mod unsupported;
 mod walks;
 mod wire;

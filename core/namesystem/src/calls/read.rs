@@ -1,19 +1,19 @@
 //! Reads of the namespace.
 
-use super::border::{Answer, Anything, Never, Outcome, Response};
+use super::border::{Answer, OrDeferred, Outcome, Response};
 use super::locations::{WholeFile, located_blocks};
-use super::{caller, shown_path, unsupported, wire};
+use super::{caller, shown_path, wire};
 use crate::Namesystem;
-use crate::context::{CallContext, Reply};
+use crate::context::{CallContext, Deferred, Reply};
 use bytes::Bytes;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::TxId;
 use hathi_formats::proto::hdfs::{
     BatchedDirectoryListingProto, CheckAccessRequestProto, CheckAccessResponseProto, GetBatchedListingRequestProto,
-    GetBatchedListingResponseProto, GetFileLinkInfoRequestProto, GetLinkTargetRequestProto, GetLinkTargetResponseProto,
-    GetListingRequestProto, GetLocatedFileInfoRequestProto, GetPreferredBlockSizeRequestProto,
-    GetPreferredBlockSizeResponseProto, HdfsFileStatusProto, IsFileClosedRequestProto, IsFileClosedResponseProto,
-    LocatedBlocksProto, RemoteExceptionProto,
+    GetBatchedListingResponseProto, GetEditsFromTxidRequestProto, GetEditsFromTxidResponseProto,
+    GetFileLinkInfoRequestProto, GetLinkTargetRequestProto, GetLinkTargetResponseProto, GetListingRequestProto,
+    GetLocatedFileInfoRequestProto, GetPreferredBlockSizeRequestProto, GetPreferredBlockSizeResponseProto,
+    HdfsFileStatusProto, IsFileClosedRequestProto, IsFileClosedResponseProto, LocatedBlocksProto, RemoteExceptionProto,
 };
 use hathi_namespace::{FileStatus, InodesInPath};
 use prost::Message;
@@ -371,8 +371,13 @@ pub fn check_access(
     Ok(Answer::new(CheckAccessResponseProto {}, shown_path(ns, &iip)))
 }
 
-/// `getEditsFromTxid`: inotify reads old segments, which only the journals have.
-pub(super) fn get_edits_from_txid(ns: &Namesystem, ctx: &CallContext, _: Anything) -> Outcome<Never> {
+/// `getEditsFromTxid`: the shell reads the journal, because the edits are in no memory here.
+pub(super) fn get_edits_from_txid(
+    ns: &Namesystem,
+    ctx: &CallContext,
+    request: GetEditsFromTxidRequestProto,
+) -> Outcome<OrDeferred<GetEditsFromTxidResponseProto>> {
     ctx.check_superuser_for(ns, "getEditsFromTxid")?;
-    Err(unsupported("inotify"))
+    let since = TxId(u64::try_from(request.txid).unwrap_or(0).max(1));
+    Ok(Answer::deferred(Deferred::Edits(since)))
 }

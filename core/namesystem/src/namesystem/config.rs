@@ -1,7 +1,9 @@
 //! Configuration of a namesystem.
 
+use crate::calls::satisfier::SatisfierConfig;
 use crate::keys::KeyOptions;
 use crate::retry_cache::RetryCacheOptions;
+use crate::secrets::SecretsConfig;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::ids::NamespaceInfo;
 
@@ -72,6 +74,10 @@ pub struct NamesystemConfig {
     pub lease_hard_limit_ms: u64,
     /// `dfs.ha.allow.stale.reads`.
     pub allow_stale_reads: bool,
+    /// `dfs.storage.policy.satisfier.*`.
+    pub satisfier: SatisfierConfig,
+    /// `dfs.namenode.delegation.*`.
+    pub secrets: SecretsConfig,
     /// Whether this NameNode has peers (HA).
     pub ha_enabled: bool,
     /// `dfs.ha.automatic-failover.enabled`.
@@ -109,6 +115,8 @@ impl Default for NamesystemConfig {
             superuser: String::new(),
             lease_hard_limit_ms: 1_200_000,
             allow_stale_reads: false,
+            satisfier: SatisfierConfig::default(),
+            secrets: SecretsConfig::default(),
             ha_enabled: true,
             automatic_failover: false,
             nameservice_id: String::new(),

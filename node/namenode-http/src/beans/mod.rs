@@ -198,7 +198,7 @@ fn state_bean(view: &View<'_>) -> Bean {
             "TopUserOpCounts": activity::top_users(view.pages),
             "TotalSyncCount": view.syncs.count(),
             "TotalSyncTimes": format!("{} ", (view.syncs.sum_seconds() * 1e3) as u64),
-            "PendingSPSPaths": PENDING_SPS_PATHS,
+            "PendingSPSPaths": view.ns.pending_satisfier_paths(),
         }),
     )
 }
@@ -227,7 +227,7 @@ fn namesystem_bean(view: &View<'_>) -> Bean {
         "CorruptBlocks": view.counts.corrupt,
         "PendingDeletionBlocks": view.counts.pending_deletion,
         "PendingDataNodeMessageCount": view.counts.pending_datanode_messages,
-        "PendingSPSPaths": PENDING_SPS_PATHS,
+        "PendingSPSPaths": view.ns.pending_satisfier_paths(),
     });
     let more = json!({
         "MissingReplOneBlocks": view.counts.missing_replication_one,
@@ -431,10 +431,6 @@ fn corrupt_files(ns: &Namesystem) -> String {
     }
     json!(paths).to_string()
 }
-
-/// Paths that wait for the storage policy satisfier: `satisfyStoragePolicy` is refused, so that none ever does. Without the
-/// number the Router knows nothing of a NameNode's load.
-const PENDING_SPS_PATHS: u32 = 0;
 
 /// Of the only NameNode: its directories.
 fn own_journals(pages: &Pages) -> String {

@@ -216,7 +216,7 @@ impl Asked {
         Ok(webhdfs::xattrs(&answer.x_attrs, encoding))
     }
 
-    /// Null: without security there are no tokens, and Hadoop's client does not ask for one.
+    /// Null without a secret manager; Hadoop's client does not ask then.
     async fn delegation_token(&self) -> Result<Value, Failed> {
         let renewer = self.parameters.text("renewer").unwrap_or(&self.user.user);
         let request = hathi_formats::proto::common::GetDelegationTokenRequestProto {

@@ -4,7 +4,7 @@ use super::{Asked, Failed, done, redirect, said};
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::proto::common::{
     CancelDelegationTokenRequestProto, CancelDelegationTokenResponseProto, RenewDelegationTokenRequestProto,
-    RenewDelegationTokenResponseProto, TokenProto,
+    RenewDelegationTokenResponseProto,
 };
 use hathi_formats::proto::hdfs::*;
 use hathi_formats::webhdfs::{self, Op};
@@ -164,10 +164,9 @@ async fn rename(asked: &Asked) -> Result<HttpResponse, Failed> {
     empty::<Rename2ResponseProto>(asked, M::Rename2, &request).await
 }
 
-/// Without security nobody has a token, so the call refuses whatever the text says.
 async fn token(asked: &Asked) -> Result<HttpResponse, Failed> {
-    asked.required("token")?;
-    let token = TokenProto::default();
+    // A text that is no token has no identifier, which the call refuses.
+    let token = webhdfs::token_of_url_string(asked.required("token")?).unwrap_or_default();
     if asked.op == Op::CancelDelegationToken {
         let request = CancelDelegationTokenRequestProto { token };
         return empty::<CancelDelegationTokenResponseProto>(asked, M::CancelDelegationToken, &request).await;

@@ -149,9 +149,6 @@ fn a_change_that_can_not_be_made_is_refused_and_logs_nothing() {
     let mut ns = active();
     call(&mut ns, &hdfs(), &mkdirs("/d")).unwrap();
     let before = ns.edit_log().applied();
-    let start = RollingUpgradeRequestProto {
-        action: RollingUpgradeActionProto::Start as i32,
-    };
     let mut refuse = |method: ClientMethod, body| {
         let answer = raw(&mut ns, &hdfs(), method, body);
         assert!(
@@ -160,7 +157,6 @@ fn a_change_that_can_not_be_made_is_refused_and_logs_nothing() {
         );
         assert_eq!(ns.edit_log().applied(), before, "{method:?}");
     };
-    refuse(M::RollingUpgrade, body(&start));
     for method in [
         M::CreateEncryptionZone,
         M::ReencryptEncryptionZone,
