@@ -370,7 +370,15 @@ impl Pair {
     /// # Errors
     /// When it can't be started.
     pub fn start_namenode(&mut self, index: usize, kind: Kind, conf: &Path) -> Result<()> {
-        let command = self.command(kind, "namenode", conf, &[])?;
+        self.start_namenode_with(index, kind, conf, &[])
+    }
+
+    /// The same, with options.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_namenode_with(&mut self, index: usize, kind: Kind, conf: &Path, options: &[&str]) -> Result<()> {
+        let command = self.command(kind, "namenode", conf, options)?;
         let name = format!("nn{index}");
         self.namenodes[index] = Some(self.spawn(command, &name, self.address(Role::NameNode, index))?);
         if conf != self.conf_alone() {

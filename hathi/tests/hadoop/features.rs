@@ -74,7 +74,6 @@ fn what_hadoop_wrote_is_served_as_hadoop_serves_it_and_handed_back() -> Result<(
     ensure!(described.contains("/served/modes/renamed"), "{described}");
     let upgrade = client.run("upgrade under way")?;
     ensure!(upgrade.starts_with("since"), "{upgrade}");
-    // Tokens are of no use to ours, and stay.
     let renewed = client.run("renew token")?;
     ensure!(renewed.starts_with("until"), "{renewed}");
     client.run("roll")?;
@@ -90,9 +89,7 @@ fn what_hadoop_wrote_is_served_as_hadoop_serves_it_and_handed_back() -> Result<(
         let now = client.run("describe")?;
         ensure!(now == described, "{what}:\n{now}\n instead of\n{described}");
         let upgrade = client.run("upgrade under way")?;
-        if kind == Kind::Hadoops {
-            client.run("renew token").with_context(|| what.to_owned())?;
-        }
+        client.run("renew token").with_context(|| what.to_owned())?;
         client.run("save")?;
         pair.kill_namenode(index)?;
         Ok(upgrade)
