@@ -211,14 +211,6 @@ pub(crate) fn io(message: impl Into<String>) -> RemoteException {
     RemoteException::new(exceptions::IO, message)
 }
 
-/// A `java.lang.UnsupportedOperationException`.
-pub(crate) fn unsupported(what: &str) -> RemoteException {
-    RemoteException::new(
-        exceptions::UNSUPPORTED_OPERATION,
-        format!("{what} is not supported by this NameNode"),
-    )
-}
-
 /// A block of this block pool (`FSDirWriteFileOp.checkBlock`).
 pub(crate) fn block_of(ns: &Namesystem, block: &ExtendedBlockProto) -> Result<Block, RemoteException> {
     if block.pool_id != ns.info.block_pool_id {
