@@ -26,6 +26,7 @@ pub mod protocols;
 pub mod qjournal;
 pub mod rpc;
 pub mod snapshots;
+pub mod striping;
 pub mod webhdfs;
 pub mod wire;
 pub mod xml_tree;

@@ -1,7 +1,8 @@
 //! How fast full block reports go in: `cargo run --profile dist -p hathi-blockmanager --example report_speed`.
 
 use hathi_blockmanager::{
-    BlockManager, BlockManagerConfig, BlockState, HeartbeatStats, NewBlock, Now, ReportProgress, StorageReport,
+    BlockLayout, BlockManager, BlockManagerConfig, BlockState, HeartbeatStats, NewBlock, Now, ReportProgress,
+    StorageReport,
 };
 use hathi_formats::block_list::{BlockListBuilder, ReplicaState};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
@@ -50,7 +51,7 @@ fn main() {
                 generation_stamp: GenerationStamp(1000 + n as u64),
             },
             inode: InodeId(16385 + n as u64),
-            replication: 3,
+            layout: BlockLayout::Replicas(3),
             state: BlockState::Complete,
         });
     }

@@ -304,6 +304,53 @@ impl Construction {
         true
     }
 
+    /// Begins an attempt to recover a block group. Its primary DataNode is one that has an internal block of it and can
+    /// recover groups, else as in [`Construction::begin_recovery`].
+    pub(crate) fn begin_group_recovery(
+        &mut self,
+        group: BlockId,
+        members: &[BlockId],
+        recovery: Recovery,
+        datanodes: &Datanodes,
+        now: Now,
+    ) -> bool {
+        let may_lead = |replica: &ExpectedReplica| {
+            let node = datanodes.of(replica.storage);
+            node.is_some_and(|node| node.alive && node.codes)
+        };
+        let replicas = |open: &HashMap<BlockId, UnderConstruction, FixedState>| -> Vec<ExpectedReplica> {
+            let blocks = members.iter().filter_map(|id| open.get(id));
+            blocks.flat_map(|block| block.replicas.iter().copied()).collect()
+        };
+        let mut able = replicas(&self.open);
+        able.retain(may_lead);
+        if able.iter().all(|replica| replica.was_primary) {
+            for id in members {
+                let replicas = self.open.get_mut(id).into_iter().flat_map(|block| &mut block.replicas);
+                replicas.for_each(|replica| replica.was_primary = false);
+            }
+            able.iter_mut().for_each(|replica| replica.was_primary = false);
+        }
+        let turn = able.iter().filter(|replica| !replica.was_primary);
+        let primary =
+            turn.max_by_key(|replica| datanodes.of(replica.storage).map(|node| node.last_update.monotonic_ms));
+        let Some(storage) = primary.map(|replica| replica.storage) else {
+            return false;
+        };
+        let Some(node) = datanodes.node_of(storage) else {
+            return false;
+        };
+        for id in members {
+            let replicas = self.open.get_mut(id).into_iter().flat_map(|block| &mut block.replicas);
+            let led = replicas.filter(|replica| replica.storage == storage);
+            led.for_each(|replica| replica.was_primary = true);
+        }
+        self.orders.entry(node).or_default().insert(group);
+        self.open.entry(group).or_default().recovery = Some(recovery);
+        self.attempts.insert(group, now.monotonic_ms);
+        true
+    }
+
     /// Takes out the blocks that a DataNode is to recover.
     pub(crate) fn take_orders(&mut self, node: DatanodeIndex) -> BTreeSet<BlockId> {
         self.orders.remove(&node).unwrap_or_default()

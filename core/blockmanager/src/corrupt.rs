@@ -267,7 +267,7 @@ impl CorruptReplicas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{BlockState, NewBlock};
+    use crate::types::{BlockLayout, BlockState, NewBlock};
     use hathi_formats::ids::{GenerationStamp, InodeId};
 
     const NODE: DatanodeIndex = DatanodeIndex(1);
@@ -286,7 +286,7 @@ mod tests {
         map.insert(NewBlock {
             block: block(stamp),
             inode: InodeId(20_000),
-            replication: 1,
+            layout: BlockLayout::Replicas(1),
             state,
         });
         map

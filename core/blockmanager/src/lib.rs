@@ -26,13 +26,13 @@ mod types;
 
 pub use construction::TruncateRecovery;
 pub use datanodes::{AdminState, DEFAULT_RACK, Datanode, HeartbeatStats, Storage, StorageReport};
-pub use manager::{BlockManager, Counts, HolderKnowledge, finalize_command, register_command};
+pub use manager::{BlockManager, Counts, GroupCounts, HolderKnowledge, finalize_command, register_command};
 pub use mutant::Mutant;
 pub use placement::{PlacementRequest, PolicyTypes, STORAGE_TYPES_ANY};
 pub use reports::{BlockReport, ReportProgress};
 pub use rng::Rng;
 pub use safemode::SafeModeStatus;
 pub use types::{
-    BlockInfo, BlockManagerConfig, BlockManagerError, BlockState, DatanodeIndex, IncrementalNotice, NewBlock, Now,
-    NumberReplicas, OpeningCall, ReplicaState, ReportedReplica, StorageIndex,
+    BlockInfo, BlockLayout, BlockManagerConfig, BlockManagerError, BlockState, DatanodeIndex, IncrementalNotice,
+    NewBlock, Now, NumberReplicas, OpeningCall, ReplicaState, ReportedReplica, StorageIndex, Striping,
 };

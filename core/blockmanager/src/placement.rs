@@ -48,6 +48,8 @@ pub struct PlacementRequest<'a> {
     pub avoid_local_node: bool,
     /// `NO_LOCAL_RACK`.
     pub avoid_local_rack: bool,
+    /// Internal blocks of a group: as evenly over the racks as there are nodes (`BlockPlacementPolicyRackFaultTolerant`).
+    pub spread: bool,
     /// `IGNORE_CLIENT_LOCALITY`: the place of the writer does not matter.
     pub ignore_client_locality: bool,
 }
@@ -84,6 +86,8 @@ struct Placement<'a> {
     datanodes: &'a Datanodes,
     config: &'a BlockManagerConfig,
     rng: &'a mut Rng,
+    /// Whether no rack may get more than its share of what is to be spread.
+    evenly: bool,
 }
 
 /// Storages for new replicas, in the order of a pipeline. They are fewer than asked for when there are no more. It is an
@@ -103,7 +107,12 @@ pub(crate) fn choose_targets(
         count: request.count.min(datanodes.live().len().max(1)),
         ..*request
     };
-    let mut placement = Placement { datanodes, config, rng };
+    let mut placement = Placement {
+        datanodes,
+        config,
+        rng,
+        evenly: true,
+    };
     let max_load = placement.max_load();
     let mut results = placement.choose(request, now, config.avoid_stale_for_write, max_load);
     if results.len() < request.count && config.avoid_stale_for_write {
@@ -114,6 +123,11 @@ pub(crate) fn choose_targets(
     // made up for a few blocks at a time. So busy nodes are taken here rather than none. Hadoop leaves them out
     // even then.
     if results.len() < request.count && placement.any_is_busy(max_load) {
+        results = placement.choose(request, now, false, None);
+    }
+    // A rack that is smaller than the others leaves more for them.
+    if results.len() < request.count && request.spread {
+        placement.evenly = false;
         results = placement.choose(request, now, false, None);
     }
     debug_assert!(results.len() <= request.count, "no more than were asked for");
@@ -154,8 +168,11 @@ impl Placement<'_> {
         let racks = self.datanodes.rack_count().max(1);
         let total = request.count.saturating_add(request.chosen.len());
         let all_but_one = total.saturating_sub(1);
-        let max_per_rack = if racks == 1 || total <= 1 {
+        let max_per_rack = if racks == 1 || total <= 1 || (request.spread && !self.evenly) {
             total
+        } else if request.spread {
+            // `getMaxNodesPerRack` of that policy.
+            all_but_one.checked_div(racks).unwrap_or(0).saturating_add(1)
         } else {
             // `getMaxNodesPerRack`: one rack must never hold all replicas.
             let even = all_but_one.checked_div(racks).unwrap_or(0);
@@ -215,6 +232,7 @@ impl Placement<'_> {
                         _ => vec![away.clone(), Rack::Any],
                     }
                 }
+                _ if request.spread => vec![away.clone(), Rack::Any],
                 1 => vec![Rack::NotIn(rack_at(0).into_iter().collect()), Rack::Any],
                 2 => match (rack_at(0), rack_at(1)) {
                     // Two replicas are on one rack already, so the third must go to another one.

@@ -5,6 +5,7 @@
 use hathi_formats::block_list::MalformedBlockList;
 pub use hathi_formats::block_list::{ReplicaState, ReportedReplica};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
+pub use hathi_formats::striping::{BlockLayout, Striping};
 
 /// A time on both clocks. A core never asks for the time itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,8 +78,9 @@ pub struct NewBlock {
     pub block: Block,
     /// The file it belongs to.
     pub inode: InodeId,
-    /// Number of replicas that it should have (at most 4095).
-    pub replication: u16,
+    /// Number of replicas that it should have (at most 4095), or how the group is striped. A block group has an id whose
+    /// index is 0.
+    pub layout: BlockLayout,
     /// Complete for blocks of closed files and all but the last of open ones.
     pub state: BlockState,
 }
@@ -90,8 +92,10 @@ pub struct BlockInfo {
     pub block: Block,
     /// The file it belongs to.
     pub inode: InodeId,
-    /// Number of replicas that it should have.
+    /// Number of replicas that it should have; of a block group the number of its internal blocks.
     pub replication: u16,
+    /// How a block group is striped; `None` for a replicated block.
+    pub striping: Option<Striping>,
     /// Its state.
     pub state: BlockState,
 }

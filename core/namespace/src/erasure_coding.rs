@@ -260,15 +260,16 @@ pub(crate) trait Coded: View {
         None
     }
 
-    /// The policy of an inode: a directory's own or inherited one (`FSDirErasureCodingOp.getErasureCodingPolicyForPath`).
+    /// The policy of an inode: a directory's own or inherited one, and that of a striped file (`FSDirErasureCodingOp.getErasureCodingPolicyForPath`).
     /// `None` stands for replication.
     fn erasure_coding_of(&self, slot: Slot) -> Option<&Policy> {
-        match self.rec(slot).is_dir() {
+        let rec = self.rec(slot);
+        match rec.is_dir() {
             true => self
                 .policy_name_above(slot)
                 .and_then(|name| self.erasure_coding().named(name)),
             // A symlink has none, and a file has that with which it was written.
-            false => None,
+            false => self.erasure_coding().with_id(rec.erasure_coding_policy()?),
         }
     }
 

@@ -4,6 +4,7 @@
 //! - each live block is known by its id, and belongs to one file;
 //! - it is in the list of that file, or it is the source of the file's truncate (see `writers::truncation`), or a snapshot
 //!   shows it;
+//! - the blocks of a striped file are block groups, and those of other files are not;
 //! - only the last block of an open file is open, and open blocks are counted.
 //!
 //! Only this module changes a block, and it changes the digest with it.
@@ -18,6 +19,7 @@ use crate::digest::marks::Sum;
 use crate::digest::terms;
 use crate::store::id_map::IdMap;
 use crate::store::slab::{FrozenSlab, NONE, Slab, Slot};
+use crate::striping;
 use crate::tree::Tree;
 use crate::tree::inode::{InodeRec, flag};
 use block::BlockRec;
@@ -279,6 +281,11 @@ impl Files {
             for &slot in slots.iter().chain(&others) {
                 let block = self.blocks.get(slot);
                 assert_eq!(block.file, file, "inode {id}: block {} is another file's", block.id());
+                assert_eq!(
+                    striping::check_id(rec, block.id()),
+                    Ok(()),
+                    "inode {id}: a block of another kind"
+                );
                 assert_eq!(
                     self.find(block.id()),
                     Some(slot),

@@ -30,6 +30,7 @@ mod read;
 mod snapshots;
 mod status;
 mod store;
+mod striping;
 mod sub_access;
 mod summary;
 #[cfg(test)]
@@ -57,6 +58,7 @@ pub use ops::{
 pub use path::{InodesInPath, MAX_PATH_DEPTH, MAX_PATH_LENGTH, is_valid_name};
 pub use read::OpenFilesWalk;
 pub use snapshots::diff::{DiffCursor, DiffEntry, DiffPage, DiffQuestion};
+pub use striping::{BlockLayout, Striping};
 pub use sub_access::SubAccessWalk;
 pub use summary::SummaryWalk;
 pub use types::*;

@@ -6,6 +6,7 @@ use hathi_formats::exceptions as ex;
 use crate::attributes::Quota;
 use crate::snapshots::{Entry, SnapshotsPart};
 use crate::store::slab::{NONE, Slot};
+use crate::striping::Stripes;
 use crate::types::Refused;
 use crate::usage::{RAM_DISK, STORAGE_TYPES, Usage, type_space};
 use crate::view::View;
@@ -104,18 +105,19 @@ pub(crate) trait Usages: View {
         Ok(())
     }
 
-    /// Usage of `bytes` in each replica of a file.
+    /// Usage of `bytes` in each replica of a file, or of so many in all of a striped one. Its internal blocks are all on
+    /// storages of one type, as the storage policies for striped files ask.
     fn space_in(&self, file: Slot, bytes: i64) -> Usage {
         self.space_under(file, bytes, || self.effective_policy(file))
     }
 
     fn space_under(&self, file: Slot, bytes: i64, policy: impl FnOnce() -> u8) -> Usage {
-        let replication = self.wanted_replication(file);
+        let times = self.charged_times(file);
         Usage {
             ns: 0,
-            ds: bytes.saturating_mul(i64::from(replication)),
+            ds: bytes.saturating_mul(i64::from(times)),
             types: if self.attributes().has_type_quotas() {
-                type_space(policy(), replication, bytes)
+                type_space(policy(), times, bytes)
             } else {
                 [0; STORAGE_TYPES]
             },

@@ -18,6 +18,7 @@ use crate::snapshots::as_of::AsOf;
 use crate::snapshots::past::Past;
 use crate::status::Statuses;
 use crate::store::slab::Slot;
+use crate::striping::{BlockLayout, Stripes};
 use crate::types::{Caller, FileBlock, FileStatus, InodeKind, OpenFile, Plan, QuotaUsage, Refused};
 use crate::usage::STORAGE_TYPES;
 use crate::view::View;
@@ -409,17 +410,12 @@ impl Namespace {
         self.tree.find(file).map_or(0, |slot| self.effective_policy(slot))
     }
 
-    /// Calls `visit(block, file, replication, under_construction)` for every block of every file: fills a block manager
-    /// after an image load. The replication is that of [`Namespace::replication`].
-    pub fn for_each_block(&self, visit: &mut dyn FnMut(Block, InodeId, u16, bool)) {
+    /// Calls `visit(block, file, redundancy, under_construction)` for every block of every file: fills a block manager
+    /// after an image load.
+    pub fn for_each_block(&self, visit: &mut dyn FnMut(Block, InodeId, BlockLayout, bool)) {
         for rec in self.files.iter() {
             let file = self.rec(rec.file());
-            visit(
-                rec.block(),
-                file.id(),
-                self.wanted_replication(rec.file()),
-                rec.is_open(),
-            );
+            visit(rec.block(), file.id(), self.wanted_layout(rec.file()), rec.is_open());
         }
     }
 

@@ -41,7 +41,7 @@ pub(crate) trait Statuses: View {
             group: self.attributes().group(perm),
             mtime_ms: rec.mtime(),
             atime_ms: if dir { 0 } else { rec.atime() },
-            replication: if file { rec.replication } else { 0 },
+            replication: if file { rec.replication() } else { 0 },
             block_size: if file { rec.block_size() } else { 0 },
             children: if dir { self.child_count(slot) as u32 } else { 0 },
             symlink: match rec.is_symlink() {

@@ -43,14 +43,14 @@ pub(crate) trait Counts: View {
         summary.file_count += 1;
         let rec = self.rec(slot);
         if rec.is_file() {
-            let (charged, replication) = self.space_of(slot);
+            let (charged, times) = self.space_of(slot);
             summary.length += self.file_length(slot);
-            summary.space_consumed += charged.saturating_mul(i64::from(replication)).max(0) as u64;
+            summary.space_consumed += charged.saturating_mul(i64::from(times)).max(0) as u64;
             let policy = match rec.storage_policy {
                 0 => inherited,
                 own => own,
             };
-            let types = type_space(policy, replication, charged);
+            let types = type_space(policy, times, charged);
             for (sum, bytes) in summary.types_consumed.iter_mut().zip(types) {
                 *sum = sum.saturating_add(bytes);
             }

@@ -10,6 +10,7 @@ mod snapshot_diffs;
 mod snapshot_reads;
 mod snapshot_verbs;
 mod snapshots;
+mod striped;
 mod sub_access;
 mod type_quotas;
 mod unsupported;

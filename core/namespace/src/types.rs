@@ -5,6 +5,7 @@ pub use hathi_formats::editlog::{AclEntry, AclEntryScope, AclEntryType, RpcIds, 
 use hathi_formats::editlog::EditOp;
 use hathi_formats::exceptions::RemoteException;
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
+use hathi_formats::striping::BlockLayout;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -120,8 +121,8 @@ pub enum Effect {
         block: Block,
         /// Its file.
         file: InodeId,
-        /// Number of replicas that the file wants, for itself and for its snapshots.
-        replication: u16,
+        /// What it needs on DataNodes: of replicas as many as the file wants, for itself and for its snapshots.
+        layout: BlockLayout,
     },
     /// Length or generation stamp of a block changed.
     BlockUpdated {
@@ -138,8 +139,6 @@ pub enum Effect {
         block: Block,
         /// Its file.
         file: InodeId,
-        /// Number of replicas that the file wants, for itself and for its snapshots.
-        replication: u16,
     },
     /// A finished block is under construction again (append, truncate).
     BlockReopened {
@@ -268,7 +267,7 @@ pub struct FileStatus<'a> {
     pub mtime_ms: u64,
     /// Access time in ms; 0 for directories.
     pub atime_ms: u64,
-    /// Replication; 0 for directories.
+    /// Replication; 1 for striped files, 0 for directories.
     pub replication: u16,
     /// Preferred block size in bytes; 0 for directories.
     pub block_size: u64,
@@ -462,9 +461,9 @@ pub enum AddBlockCheck {
     Allocate {
         /// The file.
         file: InodeId,
-        /// Its replication.
-        replication: u16,
-        /// Its preferred block size in bytes.
+        /// What the block will need on DataNodes.
+        layout: BlockLayout,
+        /// Its preferred block size in bytes; of a striped file the size of each internal block.
         block_size: u64,
         /// Storage policy in force, 0 = unspecified.
         storage_policy: u8,

@@ -13,7 +13,6 @@ use crate::zones::{Zone, is_zone_xattr};
 pub(crate) enum Feature {
     /// An encryption zone whose attribute can't be read.
     UnreadableZone,
-    ErasureCodedFile,
 }
 
 impl Feature {
@@ -33,10 +32,6 @@ impl Feature {
             Feature::UnreadableZone => (
                 "the attribute of the encryption zone can't be read",
                 "look what it is, and delete the zone",
-            ),
-            Feature::ErasureCodedFile => (
-                "erasure coded files are not supported",
-                "copy the file into a directory of replicated files and delete it",
             ),
         };
         format!("{place}: {what}. With Hadoop's NameNode, {advice}; save the namespace, and start this one then")

@@ -20,6 +20,7 @@ use crate::files::FilesPart;
 use crate::files::block::BlockRec;
 use crate::snapshots::{SnapshotId, SnapshotsPart};
 use crate::store::slab::{NONE, Slot};
+use crate::striping::Stripes;
 use crate::tree::TreePart;
 use crate::tree::inode::InodeRec;
 use crate::writers::OpenFiles;
@@ -144,9 +145,9 @@ pub(crate) trait View: Sized {
         quota.map_or_else(Vec::new, |quota| quota.types.iter().map(|(t, q)| (*t, *q)).collect())
     }
 
-    /// What a file takes: bytes of each replica, and the number of replicas.
+    /// What a file takes: bytes, and how often it takes them. Each replica takes them; of a striped file they are all.
     fn space_of(&self, file: Slot) -> (i64, u16) {
-        (self.charged_length(file), self.wanted_replication(file))
+        (self.charged_length(file), self.charged_times(file))
     }
 
     /// The snapshot that is shown; `None` for the present.
@@ -157,12 +158,15 @@ pub(crate) trait View: Sized {
 
     // ---- what follows ----
 
-    /// Replicas that a file's blocks should have: the highest number of the present and of the snapshots that show it
-    /// (`INodeFile.getPreferredBlockReplication`).
+    /// Replicas that a file's blocks should have: the highest number of the present and of the snapshots that show it; of
+    /// a striped file the number of its internal blocks (`INodeFile.getPreferredBlockReplication`).
     fn wanted_replication(&self, file: Slot) -> u16 {
+        if let Some(striping) = self.striping(file) {
+            return u16::from(striping.units());
+        }
         let diffs = self.snapshots().file_diffs(file).iter();
-        let kept = diffs.filter_map(|diff| diff.kept.as_ref().map(|kept| kept.rec.replication));
-        kept.fold(self.rec(file).replication, u16::max)
+        let kept = diffs.filter_map(|diff| diff.kept.as_ref().map(|kept| kept.rec.replication()));
+        kept.fold(self.rec(file).replication(), u16::max)
     }
 
     /// The quota of a directory. `None` for directories without one.
@@ -202,14 +206,10 @@ pub(crate) trait View: Sized {
         past
     }
 
-    /// What the file is charged for each replica: unfinished blocks count in full, and those count that only snapshots show
-    /// (`storagespaceConsumedContiguous`).
+    /// What the file is charged for each replica, or of a striped file in all: unfinished blocks count in full, and those
+    /// count that only snapshots show (`storagespaceConsumedContiguous`, `storagespaceConsumedStriped`).
     fn charged_length(&self, file: Slot) -> i64 {
-        let block_size = self.rec(file).block_size();
-        let charged = |block: &Slot| {
-            let block = self.block_rec(*block);
-            if block.is_open() { block_size } else { block.len() }
-        };
+        let charged = |block: &Slot| self.charged_block(file, self.block_rec(*block));
         let present = self.block_slots(file);
         let mut bytes: u64 = present.iter().map(charged).sum();
         bytes += self.blocks_of_past(file).iter().map(charged).sum::<u64>();

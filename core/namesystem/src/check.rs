@@ -7,6 +7,7 @@
 
 use crate::Namesystem;
 use crate::role::Role;
+use hathi_blockmanager::BlockLayout;
 use hathi_formats::ids::TxId;
 
 impl Namesystem {
@@ -49,24 +50,23 @@ impl Namesystem {
     /// The block manager knows exactly the blocks of the namespace, with the file of each.
     fn check_blocks(&self) {
         let mut blocks = 0;
-        self.namespace()
-            .for_each_block(&mut |block, file, replication, is_open| {
-                blocks += 1;
-                let Some(known) = self.blockmanager().block(block.id) else {
-                    panic!("block {} of {file} is not known to the block manager", block.id)
-                };
-                assert_eq!(known.inode, file, "block {} is another file's", block.id);
-                assert_eq!(
-                    known.replication, replication,
-                    "replicas that block {} is to have",
-                    block.id
-                );
-                assert!(
-                    is_open || known.has_final_length(),
-                    "block {} has its length for good by the edits, and is written by the block manager",
-                    block.id
-                );
-            });
+        self.namespace().for_each_block(&mut |block, file, layout, is_open| {
+            blocks += 1;
+            let Some(known) = self.blockmanager().block(block.id) else {
+                panic!("block {} of {file} is not known to the block manager", block.id)
+            };
+            assert_eq!(known.inode, file, "block {} is another file's", block.id);
+            let known_layout = match known.striping {
+                None => BlockLayout::Replicas(known.replication),
+                Some(striping) => BlockLayout::Striped(striping),
+            };
+            assert_eq!(known_layout, layout, "replicas that block {} is to have", block.id);
+            assert!(
+                is_open || known.has_final_length(),
+                "block {} has its length for good by the edits, and is written by the block manager",
+                block.id
+            );
+        });
         assert_eq!(
             blocks,
             self.blockmanager().counts().blocks,

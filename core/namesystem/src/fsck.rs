@@ -7,7 +7,7 @@
 
 mod totals;
 
-use crate::calls::{CorruptFilesWalk, WALK_SLICE_INODES};
+use crate::calls::{self, CorruptFilesWalk, WALK_SLICE_INODES};
 use crate::{Namesystem, OperationCategory};
 use hathi_blockmanager::NumberReplicas;
 use hathi_formats::exceptions::{self, RemoteException};
@@ -93,7 +93,9 @@ enum Child {
 struct FileFacts {
     path: String,
     length: u64,
-    replication: u16,
+    /// How its blocks are kept, as the report says it.
+    kept: String,
+    striped: bool,
     open: bool,
     blocks: Vec<BlockFacts>,
 }
@@ -103,6 +105,10 @@ struct BlockFacts {
     block: Block,
     /// Whether the file is open. Open files are listed and not judged.
     unfinished: bool,
+    /// Replicas, or internal blocks, that there should be.
+    target: u64,
+    /// As many are needed to read it.
+    minimum: u64,
     replicas: NumberReplicas,
     locations: Vec<String>,
 }
@@ -159,6 +165,8 @@ pub struct Fsck {
     /// `dfs.namenode.replication.min`
     minimum: u64,
     totals: Totals,
+    /// Those of striped files.
+    groups: Totals,
     text: String,
     stage: Stage,
     last_line: Option<String>,
@@ -175,6 +183,7 @@ impl Fsck {
             pool: ns.info.block_pool_id.clone(),
             minimum: u64::from(ns.blockmanager().config().min_replication),
             totals: Totals::default(),
+            groups: Totals::default(),
             text: String::new(),
             stage: Stage::Begin,
             last_line: None,
@@ -302,14 +311,18 @@ impl Fsck {
                 levels.pop();
             }
         }
-        let healthy = self.totals.missing == 0 && self.totals.corrupt == 0;
+        let is_whole = |totals: &Totals| totals.missing == 0 && totals.corrupt == 0;
+        let healthy = is_whole(&self.totals) && is_whole(&self.groups);
         self.summary(ns, healthy);
         let status = if healthy { "is HEALTHY" } else { "is CORRUPT" };
         self.last_line = Some(format!("\n\nThe filesystem under path '{}' {status}", self.asked.path));
     }
 
     fn file(&mut self, file: &FileFacts) {
-        let totals = &mut self.totals;
+        let totals = match file.striped {
+            false => &mut self.totals,
+            true => &mut self.groups,
+        };
         let count = file.blocks.len();
         if file.open && !self.asked.show.open_files {
             totals.open_files += 1;
@@ -325,10 +338,10 @@ impl Fsck {
         if listed {
             let _ = write!(
                 text,
-                "{} {} bytes, replicated: replication={}, {count} block(s){}: ",
+                "{} {} bytes, {}, {count} block(s){}: ",
                 file.path,
                 file.length,
-                file.replication,
+                file.kept,
                 if file.open { ", OPENFORWRITE" } else { "" }
             );
         } else if totals.files.is_multiple_of(100) {
@@ -341,17 +354,18 @@ impl Fsck {
         let Fsck {
             asked: FsckRequest { show, .. },
             totals,
+            groups,
             text,
             pool,
-            minimum,
             ..
         } = self;
+        let totals = if file.striped { groups } else { totals };
         let path = &file.path;
-        let target = u64::from(file.replication);
         let (mut missing, mut missing_bytes, mut corrupt, mut corrupt_bytes, mut under) = (0, 0, 0, 0, 0);
         let mut lines = String::new();
         for (number, facts) in file.blocks.iter().enumerate() {
             let replicas = &facts.replicas;
+            let (target, minimum) = (facts.target, facts.minimum);
             let (block, bytes) = (&facts.block, facts.block.num_bytes);
             let name = format!("{pool}:blk_{}_{}", block.id, block.generation_stamp);
             let locations = if show.locations || show.racks {
@@ -375,7 +389,7 @@ impl Fsck {
             let all = live + u64::from(leaving);
             totals.replicas += all;
             totals.expected_replicas += target;
-            if all < *minimum {
+            if all < minimum {
                 totals.below_minimum += 1;
             } else {
                 totals.minimally_replicated += 1;
@@ -383,13 +397,14 @@ impl Fsck {
             if live > target {
                 totals.over_replicated += 1;
             }
-            let all_corrupt = replicas.corrupt > 0 && all + u64::from(replicas.excess) == 0;
+            let unreadable = all + u64::from(replicas.excess) < minimum.max(1);
+            let all_corrupt = replicas.corrupt > 0 && unreadable;
             if all_corrupt {
                 corrupt += 1;
                 corrupt_bytes += bytes;
                 let _ = writeln!(text, "\n{path}: CORRUPT blockpool {pool} block blk_{}", block.id);
             }
-            if all < target && all > 0 {
+            if all < target && !unreadable {
                 totals.missing_replicas += target - all;
                 totals.under_replicated += 1;
                 under += 1;
@@ -404,7 +419,7 @@ impl Fsck {
                 );
             }
             let _ = write!(lines, "{number}. {name} len={bytes}");
-            if all == 0 && !all_corrupt {
+            if unreadable && !all_corrupt {
                 missing += 1;
                 missing_bytes += bytes;
                 lines.push_str(" MISSING!\n");
@@ -471,15 +486,8 @@ impl Fsck {
              Total dirs:\t\t\t{dirs}\n Total symlinks:\t\t{symlinks}\n\nReplicated Blocks:\n"
         );
         self.totals.replicated(&mut self.text, self.replication, self.minimum);
-        // There are no erasure coded files, but scripts look for these lines.
-        self.text.push_str(
-            "\nErasure Coded Block Groups:\n Total size:\t0 B\n Total files:\t0\n \
-             Total block groups (validated):\t0\n Minimally erasure-coded block groups:\t0\n \
-             Over-erasure-coded block groups:\t0\n Under-erasure-coded block groups:\t0\n \
-             Unsatisfactory placement block groups:\t0\n Average block group size:\t0.0\n \
-             Missing block groups:\t\t0\n Corrupt block groups:\t\t0\n Missing internal blocks:\t0\n \
-             Blocks queued for replication:\t0\n",
-        );
+        self.text.push_str("\nErasure Coded Block Groups:\n");
+        self.groups.erasure_coded(&mut self.text);
     }
 }
 
@@ -524,48 +532,76 @@ fn entry(ns: &Namesystem, status: &FileStatus<'_>, path: String, show: &Show) ->
         InodeKind::File => {
             let blocks: Vec<Block> = ns.namespace().blocks_shown(status).map(|of| of.block).collect();
             let last = blocks.last().map(|block| block.id);
+            let striping = ns.namespace().striping_of_file(status.id);
+            let copies = u64::from(status.replication);
             Child::File(FileFacts {
                 path,
                 length: status.length,
-                replication: status.replication,
+                kept: match striping {
+                    None => format!("replicated: replication={}", status.replication),
+                    Some(striping) => {
+                        format!("erasure-coded: policy={}", calls::policy_name(ns.namespace(), striping))
+                    }
+                },
+                striped: striping.is_some(),
                 open: status.under_construction,
                 blocks: blocks
                     .into_iter()
-                    .map(|block| block_facts(ns, block, Some(block.id) == last, show))
+                    .map(|block| block_facts(ns, block, copies, Some(block.id) == last, show))
                     .collect(),
             })
         }
     }
 }
 
-fn block_facts(ns: &Namesystem, block: Block, is_last: bool, show: &Show) -> BlockFacts {
+fn block_facts(ns: &Namesystem, block: Block, copies: u64, is_last: bool, show: &Show) -> BlockFacts {
     let manager = &ns.blockmanager();
     let unfinished = is_last && !manager.is_complete(block.id);
     let storages = match unfinished {
-        true => manager.expected_locations(block.id),
-        false if show.locations || show.racks => manager.replicas_of(block.id),
+        true if block.id.is_striped() => manager.expected_group(block.id),
+        true => manager
+            .expected_locations(block.id)
+            .into_iter()
+            .map(|at| (0, at))
+            .collect(),
+        false if show.locations || show.racks => manager.storages_of(block.id),
         false => Vec::new(),
     };
     let locations = storages
         .into_iter()
-        .filter_map(|index| {
+        .filter_map(|(at, index)| {
             let storage = manager.storage(index)?;
             let node = manager.datanode(storage.datanode)?;
             let address = node.xfer_address();
+            // Of an internal block its id is shown (`NamenodeFsck.getReplicaInfo`).
+            let name = match block.id.is_striped() {
+                true => format!("blk_{}:", block.id.internal(at)),
+                false => String::new(),
+            };
             Some(if show.racks {
-                format!("{}/{address}", node.location)
+                format!("{name}{}/{address}", node.location)
             } else {
                 format!(
-                    "DatanodeInfoWithStorage[{address},{},{}]",
+                    "{name}DatanodeInfoWithStorage[{address},{},{}]",
                     storage.uuid,
                     type_name(storage.storage_type)
                 )
             })
         })
         .collect();
+    let known = manager.block(block.id);
+    let (target, minimum) = match known.and_then(|view| Some((view, view.striping?))) {
+        None => (copies, u64::from(manager.config().min_replication)),
+        Some((view, striping)) => {
+            let data = striping.data_units_of(view.block.num_bytes);
+            (u64::from(data + striping.parity_units), u64::from(data))
+        }
+    };
     BlockFacts {
+        target,
+        minimum,
         // The block manager knows a length that a client has committed before the edits know it.
-        block: manager.block(block.id).map_or(block, |view| view.block),
+        block: known.map_or(block, |view| view.block),
         unfinished,
         replicas: manager.count_replicas(block.id),
         locations,

@@ -16,7 +16,7 @@ pub fn assemble(parts: NamesystemParts, namespace: Namespace, txid: TxId, life: 
         "a namespace holds what its image is said to cover"
     );
     let mut blockmanager = BlockManager::new(parts.blockmanager.clone());
-    namespace.for_each_block(&mut |block, inode, replication, under_construction| {
+    namespace.for_each_block(&mut |block, inode, layout, under_construction| {
         let state = if under_construction {
             BlockState::UnderConstruction
         } else {
@@ -25,7 +25,7 @@ pub fn assemble(parts: NamesystemParts, namespace: Namespace, txid: TxId, life: 
         blockmanager.add_block(NewBlock {
             block,
             inode,
-            replication,
+            layout,
             state,
         });
     });

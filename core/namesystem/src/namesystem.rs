@@ -522,14 +522,10 @@ impl Namesystem {
         self.reclaim_pending |= effects.reclaim;
         for effect in &effects.effects {
             match *effect {
-                Effect::BlockAdded {
-                    block,
-                    file,
-                    replication,
-                } => self.blockmanager.add_block(NewBlock {
+                Effect::BlockAdded { block, file, layout } => self.blockmanager.add_block(NewBlock {
                     block,
                     inode: file,
-                    replication,
+                    layout,
                     state: BlockState::UnderConstruction,
                 }),
                 Effect::BlockUpdated { block, .. } => self.blockmanager.update_block(block),

@@ -2,7 +2,7 @@
 
 use super::{BlockMutant, Index, Told, block, uuid};
 use hathi_blockmanager::{
-    BlockManager, BlockManagerConfig, BlockState, HeartbeatStats, NewBlock, StorageIndex, StorageReport,
+    BlockLayout, BlockManager, BlockManagerConfig, BlockState, HeartbeatStats, NewBlock, StorageIndex, StorageReport,
 };
 use hathi_formats::ids::{BlockId, GenerationStamp, InodeId};
 use hathi_formats::proto::hdfs::StorageTypeProto;
@@ -59,7 +59,7 @@ impl NameNode {
                 self.manager.add_block(NewBlock {
                     block: block(id),
                     inode: InodeId(id as u64),
-                    replication,
+                    layout: BlockLayout::Replicas(replication),
                     state: BlockState::Complete,
                 });
             }

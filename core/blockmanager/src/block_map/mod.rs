@@ -7,7 +7,9 @@
 //! - a storage lists a block if and only if the block's record names the storage;
 //! - a block names no storage twice; its replicas are in a list if and only if they are more than find room in the
 //!   record; a list belongs to one block or is free;
-//! - `complete` and `safe` count the records that say so; what is safe is complete.
+//! - `complete` and `safe` count the records that say so; what is safe is complete;
+//! - a block group has a record for each of its internal blocks, by the id of this one. All of them say the same of the
+//!   group, and only the first is counted.
 //!
 //! Nothing is known here of DataNodes, of time, or of what a replica is worth.
 
@@ -16,13 +18,22 @@ mod pages;
 mod record;
 
 pub(crate) use idset::BlockIdSet;
-pub(crate) use record::{Flag, Record};
+pub(crate) use record::{Flag, Layout, Record};
 
-use crate::types::{BlockState, NewBlock, StorageIndex};
+use crate::types::{BlockInfo, BlockLayout, BlockState, NewBlock, StorageIndex, Striping};
 use hathi_formats::ids::{Block, BlockId, InodeId};
 use pages::Records;
 use record::INLINE;
 use smallvec::SmallVec;
+
+/// The ids of the internal blocks of a group, of which one is given with its record; of a replicated block its own id.
+fn members(id: BlockId, record: &Record) -> impl Iterator<Item = BlockId> + use<> {
+    let is_striped = record.is_striped();
+    (0..record.units()).map(move |index| match is_striped {
+        true => id.internal(index),
+        false => id,
+    })
+}
 
 /// The storages of a block.
 pub(crate) type Replicas = SmallVec<[StorageIndex; 4]>;
@@ -38,11 +49,16 @@ pub(crate) struct BlockMap {
     held: Vec<BlockIdSet>,
     complete: u64,
     safe: u64,
+    /// Records of internal blocks behind the first of each group.
+    internal: usize,
+    /// Cell sizes of erasure coding policies in use, by their numbers.
+    cell_sizes: Vec<u32>,
 }
 
 impl BlockMap {
+    /// Number of blocks of files: a group is one.
     pub(crate) fn len(&self) -> usize {
-        self.records.len()
+        self.records.len() - self.internal
     }
 
     /// Number of complete blocks.
@@ -73,17 +89,97 @@ impl BlockMap {
 
     // --- blocks ---
 
-    /// Adds a block without replicas. Returns false, and changes nothing, when the id is taken.
+    /// Adds a block, or all blocks of a group, without replicas. Returns false, and changes nothing, when the id is taken.
     pub(crate) fn insert(&mut self, new: NewBlock) -> bool {
-        let record = Record::new(new.block, new.inode, new.replication, new.state);
-        let inserted = self.records.insert(new.block.id, record);
-        if inserted && record.is_complete() {
-            self.complete += 1;
+        let record = Record::new(new.block, new.inode, new.layout, new.state);
+        if let BlockLayout::Striped(striping) = new.layout {
+            let at = usize::from(striping.policy);
+            if self.cell_sizes.len() <= at {
+                self.cell_sizes.resize(at + 1, 0);
+            }
+            self.cell_sizes[at] = striping.cell_size;
         }
-        inserted
+        for (index, id) in members(new.block.id, &record).enumerate() {
+            if !self.records.insert(id, record) {
+                debug_assert_eq!(index, 0, "the blocks of a group come and go together");
+                return false;
+            }
+            self.internal += usize::from(index > 0);
+        }
+        self.complete += u64::from(record.is_complete());
+        true
     }
 
-    /// Removes a block from the map and from its storages.
+    /// The ids of the internal blocks of a group, of which one is given; of a replicated block its own id.
+    pub(crate) fn members(&self, id: BlockId) -> impl Iterator<Item = BlockId> + use<> {
+        let known = self.get(id).map(|record| members(id, record));
+        known.into_iter().flatten()
+    }
+
+    /// How the group of a record is striped.
+    pub(crate) fn striping(&self, record: &Record) -> Option<Striping> {
+        match record.layout() {
+            Layout::Replicated => None,
+            Layout::Striped {
+                policy,
+                data_units,
+                parity_units,
+            } => Some(Striping {
+                policy,
+                data_units,
+                parity_units,
+                cell_size: self.cell_sizes.get(usize::from(policy)).copied().unwrap_or(0),
+            }),
+        }
+    }
+
+    /// The length that a replica of the block has: of an internal block it follows from that of its group.
+    pub(crate) fn replica_length(&self, id: BlockId, record: &Record) -> u64 {
+        match self.striping(record) {
+            None => record.num_bytes(),
+            Some(striping) => striping.internal_length(record.num_bytes(), id.index_in_group()),
+        }
+    }
+
+    /// Number of storages that the block should be on. An internal block is on one, unless its group is finished and has no
+    /// byte for it.
+    pub(crate) fn wanted_storages(&self, id: BlockId, record: &Record) -> u32 {
+        match self.striping(record) {
+            None => u32::from(record.replication()),
+            Some(striping) => {
+                let has_bytes = || striping.has_bytes(record.num_bytes(), id.index_in_group());
+                u32::from(!record.has_final_length() || has_bytes())
+            }
+        }
+    }
+
+    /// Number of good storages that a block needs to be complete, where a file's blocks need `min_replication` replicas;
+    /// of a group number of good internal blocks (`BlockManager.getMinStorageNum`).
+    pub(crate) fn min_storages(&self, record: &Record, min_replication: u16) -> u32 {
+        match self.striping(record) {
+            None => u32::from(min_replication),
+            Some(striping) if record.has_final_length() => u32::from(striping.data_units_of(record.num_bytes())),
+            Some(striping) => u32::from(striping.data_units),
+        }
+    }
+
+    /// What is known of a block or a block group.
+    pub(crate) fn info(&self, id: BlockId) -> Option<BlockInfo> {
+        let record = self.get(id)?;
+        let striping = self.striping(record);
+        Some(BlockInfo {
+            block: record.block(id),
+            inode: record.inode(),
+            replication: match striping {
+                None => record.replication(),
+                Some(striping) => u16::from(striping.units()),
+            },
+            striping,
+            state: record.state(),
+        })
+    }
+
+    /// Removes a block from the map and from its storages. The caller removes all blocks of a group.
     pub(crate) fn remove(&mut self, id: BlockId) -> Option<(Record, Replicas)> {
         let record = self.records.remove(id)?;
         let replicas = self.replicas(&record);
@@ -94,7 +190,10 @@ impl BlockMap {
             let listed = self.set_of(storage).is_some_and(|held| held.remove(id));
             debug_assert!(listed, "{storage:?} does not list {id}, which names it");
         }
-        if record.is_complete() {
+        if id.index_in_group() > 0 {
+            debug_assert!(self.internal > 0, "an internal block is counted");
+            self.internal -= 1;
+        } else if record.is_complete() {
             debug_assert!(self.complete > 0, "a complete block is counted");
             self.complete -= 1;
         }
@@ -103,27 +202,40 @@ impl BlockMap {
         Some((record, replicas))
     }
 
+    /// Changes all records of a group, or the one of a replicated block.
+    fn change(&mut self, id: BlockId, change: impl Fn(&mut Record)) {
+        for id in self.members(id) {
+            if let Some(record) = self.records.get_mut(id) {
+                change(record);
+            }
+        }
+    }
+
     /// Sets length and stamp.
     pub(crate) fn set_block(&mut self, block: Block) {
-        if let Some(record) = self.records.get_mut(block.id) {
-            record.set_block(block);
-        }
+        self.change(block.id, |record| record.set_block(block));
     }
 
     pub(crate) fn set_inode(&mut self, id: BlockId, inode: InodeId) {
-        if let Some(record) = self.records.get_mut(id) {
-            record.set_inode(inode);
-        }
+        self.change(id, |record| record.set_inode(inode));
     }
 
+    /// A block group has none.
     pub(crate) fn set_replication(&mut self, id: BlockId, replication: u16) {
-        if let Some(record) = self.records.get_mut(id) {
+        if let Some(record) = self.records.get_mut(id).filter(|record| !record.is_striped()) {
             record.set_replication(replication);
         }
     }
 
     /// Sets the state. A block that is not complete any more is not safe either.
     pub(crate) fn set_state(&mut self, id: BlockId, state: BlockState) {
+        for id in self.members(id) {
+            self.set_record_state(id, state);
+        }
+    }
+
+    fn set_record_state(&mut self, id: BlockId, state: BlockState) {
+        let is_counted = id.index_in_group() == 0;
         let Some(record) = self.records.get_mut(id) else {
             return;
         };
@@ -131,11 +243,11 @@ impl BlockMap {
         debug_assert!(was_complete || !was_safe, "only complete blocks count as safe");
         record.set_state(state);
         match (was_complete, record.is_complete()) {
-            (false, true) => self.complete += 1,
+            (false, true) => self.complete += u64::from(is_counted),
             (true, false) => {
                 record.set_safe(false);
                 debug_assert!(self.complete > 0, "a complete block is counted");
-                self.complete -= 1;
+                self.complete -= u64::from(is_counted);
                 self.safe -= u64::from(was_safe);
             }
             (true, true) | (false, false) => {}
@@ -306,12 +418,14 @@ impl BlockMap {
         let (mut blocks, mut complete, mut safe) = (0, 0, 0);
         let (mut named, mut lists) = (0, 0);
         for id in self.ids() {
-            blocks += 1;
             let Some(record) = self.get(id) else {
                 panic!("block {id} is listed but absent")
             };
             record.check(id);
-            complete += u64::from(record.is_complete());
+            self.check_group(id, record);
+            let is_counted = id.index_in_group() == 0;
+            blocks += usize::from(is_counted);
+            complete += u64::from(is_counted && record.is_complete());
             safe += u64::from(record.is_safe());
             let replicas = self.replicas(record);
             if record.list().is_some() {
@@ -352,6 +466,28 @@ impl BlockMap {
         }
     }
 
+    /// All blocks of a group are there, and say the same of it.
+    fn check_group(&self, id: BlockId, record: &Record) {
+        if !record.is_striped() {
+            return;
+        }
+        let first = self.get(id.group());
+        let facts = |record: &Record| (record.layout(), record.inode(), record.state(), record.block(id));
+        assert_eq!(
+            first.map(facts),
+            Some(facts(record)),
+            "{id} says something else of its group than the first block of it"
+        );
+        assert!(
+            self.striping(record).is_some_and(|striping| striping.is_possible()),
+            "{id} is striped as no group can be"
+        );
+        assert!(
+            members(id, record).all(|member| self.get(member).is_some()),
+            "the group of {id} lacks a block"
+        );
+    }
+
     /// Approximate size on the heap in bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         let lists: usize = self
@@ -371,6 +507,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     const LEN: u64 = (1 << 48) - 1;
+    const XOR: Striping = Striping {
+        policy: 4,
+        data_units: 2,
+        parity_units: 1,
+        cell_size: 10,
+    };
 
     fn new_block(id: BlockId, inode: u64, state: BlockState) -> NewBlock {
         NewBlock {
@@ -380,7 +522,10 @@ mod tests {
                 generation_stamp: GenerationStamp(1001),
             },
             inode: InodeId(inode),
-            replication: 3,
+            layout: match id.is_striped() {
+                true => BlockLayout::Striped(XOR),
+                false => BlockLayout::Replicas(3),
+            },
             state,
         }
     }
@@ -390,11 +535,12 @@ mod tests {
         fn replicas_are_a_set_seen_from_both_sides(
             ops in proptest::collection::vec((any::<bool>(), 0usize..4, prop_oneof![0u32..8, 120u32..124]), 0..120)
         ) {
-            let ids = [BlockId((1 << 30) + 1), BlockId((1 << 30) + 5000), BlockId(-16), BlockId(i64::MAX)];
+            let group = BlockId(-16);
+            let ids = [BlockId((1 << 30) + 1), BlockId((1 << 30) + 5000), group, group.internal(2)];
             let mut map = BlockMap::default();
             let mut model = vec![BTreeSet::new(); ids.len()];
             for (at, id) in ids.iter().enumerate() {
-                prop_assert!(map.insert(new_block(*id, at as u64, BlockState::Complete)));
+                prop_assert_eq!(map.insert(new_block(*id, at.min(2) as u64, BlockState::Complete)), at < 3);
             }
             for (add, at, storage) in ops {
                 let storage = StorageIndex(storage);
@@ -405,7 +551,7 @@ mod tests {
                 }
                 for (at, id) in ids.iter().enumerate() {
                     let record = map.get(*id).unwrap();
-                    prop_assert_eq!((record.inode(), record.num_bytes()), (InodeId(at as u64), LEN));
+                    prop_assert_eq!((record.inode(), record.num_bytes()), (InodeId(at.min(2) as u64), LEN));
                     let found: BTreeSet<_> = map.replicas_of(*id).into_iter().collect();
                     prop_assert_eq!(&found, &model[at]);
                     prop_assert_eq!(map.is_on(*id, storage), model[at].contains(&storage));
@@ -413,8 +559,11 @@ mod tests {
                 prop_assert_eq!(map.count_on(storage), model.iter().filter(|on| on.contains(&storage)).count());
                 map.check();
             }
-            for id in ids {
-                prop_assert!(map.remove(id).is_some() && map.get(id).is_none());
+            for id in &ids[..3] {
+                let id = *id;
+                for member in map.members(id) {
+                    prop_assert!(map.remove(member).is_some() && map.get(member).is_none());
+                }
                 map.check();
             }
             prop_assert_eq!((map.len(), map.next_on(StorageIndex(0), BlockId(i64::MIN))), (0, None));
@@ -455,7 +604,10 @@ mod tests {
         map.remove(one);
         assert_eq!(counts(&map), (1, 0));
         map.set_safe(other, true);
-        map.remove(other);
-        assert_eq!(counts(&map), (0, 0));
+        assert_eq!(map.len(), 1);
+        for member in map.members(other) {
+            map.remove(member);
+        }
+        assert_eq!((counts(&map), map.len()), ((0, 0), 0));
     }
 }

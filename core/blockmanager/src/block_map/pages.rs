@@ -333,12 +333,17 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::BlockState;
+    use crate::types::{BlockLayout, BlockState};
     use hathi_formats::ids::{Block, InodeId};
     use proptest::prelude::*;
 
     fn record(inode: u64) -> Record {
-        Record::new(Block::default(), InodeId(inode), 3, BlockState::Complete)
+        Record::new(
+            Block::default(),
+            InodeId(inode),
+            BlockLayout::Replicas(3),
+            BlockState::Complete,
+        )
     }
 
     #[test]

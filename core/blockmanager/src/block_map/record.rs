@@ -3,7 +3,7 @@
 //! Invariants: fields do not touch each other; a record has at most [`INLINE`] replicas in it, or the place of its list;
 //! what is in no pages is all zeros.
 
-use crate::types::{BlockInfo, BlockState, StorageIndex};
+use crate::types::{BlockLayout, BlockState, StorageIndex};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 
 /// Number of replicas that fit into the record.
@@ -22,14 +22,24 @@ const SAFE: u64 = 1 << 63;
 const THIRD: u64 = 0xff << 48;
 const LAYOUT_SHIFT: u32 = 56;
 
-/// How a block lies on its storages (`BlockType`). A block is a group of storages: as many as its layout says.
+/// How a block lies on its storages (`BlockType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Layout {
-    /// Each storage has all bytes of the block (`CONTIGUOUS`). Of as many as the file asks for any one is enough. Its
-    /// number is not 0, so that a record that lost it is noticed.
-    Replicated = 1,
+    /// Each storage has all bytes of the block (`CONTIGUOUS`). Of as many as the file asks for any one is enough.
+    Replicated,
+    /// The record is that of an internal block of a group (`STRIPED`). All records of a group say the same of it: length,
+    /// stamp, state and file. Each has the storages of its own internal block.
+    Striped {
+        policy: u8,
+        data_units: u8,
+        parity_units: u8,
+    },
 }
+
+/// The number of [`Layout::Replicated`] in a record. It is not 0, so that a record that lost it is noticed.
+const REPLICATED: u64 = 1;
+/// The bit of [`Layout::Striped`], beside the number of its policy. The units are where others have their replication.
+const STRIPED: u64 = 0x80;
 
 /// Facts of the parts beside the map, in one bit per block, so that a common report needs no other table. Each is set
 /// where the part itself changes.
@@ -58,13 +68,20 @@ pub(crate) struct Record {
 }
 
 const _: () = assert!(size_of::<Record>() == 32);
-const _: () = assert!(size_of::<Layout>() == 1);
 
 impl Record {
-    pub(super) fn new(block: Block, inode: InodeId, replication: u16, state: BlockState) -> Record {
+    pub(super) fn new(block: Block, inode: InodeId, layout: BlockLayout, state: BlockState) -> Record {
+        let (bits, replication) = match layout {
+            BlockLayout::Replicas(replication) => (REPLICATED, replication),
+            BlockLayout::Striped(striping) => {
+                debug_assert!(striping.is_possible(), "what has no room in a record is in no file");
+                let units = u16::from(striping.data_units & 15) << 4 | u16::from(striping.parity_units & 15);
+                (STRIPED | u64::from(striping.policy), units)
+            }
+        };
         let mut record = Record {
             head: PRESENT,
-            length: (Layout::Replicated as u64) << LAYOUT_SHIFT,
+            length: bits << LAYOUT_SHIFT,
             ..Record::default()
         };
         record.set_inode(inode);
@@ -86,7 +103,9 @@ impl Record {
         self.head = (self.head & !MASK48) | (inode.0 & MASK48);
     }
 
+    /// Of a replicated block.
     pub(crate) fn replication(&self) -> u16 {
+        debug_assert!(!self.is_striped(), "an internal block is on one storage");
         (self.head >> REPLICATION_SHIFT & REPLICATION_MAX) as u16
     }
 
@@ -95,27 +114,33 @@ impl Record {
         self.head = (self.head & !(REPLICATION_MAX << REPLICATION_SHIFT)) | (bits << REPLICATION_SHIFT);
     }
 
-    pub(crate) fn layout(&self) -> Layout {
-        debug_assert_eq!(
-            self.length >> LAYOUT_SHIFT,
-            Layout::Replicated as u64,
-            "a layout that nobody wrote"
-        );
-        Layout::Replicated
+    #[inline]
+    pub(crate) fn is_striped(&self) -> bool {
+        self.length >> LAYOUT_SHIFT & STRIPED != 0
     }
 
-    /// Number of storages that the block should be on.
-    pub(crate) fn wanted_storages(&self) -> u32 {
-        match self.layout() {
-            Layout::Replicated => u32::from(self.replication()),
+    pub(crate) fn layout(&self) -> Layout {
+        if !self.is_striped() {
+            debug_assert_eq!(self.length >> LAYOUT_SHIFT, REPLICATED, "a layout that nobody wrote");
+            return Layout::Replicated;
+        }
+        let units = (self.head >> REPLICATION_SHIFT & REPLICATION_MAX) as u8;
+        Layout::Striped {
+            policy: (self.length >> LAYOUT_SHIFT & !STRIPED) as u8,
+            data_units: units >> 4,
+            parity_units: units & 15,
         }
     }
 
-    /// Number of good storages that the block needs to be complete, where a file's blocks need `min_replication`
-    /// replicas.
-    pub(crate) fn min_storages(&self, min_replication: u16) -> u32 {
+    /// Number of internal blocks of the group; 1 for a replicated block, which has a record of its own alone.
+    pub(crate) fn units(&self) -> u8 {
         match self.layout() {
-            Layout::Replicated => u32::from(min_replication),
+            Layout::Replicated => 1,
+            Layout::Striped {
+                data_units,
+                parity_units,
+                ..
+            } => data_units + parity_units,
         }
     }
 
@@ -152,11 +177,6 @@ impl Record {
 
     pub(crate) fn num_bytes(&self) -> u64 {
         self.length & MASK48
-    }
-
-    /// Whether the block has this length, as far as a report can tell.
-    pub(crate) fn has_length(&self, num_bytes: u64) -> bool {
-        self.num_bytes() == num_bytes & MASK48
     }
 
     pub(super) fn set_block(&mut self, block: Block) {
@@ -245,15 +265,6 @@ impl Record {
         self.replicas = place as u64;
     }
 
-    pub(crate) fn view(&self, id: BlockId) -> BlockInfo {
-        BlockInfo {
-            block: self.block(id),
-            inode: self.inode(),
-            replication: self.replication(),
-            state: self.state(),
-        }
-    }
-
     /// Id, length and stamp.
     pub(crate) fn block(&self, id: BlockId) -> Block {
         Block {
@@ -266,10 +277,17 @@ impl Record {
     /// Panics when an invariant of the module does not hold.
     pub(super) fn check(&self, id: BlockId) {
         assert!(self.is_present(), "block {id} is listed but absent");
+        let layout = self.length >> LAYOUT_SHIFT;
+        let is_known = layout == REPLICATED || layout > STRIPED;
+        assert!(is_known, "block {id} has a layout that nobody wrote");
         assert_eq!(
-            self.length >> LAYOUT_SHIFT,
-            Layout::Replicated as u64,
-            "block {id} has a layout that nobody wrote"
+            id.is_striped(),
+            self.is_striped(),
+            "block {id} has the layout of another kind"
+        );
+        assert!(
+            !self.is_safe() || id.index_in_group() == 0,
+            "{id}: a group is counted once"
         );
         assert!(self.count() <= INLINE, "{id}: a record has room for {INLINE}");
         assert!(
@@ -286,6 +304,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Striping;
     use proptest::prelude::*;
 
     fn record() -> Record {
@@ -294,7 +313,7 @@ mod tests {
             num_bytes: MASK48,
             generation_stamp: GenerationStamp(1001),
         };
-        Record::new(block, InodeId(MASK48), 3, BlockState::Complete)
+        Record::new(block, InodeId(MASK48), BlockLayout::Replicas(3), BlockState::Complete)
     }
 
     #[test]
@@ -335,6 +354,16 @@ mod tests {
             prop_assert_eq!(&found[..], &storages[..storages.len().min(INLINE)]);
             one.check(BlockId(0));
             prop_assert_eq!((one.num_bytes(), one.layout()), (MASK48, Layout::Replicated));
+            let mut group = Record::new(
+                one.block(BlockId(-16)),
+                InodeId(MASK48),
+                BlockLayout::Striped(Striping { policy: 127, data_units: 10, parity_units: 6, cell_size: 1 }),
+                BlockState::Complete,
+            );
+            group.push_inline(StorageIndex((1 << 24) - 1));
+            let layout = Layout::Striped { policy: 127, data_units: 10, parity_units: 6 };
+            prop_assert_eq!((group.num_bytes(), group.layout(), group.units()), (MASK48, layout, 16));
+            group.check(BlockId(-16));
             one.set_list(7);
             prop_assert_eq!((one.list(), one.count(), one.inline().count()), (Some(7), 0, 0));
             one.check(BlockId(0));

@@ -173,6 +173,8 @@ pub struct Datanode {
     pub(super) counts_anew: bool,
     /// Notices of it found no room.
     pub(super) unheard: bool,
+    /// It can make internal blocks of a group from others, and agree with others on a group.
+    pub codes: bool,
     pub(super) scheduled: [u32; 2],
     pub(super) scheduled_rolled_ms: u64,
 }
@@ -198,6 +200,7 @@ impl Datanode {
             told_active: false,
             counts_anew: false,
             unheard: false,
+            codes: false,
             scheduled: [0; 2],
             scheduled_rolled_ms: now.monotonic_ms,
         }

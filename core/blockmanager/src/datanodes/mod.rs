@@ -433,6 +433,13 @@ impl Datanodes {
         true
     }
 
+    /// Whether the node can make internal blocks from others, and agree with others on a block group.
+    pub(crate) fn set_codes(&mut self, index: DatanodeIndex, codes: bool) {
+        if let Some(node) = self.get_mut(index) {
+            node.codes = codes;
+        }
+    }
+
     /// Sets the bandwidth of the balancer in bytes per second, for every node to be told.
     pub(crate) fn set_bandwidth(&mut self, bytes_per_second: u64) {
         for node in &mut self.nodes {

@@ -66,13 +66,20 @@ impl BlockManager {
         }
         let mut with = BlockWithLocationsProto {
             block: BlockProto {
-                block_id: id.0.cast_unsigned(),
+                // Of an internal block its group is told (`BlockWithLocationsProto.indices`).
+                block_id: id.group().0.cast_unsigned(),
                 gen_stamp: record.generation_stamp().0,
                 num_bytes: Some(record.num_bytes()),
             },
             ..BlockWithLocationsProto::default()
         };
-        for at in self.blocks.replicas(record) {
+        let mut indices = Vec::new();
+        let members = self.blocks.members(id);
+        let on = members.flat_map(|id| self.blocks.replicas_of(id).into_iter().map(move |at| (id, at)));
+        for (id, at) in on {
+            let Some(record) = self.blocks.get(id) else {
+                continue;
+            };
             if self.condition(id, record, at) != Condition::Live {
                 continue;
             }
@@ -82,6 +89,12 @@ impl BlockManager {
             with.datanode_uuids.push(node.id.datanode_uuid.clone());
             with.storage_uuids.push(storage.uuid.clone());
             with.storage_types.push(storage.storage_type as i32);
+            indices.push(id.index_in_group());
+        }
+        if let Some(striping) = self.blocks.striping(record) {
+            with.indices = Some(indices.into());
+            with.data_block_num = Some(u32::from(striping.data_units));
+            with.cell_size = Some(striping.cell_size);
         }
         (!with.datanode_uuids.is_empty()).then_some(with)
     }

@@ -61,6 +61,7 @@ impl BlockManager {
             return commands;
         }
         commands.extend(self.transfer_command(datanode, pool));
+        commands.extend(self.coding_command(datanode, pool));
         let too_early = now.monotonic_ms.saturating_sub(self.active_since_ms) < self.config.startup_delay_deletion_ms;
         let limit = if too_early { 0 } else { self.config.invalidate_limit };
         let blocks: Vec<BlockProto> = self
@@ -116,7 +117,9 @@ impl BlockManager {
                 uuids.storage_uuids.push(storage.uuid.clone());
                 types.storage_types.push(storage.storage_type as i32);
             }
-            order.blocks.push(block_proto(record.block(transfer.block.id)));
+            order
+                .blocks
+                .push(block_proto(self.replica_of(transfer.block.id, record)));
             order.targets.push(infos);
             order.target_storage_uuids.push(uuids);
             order.target_storage_types.push(types);

@@ -81,23 +81,31 @@ impl BlockManager {
             return;
         };
         let counts = self.count(id, record);
-        let left_behind = reason == CorruptReason::GenerationStamp && self.enough_to_complete(record, counts);
-        if self.corrupt_may_go(record, counts) || left_behind {
+        let left_behind = reason == CorruptReason::GenerationStamp && self.enough_to_complete(id, record, counts);
+        if self.corrupt_may_go(id, record, counts) || left_behind {
             self.delete_corrupt_on(id, node);
         }
         self.check_redundancy(id, None, None);
     }
 
-    fn enough_to_complete(&self, record: &Record, counts: NumberReplicas) -> bool {
+    /// `counts` are those of the block or the internal block.
+    fn enough_to_complete(&self, id: BlockId, record: &Record, counts: NumberReplicas) -> bool {
+        let counts = match record.is_striped() {
+            true => self.count_group(id),
+            false => counts,
+        };
         let good = counts.live.saturating_add(counts.decommissioning);
-        good >= record.min_storages(self.config.min_replication)
+        good >= self.blocks.min_storages(record, self.config.min_replication)
     }
 
     /// Whether a corrupt replica can be done without: enough others are good, or its node is needed for a good one.
-    pub(super) fn corrupt_may_go(&self, record: &Record, counts: NumberReplicas) -> bool {
-        let expected = record.wanted_storages();
+    pub(super) fn corrupt_may_go(&self, id: BlockId, record: &Record, counts: NumberReplicas) -> bool {
+        if record.is_striped() {
+            return self.corrupt_internal_may_go(id, record, counts);
+        }
+        let expected = self.blocks.wanted_storages(id, record);
         let enough = counts.live.saturating_add(counts.decommissioning) >= expected;
-        enough || (self.enough_to_complete(record, counts) && counts.live.saturating_add(counts.corrupt) > expected)
+        enough || (self.enough_to_complete(id, record, counts) && counts.live.saturating_add(counts.corrupt) > expected)
     }
 
     /// Deletes the corrupt replicas of a complete block that can be done without (`invalidateCorruptReplicas`): all of them
@@ -110,10 +118,10 @@ impl BlockManager {
         };
         let counts = self.count(id, record);
         let stamp = record.generation_stamp();
-        let all = self.corrupt_may_go(record, counts);
+        let all = self.corrupt_may_go(id, record, counts);
         let left_behind =
             |mark: &CorruptMark| mark.reason == CorruptReason::GenerationStamp && mark.block.generation_stamp < stamp;
-        let older = self.enough_to_complete(record, counts);
+        let older = self.enough_to_complete(id, record, counts);
         let marks = self.corrupt.of(id).iter();
         let nodes: SmallVec<[DatanodeIndex; 2]> = marks
             .filter(|mark| all || (older && left_behind(mark)))

@@ -1,6 +1,7 @@
 //! When a node that is to leave may go (`DatanodeAdminDefaultMonitor`).
 
 use super::BlockManager;
+use crate::block_map::Record;
 use crate::construction::ExpectedReplica;
 use crate::datanodes::AdminState;
 use crate::mutant::Mutant;
@@ -32,7 +33,8 @@ impl BlockManager {
                 // Blocks without enough replicas are queued or under way. Both lists are usually smaller than the node.
                 let (low, pending) = (self.redundancy.low(), self.redundancy.pending());
                 let mut short = low.ids().chain(pending.ids());
-                short.any(|id| self.blocks.is_on(id, storage))
+                // A queue names a block group by its first block.
+                short.any(|id| self.blocks.members(id).any(|id| self.blocks.is_on(id, storage)))
             });
             // A node that has not told this active everything may have such a block, or more of it than is known.
             let told_all = !storages.is_empty() && !self.has_stale_storages(index);
@@ -60,6 +62,11 @@ impl BlockManager {
                     .of(storage)
                     .is_some_and(|node| node.admin_state == AdminState::Normal)
         };
+        // An internal block has no other replica.
+        let min_storages = |record: &Record| match record.is_striped() {
+            true => 1,
+            false => self.blocks.min_storages(record, self.config.min_replication),
+        };
         // Whether there is one does not depend on which is found first.
         self.construction.all().any(|(id, construction)| {
             let Some(record) = self.blocks.get(id) else {
@@ -82,7 +89,7 @@ impl BlockManager {
             replicas
                 .iter()
                 .any(|replica| self.datanodes.is_on(replica.storage, leaving))
-                && stay.count() < record.min_storages(self.config.min_replication) as usize
+                && stay.count() < min_storages(record) as usize
         })
     }
 }

@@ -54,17 +54,18 @@ impl BlockManager {
         }
         let counts = self.count(id, &record);
         if self.corrupt.is_marked(id, node) {
-            if self.corrupt_may_go(&record, counts) {
+            if self.corrupt_may_go(id, &record, counts) {
                 return true;
             }
             self.corrupt.forget_order(id, node);
             return false;
         }
+        let wanted = self.blocks.wanted_storages(id, &record);
         let excess = self.redundancy.excess_mut();
         if !excess.is_excess(id, node) {
             return false;
         }
-        if counts.live >= record.wanted_storages() {
+        if counts.live >= wanted {
             excess.note_leaving(id, node);
             return true;
         }

@@ -3,7 +3,7 @@
 use super::BlockManager;
 use crate::block_map::{Flag, Record};
 use crate::construction::Held;
-use crate::types::{BlockState, NewBlock, OpeningCall, ReplicaState, StorageIndex};
+use crate::types::{BlockLayout, BlockState, NewBlock, OpeningCall, ReplicaState, StorageIndex};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId};
 use smallvec::SmallVec;
 
@@ -14,15 +14,19 @@ impl BlockManager {
         if !self.blocks.insert(new) {
             // An op was replayed over an image that has its block already. The op is newer.
             self.blocks.set_inode(id, new.inode);
-            self.blocks.set_replication(id, new.replication);
+            if let BlockLayout::Replicas(replication) = new.layout {
+                self.blocks.set_replication(id, replication);
+            }
             self.update_block(new.block);
             return;
         }
         self.reports.learn_block(id);
-        if !self.corrupt.is_empty() {
-            self.corrupt.adopt(&mut self.blocks, new.block);
+        for id in self.blocks.members(id) {
+            if !self.corrupt.is_empty() {
+                self.corrupt.adopt(&mut self.blocks, Block { id, ..new.block });
+            }
+            self.process_messages(id);
         }
-        self.process_messages(id);
     }
 
     /// Length or stamp of a block under construction changed (`UPDATE_BLOCKS`, `fsync`).
@@ -35,7 +39,7 @@ impl BlockManager {
         if new_stamp {
             self.drop_stale_replicas(block);
         }
-        self.process_messages(block.id);
+        self.process_messages_of(block.id);
     }
 
     /// The client told the final length. The block is complete at once when enough replicas are known, or when a
@@ -54,7 +58,7 @@ impl BlockManager {
         if recovered || self.has_min_replicas(block.id) {
             self.set_complete(block.id);
         }
-        self.process_messages(block.id);
+        self.process_messages_of(block.id);
         self.is_complete(block.id)
     }
 
@@ -66,11 +70,13 @@ impl BlockManager {
         self.blocks.set_block(block);
         self.drop_stale_replicas(block);
         self.set_complete(block.id);
-        self.process_messages(block.id);
+        self.process_messages_of(block.id);
     }
 
-    /// A complete block is written again (append, truncate). Its replicas become the expected ones.
+    /// A complete block is written again (append, truncate). Its replicas become the expected ones. A block group never
+    /// is.
     pub fn reopen_block(&mut self, block: Block) {
+        debug_assert!(!block.id.is_striped(), "nobody goes on with a block group");
         let Some(old_stamp) = self.blocks.get(block.id).map(Record::generation_stamp) else {
             return;
         };
@@ -96,8 +102,15 @@ impl BlockManager {
         self.process_messages(block.id);
     }
 
-    /// The block belongs to no file any more, so its replicas must be deleted.
+    /// The block, or the block group, belongs to no file any more, so its replicas must be deleted.
     pub fn remove_block(&mut self, id: BlockId) {
+        for id in self.blocks.members(id) {
+            self.remove_member(id);
+        }
+        self.check_safe_mode();
+    }
+
+    fn remove_member(&mut self, id: BlockId) {
         let Some((record, replicas)) = self.blocks.remove(id) else {
             return;
         };
@@ -115,7 +128,13 @@ impl BlockManager {
             self.corrupt.remove(id);
         }
         self.reports.take(id);
-        self.check_safe_mode();
+    }
+
+    /// Works off what was set aside for a block, or for the blocks of a group.
+    fn process_messages_of(&mut self, id: BlockId) {
+        for id in self.blocks.members(id) {
+            self.process_messages(id);
+        }
     }
 
     /// `setReplication`.
@@ -140,41 +159,58 @@ impl BlockManager {
             return;
         }
         self.blocks.set_state(id, BlockState::Complete);
-        let expected = self.construction.remove(id);
         debug_assert!(
             self.blocks.get(id).is_none_or(|record| !record.flag(Flag::Needed)),
             "only complete blocks are queued"
         );
         self.update_safe(id);
-        if !self.redundancy.is_kept() {
+        for id in self.blocks.members(id) {
+            self.end_construction(id);
+        }
+        if self.redundancy.is_kept() {
+            self.check_redundancy(id, None, None);
+        }
+    }
+
+    /// The block is complete. The rest of its pipeline is about to report, so no copies are needed in its place.
+    fn end_construction(&mut self, id: BlockId) {
+        let Some(construction) = self.construction.remove(id).filter(|_| self.redundancy.is_kept()) else {
             return;
+        };
+        let known = self.blocks.replicas_of(id);
+        let coming: SmallVec<[StorageIndex; 3]> = construction
+            .storages()
+            .filter(|storage| !known.contains(storage) && self.datanodes.is_writable(*storage))
+            .collect();
+        let wanted = self
+            .blocks
+            .get(id)
+            .map_or(0, |record| self.blocks.wanted_storages(id, record));
+        if !coming.is_empty() && wanted > 0 {
+            self.redundancy.expect(id, &coming, None, self.now.monotonic_ms);
         }
-        // The rest of the pipeline is about to report, so no copies are needed in its place.
-        if let Some(construction) = expected {
-            let known = self.blocks.replicas_of(id);
-            let coming: SmallVec<[StorageIndex; 3]> = construction
-                .storages()
-                .filter(|storage| !known.contains(storage) && self.datanodes.is_writable(*storage))
-                .collect();
-            if !coming.is_empty() {
-                self.redundancy.expect(id, &coming, None, self.now.monotonic_ms);
-            }
-        }
-        self.check_redundancy(id, None, None);
     }
 
     /// Forgets replicas whose reported stamp differs from that of their block, which is not complete
     /// (`setGenerationStampAndVerifyReplicas`).
     fn drop_stale_replicas(&mut self, block: Block) {
-        for storage in self.construction.forget_other_stamps(block) {
-            self.remove_replica(block.id, storage);
+        for id in self.blocks.members(block.id) {
+            for storage in self.construction.forget_other_stamps(Block { id, ..block }) {
+                self.remove_replica(id, storage);
+            }
         }
     }
 
     // --- writing ---
 
-    /// Sets the pipeline that writes a block under construction (`addBlock`, `updatePipeline`).
+    /// Sets the pipeline that writes a block under construction (`addBlock`, `updatePipeline`). Of a block group the n-th
+    /// storage is that of the n-th internal block; see [`BlockManager::set_expected_group`].
     pub fn set_expected_locations(&mut self, id: BlockId, on: &[StorageIndex]) {
+        if id.is_striped() {
+            let on: Vec<Option<StorageIndex>> = on.iter().copied().map(Some).collect();
+            self.set_expected_group(id, &on);
+            return;
+        }
         let Some(record) = self.blocks.get(id) else {
             return;
         };
@@ -203,7 +239,7 @@ impl BlockManager {
 
     /// Stops waiting for the replicas of a block under construction that were not received. Their room is free for
     /// other blocks (`DatanodeStorageInfo.decrementBlocksScheduled`).
-    fn unschedule(&mut self, id: BlockId) {
+    pub(super) fn unschedule(&mut self, id: BlockId) {
         let Some(construction) = self.construction.get(id) else {
             return;
         };
@@ -213,7 +249,8 @@ impl BlockManager {
         }
     }
 
-    /// The storages on which replicas of a block under construction are expected.
+    /// The storages on which replicas of a block under construction are expected; of the first internal block, if it is a
+    /// block group.
     #[must_use]
     pub fn expected_locations(&self, id: BlockId) -> Vec<StorageIndex> {
         self.construction

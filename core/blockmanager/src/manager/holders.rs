@@ -41,6 +41,9 @@ impl BlockManager {
         let Some(record) = self.blocks.get(id) else {
             return HolderKnowledge::Awaited;
         };
+        if record.is_striped() {
+            return self.holders_of_group(id, record);
+        }
         let mut expected = self.replicas_of_its_stamp(id);
         let mut whole = !expected.is_empty() && expected.iter().any(|at| self.datanodes.is_writable(*at));
         if let Some(construction) = self.construction.get(id) {
@@ -52,7 +55,7 @@ impl BlockManager {
             }
         }
         let alive = expected.iter().filter(|at| self.datanodes.is_writable(**at)).count();
-        if whole || (alive > 0 && alive >= record.wanted_storages() as usize) {
+        if whole || (alive > 0 && alive >= self.blocks.wanted_storages(id, record) as usize) {
             return HolderKnowledge::Known;
         }
         if expected.is_empty() {
@@ -84,7 +87,7 @@ impl BlockManager {
 
     /// Whether a DataNode may still report unknown replicas. Each is waited for no longer than `patience_ms`, counted
     /// from its registration, from the takeover, or from this NameNode's start.
-    fn awaits_reports(&self, patience_ms: u64) -> bool {
+    pub(super) fn awaits_reports(&self, patience_ms: u64) -> bool {
         if self.mutation.is(Mutant::ReportsNotAwaited) {
             return false;
         }

@@ -17,6 +17,9 @@ impl BlockManager {
     /// pipeline. `client` is the IP address or host name of the reader.
     #[must_use]
     pub fn located_block(&self, pool: &str, block: Block, offset: u64, client: Option<&str>) -> LocatedBlockProto {
+        if block.id.is_striped() {
+            return self.located_group(pool, block, offset);
+        }
         let mut on: SmallVec<[StorageIndex; 4]> = SmallVec::new();
         let mut corrupt = false;
         if let Some(record) = self.blocks.get(block.id) {

@@ -78,7 +78,7 @@ impl BlockManager {
                 "blk_{id} (replicas: live: {} corrupt: {})",
                 counts.live, counts.corrupt
             );
-            for storage in self.replicas_of(*id) {
+            for (_, storage) in self.storages_of(*id) {
                 if let Some(node) = self.datanodes.of(storage) {
                     let _ = write!(text, " {}", node.xfer_address());
                 }

@@ -37,12 +37,15 @@ mod replicas;
 mod reports;
 mod role;
 mod statistics;
+mod striped;
+mod striped_recovery;
 #[cfg(test)]
 mod tests;
 
 pub use commands::{finalize_command, register_command};
 pub use holders::HolderKnowledge;
 pub use statistics::Counts;
+pub use striped::GroupCounts;
 
 use crate::block_map::{BlockMap, Flag, Record, Replicas};
 use crate::caching::Caching;
@@ -152,10 +155,10 @@ impl BlockManager {
 
     // --- blocks ---
 
-    /// What is known of a block.
+    /// What is known of a block, or a block group.
     #[must_use]
     pub fn block(&self, id: BlockId) -> Option<BlockInfo> {
-        self.blocks.get(id).map(|record| record.view(id))
+        self.blocks.info(id)
     }
 
     /// The file that a block belongs to.
@@ -164,7 +167,7 @@ impl BlockManager {
         self.blocks.get(id).map(Record::inode)
     }
 
-    /// The storages with a finalized replica, good or bad.
+    /// The storages with a finalized replica, good or bad; of the first internal block, if it is a block group.
     #[must_use]
     pub fn replicas_of(&self, id: BlockId) -> Vec<StorageIndex> {
         self.blocks.replicas_of(id).to_vec()
@@ -197,13 +200,22 @@ impl BlockManager {
         Condition::Live
     }
 
-    /// Number of replicas in each condition.
+    /// Number of replicas in each condition. Of a block group it is the number of its internal blocks.
     #[must_use]
     pub fn count_replicas(&self, id: BlockId) -> NumberReplicas {
         let record = self.blocks.get(id);
-        record.map_or_else(NumberReplicas::default, |record| self.count(id, record))
+        record.map_or_else(NumberReplicas::default, |record| self.count_block(id, record))
     }
 
+    /// [`BlockManager::count_replicas`] of a block in the map.
+    fn count_block(&self, id: BlockId, record: &Record) -> NumberReplicas {
+        match record.is_striped() {
+            true => self.count_group(id),
+            false => self.count(id, record),
+        }
+    }
+
+    /// Replicas of a block, or of this internal block alone.
     fn count(&self, id: BlockId, record: &Record) -> NumberReplicas {
         let mut counts = NumberReplicas::default();
         for storage in self.blocks.replicas(record) {
@@ -227,16 +239,17 @@ impl BlockManager {
         counts
     }
 
-    /// Whether the block has at least `dfs.namenode.replication.min` good replicas (`hasMinStorage`).
+    /// Whether the block has at least `dfs.namenode.replication.min` good replicas, or the group as many good internal
+    /// blocks as hold all its bytes (`hasMinStorage`).
     #[must_use]
     pub fn has_min_replicas(&self, id: BlockId) -> bool {
         self.blocks.get(id).is_some_and(|record| self.has_min(id, record))
     }
 
     fn has_min(&self, id: BlockId, record: &Record) -> bool {
-        let counts = self.count(id, record);
+        let counts = self.count_block(id, record);
         let good = counts.live + counts.decommissioning + counts.maintenance;
-        good >= record.min_storages(self.config.min_replication)
+        good >= self.blocks.min_storages(record, self.config.min_replication)
     }
 
     /// Whether the block has as many good replicas as append needs (`isSufficientlyReplicated`): the minimum, or one
@@ -246,8 +259,8 @@ impl BlockManager {
         let Some(record) = self.blocks.get(id) else {
             return false;
         };
-        let min = record.min_storages(self.config.min_replication) as usize;
-        self.count(id, record).live as usize >= min.min(self.datanodes.live().len())
+        let min = self.blocks.min_storages(record, self.config.min_replication) as usize;
+        self.count_block(id, record).live as usize >= min.min(self.datanodes.live().len())
     }
 
     /// Whether the block is complete.

@@ -33,6 +33,9 @@ impl BlockManager {
         if record.is_complete() {
             return false;
         }
+        if record.is_striped() {
+            return self.begin_group_recovery(id, recovery_id, now);
+        }
         let (stamp, num_bytes) = (record.generation_stamp(), record.num_bytes());
         self.blocks.set_state(id, BlockState::UnderRecovery);
         // After a restart or a failover only reports tell where the replicas are.
@@ -121,6 +124,10 @@ impl BlockManager {
             let Some(recovery) = construction.recovery else {
                 continue;
             };
+            if record.is_striped() {
+                blocks.extend(self.recovering_group(id, recovery.id, pool, now));
+                continue;
+            }
             let (on, left_out) = self.asked(construction, record.generation_stamp(), now);
             let block = record.block(id);
             // Java's DataNodes take the id of the recovery from the truncated block.
@@ -167,7 +174,12 @@ impl BlockManager {
     /// known to have everything, a silent node would only cause a delay, and is left out
     /// (`DatanodeManager.getLeaseRecoveryCommand` always leaves it out). Otherwise every node is asked that is not
     /// dead.
-    fn asked(&self, construction: &UnderConstruction, stamp: GenerationStamp, now: Now) -> (Vec<StorageIndex>, bool) {
+    pub(super) fn asked(
+        &self,
+        construction: &UnderConstruction,
+        stamp: GenerationStamp,
+        now: Now,
+    ) -> (Vec<StorageIndex>, bool) {
         let all = || construction.replicas.iter();
         let listed = |keep: &dyn Fn(&Datanode) -> bool| -> Vec<StorageIndex> {
             all()

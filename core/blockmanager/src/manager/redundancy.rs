@@ -16,8 +16,8 @@ impl BlockManager {
 
     /// Number of live replicas that a block should have. Replicas on nodes in maintenance count, down to a minimum
     /// (`getExpectedLiveRedundancyNum`).
-    fn expected_live(&self, record: &Record, counts: NumberReplicas) -> u32 {
-        let expected = record.wanted_storages();
+    fn expected_live(&self, id: BlockId, record: &Record, counts: NumberReplicas) -> u32 {
+        let expected = self.blocks.wanted_storages(id, record);
         expected
             .saturating_sub(counts.maintenance)
             .max(u32::from(self.config.min_maintenance_replication).min(expected))
@@ -26,7 +26,7 @@ impl BlockManager {
     /// Whether replicas on these storages are on enough racks: on two, if there are two
     /// (`BlockPlacementStatusDefault`).
     fn enough_racks(&self, id: BlockId, record: &Record) -> bool {
-        if record.wanted_storages() < 2 || self.datanodes.rack_count() < 2 {
+        if self.blocks.wanted_storages(id, record) < 2 || self.datanodes.rack_count() < 2 {
             return true;
         }
         let mut first: Option<&str> = None;
@@ -54,12 +54,16 @@ impl BlockManager {
         let Some(record) = self.blocks.get(id) else {
             return;
         };
+        if record.is_striped() {
+            self.check_group_redundancy(id.group(), added, hint);
+            return;
+        }
         if !record.is_complete() {
             self.redundancy.set_level(&mut self.blocks, id, None, 0);
             return;
         }
         let counts = self.count(id, record);
-        let expected = self.expected_live(record, counts);
+        let expected = self.expected_live(id, record, counts);
         let pending = self.redundancy.pending().count(id);
         let level = if counts.live + pending < expected {
             let leaving = counts.decommissioning + counts.decommissioned + counts.maintenance;
@@ -69,7 +73,7 @@ impl BlockManager {
         } else {
             None
         };
-        let wanted = record.wanted_storages();
+        let wanted = self.blocks.wanted_storages(id, record);
         // Not only when there are enough good replicas: where every node has a replica, a bad one must make room first.
         let any_bad = record.flag(Flag::Corrupt);
         self.redundancy.set_level(&mut self.blocks, id, level, expected);
@@ -83,7 +87,7 @@ impl BlockManager {
 
     /// Chooses the surplus replicas to delete. It never does so while the content of one of the storages is not sure:
     /// an earlier active may have ordered the deletion of the other replicas.
-    fn delete_excess(&mut self, id: BlockId, added: Option<DatanodeIndex>, hint: Option<DatanodeIndex>) {
+    pub(super) fn delete_excess(&mut self, id: BlockId, added: Option<DatanodeIndex>, hint: Option<DatanodeIndex>) {
         let Some(&record) = self.blocks.get(id) else {
             return;
         };
@@ -103,7 +107,8 @@ impl BlockManager {
             candidates.push(storage);
         }
         let mut first = true;
-        while candidates.len() > record.wanted_storages() as usize {
+        let wanted = self.blocks.wanted_storages(id, &record) as usize;
+        while candidates.len() > wanted {
             let Some(at) = self.choose_excess(&candidates, added, if first { hint } else { None }) else {
                 return;
             };
@@ -210,7 +215,9 @@ impl BlockManager {
             let Some(id) = self.redundancy.scan_next(&self.blocks) else {
                 return false;
             };
-            self.check_redundancy(id, None, None);
+            if id.index_in_group() == 0 {
+                self.check_redundancy(id, None, None);
+            }
         }
         self.redundancy.is_scanning()
     }
@@ -227,8 +234,12 @@ impl BlockManager {
         let Some(&record) = self.blocks.get(id) else {
             return;
         };
+        if record.is_striped() {
+            self.schedule_group(id.group(), level, policy);
+            return;
+        }
         let counts = self.count(id, &record);
-        let expected = self.expected_live(&record, counts);
+        let expected = self.expected_live(id, &record, counts);
         let pending = self.redundancy.pending().targets(id);
         let badly_distributed = level == Level::BadlyDistributed;
         let have = counts.live + pending.len() as u32;
@@ -282,7 +293,7 @@ impl BlockManager {
 
     /// The node to copy from: first one that leaves, because it serves nobody else; otherwise a random one. Busy nodes
     /// are taken only for the most urgent blocks (`chooseSourceDatanodes`).
-    fn choose_source(&mut self, id: BlockId, record: &Record, level: Level) -> Option<DatanodeIndex> {
+    pub(super) fn choose_source(&mut self, id: BlockId, record: &Record, level: Level) -> Option<DatanodeIndex> {
         let mut sources: SmallVec<[(bool, DatanodeIndex); 4]> = SmallVec::new();
         for storage in self.blocks.replicas(record) {
             let leaving = match self.condition(id, record, storage) {

@@ -38,7 +38,7 @@ impl BlockManager {
             return;
         };
         if record.state() == BlockState::Committed && self.has_min_replicas(id) {
-            let block = record.block(id);
+            let block = record.block(id.group());
             self.commit_block(block);
             return;
         }
@@ -83,8 +83,9 @@ impl BlockManager {
         }
     }
 
-    /// Checks again whether a complete block counts as safe.
+    /// Checks again whether a complete block, or the group of an internal block, counts as safe.
     pub(super) fn update_safe(&mut self, id: BlockId) {
+        let id = id.group();
         let Some(record) = self.blocks.get(id) else {
             return;
         };

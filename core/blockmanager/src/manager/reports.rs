@@ -29,15 +29,13 @@ use hathi_formats::proto::datanode::StorageBlockReportProto;
 use hathi_formats::proto::hdfs::{DatanodeStorageProto, datanode_storage_proto::StorageState};
 
 /// Why a reported replica can't be right.
-fn corruption(record: &Record, reported: &ReportedReplica) -> Option<CorruptReason> {
+fn corruption(record: &Record, has_length: bool, reported: &ReportedReplica) -> Option<CorruptReason> {
     let stamp = record.generation_stamp();
     let theirs = reported.block.generation_stamp;
     match reported.state {
         ReplicaState::Finalized => match record.state() {
             BlockState::Complete | BlockState::Committed if stamp != theirs => Some(CorruptReason::GenerationStamp),
-            BlockState::Complete | BlockState::Committed => {
-                (!record.has_length(reported.block.num_bytes)).then_some(CorruptReason::Size)
-            }
+            BlockState::Complete | BlockState::Committed => (!has_length).then_some(CorruptReason::Size),
             BlockState::UnderConstruction if stamp > theirs => Some(CorruptReason::GenerationStamp),
             BlockState::UnderConstruction | BlockState::UnderRecovery => None,
         },
@@ -301,7 +299,7 @@ impl BlockManager {
         if replica.state == ReplicaState::Finalized
             && record.is_complete()
             && record.generation_stamp() == replica.block.generation_stamp
-            && record.has_length(replica.block.num_bytes)
+            && self.has_length(record, replica.block)
             && !record.flag(Flag::Corrupt)
         {
             self.forget_older(id, datanode);
@@ -317,7 +315,8 @@ impl BlockManager {
         if self.deletion_is_ordered(datanode, replica.block) {
             return;
         }
-        if let Some(reason) = corruption(&record, &replica) {
+        let has_length = self.has_length(&record, replica.block);
+        if let Some(reason) = corruption(&record, has_length, &replica) {
             if self.active {
                 self.mark_replica_corrupt(id, replica.block, datanode, Some(storage), reason);
             } else {
@@ -348,6 +347,12 @@ impl BlockManager {
         if finalized && (news || record.state() == BlockState::Committed) {
             self.add_replica(id, storage, datanode, hint);
         }
+    }
+
+    /// Whether a replica is as long as the block, as far as a report can tell: lengths in reports have 48 bits.
+    fn has_length(&self, record: &Record, replica: Block) -> bool {
+        const MASK48: u64 = (1 << 48) - 1;
+        self.blocks.replica_length(replica.id, record) == replica.num_bytes & MASK48
     }
 
     /// Forgets earlier messages of the node about the block, because a newer one was judged. An older stamp among them

@@ -5,6 +5,7 @@ use crate::datanodes::{AdminState, Datanode, Storage};
 use crate::redundancy::Level;
 use hathi_formats::ids::{BlockId, InodeId};
 use hathi_formats::proto::hdfs::{DatanodeInfoProto, DatanodeReportTypeProto, DatanodeStorageReportProto};
+use std::collections::BTreeSet;
 
 /// The numbers of `getFsStats` and similar calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,8 +111,9 @@ impl BlockManager {
     /// Blocks that have a corrupt replica on some node.
     fn corrupt_count(&self) -> usize {
         let all = self.corrupt.from(BlockId(i64::MIN));
-        all.filter(|(id, marks)| marks.iter().any(|mark| self.holds(*id, mark.node)))
-            .count()
+        let held = all.filter(|(id, marks)| marks.iter().any(|mark| self.holds(*id, mark.node)));
+        let blocks: BTreeSet<BlockId> = held.map(|(id, _)| id.group()).collect();
+        blocks.len()
     }
 
     /// At most `max` corrupt blocks with an id above `after`, and their files (`listCorruptFileBlocks`).

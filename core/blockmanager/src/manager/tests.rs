@@ -14,6 +14,7 @@ mod caching;
 mod model;
 mod nodes;
 mod safety;
+mod striped;
 
 const BASE: i64 = 1 << 30;
 const POOL: &str = "BP-1";
@@ -37,7 +38,7 @@ fn new_block(n: i64, replication: u16, state: BlockState) -> NewBlock {
     NewBlock {
         block: block(n),
         inode: InodeId(16386 + n as u64),
-        replication,
+        layout: BlockLayout::Replicas(replication),
         state,
     }
 }
@@ -216,7 +217,12 @@ impl World {
             .iter()
             .filter_map(|command| command.blk_cmd.as_ref())
             .filter(|command| command.action() == action)
-            .flat_map(|command| command.blocks.iter().map(|block| block.block_id as i64 - BASE))
+            .flat_map(|command| {
+                command
+                    .blocks
+                    .iter()
+                    .map(|block| (block.block_id as i64).wrapping_sub(BASE))
+            })
             .collect()
     }
 
@@ -628,7 +634,7 @@ fn a_standby_keeps_messages_from_the_future() {
     world.manager.add_block(NewBlock {
         block: Block { num_bytes: 0, ..coming },
         inode: InodeId(20000),
-        replication: 1,
+        layout: BlockLayout::Replicas(1),
         state: BlockState::UnderConstruction,
     });
     // The third still waits for its stamp.

@@ -134,7 +134,7 @@ impl Excess {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{BlockState, NewBlock};
+    use crate::types::{BlockLayout, BlockState, NewBlock};
     use hathi_formats::ids::{Block, InodeId};
 
     const ID: BlockId = BlockId(1 << 31);
@@ -149,7 +149,7 @@ mod tests {
                 ..Block::default()
             },
             inode: InodeId(20_000),
-            replication: 1,
+            layout: BlockLayout::Replicas(1),
             state: BlockState::Complete,
         });
         map

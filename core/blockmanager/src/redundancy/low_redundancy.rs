@@ -61,6 +61,24 @@ impl LowRedundancy {
         }
     }
 
+    /// The queue of a block group with fewer good internal blocks than it should have. It needs `data` of them, and may
+    /// lose `parity` (`LowRedundancyBlocks.getPriorityStriped`).
+    pub(crate) fn level_of_group(live: u32, leaving: u32, data: u32, parity: u32) -> Level {
+        if live < data {
+            if live + leaving >= data {
+                Level::Highest
+            } else {
+                Level::Corrupt
+            }
+        } else if live == data {
+            Level::Highest
+        } else if (live - data) * 3 < parity + 1 {
+            Level::VeryLow
+        } else {
+            Level::Low
+        }
+    }
+
     pub(crate) fn set(&mut self, id: BlockId, level: Option<Level>, expected: u32) {
         for (at, queue) in self.queues.iter_mut().enumerate() {
             if level.is_some_and(|level| level as usize == at) {
@@ -78,6 +96,11 @@ impl LowRedundancy {
 
     pub(crate) fn len(&self, level: Level) -> usize {
         self.queues[level as usize].len()
+    }
+
+    /// The blocks of a queue.
+    pub(crate) fn of(&self, level: Level) -> impl Iterator<Item = BlockId> {
+        self.queues[level as usize].iter().copied()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -164,6 +187,24 @@ mod tests {
                 LowRedundancy::level(live, leaving, expected),
                 level,
                 "{live} {leaving} {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn levels_of_block_groups_are_hadoops() {
+        // RS-6-3.
+        for (live, leaving, level) in [
+            (5, 0, Level::Corrupt),
+            (5, 1, Level::Highest),
+            (6, 0, Level::Highest),
+            (7, 0, Level::VeryLow),
+            (8, 0, Level::Low),
+        ] {
+            assert_eq!(
+                LowRedundancy::level_of_group(live, leaving, 6, 3),
+                level,
+                "{live} {leaving}"
             );
         }
     }

@@ -16,7 +16,7 @@ mod pending;
 
 pub(crate) use excess::Excess;
 pub(crate) use low_redundancy::{Level, LowRedundancy};
-pub(crate) use orders::{NO_ACK, Orders, Transfer};
+pub(crate) use orders::{Coding, NO_ACK, Orders, Transfer};
 pub(crate) use pending::Pending;
 
 use crate::block_map::{BlockMap, Flag, Record};
@@ -176,6 +176,15 @@ impl Redundancy {
         self.expect(block.id, targets, Some(node), now_ms);
     }
 
+    /// The node is to make internal blocks of a group.
+    pub(crate) fn order_coding(&mut self, node: DatanodeIndex, coding: Coding, now_ms: u64) {
+        debug_assert!(self.kept, "who keeps no queues makes nothing");
+        for &(index, target) in &coding.targets {
+            self.expect(coding.group.internal(index), &[target], Some(node), now_ms);
+        }
+        self.orders.code(node, coding);
+    }
+
     // --- too many replicas ---
 
     /// The node's replica is one too many, and is to be deleted.
@@ -282,7 +291,7 @@ impl Redundancy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{BlockState, NewBlock};
+    use crate::types::{BlockLayout, BlockState, NewBlock};
     use hathi_formats::ids::{GenerationStamp, InodeId};
 
     const NODE: DatanodeIndex = DatanodeIndex(1);
@@ -301,7 +310,7 @@ mod tests {
             map.insert(NewBlock {
                 block: block(n),
                 inode: InodeId(20_000),
-                replication: 1,
+                layout: BlockLayout::Replicas(1),
                 state: BlockState::Complete,
             });
         }

@@ -21,9 +21,24 @@ pub(crate) struct Transfer {
     pub(crate) targets: SmallVec<[StorageIndex; 3]>,
 }
 
+/// Internal blocks that a node is to make from others (`BlockECReconstructionInfo`).
+#[derive(Clone, Debug)]
+pub(crate) struct Coding {
+    /// The block group.
+    pub(crate) group: BlockId,
+    /// Where internal blocks are, by their index.
+    pub(crate) sources: SmallVec<[(u8, StorageIndex); 9]>,
+    /// The internal blocks that are missing, in the order of their indexes, and where they go. The first goes to the node
+    /// itself.
+    pub(crate) targets: SmallVec<[(u8, StorageIndex); 3]>,
+    /// Those that are missing as well and are not made now.
+    pub(crate) left_out: SmallVec<[u8; 3]>,
+}
+
 #[derive(Debug, Default)]
 struct OfNode {
     transfers: VecDeque<Transfer>,
+    codings: VecDeque<Coding>,
     deletions: BTreeMap<BlockId, Block>,
 }
 
@@ -54,6 +69,12 @@ impl Orders {
     /// Number of deletions that wait for the heartbeats of their nodes.
     pub(crate) fn deletions(&self) -> usize {
         self.deletions
+    }
+
+    /// Number of internal blocks among them.
+    pub(crate) fn striped_deletions(&self) -> usize {
+        let nodes = self.nodes.iter();
+        nodes.map(|orders| orders.deletions.range(..BlockId(0)).count()).sum()
     }
 
     /// Number of deletions that wait for the heartbeat of a node.
@@ -96,9 +117,27 @@ impl Orders {
 
     // --- copies ---
 
-    /// Number of copies that wait for the heartbeat of a node.
+    /// Number of copies, and of groups to make blocks of, that wait for the heartbeat of a node.
     pub(crate) fn copies_of(&self, node: DatanodeIndex) -> usize {
-        self.of(node).map_or(0, |orders| orders.transfers.len())
+        self.of(node)
+            .map_or(0, |orders| orders.transfers.len().saturating_add(orders.codings.len()))
+    }
+
+    /// The node is to make internal blocks.
+    pub(crate) fn code(&mut self, node: DatanodeIndex, coding: Coding) {
+        debug_assert!(!coding.targets.is_empty(), "nothing is made for nobody");
+        if let Some(orders) = self.of_mut(node) {
+            orders.codings.push_back(coding);
+        }
+    }
+
+    /// Takes out what a node is to make next, at most `max` groups.
+    pub(crate) fn take_codings(&mut self, node: DatanodeIndex, max: usize) -> Vec<Coding> {
+        let Some(orders) = self.nodes.get_mut(node.0 as usize) else {
+            return Vec::new();
+        };
+        let count = max.min(orders.codings.len());
+        orders.codings.drain(..count).collect()
     }
 
     /// The node is to copy a block.
@@ -122,6 +161,7 @@ impl Orders {
     pub(crate) fn forget_copies(&mut self, node: DatanodeIndex) {
         if let Some(orders) = self.nodes.get_mut(node.0 as usize) {
             orders.transfers.clear();
+            orders.codings.clear();
         }
     }
 
@@ -135,7 +175,11 @@ impl Orders {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.deletions == 0 && self.nodes.iter().all(|orders| orders.transfers.is_empty())
+        self.deletions == 0
+            && self
+                .nodes
+                .iter()
+                .all(|orders| orders.transfers.is_empty() && orders.codings.is_empty())
     }
 
     /// Panics when an invariant of the module does not hold.

@@ -85,6 +85,8 @@ pub(crate) struct Reports {
     /// Highest block id that the namespace has told. A higher one is from the future as well, because a stamp is
     /// journaled before its block.
     highest_id: BlockId,
+    /// The same of block groups, whose ids are negative.
+    highest_group: BlockId,
     messages: Messages,
     max_messages: usize,
 }
@@ -97,6 +99,7 @@ impl Reports {
             last: ReportSequence::default(),
             known_stamp: GenerationStamp::default(),
             highest_id: BlockId::LAST_RESERVED,
+            highest_group: BlockId(i64::MIN),
             messages: Messages::default(),
             max_messages: config.max_pending_messages,
         }
@@ -217,12 +220,24 @@ impl Reports {
 
     /// The edits have told of this block.
     pub(crate) fn learn_block(&mut self, id: BlockId) {
-        self.highest_id = self.highest_id.max(id);
+        let highest = match id.is_striped() {
+            true => &mut self.highest_group,
+            false => &mut self.highest_id,
+        };
+        *highest = (*highest).max(id.group());
     }
 
     /// Highest block id that the edits have told.
     pub(crate) fn highest_id(&self) -> BlockId {
         self.highest_id
+    }
+
+    /// Whether the edits have not told of this block, or block group, nor of one behind it.
+    pub(crate) fn is_id_ahead(&self, id: BlockId) -> bool {
+        match id.is_striped() {
+            true => id.group() > self.highest_group,
+            false => id > self.highest_id,
+        }
     }
 
     /// Whether the stamp is higher than every one in the edits so far.
@@ -233,7 +248,7 @@ impl Reports {
     /// Whether a standby has not read of this block yet: its stamp or its id is higher than every one in the edits so
     /// far.
     pub(crate) fn is_from_the_future(&self, block: Block) -> bool {
-        self.is_stamp_ahead(block.generation_stamp) || block.id > self.highest_id
+        self.is_stamp_ahead(block.generation_stamp) || self.is_id_ahead(block.id)
     }
 
     // --- what is set aside ---

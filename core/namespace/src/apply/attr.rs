@@ -59,13 +59,14 @@ impl Namespace {
     pub(crate) fn apply_set_replication(&mut self, path: &str, replication: i16, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
         self.keep_attributes(slot);
-        if !self.rec(slot).is_file() {
+        // A striped file has no replicas (`FSDirAttrOp.unprotectedSetReplication`).
+        if !self.rec(slot).is_file() || self.rec(slot).is_striped() {
             return Ok(());
         }
         let new = self.adjust_replication(replication);
         let (before, old) = (self.file_usage(slot), self.wanted_replication(slot));
         let rec = self.tree.rec_mut(slot);
-        rec.replication = new;
+        rec.set_replication(new);
         let (file, parent) = (rec.id(), rec.parent());
         self.charge(parent, self.file_usage(slot) - before);
         let new = self.wanted_replication(slot);

@@ -4,22 +4,21 @@ use hathi_formats::editlog::{AddOp, CloseOp};
 use hathi_formats::ids::Block;
 
 use super::{Applied, Why, check_xattrs, inconsistent, ms};
+use crate::erasure_coding::policy::ErasureCodingPolicyId;
 use crate::files::block::MAX_GENERATION_STAMP;
 use crate::namespace::Namespace;
 use crate::quotas::Usages;
 use crate::snapshots::PRESENT;
 use crate::store::slab::Slot;
-use crate::tree::inode::{MAX_48, flag};
+use crate::striping::{self, Stripes};
+use crate::tree::inode::{InodeRec, MAX_48, flag};
 use crate::types::{Effect, Effects};
-use crate::unsupported::Feature;
 use crate::usage::Usage;
 use crate::view::View;
 use crate::writers::truncation::Truncation;
 
-fn check_block(block: &Block) -> Result<(), Why> {
-    if block.id.0 < 0 {
-        return Err(Why::Unsupported(format!("striped block group {}", block.id)));
-    }
+fn check_block(file: &InodeRec, block: &Block) -> Result<(), Why> {
+    striping::check_id(file, block.id).map_err(inconsistent)?;
     if block.num_bytes > MAX_48 || block.generation_stamp.0 > MAX_GENERATION_STAMP {
         return Err(inconsistent(format!("block {} is out of range", block.id)));
     }
@@ -42,10 +41,18 @@ impl Namespace {
     }
 
     pub(crate) fn apply_add(&mut self, op: &AddOp, fx: &mut Effects) -> Applied {
-        if op.erasure_coding_policy_id != 0 {
-            return Err(Why::Unsupported(Feature::ErasureCodedFile.refused_at(&op.path)));
-        }
         check_xattrs(&op.path, &op.xattrs)?;
+        let policy = match ErasureCodingPolicyId(op.erasure_coding_policy_id) {
+            ErasureCodingPolicyId::REPLICATION => None,
+            policy if self.striping_by(policy).is_some() => Some(policy),
+            unknown => {
+                let why = format!(
+                    "{} has the erasure coding policy {}, which does not exist",
+                    op.path, unknown.0
+                );
+                return Err(inconsistent(why));
+            }
+        };
         let existing = self.op_lookup(&op.path)?.2;
         if let Some(slot) = existing {
             if !self.rec(slot).is_file() {
@@ -61,10 +68,16 @@ impl Namespace {
         }
         let (parent, name) = self.op_place(&op.path)?;
         let slot = self.op_new_inode(op.inode_id, flag::FILE, parent, name, &op.permissions, ms(op.mtime))?;
-        let replication = self.adjust_replication(op.replication);
+        let replication = match policy {
+            None => self.adjust_replication(op.replication),
+            Some(_) => 0,
+        };
         let rec = self.tree.rec_mut(slot);
         rec.set_atime(ms(op.atime));
-        rec.replication = replication;
+        match policy {
+            None => rec.set_replication(replication),
+            Some(policy) => rec.set_striped(policy),
+        }
         rec.set_block_size(op.block_size.max(0) as u64);
         rec.storage_policy = op.storage_policy_id;
         if !op.acl_entries.is_empty() {
@@ -83,7 +96,8 @@ impl Namespace {
     /// The append of layouts before APPEND_NEW_BLOCK: an ADD of a file that exists.
     fn apply_add_append(&mut self, slot: Slot, op: &AddOp, fx: &mut Effects) -> Applied {
         if !self.rec(slot).is_open() {
-            self.reopen(slot, &op.client_name, &op.client_machine, false, fx);
+            let new_block = self.rec(slot).is_striped();
+            self.reopen(slot, &op.client_name, &op.client_machine, new_block, fx);
         }
         self.keep_attributes(slot);
         let rec = self.tree.rec_mut(slot);
@@ -134,14 +148,13 @@ impl Namespace {
         fx.effects.push(Effect::BlockCompleted {
             block: self.files.get(block).block(),
             file: rec.id(),
-            replication: self.wanted_replication(file),
         });
     }
 
     /// Makes the block list of a file the one of the op (`FSEditLogLoader.updateBlocks`).
     fn reconcile(&mut self, file: Slot, new: &[Block], complete_last: bool, fx: &mut Effects) -> Applied {
         for block in new {
-            check_block(block)?;
+            check_block(self.rec(file), block)?;
         }
         self.settle(file);
         let before = self.file_usage(file);
@@ -224,20 +237,23 @@ impl Namespace {
         }
         self.files.push(&mut self.tree, &mut self.sum, file, *block, open);
         self.raise_stamp(block.generation_stamp);
-        self.counters.block_id = self.counters.block_id.max(block.id.0);
-        let rec = self.rec(file);
-        let (id, replication) = (rec.id(), self.wanted_replication(file));
+        let counters = &mut self.counters;
+        let last_id = match block.id.is_striped() {
+            true => &mut counters.striped_block_id,
+            false => &mut counters.block_id,
+        };
+        *last_id = (*last_id).max(block.id.0);
+        let id = self.rec(file).id();
         fx.effects.push(Effect::BlockAdded {
             block: *block,
             file: id,
-            replication,
+            layout: self.wanted_layout(file),
         });
         if !open {
             // For logs in which all blocks of a file come at once.
             fx.effects.push(Effect::BlockCompleted {
                 block: *block,
                 file: id,
-                replication,
             });
         }
         Ok(())
@@ -250,17 +266,17 @@ impl Namespace {
         last: &Block,
         fx: &mut Effects,
     ) -> Applied {
-        check_block(last)?;
         let file = self.op_file(path)?;
+        check_block(self.rec(file), last)?;
         if !self.rec(file).is_open() {
             return Err(inconsistent(format!("{path} is not under construction")));
         }
         let rec = *self.rec(file);
-        let pref = rec.block_size() as i64;
+        let pref = self.full_block(file) as i64;
         let mut change = pref;
         match (penultimate, self.block_slots(file).last().copied()) {
             (Some(block), Some(slot)) => {
-                check_block(block)?;
+                check_block(&rec, block)?;
                 let was = *self.files.get(slot);
                 if was.id() != block.id || was.generation_stamp() != block.generation_stamp {
                     return Err(inconsistent(format!(
@@ -271,12 +287,13 @@ impl Namespace {
                         block.generation_stamp
                     )));
                 }
-                change += block.num_bytes as i64 - if was.is_open() { pref } else { was.len() as i64 };
+                change -= self.charged_block(file, &was) as i64;
                 self.files
                     .change(&mut self.sum, slot, |rec| rec.set_len(block.num_bytes));
                 if was.is_open() {
                     self.complete_block(file, slot, fx);
                 }
+                change += self.charged_block(file, self.files.get(slot)) as i64;
             }
             (None, None) => {}
             (Some(_), None) => return Err(inconsistent(format!("{path} has no block yet"))),
@@ -319,6 +336,11 @@ impl Namespace {
         if self.rec(slot).is_open() {
             return Err(inconsistent(format!("{path} is under construction already")));
         }
+        if self.rec(slot).is_striped() && !new_block {
+            return Err(inconsistent(format!(
+                "{path} is striped, and its last block can't grow"
+            )));
+        }
         self.reopen(slot, client_name, client_machine, new_block, fx);
         self.touch(slot, fx);
         Ok(())
@@ -337,6 +359,9 @@ impl Namespace {
         let slot = self.op_file(path)?;
         if self.rec(slot).is_open() {
             return Err(inconsistent(format!("{path} is under construction already")));
+        }
+        if self.rec(slot).is_striped() {
+            return Err(inconsistent(format!("{path} is striped, and can't be cut")));
         }
         self.keep_blocks(slot);
         let before = self.file_usage(slot);
@@ -360,7 +385,7 @@ impl Namespace {
                     "{path} would be cut inside a block that the op does not name"
                 )));
             };
-            check_block(block)?;
+            check_block(self.rec(slot), block)?;
             self.truncate_last(slot, block, kept.saturating_sub(new_length), fx)?;
             self.open_file(slot, client_name, client_machine);
         } else if truncate_block.is_some() {
@@ -421,6 +446,11 @@ impl Namespace {
             }
             if self.shown_by(slot, PRESENT).is_some() {
                 return Err(inconsistent(format!("a snapshot shows {source}")));
+            }
+            if !self.same_redundancy(slot, target_slot) {
+                return Err(inconsistent(format!(
+                    "{source} has another erasure coding policy than {target}"
+                )));
             }
             let space = self.file_usage(slot);
             let moved: Vec<Slot> = self.block_slots(slot).to_vec();

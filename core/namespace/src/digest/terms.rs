@@ -114,13 +114,13 @@ pub(crate) fn name(name: &str) -> u64 {
 #[inline]
 pub(crate) fn inode(rec: &InodeRec, name: &[u8], user: u64, group: u64) -> u64 {
     let kind_and_policy = u64::from(rec.kind_bits()) | u64::from(rec.storage_policy) << 8;
-    let (replication, block_size) = match rec.is_file() {
-        true => (rec.replication, rec.block_size()),
+    let (redundancy, block_size) = match rec.is_file() {
+        true => (rec.redundancy(), rec.block_size()),
         // The same fields of a directory have another meaning.
         false => (0, 0),
     };
     Term::of(Fact::Inode)
-        .word(rec.id().0 | u64::from(replication) << 48)
+        .word(rec.id().0 | u64::from(redundancy) << 48)
         .word(rec.mtime() | u64::from(rec.perm().mode()) << 48)
         .word(rec.atime() | kind_and_policy << 48)
         .word(block_size)

@@ -376,8 +376,12 @@ fn a_new_file_is_striped_by_the_policy_of_its_directory_unless_its_writer_asks_o
         assert!(plan(&request).is_ok(), "{request:?}");
     }
     for asked in ["", DEFAULT] {
-        let refused = plan(&request(false, asked, BS)).unwrap_err();
-        assert!(refused.is(ex::UNSUPPORTED_OPERATION), "{refused:?}");
+        let plan = plan(&request(false, asked, BS)).unwrap();
+        let add = plan.ops.iter().find_map(|op| match op {
+            EditOp::Add(add) => Some((add.replication, add.erasure_coding_policy_id)),
+            _ => None,
+        });
+        assert_eq!(add, Some((1, 1)));
     }
     let refused = plan(&request(false, XOR, BS)).unwrap_err();
     assert!(

@@ -14,10 +14,12 @@ use prost::Message;
 use super::{POLICY_XATTR, bad};
 use crate::attributes::{Attributes, Quota};
 use crate::digest::terms;
+use crate::erasure_coding::policy::ErasureCodingPolicyId;
 use crate::files::block::{BlockRec, MAX_GENERATION_STAMP};
 use crate::snapshots::{Kept, KeptQuota};
 use crate::store::names::MAX_NAME_LEN;
 use crate::store::slab::NONE;
+use crate::striping;
 use crate::tree::inode::{InodeRec, MAX_48, Perm, flag};
 use crate::unsupported::Feature;
 
@@ -220,16 +222,22 @@ impl DecodedInodes {
         let first = self.blocks.len();
         let at = self.inodes.len();
         if inode.kind == InodeKind::File {
-            if inode.striped {
-                self.rare.push((at, Rare::Unsupported(Feature::ErasureCodedFile)));
-            }
             rec.set_atime(inode.access_time);
-            rec.replication = u16::try_from(inode.replication).map_err(|_| "replication out of range")?;
+            if inode.striped {
+                let policy = u8::try_from(inode.erasure_coding_policy_id);
+                rec.set_striped(ErasureCodingPolicyId(
+                    policy.map_err(|_| "erasure coding policy out of range")?,
+                ));
+            } else {
+                let replication = i16::try_from(inode.replication)
+                    .ok()
+                    .and_then(|number| u16::try_from(number).ok());
+                rec.set_replication(replication.ok_or("replication out of range")?);
+            }
             rec.set_block_size(inode.preferred_block_size);
             rec.storage_policy = inode.storage_policy_id as u8;
-            // Block groups have ids of their own, which no block has.
-            for block in inode.blocks.clone().filter(|_| !inode.striped) {
-                check_block(inode.id, &block, serials)?;
+            for block in inode.blocks.clone() {
+                check_block(&rec, &block, serials)?;
                 self.blocks.push(BlockRec::new(block, NONE, false));
             }
             if let Some(bytes) = inode.under_construction {
@@ -242,7 +250,7 @@ impl DecodedInodes {
                 {
                     *last = BlockRec::new(last.block(), NONE, true);
                 }
-                let truncation = decode_truncation(inode.id, &uc, serials)?;
+                let truncation = decode_truncation(&rec, &uc, serials)?;
                 let reassigned = uc.lease_reassigned();
                 self.rare.push((
                     at,
@@ -360,8 +368,10 @@ impl Rare {
     }
 }
 
-pub(super) fn check_block(file: u64, block: &Block, serials: &Serials) -> Result<(), String> {
-    if block.num_bytes > MAX_48 || block.generation_stamp.0 > MAX_GENERATION_STAMP || block.id.0 < 0 {
+pub(super) fn check_block(of: &InodeRec, block: &Block, serials: &Serials) -> Result<(), String> {
+    let file = of.id();
+    striping::check_id(of, block.id).map_err(|problem| format!("file {file}: {problem}"))?;
+    if block.num_bytes > MAX_48 || block.generation_stamp.0 > MAX_GENERATION_STAMP {
         return Err(format!("block {} of file {file} is out of range", block.id));
     }
     if block.generation_stamp.0 > serials.newest_stamp {
@@ -374,13 +384,16 @@ pub(super) fn check_block(file: u64, block: &Block, serials: &Serials) -> Result
 }
 
 fn decode_truncation(
-    file: u64,
+    file: &InodeRec,
     uc: &pb::i_node_section::FileUnderConstructionFeature,
     serials: &Serials,
 ) -> Result<Option<Rare>, String> {
     let Some(length) = uc.truncate_length else {
         return Ok(None);
     };
+    if file.is_striped() {
+        return Err(format!("file {} is striped, and can't be cut", file.id()));
+    }
     let source = uc.truncate_source.as_ref().map(|source| Block {
         id: BlockId(source.block_id as i64),
         num_bytes: source.num_bytes(),

@@ -13,8 +13,10 @@ use super::bad;
 use super::decode::{DecodedInodes, InodeDecoder, Rare, Serials};
 use crate::config::NamespaceConfig;
 use crate::digest::{self, Terms as _, terms};
+use crate::erasure_coding::policy::ErasureCodingPolicyId;
 use crate::namespace::Namespace;
 use crate::store::slab::{NONE, Slot};
+use crate::striping::Stripes as _;
 use crate::unsupported::Feature;
 use crate::view::View;
 use crate::writers::truncation::Truncation;
@@ -57,6 +59,8 @@ pub struct ImageLoader {
     references: References,
     /// See [`Namespace::digest_origin`]. An image of Hadoop's has none.
     origin: Option<u64>,
+    /// Striped files name these.
+    policies: BTreeSet<ErasureCodingPolicyId>,
 }
 
 impl ImageLoader {
@@ -101,6 +105,7 @@ impl ImageLoader {
             unsupported: None,
             references: References::default(),
             origin: info.digest_origin,
+            policies: BTreeSet::new(),
         })
     }
 
@@ -126,8 +131,8 @@ impl ImageLoader {
                 sum = sum.wrapping_add(terms::snapshottable(InodeId(id)));
             }
         }
+        self.add_policies(image)?;
         let ns = &mut self.ns;
-        ns.carried.load(image)?;
         let digest = sum
             .wrapping_add(ns.carried.terms())
             .wrapping_add(digest::counters(&ns.counters));
@@ -137,6 +142,24 @@ impl ImageLoader {
             digest,
             origin: self.origin.unwrap_or_else(|| digest::foreign(digest)),
         })
+    }
+
+    /// Striped files name this policy.
+    pub(super) fn note_policy(&mut self, policy: ErasureCodingPolicyId) {
+        self.policies.insert(policy);
+    }
+
+    /// Reads what is carried, and checks that striped files have policies of it.
+    fn add_policies<F: ReadAt + ?Sized>(&mut self, image: &Image<'_, F>) -> Result<(), ImageError> {
+        self.ns.carried.load(image)?;
+        let unknown = |policy: &&ErasureCodingPolicyId| self.ns.striping_by(**policy).is_none();
+        match self.policies.iter().find(unknown) {
+            None => Ok(()),
+            Some(unknown) => Err(bad(format!(
+                "a striped file has the erasure coding policy {}, which does not exist",
+                unknown.0
+            ))),
+        }
     }
 
     /// Number of inodes that the image announces.
@@ -166,6 +189,7 @@ impl ImageLoader {
         let mut rare = decoded.rare.into_iter().peekable();
         for (n, inode) in decoded.inodes.into_iter().enumerate() {
             let id = inode.rec.id();
+            self.policies.extend(inode.rec.erasure_coding_policy());
             let name = &decoded.names[name_at..name_at + inode.name_len];
             let blocks = &decoded.blocks[block_at..block_at + inode.blocks];
             name_at += inode.name_len;
@@ -224,8 +248,8 @@ impl ImageLoader {
             return Err(ImageError::Unsupported(feature.refused_at(&place(&self.ns, slot))));
         }
         self.add_snapshots(image)?;
+        self.add_policies(image)?;
         let ns = &mut self.ns;
-        ns.carried.load(image)?;
         close_unattached(ns);
         ns.count_usage();
         snapshots::trim_unattached(ns);

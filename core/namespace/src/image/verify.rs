@@ -49,11 +49,14 @@ pub fn verify<F: ReadAt + ?Sized>(config: NamespaceConfig, image: &Image<'_, F>)
         names: Vec::new(),
         sum: 0,
     };
-    let loader = ImageLoader::new(config, image)?;
+    let mut loader = ImageLoader::new(config, image)?;
     for part in image.parts(SectionName::Inode) {
         let mut decoder = loader.decoder(image, part);
         while let Some(decoded) = decoder.next_batch()? {
             inodes.add(&decoded)?;
+            let striped = decoded.inodes.iter();
+            let policies = striped.filter_map(|inode| inode.rec.erasure_coding_policy());
+            policies.for_each(|policy| loader.note_policy(policy));
         }
     }
     if inodes.known.len() as u64 != loader.expected_inodes() {

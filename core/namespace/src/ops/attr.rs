@@ -152,15 +152,16 @@ impl Namespace {
         ))
     }
 
-    /// `setReplication`: false when not a file.
+    /// `setReplication`: false when not a file, or a striped one.
     pub fn plan_set_replication(&self, ctx: &Ctx<'_>, src: &str, replication: u16) -> Result<Plan<bool>, Refused> {
         self.verify_replication(src, replication, None)?;
         let iip = self.resolve_for(&ctx.caller, src, DirOp::Write)?;
         self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
-        let Some(slot) = iip.last_slot().filter(|slot| self.rec(*slot).is_file()) else {
+        let has_replicas = |slot: &Slot| self.rec(*slot).is_file() && !self.rec(*slot).is_striped();
+        let Some(slot) = iip.last_slot().filter(has_replicas) else {
             return Ok(Plan::nothing(false));
         };
-        let old = i64::from(self.rec(slot).replication);
+        let old = i64::from(self.rec(slot).replication());
         if i64::from(replication) > old && old > 0 {
             let length = self.charged_length(slot);
             let now = self.space_in(slot, length);

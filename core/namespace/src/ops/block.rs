@@ -12,6 +12,7 @@ use crate::permission::action;
 use crate::quotas::Usages;
 use crate::status::Statuses;
 use crate::store::slab::Slot;
+use crate::striping::{BlockLayout, Stripes};
 use crate::tree::inode::MAX_48;
 use crate::types::{AddBlockCheck, AddedBlock, AppendOutcome, BlockView, Completed, Ctx, FileStatus, Plan, Refused};
 use crate::view::View;
@@ -88,6 +89,12 @@ impl Namespace {
             ));
         };
         self.file_slot(Some(slot), &path)?;
+        if self.rec(slot).is_striped() && !new_block {
+            return Err(refuse(
+                ex::UNSUPPORTED_OPERATION,
+                "Append on EC file without new block is not supported. Use NEW_BLOCK create flag while appending file.",
+            ));
+        }
         if self.effective_policy(slot) == LAZY_PERSIST {
             return Err(refuse(
                 ex::UNSUPPORTED_OPERATION,
@@ -130,7 +137,11 @@ impl Namespace {
                 ));
             }
             let partial = last.num_bytes < rec.block_size();
-            let more = self.space_in(slot, rec.block_size().saturating_sub(last.num_bytes) as i64);
+            let more = match rec.is_striped() {
+                true => 0,
+                false => rec.block_size().saturating_sub(last.num_bytes),
+            };
+            let more = self.space_in(slot, more as i64);
             self.verify_quota(rec.parent(), &more, None)?;
             if partial && !new_block {
                 reply = AppendOutcome::Opened {
@@ -242,7 +253,10 @@ impl Namespace {
         }
         Ok(AddBlockCheck::Allocate {
             file: rec.id(),
-            replication: rec.replication,
+            layout: match self.striping(slot) {
+                None => BlockLayout::Replicas(rec.replication()),
+                Some(striping) => BlockLayout::Striped(striping),
+            },
             block_size: rec.block_size(),
             storage_policy: self.effective_policy(slot),
             client_machine: self
@@ -305,14 +319,17 @@ impl Namespace {
         }
         let rec = *self.rec(slot);
         let committed = self.committed(slot, previous.as_ref())?;
-        self.verify_quota(rec.parent(), &self.space_in(slot, rec.block_size() as i64), None)?;
+        self.verify_quota(rec.parent(), &self.space_in(slot, self.full_block(slot) as i64), None)?;
         let (_, last, _) = self.last_two(slot);
         let penultimate = committed.or(last);
         let mut offset = self.file_length(slot);
         if let (Some(committed), Some(last)) = (committed, last) {
             offset = offset - last.num_bytes + committed.num_bytes;
         }
-        let block = self.next_block();
+        let block = match rec.is_striped() {
+            true => self.next_group()?,
+            false => self.next_block(),
+        };
         let ops = smallvec![
             EditOp::AllocateBlockId { block_id: block.id },
             EditOp::SetGenstampV2 {
@@ -358,6 +375,13 @@ impl Namespace {
             }
         };
         let slot = self.check_lease(slot, &path, file, client_name)?;
+        if self.rec(slot).is_striped() {
+            // Each internal block has one DataNode, and a client goes on without those that it has lost.
+            return Err(refuse(
+                ex::UNSUPPORTED_OPERATION,
+                format!("Cannot add a datanode to a striped block of {path}"),
+            ));
+        }
         Ok(self.status_of(slot, None))
     }
 

@@ -7,7 +7,7 @@ use hathi_formats::ids::InodeId;
 use smallvec::SmallVec;
 
 use crate::acl;
-use crate::erasure_coding::policy::Policy;
+use crate::erasure_coding::policy::{ErasureCodingPolicyId, Policy};
 use crate::namespace::Namespace;
 use crate::path::{
     DirOp, InodesInPath, is_exact_reserved, is_reserved, is_reserved_inodes, is_reserved_raw, is_valid_name, refuse,
@@ -251,7 +251,8 @@ impl Namespace {
         ops.push(EditOp::Add(AddOp {
             inode_id: id,
             path,
-            replication: req.replication as i16,
+            // `INodeFile.getFileReplication` of a striped file.
+            replication: striped.map_or(req.replication as i16, |_| 1),
             mtime: now,
             atime: now,
             // The logged size is the one that is kept.
@@ -272,7 +273,7 @@ impl Namespace {
             client_machine: ctx.client_machine.to_owned(),
             overwrite: req.overwrite,
             storage_policy_id: policy,
-            erasure_coding_policy_id: striping(striped, src)?,
+            erasure_coding_policy_id: striped.map_or(ErasureCodingPolicyId::REPLICATION, |policy| policy.id).0,
             rpc_ids: ctx.rpc_ids,
         }));
         Ok(Plan {
@@ -432,18 +433,6 @@ impl Namespace {
         });
         Ok(Plan { ops, reply: () })
     }
-}
-
-/// The erasure coding policy of a new file in its op; 0 for none.
-fn striping(policy: Option<&Policy>, src: &str) -> Result<u8, Refused> {
-    let Some(policy) = policy else { return Ok(0) };
-    Err(refuse(
-        ex::UNSUPPORTED_OPERATION,
-        format!(
-            "{src} would be striped by the erasure coding policy {}, and this NameNode has no striped files",
-            policy.name
-        ),
-    ))
 }
 
 /// The storage policy that the file itself gets; 0 for none.

@@ -315,7 +315,7 @@ impl Namespace {
         EditOp::Close(CloseOp {
             inode_id: InodeId(0),
             path: self.path_of_slot(slot),
-            replication: rec.replication as i16,
+            replication: rec.replication() as i16,
             mtime: now_ms as i64,
             atime: rec.atime() as i64,
             block_size: rec.block_size() as i64,

@@ -104,7 +104,7 @@ impl Namespace {
                     "concat: at least two of the source files are the same".to_owned(),
                 ));
             }
-            let length = self.file_length(src_slot) as i64;
+            let length = self.charged_length(src_slot);
             more += self.space_in(slot, length) - self.space_in(src_slot, length);
             blocks += self.block_slots(src_slot).len();
             seen.push(src_slot);
@@ -170,6 +170,11 @@ impl Namespace {
                 target_rec.block_size()
             )));
         }
+        if !self.same_redundancy(slot, target) {
+            return Err(illegal(format!(
+                "Source file {src} and target file {target_path} have different erasure coding policy"
+            )));
+        }
         Ok((slot, iip.path()))
     }
 
@@ -188,6 +193,12 @@ impl Namespace {
         self.check_path_access(&ctx.caller, &iip, action::WRITE)?;
         let slot = self.file_slot(iip.last_slot(), &path)?;
         let rec = *self.rec(slot);
+        if rec.is_striped() {
+            return Err(refuse(
+                ex::UNSUPPORTED_OPERATION,
+                format!("Cannot truncate file with striped block {path}"),
+            ));
+        }
         if self.effective_policy(slot) == LAZY_PERSIST {
             return Err(refuse(
                 ex::UNSUPPORTED_OPERATION,

@@ -245,7 +245,7 @@ impl Namespace {
             ),
         };
         let of_file =
-            rec.is_file() && (was.rec.replication != is.replication || was.rec.block_size() != is.block_size());
+            rec.is_file() && (was.rec.redundancy() != is.redundancy() || was.rec.block_size() != is.block_size());
         of_file
             || was.rec.perm() != is.perm()
             || was.rec.storage_policy != is.storage_policy

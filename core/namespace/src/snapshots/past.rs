@@ -225,13 +225,14 @@ impl View for Past<'_> {
         }
     }
 
-    /// Of a file that has not changed what it takes now; otherwise its length, whatever its blocks are
+    /// Of a file that has not changed, and of a striped one, what it takes now; otherwise its length, whatever its blocks are
     /// (`INodeFile.getDiskSpaceQuota`).
     fn space_of(&self, file: Slot) -> (i64, u16) {
-        if self.snapshot == PRESENT || self.ns.snapshots.file_diffs(file).is_empty() {
+        let is_whole = self.snapshot == PRESENT || self.rec(file).is_striped();
+        if is_whole || self.ns.snapshots.file_diffs(file).is_empty() {
             return self.ns.space_of(file);
         }
-        (self.file_length(file) as i64, self.rec(file).replication)
+        (self.file_length(file) as i64, self.rec(file).replication())
     }
 
     fn snapshot(&self) -> Option<SnapshotId> {

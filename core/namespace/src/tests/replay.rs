@@ -147,7 +147,15 @@ impl History {
                     ec_policy: "",
                     should_replicate: false,
                 };
-                let plan = ns.plan_create(&ctx, &request, view);
+                let mut plan = ns.plan_create(&ctx, &request, view);
+                if let (Ok(plan), true) = (&mut plan, n.is_multiple_of(4)) {
+                    // As below a directory with an erasure coding policy.
+                    for op in &mut plan.ops {
+                        if let EditOp::Add(add) = op {
+                            add.erasure_coding_policy_id = striped::XOR;
+                        }
+                    }
+                }
                 self.commit(plan);
             }
             5 => {

@@ -421,7 +421,7 @@ fn the_blocks_of_a_file_have_the_replicas_that_a_snapshot_wants() {
     let mut seen = Vec::new();
     fix.ns
         .for_each_block(&mut |_, id, replication, _| seen.push((id, replication)));
-    assert_eq!(seen, [(file, 3), (file, 3)]);
+    assert_eq!(seen, [(file, BlockLayout::Replicas(3)); 2]);
     let effects = fix.op(&EditOp::DeleteSnapshot {
         snapshot_root: "/d".to_owned(),
         snapshot_name: "s".to_owned(),

@@ -104,7 +104,7 @@ impl World {
             mode,
             policy,
             xattr,
-            replication: rec.replication,
+            replication: rec.replication(),
             length: ns.length_at(slot, snapshot),
             blocks: blocks.iter().map(|block| ns.block_rec(*block).id().0).collect(),
         }

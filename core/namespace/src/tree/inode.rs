@@ -5,6 +5,7 @@
 
 use hathi_formats::ids::InodeId;
 
+use crate::erasure_coding::policy::ErasureCodingPolicyId;
 use crate::store::names::NameRef;
 use crate::store::slab::{NONE, Slot};
 use crate::types::InodeKind;
@@ -49,13 +50,17 @@ pub(crate) struct InodeRec {
     /// File: its preferred block size. Directory: see [`InodeRec::longest_below`].
     block_size_lo: u32,
     block_size_hi: u16,
-    /// Of a file.
-    pub(crate) replication: u16,
+    /// Of a file: the number of its replicas, or [`STRIPED`] and the number of its erasure coding policy
+    /// (`INodeFile.HeaderFormat`).
+    redundancy: u16,
     /// File: its only block, or its block list (flag), or [`NONE`]. Directory: its child list, or [`NONE`].
     pub(super) data: Slot,
 }
 
 const _: () = assert!(size_of::<InodeRec>() == 48);
+
+/// Bit of a striped file's redundancy. Numbers of replicas have 15 bits, as in the log.
+const STRIPED: u16 = 1 << 15;
 
 /// Numbers of ids, times and sizes that fit the records.
 pub(crate) const MAX_48: u64 = (1 << 48) - 1;
@@ -77,7 +82,7 @@ impl Default for InodeRec {
             atime_hi: 0,
             block_size_lo: 0,
             block_size_hi: 0,
-            replication: 0,
+            redundancy: 0,
             data: NONE,
         }
     }
@@ -204,6 +209,38 @@ impl InodeRec {
         let ms = ms.min(MAX_48);
         self.atime_lo = ms as u32;
         self.atime_hi = (ms >> 32) as u16;
+    }
+    /// Of a file: the number of its replicas; 1 if it is striped (`INodeFile.getFileReplication`).
+    #[inline]
+    pub(crate) fn replication(&self) -> u16 {
+        match self.redundancy & STRIPED {
+            0 => self.redundancy,
+            _ => 1,
+        }
+    }
+    pub(crate) fn set_replication(&mut self, replication: u16) {
+        debug_assert!(!self.is_striped(), "a striped file has no replicas");
+        self.redundancy = replication & !STRIPED;
+    }
+    /// Whether the blocks of this file are block groups (`INodeFile.isStriped`).
+    #[inline]
+    pub(crate) fn is_striped(&self) -> bool {
+        self.redundancy & STRIPED != 0
+    }
+    /// The policy of a striped file.
+    #[inline]
+    pub(crate) fn erasure_coding_policy(&self) -> Option<ErasureCodingPolicyId> {
+        self.is_striped()
+            .then_some(ErasureCodingPolicyId(self.redundancy as u8))
+    }
+    pub(crate) fn set_striped(&mut self, policy: ErasureCodingPolicyId) {
+        debug_assert!(self.is_file(), "what has no blocks is not striped");
+        self.redundancy = STRIPED | u16::from(policy.0);
+    }
+    /// Number of replicas or policy, in 16 bits that no two files share that differ in either.
+    #[inline]
+    pub(crate) fn redundancy(&self) -> u16 {
+        self.redundancy
     }
     /// No path below this directory is longer than this, counted from it in UTF-16 units: a bound that only rises, so it
     /// stays when what was longest is gone. 0 for what has no children.

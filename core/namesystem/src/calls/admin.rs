@@ -78,31 +78,36 @@ pub fn get_fs_replicated_block_stats(
     _: &CallContext,
     _: GetFsReplicatedBlockStatsRequestProto,
 ) -> Outcome<GetFsReplicatedBlockStatsResponseProto> {
-    let counts = ns.blockmanager().counts();
+    let (counts, groups) = (ns.blockmanager().counts(), ns.blockmanager().group_counts());
     Ok(Answer::new(
         GetFsReplicatedBlockStatsResponseProto {
-            low_redundancy: counts.low_redundancy,
-            corrupt_blocks: counts.corrupt,
-            missing_blocks: counts.missing,
+            low_redundancy: counts.low_redundancy.saturating_sub(groups.low_redundancy),
+            corrupt_blocks: counts.corrupt.saturating_sub(groups.corrupt),
+            missing_blocks: counts.missing.saturating_sub(groups.missing),
             missing_repl_one_blocks: counts.missing_replication_one,
             blocks_in_future: counts.in_future,
-            pending_deletion_blocks: counts.pending_deletion,
-            highest_prio_low_redundancy_blocks: Some(counts.highest_priority),
+            pending_deletion_blocks: counts.pending_deletion.saturating_sub(groups.pending_deletion),
+            highest_prio_low_redundancy_blocks: Some(counts.highest_priority.saturating_sub(groups.highest_priority)),
             badly_distributed_blocks: Some(counts.badly_distributed),
         },
         None,
     ))
 }
 
-/// `getFsECBlockGroupStats`: there are no block groups.
+/// `getFsECBlockGroupStats`
 pub fn get_fs_ec_block_group_stats(
-    _: &Namesystem,
+    ns: &Namesystem,
     _: &CallContext,
     _: GetFsEcBlockGroupStatsRequestProto,
 ) -> Outcome<GetFsEcBlockGroupStatsResponseProto> {
+    let groups = ns.blockmanager().group_counts();
     Ok(Answer::new(
         GetFsEcBlockGroupStatsResponseProto {
-            highest_prio_low_redundancy_blocks: Some(0),
+            low_redundancy: groups.low_redundancy,
+            corrupt_blocks: groups.corrupt,
+            missing_blocks: groups.missing,
+            pending_deletion_blocks: groups.pending_deletion,
+            highest_prio_low_redundancy_blocks: Some(groups.highest_priority),
             badly_distributed_blocks: Some(0),
             ..Default::default()
         },

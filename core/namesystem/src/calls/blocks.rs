@@ -3,13 +3,13 @@
 use super::border::{Answer, Once, OrDeferred, Outcome, Response};
 use super::{
     ClientMachine, block_of, block_text, commit, commit_void, commit_void_once, datanode, io, local_block,
-    no_safe_mode, plan_context, policies,
+    no_safe_mode, plan_context, policies, striped,
 };
 use crate::Namesystem;
 use crate::context::{CallContext, Deferred, Reply, Reported};
 use crate::retry_cache::CallKey;
 use hathi_blockmanager::{
-    BlockState, DatanodeIndex, Now, OpeningCall, PlacementRequest, StorageIndex, TruncateRecovery,
+    BlockLayout, BlockState, DatanodeIndex, Now, OpeningCall, PlacementRequest, StorageIndex, TruncateRecovery,
 };
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp, InodeId, TxId};
@@ -78,13 +78,13 @@ fn allocate(
     let (file, last) = match check {
         AddBlockCheck::Allocate {
             file,
-            replication,
+            layout,
             block_size,
             storage_policy,
             client_machine,
         } => {
             let wanted = Targets {
-                replication,
+                layout,
                 block_size,
                 storage_policy,
                 client_machine: &client_machine,
@@ -96,9 +96,8 @@ fn allocate(
             }
             let (added, after) = commit(ns, plan)?;
             debug_assert!(!targets.is_empty(), "a block is written somewhere");
-            debug_assert_eq!(
-                ns.namespace().last_block_id(),
-                added.block.id,
+            debug_assert!(
+                added.block.id.is_striped() || ns.namespace().last_block_id() == added.block.id,
                 "the id of a new block was never given out before"
             );
             ns.blockmanager_mut().set_expected_locations(added.block.id, &targets);
@@ -109,37 +108,31 @@ fn allocate(
                 ns.namespace().is_block_under_construction(added.block.id),
                 "a new block is written to"
             );
-            let pool = &ns.info.block_pool_id;
-            return Ok((
-                ns.blockmanager()
-                    .located_block_on(pool, added.block, added.offset, &targets),
-                after,
-            ));
+            return Ok((striped::located_new(ns, added.block, added.offset, &targets), after));
         }
         AddBlockCheck::Retry { file, last, offset } => (file, (last, offset)),
     };
     // The client missed the answer to its first call and has written nothing, so it gets the same block. After a
     // failover this NameNode does not know the chosen DataNodes, so it chooses again.
     let (block, offset) = last;
-    let mut targets = ns.blockmanager().expected_locations(block.id);
-    if targets.is_empty() {
+    let mut located = striped::located_expected(ns, block, offset);
+    if located.is_none() {
         let status = ns
             .namespace()
             .status(file)
             .ok_or_else(|| io(format!("File does not exist: {src}")))?;
+        let striping = ns.namespace().striping_of_file(file);
         let wanted = Targets {
-            replication: status.replication,
+            layout: striping.map_or(BlockLayout::Replicas(status.replication), BlockLayout::Striped),
             block_size: status.block_size,
             storage_policy: status.storage_policy,
             client_machine: machine.as_str(),
         };
-        targets = choose_targets(ns, ctx, request, &wanted)?;
+        let targets = choose_targets(ns, ctx, request, &wanted)?;
         ns.blockmanager_mut().set_expected_locations(block.id, &targets);
+        located = Some(striped::located_new(ns, block, offset, &targets));
     }
-    let located = ns
-        .blockmanager()
-        .located_block_on(&ns.info.block_pool_id, block, offset, &targets);
-    Ok((located, ns.shown_txid([file])))
+    Ok((located.unwrap_or_default(), ns.shown_txid([file])))
 }
 
 /// For this time after becoming active a NameNode that has just been started may not have heard of all DataNodes. A
@@ -147,7 +140,7 @@ fn allocate(
 const DATANODES_ARRIVE_MS: u64 = 30_000;
 
 struct Targets<'a> {
-    replication: u16,
+    layout: BlockLayout,
     block_size: u64,
     storage_policy: u8,
     client_machine: &'a str,
@@ -165,9 +158,19 @@ fn choose_targets(
 ) -> Result<Vec<StorageIndex>, RemoteException> {
     let has = |flag: AddBlockFlagProto| request.flags.contains(&(flag as i32));
     let excluded = indexes(ns, &request.exclude_nodes);
-    let policy = policies::by_id(wanted.storage_policy).or_else(|| policies::by_id(0));
+    let (count, policy, striping) = match wanted.layout {
+        BlockLayout::Replicas(replication) => {
+            let policy = policies::by_id(wanted.storage_policy).or_else(|| policies::by_id(0));
+            (replication, policy, None)
+        }
+        BlockLayout::Striped(striping) => {
+            let policy = striped::storage_policy(wanted.storage_policy);
+            (u16::from(striping.units()), policy, Some(striping))
+        }
+    };
     let placement = PlacementRequest {
-        count: usize::from(wanted.replication),
+        count: usize::from(count),
+        spread: striping.is_some(),
         writer: (!wanted.client_machine.is_empty()).then_some(wanted.client_machine),
         chosen: &[],
         excluded: &excluded,
@@ -179,17 +182,20 @@ fn choose_targets(
         avoid_local_rack: false,
         ignore_client_locality: has(AddBlockFlagProto::IgnoreClientLocality),
     };
-    ns.blockmanager_mut()
-        .choose_targets(&placement, now(ctx))
-        .map_err(|error| {
-            let message = format!("File {} {error}", request.src);
-            let new_active = ctx.now_ms < ns.last_transition_ms + DATANODES_ARRIVE_MS;
-            if ns.config.ha_enabled && new_active && excluded.is_empty() {
-                RemoteException::new(exceptions::RETRIABLE, message)
-            } else {
-                io(message)
-            }
-        })
+    let found = ns.blockmanager_mut().choose_targets(&placement, now(ctx));
+    let found = match striping {
+        None => found.map_err(|error| error.to_string()),
+        Some(striping) => striped::check_found(ns, striping, found, excluded.len()),
+    };
+    found.map_err(|error| {
+        let message = format!("File {} {error}", request.src);
+        let new_active = ctx.now_ms < ns.last_transition_ms + DATANODES_ARRIVE_MS;
+        if ns.config.ha_enabled && new_active && excluded.is_empty() {
+            RemoteException::new(exceptions::RETRIABLE, message)
+        } else {
+            io(message)
+        }
+    })
 }
 
 fn indexes(ns: &Namesystem, nodes: &[DatanodeInfoProto]) -> Vec<DatanodeIndex> {
@@ -472,13 +478,8 @@ pub fn update_pipeline(
         Some(new.generation_stamp),
         "the pipeline goes on with the stamp that was logged"
     );
-    let storages: Vec<StorageIndex> = request
-        .new_nodes
-        .iter()
-        .zip(&request.storage_i_ds)
-        .filter_map(|(node, storage)| ns.blockmanager().find_storage(&node.datanode_uuid, storage))
-        .collect();
-    ns.blockmanager_mut().set_expected_locations(new.id, &storages);
+    let storages = striped::named_storages(ns, &request.new_nodes, &request.storage_i_ds);
+    striped::set_expected(ns, new, &storages);
     Ok(once)
 }
 

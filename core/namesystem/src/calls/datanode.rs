@@ -9,14 +9,13 @@
 
 use super::block_report::BlockReportWork;
 use super::border::{self, Answer, OrDeferred, Outcome, Response, Served};
-use super::{commit_void, io, wire};
+use super::{commit_void, io, striped, wire};
 use crate::context::{CallContext, Deferred, MethodHandler, Reply, Reported};
 use crate::namenode_protocol::SOFTWARE_VERSION;
 use crate::{HaState, Namesystem, OperationCategory, Role, namenode_protocol};
 use bytes::Bytes;
 use hathi_blockmanager::{
-    BlockManagerError, DatanodeIndex, HeartbeatStats, IncrementalNotice, Now, StorageIndex, StorageReport,
-    register_command,
+    BlockManagerError, DatanodeIndex, HeartbeatStats, IncrementalNotice, Now, StorageReport, register_command,
 };
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
@@ -348,6 +347,7 @@ fn send_heartbeat(
         Some(index) if ns.blockmanager().wants_registration(index) => response.cmds.push(register_command()),
         Some(index) => {
             ns.blockmanager_mut().heartbeat(index, stats(&request), now(ctx));
+            ns.blockmanager_mut().set_codes(index, !request.codes_nothing());
             if request.request_full_block_report_lease() {
                 response.full_block_report_lease_id = Some(ns.blockmanager_mut().request_report_lease(index, now(ctx)));
             }
@@ -478,7 +478,8 @@ fn block_received_and_deleted(
                 generation_stamp: GenerationStamp(notice.block.gen_stamp),
             };
             if kind == IncrementalNotice::Received {
-                blocks.push(block.id);
+                // Of an internal block a writer waits for the group.
+                blocks.push(block.id.group());
             }
             ns.blockmanager_mut().incremental_report(
                 datanode,
@@ -556,12 +557,7 @@ fn commit_block_synchronization(
 ) -> Outcome<CommitBlockSynchronizationResponseProto> {
     ns.check_not_in_safe_mode("Cannot commitBlockSynchronization while in safe mode")?;
     let block = super::block_of(ns, &request.block)?;
-    let on: Vec<StorageIndex> = request
-        .new_taragets
-        .iter()
-        .zip(&request.new_target_storages)
-        .filter_map(|(node, storage)| ns.blockmanager().find_storage(&node.datanode_uuid, storage))
-        .collect();
+    let on = striped::named_storages(ns, &request.new_taragets, &request.new_target_storages);
     let agreed = BlockSynchronization {
         block,
         new_generation_stamp: GenerationStamp(request.new_gen_stamp),
@@ -592,7 +588,7 @@ fn commit_block_synchronization(
         && request.close_file
     {
         // This message names the locations, so readers need not wait for reports.
-        ns.blockmanager_mut().recovered(block, &on);
+        striped::set_recovered(ns, block, &on);
     }
     let plan = hathi_namespace::Plan {
         ops: plan.ops,
@@ -609,7 +605,7 @@ fn commit_block_synchronization(
     if let Some(block) = recovered
         && !request.close_file
     {
-        ns.blockmanager_mut().set_expected_locations(block.id, &on);
+        striped::set_expected(ns, block, &on);
     }
     Ok(answer)
 }

@@ -53,6 +53,7 @@ pub(super) fn located_blocks(
     let mut answer = LocatedBlocksProto {
         under_construction: status.under_construction,
         file_encryption_info: status.encryption_info(),
+        ec_policy: status.erasure_coding.map(|policy| policy.to_wire()),
         ..Default::default()
     };
     let Some(&last) = blocks.last() else {

@@ -130,6 +130,89 @@ impl Totals {
     }
 }
 
+impl Totals {
+    /// The lines about block groups (`NamenodeFsck.ErasureCodingResult`).
+    pub(super) fn erasure_coded(&self, text: &mut String) {
+        let share = |part: u64, whole: u64| match whole {
+            0 => String::new(),
+            whole => format!(" ({:?} %)", (part * 100) as f32 / whole as f32),
+        };
+        let of_groups = |part: u64| share(part, self.blocks);
+        let mut line = |words: &str, value: String| {
+            let _ = writeln!(text, " {words}{value}");
+        };
+        let when = |condition: bool, value: String| if condition { value } else { String::new() };
+        let open_size = format!(" (Total open files size: {} B)", self.open_bytes);
+        line(
+            "Total size:\t",
+            format!("{} B", self.bytes) + &when(self.open_bytes > 0, open_size),
+        );
+        let open = format!(" (Files currently being written: {})", self.open_files);
+        line(
+            "Total files:\t",
+            self.files.to_string() + &when(self.open_files > 0, open),
+        );
+        let average = self.bytes.checked_div(self.blocks);
+        let average = average.map_or(String::new(), |bytes| format!(" (avg. block group size {bytes} B)"));
+        let open = format!(" (Total open file block groups (not validated): {})", self.open_blocks);
+        line(
+            "Total block groups (validated):\t",
+            self.blocks.to_string() + &average + &when(self.open_blocks > 0, open),
+        );
+        let stars = " ********************************".to_owned();
+        if self.corrupt_files > 0 || self.below_minimum > 0 {
+            line("", stars.clone());
+            if self.below_minimum > 0 {
+                line(
+                    " UNRECOVERABLE BLOCK GROUPS:\t",
+                    self.below_minimum.to_string() + &of_groups(self.below_minimum),
+                );
+            }
+            if self.corrupt_files > 0 {
+                line(" CORRUPT FILES:\t", self.corrupt_files.to_string());
+            }
+            if self.missing > 0 {
+                line(" MISSING BLOCK GROUPS:\t", self.missing.to_string());
+                line(" MISSING SIZE:\t\t", format!("{} B", self.missing_bytes));
+            }
+            if self.corrupt > 0 {
+                line(" CORRUPT BLOCK GROUPS: \t", self.corrupt.to_string());
+                line(" CORRUPT SIZE:\t\t", format!("{} B", self.corrupt_bytes));
+            }
+            line("", stars);
+        }
+        for (words, count) in [
+            ("Minimally erasure-coded block groups:\t", self.minimally_replicated),
+            ("Over-erasure-coded block groups:\t", self.over_replicated),
+            ("Under-erasure-coded block groups:\t", self.under_replicated),
+            ("Unsatisfactory placement block groups:\t", 0),
+        ] {
+            line(words, count.to_string() + &of_groups(count));
+        }
+        let average = match self.blocks {
+            0 => 0.0,
+            groups => self.replicas as f32 / groups as f32,
+        };
+        line("Average block group size:\t", format!("{average:?}"));
+        line("Missing block groups:\t\t", self.missing.to_string());
+        line("Corrupt block groups:\t\t", self.corrupt.to_string());
+        line(
+            "Missing internal blocks:\t",
+            self.missing_replicas.to_string() + &share(self.missing_replicas, self.expected_replicas),
+        );
+        for (words, count) in [
+            ("Decommissioned internal blocks:\t", self.decommissioned),
+            ("Decommissioning internal blocks:\t", self.decommissioning),
+            ("InMaintenance internal blocks:\t", self.maintenance),
+        ] {
+            if count > 0 {
+                line(words, count.to_string());
+            }
+        }
+        line("Blocks queued for replication:\t", "0".to_owned());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

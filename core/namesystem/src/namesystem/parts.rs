@@ -207,7 +207,9 @@ impl Namesystem {
 
     /// [`BlockManager::take_commands`].
     pub(crate) fn take_datanode_commands(&mut self, datanode: DatanodeIndex, now: Now) -> Vec<DatanodeCommandProto> {
-        self.blockmanager.take_commands(datanode, &self.info.block_pool_id, now)
+        let mut commands = self.blockmanager.take_commands(datanode, &self.info.block_pool_id, now);
+        crate::calls::complete_policies(&self.namespace, &mut commands);
+        commands
     }
 
     /// The block manager, and the namespace that says what the files want.

@@ -4,7 +4,8 @@ use crate::cmd::resident_bytes;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hathi_blockmanager::{
-    BlockManager, BlockManagerConfig, BlockState, HeartbeatStats, NewBlock, Now, ReportProgress, StorageReport,
+    BlockLayout, BlockManager, BlockManagerConfig, BlockState, HeartbeatStats, NewBlock, Now, ReportProgress,
+    StorageReport,
 };
 use hathi_formats::block_list::{BlockListBuilder, ReplicaState};
 use hathi_formats::ids::{Block, BlockId, GenerationStamp};
@@ -51,18 +52,14 @@ pub(super) fn run(args: MemoryArgs) -> Result<ExitCode> {
     generator::fill(&mut namespace, &shape, &mut |_, _, effects| {
         for effect in &effects.effects {
             match effect {
-                Effect::BlockCompleted {
-                    block,
-                    file,
-                    replication,
-                } => {
+                Effect::BlockCompleted { block, file } => {
                     first_block.get_or_insert(*block);
                     live += 1;
                     manager.set_generation_stamp(block.generation_stamp);
                     manager.add_block(NewBlock {
                         block: *block,
                         inode: *file,
-                        replication: *replication,
+                        layout: BlockLayout::Replicas(shape.replication),
                         state: BlockState::Complete,
                     });
                 }

@@ -33,6 +33,42 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..40)
 }
 
+/// Blocks from this number on are groups of four, of which each node has its internal block.
+const GROUPS: i64 = 18;
+const STRIPING: Striping = Striping {
+    policy: 70,
+    data_units: 2,
+    parity_units: 2,
+    cell_size: 10,
+};
+
+fn group(n: i64) -> Block {
+    Block {
+        id: BlockId(i64::MIN + 16 * n),
+        ..block(n)
+    }
+}
+
+/// What a node has of a block.
+fn of(node: usize, n: i64) -> Block {
+    if n < GROUPS {
+        return block(n);
+    }
+    let index = node as u8;
+    Block {
+        id: group(n).id.internal(index),
+        num_bytes: STRIPING.internal_length(100, index),
+        ..group(n)
+    }
+}
+
+fn number(id: BlockId) -> i64 {
+    match id.is_striped() {
+        true => (id.group().0 - i64::MIN) / 16,
+        false => id.0 - BASE,
+    }
+}
+
 proptest! {
     /// Whatever the order, the chunks and the slices: the map is what the naive model says. A notice that comes between
     /// two slices is newer than the report.
@@ -41,7 +77,14 @@ proptest! {
         let mut world = World::new(4);
         let mut exists: BTreeMap<i64, ()> = BTreeMap::new();
         for n in 0..20 {
-            world.manager.add_block(new_block(n, 512, BlockState::Complete));
+            world.manager.add_block(match n < GROUPS {
+                true => new_block(n, 512, BlockState::Complete),
+                false => NewBlock {
+                    block: group(n),
+                    layout: BlockLayout::Striped(STRIPING),
+                    ..new_block(n, 1, BlockState::Complete)
+                },
+            });
             exists.insert(n, ());
         }
         if active {
@@ -54,15 +97,15 @@ proptest! {
             world.now += 1;
             match step {
                 Step::Received(node, id) => {
-                    world.received(node, block(id));
+                    world.received(node, of(node, id));
                     model[node].insert(id, ());
                 }
                 Step::Deleted(node, id) => {
-                    world.tell(node, block(id), IncrementalNotice::Deleted);
+                    world.tell(node, of(node, id), IncrementalNotice::Deleted);
                     model[node].remove(&id);
                 }
                 Step::Full(node, ids, chunk, slice, notices) => {
-                    let replicas: Vec<_> = ids.iter().map(|&id| (block(id), ReplicaState::Finalized)).collect();
+                    let replicas: Vec<_> = ids.iter().map(|&id| (of(node, id), ReplicaState::Finalized)).collect();
                     let begun = world.manager.begin_report(world.nodes[node], full_report(node, &replicas, chunk));
                     let Some(mut report) = begun.unwrap() else {
                         continue; // a second one in start-up
@@ -72,7 +115,7 @@ proptest! {
                     while world.manager.report_slice(&mut report, slice, at(world.now)).unwrap() == ReportProgress::More {
                         if let Some((received, id)) = notices.next() {
                             let notice = if received { IncrementalNotice::Received } else { IncrementalNotice::Deleted };
-                            world.tell(node, block(id), notice);
+                            world.tell(node, of(node, id), notice);
                             if received {
                                 model[node].insert(id, ());
                             } else {
@@ -82,7 +125,8 @@ proptest! {
                     }
                 }
                 Step::Remove(id) => {
-                    world.manager.remove_block(block(id).id);
+                    let removed = if id < GROUPS { block(id) } else { group(id) };
+                    world.manager.remove_block(removed.id);
                     exists.remove(&id);
                     world.deletions(0);
                 }
@@ -91,9 +135,15 @@ proptest! {
             world.manager.check();
         }
         for (node, model) in model.iter().enumerate() {
-            let held: Vec<i64> = world.held(node).iter().map(|block| block.id.0 - BASE).collect();
+            let mut held: Vec<i64> = world.held(node).iter().map(|block| number(block.id)).collect();
+            held.sort_unstable();
             let expected: Vec<i64> = model.keys().copied().filter(|id| exists.contains_key(id)).collect();
             prop_assert_eq!(held, expected, "node {}", node);
+        }
+        for n in GROUPS..20 {
+            let on = model.iter().filter(|of_node| of_node.contains_key(&n) && exists.contains_key(&n));
+            let counts = world.manager.count_replicas(group(n).id);
+            prop_assert_eq!(counts.live as usize, on.count(), "group {}", n);
         }
     }
 }

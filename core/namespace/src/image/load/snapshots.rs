@@ -371,7 +371,7 @@ impl ImageLoader {
                 false => Err(format!("block {} is of two files", block.id)),
             };
         }
-        decode::check_block(ns.rec(file).id().0, &block, &self.serials)?;
+        decode::check_block(ns.rec(file), &block, &self.serials)?;
         let slot = ns.files.add_loaded_block(block, file, false)?;
         ns.sum.add(terms::block(ns.files.get(slot)));
         Ok(slot)

@@ -62,7 +62,13 @@ impl Named {
         inode.xattrs = xattrs.as_deref();
         if rec.is_file() {
             inode.access_time = rec.atime();
-            inode.replication = u32::from(rec.replication);
+            match rec.erasure_coding_policy() {
+                None => inode.replication = u32::from(rec.replication()),
+                Some(policy) => {
+                    inode.striped = true;
+                    inode.erasure_coding_policy_id = u32::from(policy.0);
+                }
+            }
             inode.preferred_block_size = rec.block_size();
             inode.storage_policy_id = u32::from(rec.storage_policy);
             inode.under_construction = features.under_construction.as_deref();

@@ -18,6 +18,7 @@ mod retries;
 mod satisfier;
 mod snapshot_reads;
 mod snapshots;
+mod striped;
 mod summary;
 mod tokens;
 mod tree;
