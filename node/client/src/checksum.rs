@@ -55,6 +55,12 @@ impl FileSystem {
     /// As [`FileSystem::call`], and when no DataNode of a block answers.
     pub async fn checksum(&self, path: &str) -> Result<FileChecksum, ClientError> {
         let located = self.block_locations(path, 0, u64::MAX >> 1).await?;
+        if located.ec_policy.is_some() {
+            return Err(ClientError::Striped {
+                path: path.to_owned(),
+                what: "compute its checksum",
+            });
+        }
         let mut sums: Vec<u8> = Vec::new();
         let mut first: Option<OpBlockChecksumResponseProto> = None;
         for block in &located.blocks {

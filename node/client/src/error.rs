@@ -51,6 +51,14 @@ pub enum ClientError {
         /// The DataNodes that were tried.
         nodes: String,
     },
+    /// The file is striped, and this client can't do this with it.
+    #[error("{path} is striped by an erasure coding policy, and this client can't {what}")]
+    Striped {
+        /// The file.
+        path: String,
+        /// What it can't do.
+        what: &'static str,
+    },
     /// The file does not exist.
     #[error("File does not exist: {0}")]
     NotFound(String),

@@ -259,7 +259,8 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::call`].
     pub async fn create(&self, path: &str, options: &CreateOptions) -> Result<FileWriter, ClientError> {
-        let mut flag = hdfs::CreateFlagProto::Create as i32;
+        // This client does not code: where an erasure coding policy is in force its files are replicated.
+        let mut flag = hdfs::CreateFlagProto::Create as i32 | hdfs::CreateFlagProto::ShouldReplicate as i32;
         if options.overwrite {
             flag |= hdfs::CreateFlagProto::Overwrite as i32;
         }
@@ -313,6 +314,14 @@ impl FileSystem {
         let mut flag = hdfs::CreateFlagProto::Append as i32;
         if new_block {
             flag |= hdfs::CreateFlagProto::NewBlock as i32;
+            // The NameNode refuses to go on with a block of a striped file, but it opens one for new blocks.
+            let status = self.status(path).await?;
+            if status.is_some_and(|status| status.ec_policy.is_some()) {
+                return Err(ClientError::Striped {
+                    path: path.to_owned(),
+                    what: "write to it",
+                });
+            }
         }
         let request = hdfs::AppendRequestProto {
             src: path.to_owned(),

@@ -2,7 +2,7 @@
 
 use crate::crypto::FileCipher;
 use crate::filesystem::FileSystem;
-use crate::{ClientError, FileSystemOptions};
+use crate::{ClientError, FileSystemOptions, striped};
 use hathi_conf::host_and_port;
 use hathi_formats::datatransfer::ChecksumMismatch;
 use hathi_formats::exceptions::REPLICA_NOT_FOUND;
@@ -78,7 +78,8 @@ impl FileReader {
         let mut retries = fs.options().last_block_retries;
         // Bytes that were acknowledged to the writer are readable, but only the DataNodes know how many these are.
         let in_last = loop {
-            let Some(last) = unfinished_block(&located) else {
+            // Nothing of a block group can be read while it is written (`DFSStripedInputStream`).
+            let Some(last) = unfinished_block(&located).filter(|_| located.ec_policy.is_none()) else {
                 break 0;
             };
             let untold = match visible_length(fs.options(), path, last).await {
@@ -100,6 +101,16 @@ impl FileReader {
             Some(info) => Some(fs.cipher(path, info).await?),
             None => None,
         };
+        if located
+            .ec_policy
+            .as_ref()
+            .is_some_and(|policy| striped::striping(policy).is_none())
+        {
+            return Err(ClientError::Striped {
+                path: path.to_owned(),
+                what: "read what was written under its policy",
+            });
+        }
         Ok(FileReader {
             cipher,
             plain: Vec::new(),
@@ -236,21 +247,29 @@ impl FileReader {
     async fn open_block(&mut self, tried: &mut Tried) -> Result<(), ClientError> {
         let mut last_error = "no DataNode holds it".to_owned();
         loop {
-            let Some(block) = self.block_at_position().await? else {
+            let Some(found) = self.block_at_position().await? else {
                 return Err(ClientError::MissingBlock {
                     block: 0,
                     path: self.path.clone(),
                     last: format!("the file has no block at offset {}", self.position),
                 });
             };
+            let in_block = self.position - found.offset;
+            let end = (found.offset + self.block_len(&found)).min(self.length);
+            let striping = self.located.ec_policy.as_ref().and_then(striped::striping);
+            let (block, in_block, len) = match striping {
+                None => (found, in_block, end - self.position),
+                Some(striping) => {
+                    let part = striped::part(&found, striping, in_block, end - self.position);
+                    (part.block, part.offset, part.len)
+                }
+            };
             for node in &block.locs {
                 if tried.bad.contains(&node.id.datanode_uuid) {
                     continue;
                 }
-                let in_block = self.position - block.offset;
-                let end = (block.offset + self.block_len(&block)).min(self.length);
                 let client_name = &self.fs.options().client_name;
-                match BlockReader::open(client_name, &block, node, in_block, end - self.position).await {
+                match BlockReader::open(client_name, &block, node, in_block, len).await {
                     Ok(mut reader) => {
                         if !self.verified {
                             reader.ignore_checksums();
@@ -268,6 +287,9 @@ impl FileReader {
             }
             tried.failures += 1;
             if tried.failures >= ACQUIRE_FAILURES_MAX {
+                if striping.is_some() {
+                    last_error.push_str("; it is an internal block of a striped file, and this client does not decode");
+                }
                 return Err(ClientError::MissingBlock {
                     block: block.b.block_id.cast_signed(),
                     path: self.path.clone(),

@@ -9,6 +9,7 @@ mod filesystem;
 mod input;
 mod namenodes;
 mod output;
+mod striped;
 
 pub use checksum::FileChecksum;
 pub use error::ClientError;
