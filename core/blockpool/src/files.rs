@@ -232,5 +232,10 @@ mod tests {
             dirs.dir_of(Folder::Finalized, BlockId(1 << 30 | 0x3F_1F_00)),
             Path::new("/v/current/BP-1/current/finalized/subdir31/subdir31")
         );
+        // Internal blocks of block groups have negative ids; Java shifts them with their sign.
+        assert_eq!(
+            dirs.dir_of(Folder::Finalized, BlockId(i64::MIN + 0x2_0310)),
+            Path::new("/v/current/BP-1/current/finalized/subdir2/subdir3")
+        );
     }
 }
