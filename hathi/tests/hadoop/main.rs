@@ -11,6 +11,7 @@ mod namenodes;
 mod pipelines;
 mod rolling_upgrade;
 mod snapshots;
+mod striped;
 mod suites;
 mod tokens;
 mod viewers;

@@ -62,7 +62,10 @@ async fn carry_out(node: &Arc<DataNode>, service: &Arc<Nameservice>, claim: Clai
             for block in command.recovery_cmd.map(|command| command.blocks).unwrap_or_default() {
                 if block.ec_policy.is_some() {
                     // Ours says that it can't (`HeartbeatRequestProto.codesNothing`), so only Hadoop's NameNode asks.
-                    tracing::warn!(group = block.block.b.block_id.cast_signed(), "a block group is not recovered here");
+                    tracing::warn!(
+                        group = block.block.b.block_id.cast_signed(),
+                        "a block group is not recovered here"
+                    );
                     continue;
                 }
                 let (node, service) = (node.clone(), service.clone());
