@@ -417,6 +417,24 @@ impl Settings {
         })
     }
 
+    fn erasure_coding(&self) -> anyhow::Result<hathi_namespace::PolicyConfig> {
+        let conf = &self.conf;
+        let default = hathi_namespace::PolicyConfig::default();
+        let policies = hathi_namespace::PolicyConfig {
+            default_policy: conf
+                .get_or("dfs.namenode.ec.system.default.policy", &default.default_policy)
+                .trim()
+                .to_owned(),
+            max_cell_size: conf.get_u32("dfs.namenode.ec.policies.max.cellsize", default.max_cell_size)?,
+            user_defined_allowed: conf.get_bool(
+                "dfs.namenode.ec.userdefined.policy.allowed",
+                default.user_defined_allowed,
+            ),
+        };
+        policies.check().map_err(anyhow::Error::msg)?;
+        Ok(policies)
+    }
+
     /// What the namespace needs.
     pub fn namespace(&self) -> anyhow::Result<hathi_namespace::NamespaceConfig> {
         let conf = &self.conf;
@@ -475,6 +493,7 @@ impl Settings {
                     TimeUnit::Seconds,
                 )?
                 .as_millis() as u64,
+            erasure_coding: self.erasure_coding()?,
             image: self.image,
             ..default
         })

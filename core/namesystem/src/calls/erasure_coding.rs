@@ -131,7 +131,8 @@ pub fn get_topology_result(
 }
 
 /// Whether the DataNodes and racks are enough for these policies, or for all enabled ones if none is named, and why.
-pub(crate) fn topology_result(ns: &Namesystem, policies: &[String]) -> Result<(bool, String), RemoteException> {
+/// Refuses policies that do not exist.
+pub fn topology_result(ns: &Namesystem, policies: &[String]) -> Result<(bool, String), RemoteException> {
     let nodes = || ns.blockmanager().datanodes().map(|(_, node)| node);
     // Hadoop counts dead DataNodes as well, and racks on which somebody lives.
     let racks: BTreeSet<_> = nodes().filter(|node| node.alive).map(|node| &node.location).collect();

@@ -2,6 +2,7 @@
 
 mod activity;
 pub mod datanodes;
+mod erasure_coding;
 
 pub use activity::startup_json;
 pub use datanodes::Fleet;
@@ -86,6 +87,7 @@ pub fn beans(pages: &Pages) -> Vec<Bean> {
             info_bean(&view),
             state_bean(&view),
             namesystem_bean(&view),
+            erasure_coding::bean(view.ns),
             activity::bean(pages, &ns),
             activity::startup(pages, &ns),
             retry_cache_bean(&view),
@@ -162,6 +164,7 @@ fn info_bean(view: &View<'_>) -> Bean {
             "CorruptFilesCount": view.counts.missing,
             "DistinctVersionCount": view.fleet.versions.len(),
             "DistinctVersions": view.fleet.versions_as_hadoop_lists_them(),
+            "VerifyECWithTopologyResult": erasure_coding::topology(view.ns),
         }),
     )
 }
@@ -257,6 +260,7 @@ fn namesystem_bean(view: &View<'_>) -> Bean {
         "StaleDataNodes": view.counts.stale_datanodes,
         "NumLiveDataNodes": view.counts.live_datanodes,
         "NumDeadDataNodes": view.counts.dead_datanodes,
+        "EnabledEcPolicies": erasure_coding::enabled(view.ns),
     });
     if let (Some(attributes), Value::Object(more)) = (attributes.as_object_mut(), more) {
         attributes.extend(more);
@@ -529,6 +533,20 @@ mod tests {
         assert_eq!(of("FSNamesystemState", "NumDecommissioningDataNodes"), Some(json!(1)));
         assert_eq!(of("NameNodeInfo", "DistinctVersionCount"), Some(json!(2)));
         assert!(of("NameNodeInfo", "Threads").unwrap().as_u64() > Some(0));
+        assert_eq!(
+            of("ECBlockGroupsState", "EnabledEcPolicies"),
+            Some(json!("RS-6-3-1024k"))
+        );
+        let topology = of("NameNodeInfo", "VerifyECWithTopologyResult").unwrap();
+        let topology: Value = serde_json::from_str(topology.as_str().unwrap()).unwrap();
+        assert_eq!(
+            topology,
+            json!({
+                "isSupported": "false",
+                "resultMessage": "9 DataNodes are required for the erasure coding policies: RS-6-3-1024k. \
+                                  The number of DataNodes is only 3.",
+            })
+        );
         for (bean, never_counted) in [
             ("NameNodeStatus", "SlowPeersReport"),
             ("FSNamesystemState", "ScheduledReplicationBlocks"),
