@@ -43,7 +43,7 @@ const STATUSES: &str = "
 | 255 | wrong arguments of `dfs`, `getconf` and `fsck`; wrong arguments and failures of `dfsadmin` and `haadmin` (Hadoop's -1) |
 | 141 | the reader of the output has gone, as a shell reports SIGPIPE |
 
-Where Hadoop's tool has more, they are Hadoop's: `fsck` (1 corrupt, 2 to 6 the state of a DataNode), `zkfc` (2 to 6), `storagepolicies` (1 wrong arguments, 2 failed), `crypto` (1 wrong arguments, 2 to 4 failed), `--daemon status`.
+Where Hadoop's tool has more, they are Hadoop's: `fsck` (1 corrupt, 2 to 6 the state of a DataNode), `zkfc` (2 to 6), `storagepolicies` (1 wrong arguments, 2 failed), `crypto` (1 wrong arguments, 2 to 4 failed), `ec` (1 wrong arguments, 2 and 3 failed, 255 an illegal value), `--daemon status`.
 
 ## While a command waits
 

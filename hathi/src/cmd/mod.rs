@@ -13,6 +13,7 @@ pub mod dfsadmin;
 #[cfg(test)]
 mod docs;
 pub mod doctor;
+pub mod ec;
 pub mod environment;
 pub mod fetchdt;
 pub mod fsck;

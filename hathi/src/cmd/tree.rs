@@ -2,7 +2,7 @@
 
 use super::table::with_dash;
 use super::{
-    bench, cacheadmin, completion, conf, crypto, daemonlog, datanode, debug, dfs, dfsadmin, doctor, environment,
+    bench, cacheadmin, completion, conf, crypto, daemonlog, datanode, debug, dfs, dfsadmin, doctor, ec, environment,
     fetchdt, fsck, getconf, groups, haadmin, journal, journalnode, man, namenode, oev, oiv, quickstart,
     secondarynamenode, snapshots, storagepolicies, zkfc,
 };
@@ -127,6 +127,7 @@ pub const TOOLS: &[Tool] = &[
     tool(Kind::Admin, "daemonlog", "get and set the level of the log of a daemon", Help::Text(daemonlog::usage), || names(&["-getlevel", "-setlevel"]), daemonlog::run),
     tool(Kind::Admin, "debug", "check and mend files and leases", Help::Text(debug::usage), || names(&["verifyMeta", "computeMeta", "recoverLease"]), debug::run),
     tool(Kind::Admin, "dfsadmin", "administer a cluster", Help::Text(dfsadmin::help::help_of_all), dfsadmin::help::commands, dfsadmin::run),
+    tool(Kind::Admin, "ec", "administer erasure coding policies", Help::Text(ec::usage), || with_dash(ec::ROWS), ec::run),
     tool(Kind::Admin, "haadmin", "show and change who is active", Help::Text(haadmin::help_of_all), haadmin::commands, haadmin::run),
     tool(Kind::Admin, "fsck", "check the health of files", Help::Text(fsck::usage), || with_dash(fsck::ROWS), fsck::run),
     tool(Kind::Admin, "oev", "show an edit log", Help::Text(oev::usage), none, oev::run),

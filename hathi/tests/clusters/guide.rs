@@ -71,6 +71,7 @@ const ON_A_QUICKSTART: &[&str] = &[
     "../README.md",
     "monitoring.md",
     "security.md",
+    "erasure-coding.md",
     "snapshots.md",
     "caching.md",
     "tutorial.md",

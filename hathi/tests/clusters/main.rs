@@ -12,6 +12,7 @@ mod controller;
 mod datanode_memory;
 mod divergence;
 mod doctor;
+mod erasure_coding;
 mod faults;
 mod guide;
 mod hdfs_native;
