@@ -90,13 +90,6 @@ public class Features {
         describe(fs.getFileStatus(new Path("/")), text);
         describeAll(text);
         return text.toString().replace('\n', ' ');
-      case "coded directory":
-        fs.mkdirs(new Path("/coded/directory"));
-        fs.setErasureCodingPolicy(new Path("/coded/directory"), "RS-6-3-1024k");
-        return "";
-      case "undo coded directory":
-        fs.unsetErasureCodingPolicy(new Path("/coded/directory"));
-        return "";
       case "coded file":
         fs.mkdirs(new Path("/coded/files"));
         fs.setErasureCodingPolicy(new Path("/coded/files"), "RS-6-3-1024k");
@@ -173,6 +166,13 @@ public class Features {
         new ErasureCodingPolicy(new ECSchema("xor", 3, 1), 128 * 1024)});
     fs.enableErasureCodingPolicy("RS-4-2-64k");
     fs.removeErasureCodingPolicy("XOR-3-1-128k");
+    fs.mkdirs(new Path("/served/coded/own/replicated"));
+    fs.setErasureCodingPolicy(new Path("/served/coded"), "RS-6-3-1024k");
+    fs.setErasureCodingPolicy(new Path("/served/coded/own"), "RS-4-2-64k");
+    fs.setErasureCodingPolicy(new Path("/served/coded/own/replicated"), "replication");
+    fs.mkdirs(new Path("/served/coded/unset"));
+    fs.setErasureCodingPolicy(new Path("/served/coded/unset"), "XOR-2-1-1024k");
+    fs.unsetErasureCodingPolicy(new Path("/served/coded/unset"));
     fs.addCachePool(new CachePoolInfo("pool").setOwnerName("one").setGroupName("some").setLimit(1000000L));
     fs.addCacheDirective(new CacheDirectiveInfo.Builder().setPath(quotas).setPool("pool").setReplication((short) 2).build());
     file("/served/xattrs/unreadable");
@@ -224,6 +224,8 @@ public class Features {
       text.append(' ').append(xattr.getKey()).append('=').append(Arrays.hashCode(xattr.getValue()));
     }
     text.append(" policy ").append(fs.getStoragePolicy(path).getName());
+    text.append(" coded ").append(fs.getErasureCodingPolicy(path)).append(' ')
+        .append(fs.getContentSummary(path).getErasureCodingPolicy());
     if (status.isDirectory()) {
       QuotaUsage usage = fs.getQuotaUsage(path);
       text.append(" quota ").append(usage.getQuota()).append(' ').append(usage.getFileAndDirectoryCount()).append(' ')
@@ -243,10 +245,6 @@ public class Features {
       text.append("snapshottable ").append(each.getFullPath().toUri().getPath()).append('\n');
     }
     for (ErasureCodingPolicyInfo each : fs.getAllErasureCodingPolicies()) {
-      // Hadoop's NameNode calls this one enabled by its configuration, whatever the namespace says.
-      if (each.getPolicy().getName().equals("RS-6-3-1024k")) {
-        continue;
-      }
       text.append(each.getPolicy()).append(' ').append(each.getState()).append('\n');
     }
     RemoteIterator<CachePoolEntry> pools = fs.listCachePools();

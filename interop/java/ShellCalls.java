@@ -13,13 +13,14 @@ import org.apache.hadoop.hdfs.tools.DFSAdmin;
 import org.apache.hadoop.hdfs.tools.DFSck;
 import org.apache.hadoop.hdfs.tools.DebugAdmin;
 import org.apache.hadoop.hdfs.tools.GetConf;
+import org.apache.hadoop.hdfs.tools.ECAdmin;
 import org.apache.hadoop.hdfs.tools.GetGroups;
 import org.apache.hadoop.hdfs.tools.StoragePolicyAdmin;
 import org.apache.hadoop.util.Tool;
 import org.apache.hadoop.util.ToolRunner;
 
 /**
- * Hadoop's dfs, dfsadmin, fsck, groups, storagepolicies, getconf and debug, many calls in one JVM, as a JVM of its own for each costs a second.
+ * Hadoop's dfs, dfsadmin, ec, fsck, groups, storagepolicies, getconf and debug, many calls in one JVM, as a JVM of its own for each costs a second.
  *
  * A line of standard input is a call: what the tool reads from its own standard input, the tool, and its arguments, divided
  * by tabs; line feeds are written as \n. The answer is the tool's lines, each behind "out " or "err ", and its exit code
@@ -64,6 +65,8 @@ public class ShellCalls {
         return new DFSAdmin();
       case "groups":
         return new GetGroups(conf);
+      case "ec":
+        return new ECAdmin(conf);
       case "storagepolicies":
         return new StoragePolicyAdmin(conf);
       case "getconf":

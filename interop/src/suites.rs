@@ -109,6 +109,13 @@ pub const SUITES: &[(&str, &str)] = &[
     ("shell-xattr", "org.apache.hadoop.cli.TestXAttrCLI"),
     ("shell-delete", "org.apache.hadoop.cli.TestDeleteCLI"),
     ("shell-cacheadmin", "org.apache.hadoop.cli.TestCacheAdminCLI"),
+    ("shell-ec", "org.apache.hadoop.cli.TestErasureCodingCLI"),
+    ("ec-admin", "org.apache.hadoop.hdfs.tools.TestECAdmin"),
+    ("ec-add", "org.apache.hadoop.hdfs.TestErasureCodingAddConfig"),
+    (
+        "ec-file-status",
+        "org.apache.hadoop.hdfs.TestFileStatusWithDefaultECPolicy",
+    ),
     ("webhdfs-contract-append", "WebHdfsContract$Append"),
     ("webhdfs-contract-bulk-delete", "WebHdfsContract$BulkDelete"),
     ("webhdfs-contract-concat", "WebHdfsContract$Concat"),
@@ -178,8 +185,6 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
         "a NameNode refuses to start with trash roots in snapshottable directories",
     ),
     ("webhdfs-all", "testWebHdfsErasureCodingFiles", ERASURE_CODING),
-    ("webhdfs-all", "testECPolicyCommands", ERASURE_CODING),
-    ("webhdfs-all", "testECPolicyInFileStatus", ERASURE_CODING),
     ("webhdfs-all", "testGetEZTrashRoot", ENCRYPTION),
     ("webhdfs-all", "testFsserverDefaults", ENCRYPTION),
     ("webhdfs-all", "testWebHdfsSps", SATISFIER),
@@ -236,7 +241,7 @@ const COPIES_TO: (&str, &str, &str) = (
     "/tmp/file1",
 );
 const SYMLINKS: &str = "symbolic links are refused, as by a NameNode of Hadoop's in a process of its own";
-const ERASURE_CODING: &str = "erasure coding is refused";
+const ERASURE_CODING: &str = "there are no striped files";
 const ENCRYPTION: &str = "the suite's key provider is a file, and a NameNode takes a KMS only";
 const TOKENS: &str = "delegation tokens are refused";
 const SATISFIER: &str = "there is no storage policy satisfier";

@@ -142,6 +142,15 @@ fn ours(conf: &Path, typed: &str, words: &[&str]) -> Result<Said> {
 const PACKED: &[u8] =
     b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\x2b\x48\x4c\xce\x4e\x4d\xe1\x02\x00\x43\xe0\x41\x2f\x07\x00\x00\x00";
 
+/// Two policies that can be added, and one that can't.
+const POLICIES: &str = "<configuration><layoutversion>1</layoutversion><schemas>\
+    <schema id='a'><codec>xor</codec><k>3</k><m>1</m><options> </options></schema>\
+    <schema id='b'><codec>rs</codec><k>12</k><m>4</m></schema>\
+    <schema id='c'><codec>RS</codec><k>6</k><m>3</m></schema></schemas><policies>\
+    <policy><schema>a</schema><cellsize>131072</cellsize></policy>\
+    <policy><schema>b</schema><cellsize>1024</cellsize></policy>\
+    <policy><schema>c</schema><cellsize>1048576</cellsize></policy></policies></configuration>";
+
 /// What both tools are told, in this order: `R` is a directory of the file system and `L` one of this machine, each tool's
 /// own; what is typed stands before `|`, and `\s` is a blank within a word.
 const CALLS: &str = include_str!("shell_calls.txt");
@@ -159,6 +168,8 @@ fn both_shells_say_the_same(hadoop: &Hadoop, cluster: &Cluster) -> Result<()> {
         std::fs::write(local.join("moving"), "moved")?;
         // "packed\n", by gzip.
         std::fs::write(local.join("packed.gz"), PACKED)?;
+        std::fs::write(local.join("policies.xml"), POLICIES)?;
+        std::fs::write(local.join("wrong.xml"), "<configuration/>")?;
         let small = local.join("small");
         std::fs::write(&small, vec![b'y'; 1000])?;
         std::fs::File::open(&small)?.set_times(FileTimes::new().set_modified(written).set_accessed(written))?;
