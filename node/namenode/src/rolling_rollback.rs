@@ -63,7 +63,7 @@ pub async fn roll_back(settings: &Settings) -> anyhow::Result<()> {
         // Beside shared edits these are a copy, of which a part that is missing does not matter.
         discard(&segments, first, settings.is_single()).with_context(|| dir.display().to_string())?;
     }
-    dirs.roll_back(to)
+    dirs.roll_back_to(to)
         .map_err(|failure| anyhow::Error::from(failure.error).context(failure.path.display().to_string()))?;
     tracing::info!(%to, "rolled back");
     Ok(())

@@ -92,7 +92,7 @@ impl<D: Disk> NameDirs<D> {
     ///
     /// # Errors
     /// The disk says so. It may be repeated.
-    pub fn roll_back(&self, to: TxId) -> Result<(), Failure> {
+    pub fn roll_back_to(&self, to: TxId) -> Result<(), Failure> {
         let at = |path: &Path| {
             let path = path.to_owned();
             |error| Failure { path, error }
@@ -219,7 +219,7 @@ mod tests {
             .find(|image| image.txid == TxId(20))
             .unwrap();
         dirs.rename_rollback(&first).unwrap();
-        dirs.roll_back(TxId(20)).unwrap();
+        dirs.roll_back_to(TxId(20)).unwrap();
         let images = dirs.images();
         let found: Vec<u64> = names(&images).into_iter().map(|(txid, _)| txid).collect();
         assert_eq!(found, [20, 20, 10, 10]);
