@@ -198,7 +198,10 @@ mod tests {
             let line = format!("\n{:<20} {}\n", tool.name, tool.purpose);
             assert_eq!(usage.matches(&line).count(), 1, "{}", tool.name);
             if let Help::Text(text) = tool.help {
-                assert!(text().to_lowercase().starts_with("usage:"), "{}: {}", tool.name, text());
+                let text = text();
+                // Hadoop's `fetchdt` begins with what it does.
+                let begins = text.to_lowercase().starts_with("usage:") || text.starts_with(tool.name);
+                assert!(begins, "{}: {text}", tool.name);
             }
         }
     }

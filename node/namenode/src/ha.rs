@@ -516,7 +516,7 @@ mod tests {
         let alone = testing::active();
         let dirs = &alone.shared.dirs;
         let namespace = Namespace::new(alone.shared.nn.settings.namespace().unwrap());
-        for (txid, layout) in [(0, LayoutVersion::NAMENODE_CURRENT), (3, LayoutVersion(-66))] {
+        for (txid, layout) in [(0, LayoutVersion::NAMENODE_CURRENT), (3, LayoutVersion(-59))] {
             let image = Unpublished::of(dirs.images_dirs(), TxId(txid));
             let (bytes, summary) = namespace.freeze().save(Vec::new(), layout, &|| false).unwrap();
             for path in image.paths() {
@@ -530,7 +530,7 @@ mod tests {
         let ended = tokio::time::timeout(Duration::from_secs(20), running).await;
         let reason = format!("{:#}", ended.expect("it goes on").unwrap_err());
         assert!(
-            reason.contains("fsimage_0000000000000000003") && reason.contains("-66"),
+            reason.contains("fsimage_0000000000000000003") && reason.contains("-59"),
             "{reason}"
         );
     }

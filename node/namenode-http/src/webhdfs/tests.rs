@@ -164,7 +164,7 @@ async fn what_is_refused_says_so_with_its_class_and_status() {
         // There is no DataNode.
         (Method::PUT, "/f?op=CREATE", 403, "IOException"),
         (Method::PUT, "/?op=CREATESNAPSHOT", 403, "SnapshotException"),
-        (Method::PUT, "/?op=RENEWDELEGATIONTOKEN&token=x", 403, "InvalidToken"),
+        (Method::PUT, "/?op=RENEWDELEGATIONTOKEN&token=x", 403, "IOException"),
         (
             Method::PUT,
             "/?op=SATISFYSTORAGEPOLICY",

@@ -99,7 +99,7 @@ async fn an_image_is_taken_only_whole_and_of_this_namespace() {
     let foreign = receiver.image(8, LayoutVersion::NAMENODE_CURRENT);
     let refused = receiver.put(&foreign, &query, digest(&foreign)).await.unwrap_err();
     assert!(refused.contains("namespaceID 8"), "{refused}");
-    let old = receiver.image(7, LayoutVersion(-66));
+    let old = receiver.image(7, LayoutVersion(-59));
     let refused = receiver.put(&old, &query, digest(&old)).await.unwrap_err();
     assert!(refused.contains("not a whole image"), "{refused}");
     let refused = receiver.put(&good, &query, None).await.unwrap_err();

@@ -319,11 +319,11 @@ fn too_few_datanodes_are_told() {
 }
 
 #[test]
-fn a_file_that_would_be_striped_is_refused_and_a_replicated_one_is_made() {
+fn a_file_has_the_policy_of_its_directory_unless_it_is_to_be_replicated() {
     let mut ns = with_dir();
     call(&mut ns, &hdfs(), &set("/d", None)).unwrap();
-    let refused = call(&mut ns, &hdfs(), &create("/d/f")).unwrap_err();
-    assert!(refused.is(exceptions::UNSUPPORTED_OPERATION), "{refused}");
+    let made = call(&mut ns, &hdfs(), &create("/d/striped")).unwrap().fs.unwrap();
+    assert_eq!(made.ec_policy.map(|policy| policy.id), Some(1));
     let replicated = CreateRequestProto {
         // CREATE and SHOULD_REPLICATE.
         create_flag: 1 | 128,
