@@ -12,6 +12,7 @@ const CIRCLES: &[(&str, &[&str])] = &[
     ("sim", &["journalnode", "namenode"]),
     ("sim", &["writing::datanode", "writing::pipeline", "writing::talk"]),
     ("core/namespace", &["ops::attr", "ops::create"]),
+    ("core/namespace", &["striping", "view"]),
     (
         "core/namesystem",
         &[
@@ -22,11 +23,14 @@ const CIRCLES: &[(&str, &[&str])] = &[
             "calls::delete",
             "calls::policies",
             "calls::replayed",
+            "calls::striped",
             "calls::summary",
             "calls::walks",
             "calls::write",
+            "calls::zones",
             "context",
             "history",
+            "keys",
             "monitor",
             "namenode_protocol",
             "namesystem",

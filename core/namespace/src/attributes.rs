@@ -24,7 +24,7 @@ use crate::store::strings::Strings;
 use crate::tree::Tree;
 use crate::tree::inode::{InodeRec, Perm, flag};
 use crate::usage::{TypeSpace, Usage};
-use crate::zones::Zones;
+use crate::zone_map::{Zone, Zones};
 
 /// `AclFeature`: the entries that the mode does not express (named entries and the group's), followed by the default
 /// entries.
@@ -342,6 +342,22 @@ impl Attributes {
         self.zones.lose();
     }
 
+    /// Panics when the map of zones is not what the attributes say.
+    fn check_zones(&self, tree: &Tree) {
+        let mut found = 0;
+        for (slot, rec) in tree.iter().filter(|(_, rec)| rec.has(flag::XATTR)) {
+            let id = rec.id();
+            let zone = Zone::of_xattrs(self.xattrs(slot));
+            assert_eq!(
+                zone.as_ref(),
+                self.zones.get(id).map(|zone| &**zone),
+                "inode {id}: encryption zone"
+            );
+            found += usize::from(zone.is_some());
+        }
+        assert_eq!(found, self.zones.len(), "encryption zones found and kept");
+    }
+
     /// Panics when an invariant of the module does not hold, but for the usage.
     pub(crate) fn check(&self, tree: &Tree) {
         let (mut acls, mut xattrs, mut links, mut quotas) = (0, 0, 0, 0);
@@ -368,7 +384,7 @@ impl Attributes {
         assert_eq!(links, self.links.len(), "symlinks found and kept");
         assert_eq!(quotas, self.quotas.len(), "quotas found and kept");
         assert_eq!(type_quotas, self.type_quotas, "quotas by type found and counted");
-        self.zones.check(tree, |slot| self.xattrs(slot));
+        self.check_zones(tree);
         self.acls.check();
         self.xattrs.check();
         self.links.check();

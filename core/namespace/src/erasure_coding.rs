@@ -10,7 +10,6 @@
 //! Mirrors `ErasureCodingPolicyManager` and the reading half of `FSDirErasureCodingOp`.
 
 mod image;
-mod plan;
 pub mod policy;
 #[cfg(test)]
 mod tests;
@@ -18,17 +17,10 @@ mod tests;
 use std::collections::BTreeMap;
 
 use hathi_formats::editlog::{XAttr, XAttrNamespace};
-use hathi_formats::erasure_coding::{DIRECTORY_XATTR, REPLICATION, SYSTEM_POLICIES, xattr_name, xattr_value};
-use hathi_formats::proto::hdfs::ErasureCodingPolicyProto;
+use hathi_formats::erasure_coding::{DIRECTORY_XATTR, REPLICATION, SYSTEM_POLICIES, xattr_value};
 use prost::Message;
 
 use crate::digest::terms::{Fact, Term};
-use crate::namespace::Namespace;
-use crate::path::InodesInPath;
-use crate::store::slab::{NONE, Slot};
-use crate::tree::inode::flag;
-use crate::view::View;
-pub use plan::AddedPolicy;
 use policy::{ErasureCodingPolicyId, Policy, PolicyState};
 
 /// What the configuration says about policies. [`PolicyConfig::default`] is Hadoop's default for each key.
@@ -110,13 +102,14 @@ impl ErasureCoding {
     }
 
     /// All policies in the order of their names, as Hadoop lists them.
-    fn by_name(&self) -> impl Iterator<Item = &Policy> {
-        let by_name: BTreeMap<&str, &Policy> = self.policies.values().map(|policy| (&*policy.name, policy)).collect();
-        by_name.into_values()
+    pub(crate) fn by_name(&self) -> impl Iterator<Item = &Policy> {
+        let mut all: Vec<&Policy> = self.policies.values().collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all.into_iter()
     }
 
     /// The state that counts: the default policy is enabled, and a policy that this NameNode can't use is not.
-    fn state(&self, policy: &Policy, config: &PolicyConfig) -> PolicyState {
+    pub(crate) fn state(&self, policy: &Policy, config: &PolicyConfig) -> PolicyState {
         match policy.state {
             PolicyState::Enabled if unusable(policy, config).is_some() => PolicyState::Disabled,
             PolicyState::Disabled if policy.name == config.default_policy && !self.default_disabled => {
@@ -127,15 +120,19 @@ impl ErasureCoding {
     }
 
     /// The policy that an equal one would not be added beside: it has the same name, or codes alike.
-    fn equal_to(&self, new: &Policy) -> Option<&Policy> {
+    pub(crate) fn equal_to(&self, new: &Policy) -> Option<&Policy> {
         self.by_name()
             .find(|policy| policy.name == new.name || policy.codes_like(new))
     }
 
     /// The id of the next new policy. `None` when all have been given out.
-    fn next_id(&self) -> Option<ErasureCodingPolicyId> {
+    pub(crate) fn next_id(&self) -> Option<ErasureCodingPolicyId> {
         let last = self.policies.last_key_value().map_or(0, |(id, _)| id.0);
         let next = last.saturating_add(1).max(ErasureCodingPolicyId::FIRST_USER_DEFINED.0);
+        debug_assert!(
+            self.with_id(ErasureCodingPolicyId(next)).is_none() || next == u8::MAX,
+            "ids grow"
+        );
         Some(ErasureCodingPolicyId(next)).filter(|next| *next <= ErasureCodingPolicyId::LAST)
     }
 
@@ -195,9 +192,9 @@ impl ErasureCoding {
         for (id, policy) in &self.policies {
             assert_eq!(*id, policy.id, "an erasure coding policy is found by its id");
         }
-        assert_eq!(
-            self.by_name().count(),
-            self.policies.len(),
+        let names: Vec<&str> = self.by_name().map(|policy| &*policy.name).collect();
+        assert!(
+            names.windows(2).all(|pair| pair[0] != pair[1]),
             "no two erasure coding policies have the same name"
         );
         for policy in Policy::system() {
@@ -207,7 +204,7 @@ impl ErasureCoding {
 }
 
 /// Why this NameNode can't use a policy for new files (`ErasureCodingPolicyManager.addPolicy`, `loadPolicy`).
-fn unusable(policy: &Policy, config: &PolicyConfig) -> Option<String> {
+pub(crate) fn unusable(policy: &Policy, config: &PolicyConfig) -> Option<String> {
     if !CODECS.iter().any(|(codec, _)| *codec == policy.codec) {
         return Some(format!("Codec name {} is not supported", policy.codec));
     }
@@ -234,94 +231,11 @@ pub(crate) fn policy_xattr(name: &str) -> XAttr {
     }
 }
 
-fn is_policy_xattr(xattr: &XAttr) -> bool {
+pub(crate) fn is_policy_xattr(xattr: &XAttr) -> bool {
     xattr.namespace == XAttrNamespace::System && xattr.name == DIRECTORY_XATTR
 }
 
-/// Which policy is in force where, in any view.
-pub(crate) trait Coded: View {
-    /// The attribute of this inode itself that names a policy.
-    fn own_policy_xattr(&self, slot: Slot) -> Option<&XAttr> {
-        let marked = self.rec(slot).has(flag::XATTR);
-        let xattrs = if marked { self.xattrs_of(slot) } else { &[] };
-        xattrs.iter().find(|xattr| is_policy_xattr(xattr))
-    }
-
-    /// The name of the policy of the nearest directory that has one, from this inode upwards. A name may be
-    /// [`REPLICATION`], which ends the force of the policies above.
-    fn policy_name_above(&self, slot: Slot) -> Option<&str> {
-        let mut at = slot;
-        while at != NONE {
-            if let Some(xattr) = self.own_policy_xattr(at) {
-                return xattr.value.as_deref().and_then(xattr_name);
-            }
-            at = self.parent(at);
-        }
-        None
-    }
-
-    /// The policy of an inode: a directory's own or inherited one, and that of a striped file (`FSDirErasureCodingOp.getErasureCodingPolicyForPath`).
-    /// `None` stands for replication.
-    fn erasure_coding_of(&self, slot: Slot) -> Option<&Policy> {
-        let rec = self.rec(slot);
-        match rec.is_dir() {
-            true => self
-                .policy_name_above(slot)
-                .and_then(|name| self.erasure_coding().named(name)),
-            // A symlink has none, and a file has that with which it was written.
-            false => self.erasure_coding().with_id(rec.erasure_coding_policy()?),
-        }
-    }
-
-    /// How a file is kept, or the name of a directory's policy; empty without one
-    /// (`ContentSummaryComputationContext.getErasureCodingPolicyName`).
-    fn erasure_coding_text_of(&self, slot: Slot) -> &str {
-        let rec = self.rec(slot);
-        match self.erasure_coding_of(slot) {
-            Some(policy) => &policy.name,
-            None if rec.is_file() => "Replicated",
-            None if rec.is_dir() && self.policy_name_above(slot).is_some_and(is_replication) => REPLICATION,
-            None => "",
-        }
-    }
-}
-
-impl<V: View> Coded for V {}
-
-impl Namespace {
-    /// The policy with this id, whatever its state.
-    #[must_use]
-    pub fn erasure_coding_policy(&self, id: ErasureCodingPolicyId) -> Option<&Policy> {
-        self.carried.erasure_coding().with_id(id)
-    }
-
-    /// All policies with their states, in the order of their names (`getErasureCodingPolicies`).
-    pub fn erasure_coding_policies(&self) -> impl Iterator<Item = ErasureCodingPolicyProto> + '_ {
-        let all = self.carried.erasure_coding();
-        let state = |policy: &Policy| all.state(policy, &self.config.erasure_coding);
-        all.by_name().map(move |policy| policy.to_wire_with(state(policy)))
-    }
-
-    /// The policies that can be used, in the order of their names.
-    pub fn enabled_erasure_coding_policies(&self) -> impl Iterator<Item = &Policy> + '_ {
-        let all = self.carried.erasure_coding();
-        let config = &self.config.erasure_coding;
-        all.by_name()
-            .filter(move |policy| all.state(policy, config) == PolicyState::Enabled)
-    }
-
-    /// `ContentSummary.getErasureCodingPolicy` of a path, as of the snapshot that it names.
-    #[must_use]
-    pub fn erasure_coding_text(&self, iip: &InodesInPath<'_>) -> String {
-        match (iip.last_slot(), self.past(iip)) {
-            (None, _) => String::new(),
-            (Some(slot), None) => self.erasure_coding_text_of(slot).to_owned(),
-            (Some(slot), Some(past)) => past.erasure_coding_text_of(slot).to_owned(),
-        }
-    }
-}
-
 /// Whether a name stands for no erasure coding.
-fn is_replication(name: &str) -> bool {
+pub(crate) fn is_replication(name: &str) -> bool {
     name.eq_ignore_ascii_case(REPLICATION)
 }

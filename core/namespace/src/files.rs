@@ -19,7 +19,6 @@ use crate::digest::marks::Sum;
 use crate::digest::terms;
 use crate::store::id_map::IdMap;
 use crate::store::slab::{FrozenSlab, NONE, Slab, Slot};
-use crate::striping;
 use crate::tree::Tree;
 use crate::tree::inode::{InodeRec, flag};
 use block::BlockRec;
@@ -59,6 +58,19 @@ fn slots_of<'a>(file: &'a InodeRec, list: impl FnOnce(Slot) -> &'a [Slot]) -> &'
         list(file.data())
     } else {
         file.only_block()
+    }
+}
+
+/// Whether a file like this can have the block: striped ones have groups, and others have none.
+pub(crate) fn check_id(rec: &InodeRec, block: BlockId) -> Result<(), String> {
+    match (rec.is_striped(), block.is_striped()) {
+        (false, false) => Ok(()),
+        (true, true) if block.index_in_group() == 0 => Ok(()),
+        (true, true) => Err(format!(
+            "block {block} is no block group, but one of its internal blocks"
+        )),
+        (true, false) => Err(format!("block {block} is no block group, and its file is striped")),
+        (false, true) => Err(format!("striped block group {block} of a file that is not striped")),
     }
 }
 
@@ -281,11 +293,7 @@ impl Files {
             for &slot in slots.iter().chain(&others) {
                 let block = self.blocks.get(slot);
                 assert_eq!(block.file, file, "inode {id}: block {} is another file's", block.id());
-                assert_eq!(
-                    striping::check_id(rec, block.id()),
-                    Ok(()),
-                    "inode {id}: a block of another kind"
-                );
+                assert_eq!(check_id(rec, block.id()), Ok(()), "inode {id}: a block of another kind");
                 assert_eq!(
                     self.find(block.id()),
                     Some(slot),

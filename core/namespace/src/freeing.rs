@@ -121,6 +121,8 @@ impl Namespace {
     pub(crate) fn detach(&mut self, slot: Slot, out: &mut Vec<Block>) -> bool {
         /// Inodes an op frees by itself: below a tenth of a millisecond.
         const AT_ONCE: usize = 64;
+        debug_assert!(self.rec(slot).is_live(), "an inode is cut off once");
+        debug_assert_ne!(slot, self.root(), "the root stays");
         self.settle(slot);
         self.begin_change(slot);
         if self.snapshots.has_moved(slot) {

@@ -13,6 +13,7 @@ mod apply;
 mod attributes;
 mod carried;
 mod check;
+mod coded;
 pub mod config;
 mod digest;
 mod erasure_coding;
@@ -43,16 +44,18 @@ mod view;
 mod walk;
 mod watch;
 mod writers;
+mod zone_map;
+mod zone_view;
 mod zones;
 
 pub use config::NamespaceConfig;
 pub use digest::marks::{Attestation, Comparison, MARK_EVERY_TXNS, MARKS_TOLD, Mark};
 pub use digest::terms::DIGEST_VERSION;
 pub use erasure_coding::policy::{ErasureCodingPolicyId, Policy, PolicyState};
-pub use erasure_coding::{AddedPolicy, CODECS, PolicyConfig};
+pub use erasure_coding::{CODECS, PolicyConfig};
 pub use namespace::Namespace;
 pub use ops::{
-    CACHE_NEVER_EXPIRES_MS, CacheDemand, CachedFiles, NAMENODE_LEASE_HOLDER, PoolDemand, RecoverLeaseOp,
+    AddedPolicy, CACHE_NEVER_EXPIRES_MS, CacheDemand, CachedFiles, NAMENODE_LEASE_HOLDER, PoolDemand, RecoverLeaseOp,
     STORAGE_POLICIES, cache_path, snapshot_path, storage_type_number, storage_type_ordinal,
 };
 pub use path::{InodesInPath, MAX_PATH_DEPTH, MAX_PATH_LENGTH, is_valid_name};

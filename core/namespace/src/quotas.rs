@@ -154,6 +154,7 @@ pub(crate) trait Usages: View {
             } else if rec.is_dir() {
                 stack.extend(self.children(slot).map(|child| (child, policy)));
                 // What only snapshots show hangs here, too.
+                debug_assert!(slot == top || self.rec(slot).is_live(), "what is counted is there");
                 let went = self.snapshots().dir_diffs(slot).iter().flat_map(|diff| &diff.deleted);
                 stack.extend(went.filter_map(|entry| match *entry {
                     Entry::Inode(child) => Some((child, policy)),

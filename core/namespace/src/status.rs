@@ -3,13 +3,14 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::erasure_coding::Coded;
+use crate::coded::Coded;
 use crate::erasure_coding::policy::Policy;
 use crate::store::slab::Slot;
 use crate::tree::inode::flag;
 use crate::types::FileStatus;
 use crate::view::View;
-use crate::zones::{Encryption, Zone, file_key};
+use crate::zone_map::{Zone, file_key};
+use crate::zone_view::Encryption;
 
 /// What children inherit from their directory.
 #[derive(Clone, Debug)]

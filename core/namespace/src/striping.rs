@@ -3,17 +3,12 @@
 //! A striped file names its policy where a replicated one has the number of its replicas. Its blocks have negative ids.
 //! Everything else about it is as in any other file, so the parts ask here for what differs: what a block takes.
 
-use hathi_formats::exceptions as ex;
-use hathi_formats::ids::{Block, BlockId, InodeId};
 pub use hathi_formats::striping::{BlockLayout, Striping};
 
 use crate::erasure_coding::policy::ErasureCodingPolicyId;
 use crate::files::block::BlockRec;
-use crate::namespace::Namespace;
-use crate::path::refuse;
 use crate::store::slab::Slot;
 use crate::tree::inode::InodeRec;
-use crate::types::Refused;
 use crate::view::View;
 
 /// What a view says of striped files.
@@ -65,6 +60,7 @@ pub(crate) trait Stripes: View {
 
     /// Bytes that a block takes while it is written, as [`Stripes::charged_block`] counts.
     fn full_block(&self, file: Slot) -> u64 {
+        debug_assert!(self.rec(file).is_file(), "only files have blocks");
         let block_size = self.rec(file).block_size();
         match self.striping(file) {
             None => block_size,
@@ -74,6 +70,7 @@ pub(crate) trait Stripes: View {
 
     /// How often the file is charged for what [`Stripes::charged_block`] counts.
     fn charged_times(&self, file: Slot) -> u16 {
+        debug_assert!(self.rec(file).is_file(), "only files take space");
         match self.rec(file).is_striped() {
             true => 1,
             false => self.wanted_replication(file),
@@ -82,51 +79,3 @@ pub(crate) trait Stripes: View {
 }
 
 impl<V: View> Stripes for V {}
-
-impl Namespace {
-    /// How a file is striped; `None` for a replicated one, and for what is no file.
-    #[must_use]
-    pub fn striping_of_file(&self, file: InodeId) -> Option<Striping> {
-        let slot = self.tree.find(file)?;
-        self.striping(slot)
-    }
-
-    /// The policy of the block groups of a striped file that is being written or moved: the same for all of them.
-    pub(crate) fn same_redundancy(&self, one: Slot, other: Slot) -> bool {
-        self.rec(one).erasure_coding_policy() == self.rec(other).erasure_coding_policy()
-    }
-
-    /// The empty block group that a plan hands out, with the next stamp (`SequentialBlockGroupIdGenerator`).
-    pub(crate) fn next_group(&self) -> Result<Block, Refused> {
-        let mut last = BlockId(self.counters.striped_block_id).group();
-        loop {
-            let next = last.0.checked_add(i64::from(hathi_formats::striping::MAX_UNITS));
-            let Some(next) = next.map(BlockId).filter(|id| id.is_striped()) else {
-                let message = "All negative block group IDs are used, growing into positive IDs, which might conflict \
-                               with non-erasure coded blocks.";
-                return Err(refuse(ex::ILLEGAL_STATE, message));
-            };
-            if self.files.find(next).is_none() {
-                return Ok(Block {
-                    id: next,
-                    num_bytes: 0,
-                    generation_stamp: self.next_stamp(),
-                });
-            }
-            last = next;
-        }
-    }
-}
-
-/// Whether a file like this can have the block: striped ones have groups, and others have none.
-pub(crate) fn check_id(rec: &InodeRec, block: BlockId) -> Result<(), String> {
-    match (rec.is_striped(), block.is_striped()) {
-        (false, false) => Ok(()),
-        (true, true) if block.index_in_group() == 0 => Ok(()),
-        (true, true) => Err(format!(
-            "block {block} is no block group, but one of its internal blocks"
-        )),
-        (true, false) => Err(format!("block {block} is no block group, and its file is striped")),
-        (false, true) => Err(format!("striped block group {block} of a file that is not striped")),
-    }
-}

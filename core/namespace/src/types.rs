@@ -9,7 +9,7 @@ use hathi_formats::striping::BlockLayout;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-use crate::zones::Zone;
+use crate::zone_map::Zone;
 
 use crate::erasure_coding::policy::Policy;
 

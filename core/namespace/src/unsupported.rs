@@ -6,7 +6,7 @@
 
 use hathi_formats::editlog::{XAttr, XAttrNamespace};
 
-use crate::zones::{Zone, is_zone_xattr};
+use crate::zone_map::{Zone, is_zone_xattr};
 
 /// A feature that an image or an edit may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

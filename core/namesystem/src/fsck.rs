@@ -7,7 +7,7 @@
 
 mod totals;
 
-use crate::calls::{self, CorruptFilesWalk, WALK_SLICE_INODES};
+use crate::calls::{CorruptFilesWalk, WALK_SLICE_INODES};
 use crate::{Namesystem, OperationCategory};
 use hathi_blockmanager::NumberReplicas;
 use hathi_formats::exceptions::{self, RemoteException};
@@ -540,7 +540,10 @@ fn entry(ns: &Namesystem, status: &FileStatus<'_>, path: String, show: &Show) ->
                 kept: match striping {
                     None => format!("replicated: replication={}", status.replication),
                     Some(striping) => {
-                        format!("erasure-coded: policy={}", calls::policy_name(ns.namespace(), striping))
+                        format!(
+                            "erasure-coded: policy={}",
+                            crate::coded_blocks::policy_name(ns.namespace(), striping)
+                        )
                     }
                 },
                 striped: striping.is_some(),

@@ -113,6 +113,11 @@ impl Events {
 
     fn add(&mut self, txid: TxId, op: &EditOp) {
         debug_assert!(txid <= self.synced, "nobody is told of what may be lost");
+        debug_assert!(txid >= self.next, "nobody is told twice");
+        debug_assert!(
+            self.last.is_none_or(|last| txid == last.next()),
+            "an answer has no hole"
+        );
         self.first = self.first.or(Some(txid));
         self.last = Some(txid);
         self.next = txid.next();
@@ -132,6 +137,12 @@ impl Events {
     /// The answer. Without a transaction its first and last ones are -1, and the client asks again later.
     #[must_use]
     pub fn answer(self) -> GetEditsFromTxidResponseProto {
+        debug_assert_eq!(
+            self.first.is_some(),
+            self.last.is_some(),
+            "an answer ends where it began or later"
+        );
+        debug_assert!(self.last <= Some(self.synced), "nobody is told of what may be lost");
         GetEditsFromTxidResponseProto {
             events_list: EventsListProto {
                 events: Vec::new(),

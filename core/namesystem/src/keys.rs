@@ -171,6 +171,7 @@ impl KeyCache {
                 let room = options.cache_size.max(1).saturating_sub(queue.keys.len());
                 let good = keys.into_iter().filter(|key| key.key_name == key_name);
                 queue.keys.extend(good.take(room));
+                debug_assert!(queue.keys.len() <= options.cache_size.max(1), "so many keys are kept");
             }
             KeyAnswer::Metadata { key_name, cipher } => drop(self.ciphers.insert(key_name, cipher)),
             KeyAnswer::CurrentVersion { key_name, version_name } => {
@@ -222,6 +223,10 @@ impl KeyWork {
         ns.supply_keys(answer, now);
         let reply = handler.run(ns, &self.ctx, body);
         // An answer is as old as the question: the next call asks anew.
+        debug_assert!(
+            ns.keys.ciphers.len() + ns.keys.versions.len() <= 1,
+            "one answer was there for the call"
+        );
         ns.keys.ciphers.clear();
         ns.keys.versions.clear();
         reply

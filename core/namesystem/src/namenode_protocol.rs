@@ -2,7 +2,6 @@
 
 use crate::calls::border::{self, Answer, Anything, Never, OrDeferred, Outcome, Served};
 use crate::calls::decode;
-use crate::calls::satisfier::get_next_sps_path;
 use crate::context::{CallContext, Deferred, MethodHandler};
 use crate::role::OperationCategory;
 use crate::{HaState, Namesystem, Role};
@@ -18,9 +17,9 @@ use hathi_formats::proto::namenode::{
     GetBlocksRequestProto, GetBlocksResponseProto, GetEditLogManifestRequestProto, GetEditLogManifestResponseProto,
     GetMostRecentCheckpointTxIdRequestProto, GetMostRecentCheckpointTxIdResponseProto,
     GetMostRecentNameNodeFileTxIdRequestProto, GetMostRecentNameNodeFileTxIdResponseProto, GetNextSpsPathRequestProto,
-    GetTransactionIdRequestProto, GetTransactionIdResponseProto, IsRollingUpgradeRequestProto,
-    IsRollingUpgradeResponseProto, IsUpgradeFinalizedRequestProto, IsUpgradeFinalizedResponseProto,
-    RollEditLogRequestProto, RollEditLogResponseProto,
+    GetNextSpsPathResponseProto, GetTransactionIdRequestProto, GetTransactionIdResponseProto,
+    IsRollingUpgradeRequestProto, IsRollingUpgradeResponseProto, IsUpgradeFinalizedRequestProto,
+    IsUpgradeFinalizedResponseProto, RollEditLogRequestProto, RollEditLogResponseProto,
 };
 use hathi_formats::protocols::NamenodeMethod;
 
@@ -234,4 +233,30 @@ fn roll_edit_log(
     };
     let after = (ns.role() == Role::Active).then_some(segment);
     Ok(Answer::new(RollEditLogResponseProto { signature }, after))
+}
+
+/// `getNextSPSPath`: the inode that a satisfier looks at next. It is told once.
+fn get_next_sps_path(
+    ns: &mut Namesystem,
+    ctx: &CallContext,
+    _: GetNextSpsPathRequestProto,
+) -> Outcome<GetNextSpsPathResponseProto> {
+    ctx.check_superuser()?;
+    if ns.role() != Role::Active {
+        return Err(RemoteException::new(
+            exceptions::STANDBY,
+            "Not supported by Standby Namenode.",
+        ));
+    }
+    if !ns.config.satisfier.external {
+        return Err(RemoteException::new(
+            exceptions::IO,
+            "SPS service mode is NONE, so external SPS service is not allowed to fetch the path Ids",
+        ));
+    }
+    let sps_path = ns.unsatisfied.0.pop_front().map(|inode| inode.0);
+    Ok(Answer::new(
+        GetNextSpsPathResponseProto { sps_path },
+        ns.shown_everything(),
+    ))
 }

@@ -10,7 +10,6 @@
 
 use crate::CallContext;
 use crate::caching::CacheScans;
-use crate::calls::satisfier::Unsatisfied;
 use crate::edit_log::{EditLog, EditLogError};
 use crate::history::History;
 use crate::keys::KeyCache;
@@ -20,6 +19,7 @@ use crate::passed_on::{CallDoubt, LatestCalls};
 use crate::reply_gate::{InFlight, Shown};
 use crate::retry_cache::{CallKey, RetryCache};
 use crate::role::{HaState, IllegalTransition, OperationCategory, Role, Standing};
+use crate::satisfier::Unsatisfied;
 use crate::secrets::SecretManager;
 use crate::upgrade::RollingUpgrade;
 use hathi_blockmanager::{BlockManager, BlockState, NewBlock, Now};
@@ -28,9 +28,11 @@ use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{BlockId, GenerationStamp, InodeId, NamespaceInfo, TxId};
 use hathi_namespace::{BlockView, Effect, Effects, Holders, Namespace};
 
+mod cache_scans;
 mod config;
 mod parts;
 
+pub use cache_scans::check_caching;
 pub use config::{CachingConfig, NamesystemConfig, NamesystemParts};
 
 /// The namesystem; see the module.

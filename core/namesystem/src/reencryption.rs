@@ -59,6 +59,7 @@ impl Reencryption {
                 .map_or(Look::Nothing, |walk| Look::Begun(walk.zone()));
         };
         let end = namespace.reencryption_step(walk, &mut self.found, batch.max(1), max_inodes);
+        debug_assert!(self.found.len() <= batch.max(1), "a batch has its size");
         match (end, self.found.is_empty()) {
             (true, true) => Look::End,
             (_, false) if end || self.found.len() >= batch.max(1) => Look::Batch(std::mem::take(&mut self.found)),
@@ -77,6 +78,8 @@ impl Reencryption {
         let Some(walk) = self.walk.as_ref().filter(|_| ns.role() == Role::Active) else {
             return Ok(0);
         };
+        // Without a key for each file none is sure to be its own.
+        let keys = keys.filter(|keys| keys.len() == batch.len());
         let failures = if keys.is_none() { batch.len() } else { 0 };
         let pairs: Vec<(KeyOfFile, EncryptedKey)> = batch.into_iter().zip(keys.unwrap_or_default()).collect();
         let plan = ns.namespace().plan_reencrypted(walk, &pairs, failures);

@@ -10,7 +10,7 @@
 
 use crate::{Namesystem, Role};
 use hathi_formats::editlog::{DelegationKey, DelegationTokenIdentifier, EditOp};
-use hathi_formats::exceptions::RemoteException;
+use hathi_formats::exceptions::{self, RemoteException};
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
@@ -111,6 +111,11 @@ impl Namesystem {
             key: Some(bytes.to_vec()),
         };
         self.commit(&[EditOp::UpdateMasterKey { key: key.clone() }])?;
+        debug_assert_eq!(
+            self.namespace().current_master_key_id(),
+            key.key_id,
+            "tokens are issued with the newest key"
+        );
         self.secret_manager.current = Some(key);
         self.secret_manager.updated_ms = mono_ms;
         Ok(())
@@ -139,9 +144,17 @@ impl Namesystem {
             sequence_number: self.namespace().token_sequence_number().wrapping_add(1),
             master_key_id: key.key_id,
         };
-        let identifier = token.to_bytes().map_err(|error| crate::calls::io(error.to_string()))?;
+        let identifier = token
+            .to_bytes()
+            .map_err(|error| RemoteException::new(exceptions::IO, error.to_string()))?;
         let expiry_time = signed(wall_ms.saturating_add(config.token_renew_interval_ms));
+        let number = token.sequence_number;
         self.commit(&[EditOp::GetDelegationToken { token, expiry_time }])?;
+        debug_assert_eq!(
+            self.namespace().token_sequence_number(),
+            number,
+            "the number of a token is given out once"
+        );
         let password = password(&identifier, key.key.as_deref().unwrap_or_default());
         Ok(Some((identifier, password)))
     }
@@ -161,6 +174,7 @@ impl Namesystem {
     /// This NameNode is not active any more.
     pub fn remove_expired_tokens(&mut self, wall_ms: u64, mono_ms: u64) -> Result<(), RemoteException> {
         let expired = self.namespace().expired_tokens(signed(wall_ms), REMOVED_MAX);
+        debug_assert!(expired.len() <= REMOVED_MAX, "the lock is held for so many");
         if expired.len() < REMOVED_MAX {
             self.secret_manager.scanned_ms = Some(mono_ms);
         }

@@ -11,7 +11,7 @@ mod diffs;
 mod inode;
 mod small;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Write};
 
 use super::{
@@ -52,8 +52,8 @@ const NEEDED: [&str; 8] = [
 /// Strings that have got serials, of each kind.
 #[derive(Debug, Default)]
 struct Strings {
-    serials: HashMap<(SerialKind, String), u32>,
-    next: HashMap<SerialKind, u32>,
+    serials: BTreeMap<(SerialKind, String), u32>,
+    next: BTreeMap<SerialKind, u32>,
 }
 
 impl Strings {

@@ -277,7 +277,10 @@ fn a_name_directory_of_hadoop_2_6_is_upgraded() -> Result<()> {
     let image = images.pop().context("image")?;
     let image = single.name_dir(0).join("current").join(image).display().to_string();
     let table = unpacked.path().join("table").display().to_string();
-    single.tool("oiv", &["-p", "Delimited", "-i", &image, "-o", &table])?;
+    let status = Command::new(HATHI)
+        .args(["oiv", "-p", "Delimited", "-i", &image, "-o", &table])
+        .status()?;
+    ensure!(status.success(), "oiv ended with {status}");
     let rows = std::fs::read_to_string(&table)?;
     let paths: Vec<&str> = rows
         .lines()

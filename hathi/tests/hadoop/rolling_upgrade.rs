@@ -108,11 +108,10 @@ fn what_was_changed_since_a_rolling_upgrade_began_is_rolled_back() -> Result<()>
         mkdir(&pair, "/after")?;
         pair.failover(0, 1)?;
         mkdir(&pair, "/later")?;
-        let told = pair.run("dfsadmin", &["-rollingUpgrade", "query"])?;
-        ensure!(
-            told.contains(PREPARED),
-            "the other one has a rollback image as well: {told}"
-        );
+        wait_for("the rollback image of the other one", PATIENCE, || {
+            let told = pair.run("dfsadmin", &["-rollingUpgrade", "query"]).ok()?;
+            told.contains(PREPARED).then_some(())
+        });
         ensure!(rollback_images(&pair.name_dir(0)) == rollback_images(&pair.name_dir(1)));
         pair.kill_namenode(0)?;
         if shared != SharedEdits::Directory {

@@ -92,7 +92,7 @@ fn without_revision(text: &str) -> String {
 /// A cluster with everything in its image, whose NameNode has ended, and its client.
 fn everything(hadoop: &Hadoop) -> Result<(Pair, FileClient, TempDir)> {
     let (mut pair, mut client, keys) = started(hadoop)?;
-    for made in ["served", "coded directory", "coded file", "zone", "viewed"] {
+    for made in ["served", "coded file", "zone", "viewed"] {
         client.run(made).with_context(|| made.to_owned())?;
     }
     client.run("save")?;

@@ -3,24 +3,20 @@
 //!
 //! A byte of the file is encrypted by its position alone. So any part can be read by itself, and lengths stay as they are.
 
-use crate::ClientError;
-use crate::filesystem::FileSystem;
 use aes::{Aes128, Aes192, Aes256};
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 use hathi_conf::{ConfError, Configuration};
-use hathi_formats::kms::EncryptedKey;
-use hathi_formats::proto::hdfs::{self, FileEncryptionInfoProto};
-use hathi_net::ipc::{Idempotence, UserInfo};
-use hathi_net::kms::{KeyProvider, Kms, KmsOptions, PROVIDER_PATH};
+use hathi_net::ipc::UserInfo;
+use hathi_net::kms::{KeyProvider, KmsOptions};
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 /// `CipherSuiteProto.AES_CTR_NOPADDING`
-const AES_CTR: i32 = 2;
+pub(crate) const AES_CTR: i32 = 2;
 /// `CryptoProtocolVersionProto.ENCRYPTION_ZONES`
-const ENCRYPTION_ZONES: i32 = 2;
+pub(crate) const ENCRYPTION_ZONES: i32 = 2;
 
 enum Cipher {
     Aes128(Ctr128BE<Aes128>),
@@ -67,14 +63,14 @@ impl FileCipher {
 /// Where a client has keys decrypted.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    options: KmsOptions,
+    pub(crate) options: KmsOptions,
     /// `hadoop.security.key.provider.path`
-    configured: String,
+    pub(crate) configured: String,
     /// `dfs.client.ignore.namenode.default.kms.uri`
-    ignores_namenode: bool,
-    user: UserInfo,
-    uri: OnceCell<String>,
-    provider: OnceCell<Option<Arc<dyn KeyProvider>>>,
+    pub(crate) ignores_namenode: bool,
+    pub(crate) user: UserInfo,
+    pub(crate) uri: OnceCell<String>,
+    pub(crate) provider: OnceCell<Option<Arc<dyn KeyProvider>>>,
 }
 
 impl Keys {
@@ -87,89 +83,6 @@ impl Keys {
             uri: OnceCell::new(),
             provider: OnceCell::new(),
         })
-    }
-}
-
-impl FileSystem {
-    /// The address of the key provider: the NameNode's, or else the configured one (`HdfsKMSUtil.getKeyProviderUri`). Empty
-    /// if there is none.
-    async fn key_provider_uri(&self) -> Result<&str, ClientError> {
-        let uri = self.keys().uri.get_or_try_init(|| self.find_key_provider());
-        Ok(uri.await?)
-    }
-
-    async fn find_key_provider(&self) -> Result<String, ClientError> {
-        let keys = self.keys();
-        if !keys.ignores_namenode {
-            let request = hdfs::GetServerDefaultsRequestProto {};
-            let answer: hdfs::GetServerDefaultsResponseProto = self
-                .call("getServerDefaults", &request, Idempotence::Idempotent)
-                .await?;
-            let uri = answer.server_defaults.key_provider_uri.unwrap_or_default();
-            if !uri.is_empty() {
-                return Ok(uri);
-            }
-        }
-        Ok(keys.configured.clone())
-    }
-
-    async fn key_provider(&self) -> Result<Option<Arc<dyn KeyProvider>>, ClientError> {
-        let keys = self.keys();
-        let provider = keys.provider.get_or_try_init(|| async {
-            let uri = self.key_provider_uri().await?;
-            if uri.is_empty() {
-                return Ok::<_, ClientError>(None);
-            }
-            let kms = Kms::new(&keys.options, uri, &keys.user)?;
-            Ok(Some(Arc::new(kms) as Arc<dyn KeyProvider>))
-        });
-        Ok(provider.await?.clone())
-    }
-
-    /// Whether the cluster may have encryption zones: there is a key provider.
-    ///
-    /// # Errors
-    /// As [`FileSystem::call`].
-    pub async fn may_have_zones(&self) -> Result<bool, ClientError> {
-        Ok(!self.key_provider_uri().await?.is_empty())
-    }
-
-    /// The encryption zone that a path is in.
-    ///
-    /// # Errors
-    /// As [`FileSystem::call`].
-    pub async fn zone_of(&self, path: &str) -> Result<Option<hdfs::EncryptionZoneProto>, ClientError> {
-        let request = hdfs::GetEzForPathRequestProto { src: path.to_owned() };
-        let answer: hdfs::GetEzForPathResponseProto =
-            self.call("getEZForPath", &request, Idempotence::Idempotent).await?;
-        Ok(answer.zone)
-    }
-
-    /// The cipher of an encrypted file, with its key.
-    pub(crate) async fn cipher(&self, path: &str, info: &FileEncryptionInfoProto) -> Result<FileCipher, ClientError> {
-        let unusable = |why: String| ClientError::Encrypted {
-            path: path.to_owned(),
-            why,
-        };
-        if info.suite != AES_CTR || info.crypto_protocol_version != ENCRYPTION_ZONES {
-            return Err(unusable(format!(
-                "cipher suite {} of crypto protocol {} is not known",
-                info.suite, info.crypto_protocol_version
-            )));
-        }
-        let Some(provider) = self.key_provider().await? else {
-            return Err(unusable(format!(
-                "no key provider is configured, cannot access an encrypted file ({PROVIDER_PATH})"
-            )));
-        };
-        let key = EncryptedKey {
-            key_name: info.key_name.clone(),
-            version_name: info.ez_key_version_name.clone(),
-            iv: info.iv.to_vec(),
-            material: info.key.to_vec(),
-        };
-        let plain = provider.decrypt(&key).await?;
-        FileCipher::new(&plain, &info.iv).ok_or_else(|| unusable("its key has a wrong length".to_owned()))
     }
 }
 

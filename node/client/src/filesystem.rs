@@ -1,5 +1,7 @@
 //! The metadata calls, and opening files.
 
+mod encryption;
+
 use crate::crypto::Keys;
 use crate::namenodes::{connect_as, duration};
 use crate::{ClientError, FileReader, FileWriter};

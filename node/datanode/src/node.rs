@@ -1,5 +1,7 @@
 //! State that all parts of the DataNode share.
 
+mod caching;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;

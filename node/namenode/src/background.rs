@@ -10,7 +10,7 @@ use hathi_conf::HostPort;
 use hathi_formats::proto::namenode::{RollEditLogRequestProto, RollEditLogResponseProto};
 use hathi_nameserver::following::needs_rolls;
 use hathi_nameserver::monitors::{Monitors, TICK_MS, Work, has_namespace};
-use hathi_namesystem::caching::check_caching;
+use hathi_namesystem::check_caching;
 use hathi_namesystem::checkpoint::EditsRetention;
 use hathi_namesystem::{Namesystem, Role, monitor};
 use hathi_net::ipc::{ClientOptions, connect_to, protocols};

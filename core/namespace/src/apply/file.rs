@@ -6,11 +6,12 @@ use hathi_formats::ids::Block;
 use super::{Applied, Why, check_xattrs, inconsistent, ms};
 use crate::erasure_coding::policy::ErasureCodingPolicyId;
 use crate::files::block::MAX_GENERATION_STAMP;
+use crate::files::check_id;
 use crate::namespace::Namespace;
 use crate::quotas::Usages;
 use crate::snapshots::PRESENT;
 use crate::store::slab::Slot;
-use crate::striping::{self, Stripes};
+use crate::striping::Stripes;
 use crate::tree::inode::{InodeRec, MAX_48, flag};
 use crate::types::{Effect, Effects};
 use crate::usage::Usage;
@@ -18,7 +19,7 @@ use crate::view::View;
 use crate::writers::truncation::Truncation;
 
 fn check_block(file: &InodeRec, block: &Block) -> Result<(), Why> {
-    striping::check_id(file, block.id).map_err(inconsistent)?;
+    check_id(file, block.id).map_err(inconsistent)?;
     if block.num_bytes > MAX_48 || block.generation_stamp.0 > MAX_GENERATION_STAMP {
         return Err(inconsistent(format!("block {} is out of range", block.id)));
     }

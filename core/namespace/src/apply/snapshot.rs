@@ -64,7 +64,9 @@ impl Namespace {
             name: Arc::from(name),
         };
         self.sum.add(terms::snapshot(root, id, name));
+        debug_assert!(self.rec(slot).is_dir(), "only directories have snapshots");
         self.snapshots.add(root, snapshot);
+        debug_assert_eq!(self.shown_by(slot, PRESENT), Some(id), "its directory is shown by it");
         self.begin_diff_of_root(slot, id, ms(mtime));
         self.touch_root(slot, mtime, fx);
         Ok(())

@@ -9,7 +9,10 @@ use crate::config::NamespaceConfig;
 use crate::ops::Unreadable as _;
 use crate::tests::{ALICE, BS, Fixture, ROOT};
 use crate::types::{CreateRequest, Plan, Refused};
+use crate::view::View;
+use crate::{AddedPolicy, Namespace};
 use hathi_formats::exceptions as ex;
+use hathi_formats::proto::hdfs::ErasureCodingPolicyProto;
 
 const DEFAULT: &str = "RS-6-3-1024k";
 const XOR: &str = "XOR-2-1-1024k";

@@ -16,10 +16,10 @@ use crate::attributes::{Attributes, Quota};
 use crate::digest::terms;
 use crate::erasure_coding::policy::ErasureCodingPolicyId;
 use crate::files::block::{BlockRec, MAX_GENERATION_STAMP};
+use crate::files::check_id;
 use crate::snapshots::{Kept, KeptQuota};
 use crate::store::names::MAX_NAME_LEN;
 use crate::store::slab::NONE;
-use crate::striping;
 use crate::tree::inode::{InodeRec, MAX_48, Perm, flag};
 use crate::unsupported::Feature;
 
@@ -370,7 +370,7 @@ impl Rare {
 
 pub(super) fn check_block(of: &InodeRec, block: &Block, serials: &Serials) -> Result<(), String> {
     let file = of.id();
-    striping::check_id(of, block.id).map_err(|problem| format!("file {file}: {problem}"))?;
+    check_id(of, block.id).map_err(|problem| format!("file {file}: {problem}"))?;
     if block.num_bytes > MAX_48 || block.generation_stamp.0 > MAX_GENERATION_STAMP {
         return Err(format!("block {} of file {file} is out of range", block.id));
     }

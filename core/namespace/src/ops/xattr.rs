@@ -11,7 +11,7 @@ use crate::tree::inode::flag;
 use crate::types::{Caller, Ctx, Plan, Refused};
 use crate::unsupported::Feature;
 use crate::view::View;
-use crate::zones::is_zone_xattr;
+use crate::zone_map::is_zone_xattr;
 
 const NOT_FOUND_TEXT: &str = "At least one of the attributes provided was not found.";
 /// `HdfsServerConstants.SECURITY_XATTR_UNREADABLE_BY_SUPERUSER`, without its namespace.

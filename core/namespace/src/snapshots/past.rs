@@ -17,7 +17,7 @@ use crate::tree::inode::InodeRec;
 use crate::types::{FileStatus, InodeKind};
 use crate::view::View;
 use crate::writers::OpenFiles;
-use crate::zones::file_key;
+use crate::zone_map::file_key;
 
 /// The namespace as a snapshot shows it. What is gone from the present is there, and `PRESENT` shows it as it was when it
 /// went.

@@ -106,6 +106,10 @@ impl Namespace {
         let mut place = former.partition_point(|name| self.snapshots.former(*name).last < until);
         loop {
             let since = place.checked_sub(1).and_then(last_at);
+            debug_assert!(
+                since.is_none_or(|since| since < until),
+                "an inode has its places one after the other"
+            );
             let here = Times {
                 after: since.max(times.after),
                 until,
@@ -149,6 +153,10 @@ impl Namespace {
 
     fn shown_at(&self, dir: Slot, entry: Entry, times: Times, trail: Option<&Trail<'_>>) -> Option<SnapshotId> {
         let shown = self.shown(dir, times, trail)?;
+        debug_assert!(
+            shown <= times.until && Some(shown) > times.after,
+            "an answer is of the time that was asked for"
+        );
         let mut later = self.snapshots.dir_diffs(dir).iter().rev();
         let came_later = later
             .by_ref()

@@ -48,7 +48,6 @@ pub use datanode::heartbeat_state;
 pub use delete::DeleteWork;
 pub(crate) use policies::policy_types;
 pub(crate) use replayed::remember_replayed;
-pub(crate) use striped::{complete_policies, policy_name};
 pub use walks::{CorruptFilesWalk, WALK_SLICE_INODES, WalkWork};
 pub(crate) use wire::decode;
 pub use wire::{CreateView, GetBlockLocationsView, MkdirsView};

@@ -1,45 +1,13 @@
 //! What the storage policy satisfier is to do (`satisfyStoragePolicy`, `getNextSPSPath`). It is a process of its own, as in
 //! Hadoop since 3.3: it takes the inodes one by one, and removes the mark of each when its blocks are where they belong.
 
-use super::border::{Answer, Once, Outcome};
+use super::border::{Answer, Once};
 use super::{ClientMachine, commit, io, no_safe_mode, plan_context};
+use crate::Namesystem;
 use crate::context::CallContext;
-use crate::{Namesystem, Role};
+use crate::satisfier::SatisfierConfig;
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::ids::InodeId;
 use hathi_formats::proto::hdfs::{SatisfyStoragePolicyRequestProto, SatisfyStoragePolicyResponseProto};
-use hathi_formats::proto::namenode::{GetNextSpsPathRequestProto, GetNextSpsPathResponseProto};
-use std::collections::VecDeque;
-
-/// `dfs.storage.policy.satisfier.*`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SatisfierConfig {
-    /// Whether `mode` is `external`; otherwise it is `none`.
-    pub external: bool,
-    /// `max.outstanding.paths`
-    pub paths_max: usize,
-}
-
-impl Default for SatisfierConfig {
-    fn default() -> Self {
-        SatisfierConfig {
-            external: false,
-            paths_max: 10_000,
-        }
-    }
-}
-
-/// The inodes that no satisfier has taken yet (`StoragePolicySatisfyManager`). It may be lost with the role: a new active
-/// finds all marks in its namespace, those included that a satisfier is at.
-#[derive(Debug, Default)]
-pub(crate) struct Unsatisfied(VecDeque<InodeId>);
-
-impl Unsatisfied {
-    /// Of a new active.
-    pub(crate) fn of(marked: Vec<InodeId>) -> Unsatisfied {
-        Unsatisfied(marked.into())
-    }
-}
 
 impl Namesystem {
     /// Number of marked inodes that no satisfier has taken yet (`PendingSPSPaths`).
@@ -79,29 +47,4 @@ pub fn satisfy_storage_policy(
         answer: Answer::new(SatisfyStoragePolicyResponseProto {}, after),
         keep: true,
     })
-}
-
-/// `getNextSPSPath`: the inode that a satisfier looks at next. It is told once.
-pub(crate) fn get_next_sps_path(
-    ns: &mut Namesystem,
-    ctx: &CallContext,
-    _: GetNextSpsPathRequestProto,
-) -> Outcome<GetNextSpsPathResponseProto> {
-    ctx.check_superuser()?;
-    if ns.role() != Role::Active {
-        return Err(RemoteException::new(
-            exceptions::STANDBY,
-            "Not supported by Standby Namenode.",
-        ));
-    }
-    if !ns.config.satisfier.external {
-        return Err(io(
-            "SPS service mode is NONE, so external SPS service is not allowed to fetch the path Ids",
-        ));
-    }
-    let sps_path = ns.unsatisfied.0.pop_front().map(|inode| inode.0);
-    Ok(Answer::new(
-        GetNextSpsPathResponseProto { sps_path },
-        ns.shown_everything(),
-    ))
 }

@@ -2,12 +2,11 @@
 
 use super::policies::{self, Policy};
 use crate::Namesystem;
+use crate::coded_blocks::policy_name;
 use hathi_blockmanager::{BlockManagerError, StorageIndex};
 use hathi_formats::ids::Block;
-use hathi_formats::proto::datanode::DatanodeCommandProto;
-use hathi_formats::proto::hdfs::{DatanodeIdProto, ErasureCodingPolicyProto, LocatedBlockProto};
+use hathi_formats::proto::hdfs::{DatanodeIdProto, LocatedBlockProto};
 use hathi_formats::striping::Striping;
-use hathi_namespace::{ErasureCodingPolicyId, Namespace};
 
 /// The policies that put all internal blocks on storages of one type
 /// (`ErasureCodingPolicyManager.checkStoragePolicySuitableForECStripedMode`): COLD, HOT and ALL_SSD.
@@ -39,11 +38,6 @@ pub(super) fn check_found(
         policy_name(ns.namespace(), striping),
         ns.blockmanager().counts().live_datanodes
     ))
-}
-
-pub(crate) fn policy_name(ns: &Namespace, striping: Striping) -> &str {
-    let policy = ns.erasure_coding_policy(ErasureCodingPolicyId(striping.policy));
-    policy.map_or("", |policy| &policy.name)
 }
 
 /// A block that is being written, or a block group, with these storages. Of a group they are those of its first blocks.
@@ -96,25 +90,5 @@ pub(super) fn set_recovered(ns: &mut Namesystem, block: Block, on: &[Option<Stor
     } else {
         let on: Vec<StorageIndex> = on.iter().copied().flatten().collect();
         ns.blockmanager_mut().recovered(block, &on);
-    }
-}
-
-/// Adds to commands what the block manager does not know of policies: names, codecs and their options.
-pub(crate) fn complete_policies(ns: &Namespace, commands: &mut [DatanodeCommandProto]) {
-    let complete = |policy: &mut ErasureCodingPolicyProto| {
-        let id = u8::try_from(policy.id).unwrap_or(0);
-        if let Some(known) = ns.erasure_coding_policy(ErasureCodingPolicyId(id)) {
-            *policy = known.to_wire();
-        }
-    };
-    for command in commands {
-        if let Some(recovery) = &mut command.recovery_cmd {
-            let policies = recovery.blocks.iter_mut().filter_map(|block| block.ec_policy.as_mut());
-            policies.for_each(complete);
-        }
-        if let Some(coding) = &mut command.blk_ec_reconstruction_cmd {
-            let infos = coding.block_ec_reconstructioninfo.iter_mut();
-            infos.for_each(|info| complete(&mut info.ec_policy));
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! Configuration of a namesystem.
 
-use crate::calls::satisfier::SatisfierConfig;
 use crate::keys::KeyOptions;
 use crate::retry_cache::RetryCacheOptions;
+use crate::satisfier::SatisfierConfig;
 use crate::secrets::SecretsConfig;
 use hathi_blockmanager::BlockManagerConfig;
 use hathi_formats::ids::NamespaceInfo;

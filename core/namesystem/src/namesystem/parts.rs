@@ -208,7 +208,7 @@ impl Namesystem {
     /// [`BlockManager::take_commands`].
     pub(crate) fn take_datanode_commands(&mut self, datanode: DatanodeIndex, now: Now) -> Vec<DatanodeCommandProto> {
         let mut commands = self.blockmanager.take_commands(datanode, &self.info.block_pool_id, now);
-        crate::calls::complete_policies(&self.namespace, &mut commands);
+        crate::coded_blocks::complete_policies(&self.namespace, &mut commands);
         commands
     }
 

@@ -18,7 +18,7 @@ use rustix::mm::{MapFlags, ProtFlags, mlock, mmap, munmap};
 
 /// The pages are let go when it is dropped.
 #[derive(Debug)]
-pub(super) struct LockedFile {
+pub(crate) struct LockedFile {
     /// Where it is mapped; 0 for an empty file, which has no pages.
     address: usize,
     len_bytes: usize,
@@ -29,7 +29,7 @@ impl LockedFile {
     ///
     /// # Errors
     /// When it can't be opened or mapped, or when the limit of locked memory is reached (`RLIMIT_MEMLOCK`).
-    pub(super) fn open(path: &Path, len_bytes: u64) -> io::Result<LockedFile> {
+    pub(crate) fn open(path: &Path, len_bytes: u64) -> io::Result<LockedFile> {
         let file = File::open(path)?;
         let len_bytes = usize::try_from(len_bytes).map_err(io::Error::other)?;
         if len_bytes == 0 {

@@ -8,7 +8,6 @@
 mod locked;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hathi_blockpool::{Replica, ReplicaState, VolumeId};
@@ -16,23 +15,21 @@ use hathi_formats::ids::{Block, BlockId};
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 
-use self::locked::LockedFile;
+pub(crate) use self::locked::LockedFile;
 use crate::DataNodeError;
-use crate::node::DataNode;
-use crate::verify::{ReplicaCheck, read_again};
 
 /// Blocks that may wait to be loaded. The NameNode orders the others again.
 const WAITING_MAX: usize = 1_000_000;
 
 /// What is told of a cached replica, and must stay so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Loaded {
+pub(crate) struct Loaded {
     block: Block,
-    volume: VolumeId,
+    pub(crate) volume: VolumeId,
 }
 
 impl Loaded {
-    fn of(replica: &Replica) -> Option<Loaded> {
+    pub(crate) fn of(replica: &Replica) -> Option<Loaded> {
         (replica.state == ReplicaState::Finalized).then(|| Loaded {
             block: replica.block(),
             volume: replica.volume,
@@ -61,7 +58,7 @@ impl Entry {
 }
 
 /// A replica by its pool and id.
-type Key = (String, BlockId);
+pub(crate) type Key = (String, BlockId);
 
 #[derive(Debug, Default)]
 struct State {
@@ -178,13 +175,13 @@ impl BlockCache {
         }
     }
 
-    fn fail(&self, id: BlockId, why: &str) {
+    pub(crate) fn fail(&self, id: BlockId, why: &str) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(block = %id, why, "cannot cache a block");
     }
 
     /// Takes room for a replica, and puts it in the queue of its volume. Returns whether a thread is to be started.
-    fn admit(&self, key: Key, replica: &Loaded) -> bool {
+    pub(crate) fn admit(&self, key: Key, replica: &Loaded) -> bool {
         let pages = replica.block.num_bytes.div_ceil(self.page_bytes);
         let bytes = pages.saturating_mul(self.page_bytes);
         let mut state = self.state.lock();
@@ -210,7 +207,7 @@ impl BlockCache {
     }
 
     /// The next replica of a volume for a thread. When there is none, the thread ends.
-    fn next(&self, volume: VolumeId) -> Option<Key> {
+    pub(crate) fn next(&self, volume: VolumeId) -> Option<Key> {
         let mut state = self.state.lock();
         let (queue, threads) = state.waiting.entry(volume).or_default();
         let next = queue.pop_front();
@@ -221,7 +218,14 @@ impl BlockCache {
         next
     }
 
-    fn is_cancelled(&self, key: &Key) -> bool {
+    /// A thread that loads replicas of a volume was not started.
+    pub(crate) fn thread_ended(&self, volume: VolumeId) {
+        let mut state = self.state.lock();
+        let (_, threads) = state.waiting.entry(volume).or_default();
+        *threads = threads.saturating_sub(1);
+    }
+
+    pub(crate) fn is_cancelled(&self, key: &Key) -> bool {
         let state = self.state.lock();
         matches!(
             state.entries.get(key),
@@ -230,7 +234,7 @@ impl BlockCache {
     }
 
     /// A replica is loaded, or could not be.
-    fn finish(&self, key: &Key, loaded: Option<(Loaded, LockedFile)>) {
+    pub(crate) fn finish(&self, key: &Key, loaded: Option<(Loaded, LockedFile)>) {
         let mut state = self.state.lock();
         let Some(Entry::Loading { cancelled, bytes }) = state.entries.get(key) else {
             return;
@@ -286,78 +290,6 @@ fn check_against(capacity: u64, limit: Option<u64>) -> Result<(), DataNodeError>
              {capacity} bytes is more than the datanode's available RLIMIT_MEMLOCK ulimit of {limit} bytes."
         ))),
         _ => Ok(()),
-    }
-}
-
-impl DataNode {
-    /// Carries out an order to cache replicas. They are read by threads of their own.
-    pub fn cache_blocks(self: &Arc<DataNode>, pool_id: &str, ids: impl Iterator<Item = BlockId>) {
-        let Ok(pool) = self.dataset.pool(pool_id) else {
-            return;
-        };
-        for id in ids {
-            let Some(replica) = pool.get(id).as_ref().and_then(Loaded::of) else {
-                self.cache.fail(id, "there is no finalized replica");
-                continue;
-            };
-            if self.cache.admit((pool_id.to_owned(), id), &replica) {
-                let node = self.clone();
-                let spawned = std::thread::Builder::new()
-                    .name("cache".to_owned())
-                    .spawn(move || node.load_into_cache(replica.volume));
-                if let Err(error) = spawned {
-                    // What waits is loaded when a thread of the volume can be started again.
-                    tracing::warn!(%error, "cannot start a thread that caches blocks");
-                    let mut state = self.cache.state.lock();
-                    let (_, threads) = state.waiting.entry(replica.volume).or_default();
-                    *threads = threads.saturating_sub(1);
-                }
-            }
-        }
-    }
-
-    fn load_into_cache(&self, volume: VolumeId) {
-        while let Some(key) = self.cache.next(volume) {
-            let loaded = match self.cache.is_cancelled(&key) || self.is_stopping() {
-                true => None,
-                false => self.load_replica(&key),
-            };
-            self.cache.finish(&key, loaded);
-        }
-    }
-
-    /// Locks the pages of a replica, and compares what is in memory with the checksums.
-    fn load_replica(&self, key: &Key) -> Option<(Loaded, LockedFile)> {
-        let (pool_id, id) = key;
-        let pool = self.dataset.pool(pool_id).ok()?;
-        let replica = pool.get(*id)?;
-        let loaded = Loaded::of(&replica)?;
-        let files = pool.files(&replica)?;
-        let pages = match LockedFile::open(&files.data, replica.num_bytes) {
-            Ok(pages) => pages,
-            Err(error) => {
-                self.cache.fail(*id, &error.to_string());
-                return None;
-            }
-        };
-        match read_again(&pool, &replica, None) {
-            ReplicaCheck::Good => Some((loaded, pages)),
-            ReplicaCheck::Bad(why) => {
-                self.cache.fail(*id, &why);
-                // It may have changed while it was read.
-                self.on_suspect(&pool, replica.block());
-                None
-            }
-            ReplicaCheck::Gone | ReplicaCheck::Changed => None,
-        }
-    }
-
-    /// Lets replicas go that are deleted, moved or changed.
-    pub fn sweep_cache(&self) {
-        if self.cache.capacity() > 0 {
-            self.cache
-                .sweep(|pool, id| self.dataset.pool(pool).ok().and_then(|pool| pool.get(id)));
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Settings;
 use hathi_conf::TimeUnit;
-use hathi_namesystem::calls::satisfier::SatisfierConfig;
+use hathi_namesystem::SatisfierConfig;
 use hathi_namesystem::secrets::SecretsConfig;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use super::datanode::{dn, heartbeat, register, registration, report};
 use super::*;
-use crate::caching::check_caching;
+use crate::namesystem::check_caching;
 use hathi_formats::proto::datanode::{
     BlockReportResponseProto, CacheReportRequestProto, CacheReportResponseProto, HeartbeatRequestProto,
     HeartbeatResponseProto,

@@ -1,7 +1,7 @@
 //! Marks for the storage policy satisfier: who sets one, and what a satisfier is told.
 
 use super::*;
-use crate::calls::satisfier::SatisfierConfig;
+use crate::satisfier::SatisfierConfig;
 use hathi_formats::proto::namenode::{GetNextSpsPathRequestProto, GetNextSpsPathResponseProto};
 use hathi_formats::protocols::NamenodeMethod;
 

@@ -6,8 +6,9 @@ use hathi_formats::exceptions as ex;
 use hathi_formats::proto::hdfs::ErasureCodingPolicyProto;
 use smallvec::SmallVec;
 
-use super::policy::{ErasureCodingPolicyId, Policy, PolicyState, check_cell_size};
-use super::{CODECS, Coded, ErasureCoding, is_replication, policy_xattr, unusable};
+use crate::coded::Coded;
+use crate::erasure_coding::policy::{ErasureCodingPolicyId, Policy, PolicyState, check_cell_size};
+use crate::erasure_coding::{CODECS, ErasureCoding, is_replication, policy_xattr, unusable};
 use crate::namespace::Namespace;
 use crate::path::{DirOp, InodesInPath, is_exact_reserved, refuse};
 use crate::permission::action;
@@ -363,4 +364,37 @@ fn verify_topology(datanodes: u32, racks: u32, policies: &[(&str, u32, u32)]) ->
         return (false, text);
     }
     (true, format!("The cluster setup can support EC policies: {names}"))
+}
+
+impl Namespace {
+    /// The policy with this id, whatever its state.
+    #[must_use]
+    pub fn erasure_coding_policy(&self, id: ErasureCodingPolicyId) -> Option<&Policy> {
+        self.carried.erasure_coding().with_id(id)
+    }
+
+    /// All policies with their states, in the order of their names (`getErasureCodingPolicies`).
+    pub fn erasure_coding_policies(&self) -> impl Iterator<Item = ErasureCodingPolicyProto> + '_ {
+        let all = self.carried.erasure_coding();
+        let state = |policy: &Policy| all.state(policy, &self.config.erasure_coding);
+        all.by_name().map(move |policy| policy.to_wire_with(state(policy)))
+    }
+
+    /// The policies that can be used, in the order of their names.
+    pub fn enabled_erasure_coding_policies(&self) -> impl Iterator<Item = &Policy> + '_ {
+        let all = self.carried.erasure_coding();
+        let config = &self.config.erasure_coding;
+        all.by_name()
+            .filter(move |policy| all.state(policy, config) == PolicyState::Enabled)
+    }
+
+    /// `ContentSummary.getErasureCodingPolicy` of a path, as of the snapshot that it names.
+    #[must_use]
+    pub fn erasure_coding_text(&self, iip: &InodesInPath<'_>) -> String {
+        match (iip.last_slot(), self.past(iip)) {
+            (None, _) => String::new(),
+            (Some(slot), None) => self.erasure_coding_text_of(slot).to_owned(),
+            (Some(slot), Some(past)) => past.erasure_coding_text_of(slot).to_owned(),
+        }
+    }
 }
