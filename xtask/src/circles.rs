@@ -35,6 +35,7 @@ const CIRCLES: &[(&str, &[&str])] = &[
             "namenode_protocol",
             "namesystem",
             "save_namespace",
+            "secrets",
             "tailer",
             "upgrade",
         ],
