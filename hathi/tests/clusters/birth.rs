@@ -291,7 +291,7 @@ fn who_asks_for_help_or_errs_in_an_option_is_shown_all_of_them() -> Result<()> {
         (&["-help"], 0),
         (&["--help"], 0),
         (&["-bootstrapStandby", "-help"], 0),
-        (&["-rollback"], 1),
+        (&["-never"], 1),
         (&["-bootstrapStandby", "-clusterid", "x"], 1),
     ] {
         let output = Command::new(HATHI)
