@@ -40,11 +40,11 @@ fn check(cluster: &Cluster) -> Result<()> {
         ensure!(all.contains(line), "{line} is not in {all}");
     }
     let web = Client::new(cluster)?;
-    let status = String::from_utf8(web.read("/cold/in?op=GETFILESTATUS")?)?;
+    let status = web.ok("GET", "/cold/in?op=GETFILESTATUS")?.text();
     for member in [r#""ecBit":true"#, r#""ecPolicy":"XOR-3-1-128k""#, r#""ecPolicyObj":{"#] {
         ensure!(status.contains(member), "{member} is not in {status}");
     }
-    let policy = String::from_utf8(web.read("/cold?op=GETECPOLICY")?)?;
+    let policy = web.ok("GET", "/cold?op=GETECPOLICY")?.text();
     ensure!(policy.contains(r#""numDataUnits":3"#), "{policy}");
     let shown = cluster.hathi_ok("dfs", &["-ls", "-e", "/"])?;
     ensure!(shown.contains("XOR-3-1-128k"), "{shown}");

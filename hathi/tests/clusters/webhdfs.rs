@@ -87,7 +87,7 @@ impl Client {
         }
     }
 
-    fn ok(&self, method: &str, path: &str) -> Result<Answer> {
+    pub(super) fn ok(&self, method: &str, path: &str) -> Result<Answer> {
         let answer = self.ask(method, path)?;
         ensure!(
             answer.status == 200,
