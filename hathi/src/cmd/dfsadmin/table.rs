@@ -105,7 +105,7 @@ pub(super) const ROWS: &[Row<Verb>] = &[
         "Forget the groups of users, and look them up again."),
     row("refreshSuperUserGroupsConfiguration", Verb::RefreshSuperUserGroupsConfiguration, "", NONE, 0..=0,
         "Read hadoop.proxyuser.* again."),
-    row("refreshCallQueue", Verb::RefreshCallQueue, "", NONE, 0..=0, "Read the settings of call queues again."),
+    row("refreshCallQueue", Verb::RefreshCallQueue, "", NONE, 0..=ANY, "Read the settings of call queues again."),
     row("refresh", Verb::Refresh, "<host:ipc_port> <key> [arg1..argn]", NONE, 2..=ANY,
         "Refresh a resource of a daemon by its key."),
     row("reconfig", Verb::Reconfig, "<namenode|datanode> <host:ipc_port|livenodes|decomnodes> <start|status|properties>", NONE, 3..=3,
