@@ -293,7 +293,12 @@ fn carry_out(invocation: &Invocation, asked: &Asked) -> Result<Said> {
             Err(Problem::Illegal(why)) => {
                 return Ok(Said::err(format!("IllegalArgumentException: {why}"), ILLEGAL));
             }
-            Err(Problem::Bad(why)) => return Ok(Said::err(format!("Exception in thread \"main\" java.lang.RuntimeException: {why}"), MISUSED)),
+            Err(Problem::Bad(why)) => {
+                return Ok(Said::err(
+                    format!("Exception in thread \"main\" java.lang.RuntimeException: {why}"),
+                    MISUSED,
+                ));
+            }
         },
         _ => Vec::new(),
     };
