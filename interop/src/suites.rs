@@ -167,8 +167,19 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
     (
         "shell",
         "printTopology: verifying that the topology map is what we expect",
-        "the suite gives DataNodes on one address different racks by their host names",
+        RACKS,
     ),
+    (
+        "ec-admin",
+        "testRS104MinRacks",
+        "our cluster for suites has ten DataNodes at most",
+    ),
+    ("ec-admin", "testRS32MinRacks", RACKS),
+    ("ec-admin", "testRS63Good", RACKS),
+    ("ec-admin", "testSuccessfulEnablePolicyMessage", RACKS),
+    ("ec-admin", "testVerifyClusterSetupSpecifiedPolicies", RACKS),
+    ("ec-admin", "testVerifyClusterSetupWithGivenPolicies", RACKS),
+    ("ec-admin", "testXOR21MinRacks", RACKS),
     ("webhdfs-ha", "testSecureHAToken", TOKENS),
     (
         "webhdfs-ha",
@@ -184,7 +195,6 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
         "testGetSnapshotTrashRoot",
         "a NameNode refuses to start with trash roots in snapshottable directories",
     ),
-    ("webhdfs-all", "testWebHdfsErasureCodingFiles", ERASURE_CODING),
     ("webhdfs-all", "testGetEZTrashRoot", ENCRYPTION),
     ("webhdfs-all", "testFsserverDefaults", ENCRYPTION),
     ("webhdfs-all", "testWebHdfsSps", SATISFIER),
@@ -241,10 +251,10 @@ const COPIES_TO: (&str, &str, &str) = (
     "/tmp/file1",
 );
 const SYMLINKS: &str = "symbolic links are refused, as by a NameNode of Hadoop's in a process of its own";
-const ERASURE_CODING: &str = "there are no striped files";
+const RACKS: &str = "the suite gives DataNodes on one address different racks by their host names";
 const ENCRYPTION: &str = "the suite's key provider is a file, and a NameNode takes a KMS only";
-const TOKENS: &str = "delegation tokens are refused";
-const SATISFIER: &str = "there is no storage policy satisfier";
+const TOKENS: &str = "the test logs in with a token, or looks at objects inside a NameNode";
+const SATISFIER: &str = "the test looks at the satisfier inside its cluster, and ours is external";
 const INSIDE: &str = "the test changes or looks at objects inside a NameNode";
 const CLIENT: &str = "Hadoop's client over webhdfs:// does not keep this part of the contract";
 
