@@ -69,11 +69,11 @@ fn an_image_made_of_xml_has_the_references_and_the_diffs_of_the_first() {
     let messages = |image: &[u8]| {
         let image = Image::open(image).unwrap();
         let mut messages = image.messages(image.section(SectionName::SnapshotDiff).unwrap());
-        let mut lengths = Vec::new();
-        while let Some(bytes) = messages.next_bytes().unwrap() {
-            lengths.push(bytes.len());
+        let mut count = 0;
+        while messages.next_bytes().unwrap().is_some() {
+            count += 1;
         }
-        lengths
+        count
     };
     assert_eq!(messages(&made), messages(IMAGE));
 }

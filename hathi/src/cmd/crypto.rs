@@ -347,10 +347,10 @@ async fn serve(fs: &FileSystem, task: &Task) -> Result<(String, u8), Failure> {
         Task::Info { path } => {
             let full = full_path(path);
             let status = fs.status(&full).await?.ok_or(ClientError::NotFound(full))?;
-            Ok(match &status.file_encryption_info {
-                Some(info) => (format!("{}\n", shown(info)), 0),
-                None => (format!("No FileEncryptionInfo found for path {path}\n"), 2),
-            })
+            match &status.file_encryption_info {
+                Some(info) => Ok((format!("{}\n", shown(info)), 0)),
+                None => Err(Failure::Said(format!("No FileEncryptionInfo found for path {path}"))),
+            }
         }
         Task::Reencrypt { path, start } => {
             let action = match start {

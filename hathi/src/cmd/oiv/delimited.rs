@@ -45,6 +45,8 @@ pub(super) fn write(image: &Image<'_, File>, options: &Options, out: &mut dyn Wr
         columns.push("ErasureCodingPolicy");
     }
     writeln!(out, "{}", columns.join(&options.delimiter))?;
+    // Hadoop puts a delimiter before each value of a row, and cuts off the first character of all.
+    let begin: String = options.delimiter.chars().skip(1).collect();
     let mut ignored = 0;
     for_each_inode(image, |inode| {
         let Some(parent) = tree.parent_path(inode.id) else {
@@ -75,7 +77,7 @@ pub(super) fn write(image: &Image<'_, File>, options: &Options, out: &mut dyn Wr
             let policy = erasure_coding_policy(inode, &strings, &policies);
             line.push(field(policy.as_deref().unwrap_or("-")));
         }
-        Ok(writeln!(out, "{}", line.join(&options.delimiter))?)
+        Ok(writeln!(out, "{begin}{}", line.join(&options.delimiter))?)
     })?;
     tell_ignored(ignored);
     Ok(())
