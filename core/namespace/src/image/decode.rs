@@ -438,6 +438,9 @@ fn decode_acl(bytes: &[u8], serials: &Serials) -> Result<Vec<AclEntry>, String> 
             // Otherwise the entry of another user would become that of the owner or group.
             let name = match serials.table.get(kind, bits.name) {
                 _ if bits.name == 0 => None,
+                _ if matches!(bits.entry_type, AclEntryType::Mask | AclEntryType::Other) => {
+                    return Err("an entry of an ACL for everybody has a name".to_owned());
+                }
                 Some(name) => Some(name.to_owned()),
                 None => return Err(format!("the string table has no name {} of an ACL", bits.name)),
             };
