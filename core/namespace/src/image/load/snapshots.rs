@@ -444,6 +444,19 @@ fn check_shown(ns: &Namespace) -> Result<(), ImageError> {
             return Err(bad(format!("inode {} was at two places at a time", ns.rec(slot).id())));
         }
     }
+    for root in ns.snapshots.roots().values() {
+        for snapshot in &root.snapshots {
+            let diffs = ns.snapshots.dir_diffs(root.slot);
+            let of = diffs.iter().find(|diff| diff.snapshot == snapshot.id);
+            if of.is_none_or(|diff| diff.kept.is_none()) {
+                let id = ns.rec(root.slot).id();
+                return Err(bad(format!(
+                    "snapshot {} has no copy of its directory, inode {id}",
+                    snapshot.id
+                )));
+            }
+        }
+    }
     for slot in ns.snapshots.with_diffs() {
         let dirs = ns.snapshots.dir_diffs(slot).iter().map(|diff| diff.snapshot);
         let files = ns.snapshots.file_diffs(slot).iter().map(|diff| diff.snapshot);
