@@ -441,8 +441,8 @@ fn decode_acl(bytes: &[u8], serials: &Serials) -> Result<Vec<AclEntry>, String> 
                 _ if matches!(bits.entry_type, AclEntryType::Mask | AclEntryType::Other) => {
                     return Err("an entry of an ACL for everybody has a name".to_owned());
                 }
-                Some(name) => Some(name.to_owned()),
-                None => return Err(format!("the string table has no name {} of an ACL", bits.name)),
+                Some(name) if !name.is_empty() => Some(name.to_owned()),
+                _ => return Err(format!("the string table has no name {} of an ACL", bits.name)),
             };
             Ok(AclEntry {
                 scope: bits.scope,
