@@ -243,7 +243,8 @@ fn web_answers_alike(viewers: &Viewers<'_>, image: &str) -> Result<()> {
         .find_map(|word| word.strip_suffix('.').filter(|word| word.contains(':')))
         .with_context(|| first.clone())?;
     wait_for("Hadoop's viewer", PATIENCE, || {
-        get(&theirs_at, "/webhdfs/v1/?op=LISTSTATUS").ok()
+        let (status, _) = get(&theirs_at, "/webhdfs/v1/?op=LISTSTATUS").ok()?;
+        (status == 200).then_some(())
     });
     for path in [
         "/webhdfs/v1/?op=LISTSTATUS",
