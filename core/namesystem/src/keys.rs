@@ -221,7 +221,11 @@ impl KeyWork {
         self.ctx.now_ms = now.wall_ms;
         self.ctx.mono_ms = now.monotonic_ms;
         ns.supply_keys(answer, now);
-        let reply = handler.run(ns, &self.ctx, body);
+        // The client of a call that another NameNode passed on may have given it up while the key provider was asked.
+        let reply = match ns.admit(&self.ctx) {
+            Ok(()) => handler.run(ns, &self.ctx, body),
+            Err(refused) => Reply::refuse(refused),
+        };
         // An answer is as old as the question: the next call asks anew.
         debug_assert!(
             ns.keys.ciphers.len() + ns.keys.versions.len() <= 1,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::keys::{EncryptedKey, KeyAnswer, KeyQuestion, KeyWork};
+use crate::passed_on::{FRESH_MS, PassedOn};
 use crate::reencryption::{Look, Reencryption};
 
 fn with_provider() -> Namesystem {
@@ -276,4 +277,30 @@ fn a_reencryption_goes_on_at_the_next_active() {
     assert_eq!((status.num_reencrypted, status.num_failures), (2, 1));
     assert_eq!(&key_of(&mut ns, "/zone/b").unwrap().key[..], [22; 16]);
     assert_eq!(&key_of(&mut ns, "/zone/c").unwrap().key[..], [3; 16]);
+}
+
+#[test]
+fn a_call_that_was_passed_on_is_not_applied_when_its_key_came_late() {
+    let mut ns = with_zone();
+    let ctx = CallContext {
+        passed_on: Some(PassedOn {
+            waiting_at_ms: NOW.monotonic_ms,
+            age_ms: 0,
+            connection: 1,
+        }),
+        ..numbered(1)
+    };
+    ns.admit(&ctx).unwrap();
+    let request = body(&encrypted_create("/zone/f"));
+    let create = handler(M::Create.into()).unwrap();
+    let mut work = waiting(reply(&mut ns, &ctx, &encrypted_create("/zone/f")));
+    let late = Now {
+        monotonic_ms: NOW.monotonic_ms + FRESH_MS + 1,
+        ..NOW
+    };
+    let refused = work
+        .finish(&mut ns, create, &request, keys("key@0", 1, 1), late)
+        .result
+        .unwrap_err();
+    assert!(refused.is(exceptions::CALL_LATE), "{refused}");
 }

@@ -1,6 +1,7 @@
 //! Random calls of clients to an active, against a naive namespace; and a standby that equals the active after each of them.
 //!
-//! `HATHI_MODEL_CALLS=1000000 cargo test -p hathi-namesystem --lib model` makes so many calls.
+//! `HATHI_MODEL_CALLS=1000000 cargo test -p hathi-namesystem --lib model` makes so many calls. `HATHI_MODEL_FIRST` is the first
+//! history, `HATHI_TRACE=1` prints each call, and `HATHI_CHECK=1` checks the whole state after each.
 
 mod comparison;
 mod tree;
