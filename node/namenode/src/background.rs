@@ -145,11 +145,11 @@ fn keep_secrets(parts: &MonitorParts) {
     if !needs_key && !needs_scan {
         return;
     }
-    let mut ns = parts.ns.write();
     // Both parts of each are from the system's source of chance, but for the few bits of a UUID's version.
     let key = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
         .map(uuid::Uuid::into_bytes)
         .concat();
+    let mut ns = parts.ns.write();
     let made = match key.try_into() {
         Ok(key) if needs_key => ns.update_master_key(key, wall_ms, mono_ms),
         _ => Ok(()),

@@ -72,13 +72,17 @@ impl DeferredCalls {
                 self.parts.checkpoints.save_namespace(request, responder);
             }
             Deferred::RefreshNodes => self.parts.hosts.refresh_and_answer(responder),
-            Deferred::FinalizeUpgrade => match self.parts.dirs.finalize_upgrade() {
-                Ok(()) => {
-                    self.parts.ns.write().keep_previous(false);
-                    responder.ok(&hathi_formats::proto::hdfs::FinalizeUpgradeResponseProto {});
-                }
-                Err(error) => responder.error(&RemoteException::new(exceptions::IO, error.to_string())),
-            },
+            Deferred::FinalizeUpgrade => {
+                let parts = self.parts.clone();
+                // The directories of the version before have images, whose removal takes its time.
+                tokio::task::spawn_blocking(move || match parts.dirs.finalize_upgrade() {
+                    Ok(()) => {
+                        parts.ns.write().keep_previous(false);
+                        responder.ok(&hathi_formats::proto::hdfs::FinalizeUpgradeResponseProto {});
+                    }
+                    Err(error) => responder.error(&RemoteException::new(exceptions::IO, error.to_string())),
+                });
+            }
             Deferred::TellCorrupt(blocks) => self.parts.corrupt.tell_and_answer(blocks, responder),
             Deferred::BlockReport(work) => self.block_reports.add(work, responder),
             Deferred::Walk(work) => self.walk(work, responder),
