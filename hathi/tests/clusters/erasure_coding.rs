@@ -84,6 +84,12 @@ fn policies_outlive_a_failover_and_an_image() -> Result<()> {
     });
     check(&cluster)?;
 
+    // Safe mode is asked of every NameNode, and the killed one starts again.
+    wait_for("the killed NameNode", PATIENCE, || {
+        cluster
+            .hathi_ok("haadmin", &["-getServiceState", &format!("nn{active}")])
+            .ok()
+    });
     cluster.hathi_ok("dfsadmin", &["-safemode", "enter"])?;
     cluster.hathi_ok("dfsadmin", &["-saveNamespace"])?;
     cluster.hathi_ok("dfsadmin", &["-safemode", "leave"])?;

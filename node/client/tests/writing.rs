@@ -10,9 +10,9 @@ use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as 
 use hathi_formats::proto::hdfs::{
     AddBlockRequestProto, AddBlockResponseProto, AppendRequestProto, AppendResponseProto, CompleteResponseProto,
     CreateRequestProto, CreateResponseProto, DatanodeInfoProto, ExtendedBlockProto, FsyncRequestProto,
-    FsyncResponseProto, GetAdditionalDatanodeRequestProto, GetAdditionalDatanodeResponseProto, HdfsFileStatusProto,
-    LocatedBlockProto, MkdirsRequestProto, MkdirsResponseProto, UpdateBlockForPipelineResponseProto,
-    UpdatePipelineRequestProto, UpdatePipelineResponseProto,
+    FsyncResponseProto, GetAdditionalDatanodeRequestProto, GetAdditionalDatanodeResponseProto,
+    GetFileInfoResponseProto, HdfsFileStatusProto, LocatedBlockProto, MkdirsRequestProto, MkdirsResponseProto,
+    UpdateBlockForPipelineResponseProto, UpdatePipelineRequestProto, UpdatePipelineResponseProto,
 };
 use prost::Message;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -91,6 +91,10 @@ async fn an_append_to_a_new_block_leaves_the_last_one_as_it_is() {
     let (last, next) = (located(block(1, 100), &[&node]), located(block(2, 0), &[&node]));
     let namenode = NameNode::start(move |method, _| {
         Ok(match method {
+            "getFileInfo" => GetFileInfoResponseProto {
+                fs: Some(HdfsFileStatusProto::default()),
+            }
+            .encode_to_vec(),
             "append" => AppendResponseProto {
                 block: Some(last.clone()),
                 stat: Some(HdfsFileStatusProto {
