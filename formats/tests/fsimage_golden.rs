@@ -6,8 +6,8 @@
 )]
 
 use hathi_formats::fsimage::{
-    DirEntryRef, Image, ImageWriter, InodeRef, SectionName, encode_directory_entry, image_from_xml, parse_md5_file,
-    write_xml,
+    DirEntryRef, Hashed, Image, ImageWriter, InodeRef, SectionName, encode_directory_entry, image_from_xml,
+    parse_md5_file, write_xml,
 };
 use hathi_formats::ids::LayoutVersion;
 use proptest::prelude::*;
@@ -119,7 +119,7 @@ fn written_again_it_is_the_same_file() {
     let image = Image::open(IMAGE).unwrap();
     let mut sections = image.sections().to_vec();
     sections.sort_by_key(|section| (section.offset, section.len_bytes));
-    let mut writer = ImageWriter::new(Vec::new(), None).unwrap();
+    let mut writer = ImageWriter::new(Hashed::new(Vec::new()), None).unwrap();
     for section in sections {
         writer.begin(section.name);
         let mut messages = image.messages(section);
@@ -152,10 +152,11 @@ fn written_again_it_is_the_same_file() {
         }
         writer.end();
     }
-    let (bytes, summary) = writer.finish(LayoutVersion(-67)).unwrap();
+    let (written, len_bytes) = writer.finish(LayoutVersion(-67)).unwrap();
+    let (bytes, md5) = written.finish();
     assert!(bytes == IMAGE, "the files differ");
-    assert_eq!(summary.len_bytes, IMAGE.len() as u64);
-    assert_eq!(summary.md5, parse_md5_file(MD5, "fsimage_0000000000000000073").unwrap());
+    assert_eq!(len_bytes, IMAGE.len() as u64);
+    assert_eq!(md5, parse_md5_file(MD5, "fsimage_0000000000000000073").unwrap());
     assert!(parse_md5_file(MD5, "fsimage_0000000000000000074").is_err());
 }
 

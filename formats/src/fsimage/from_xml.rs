@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Write};
 
 use super::{
-    ImageSummary, ImageWriter, ON_DISK_VERSION, STRING_KIND_SHIFT, STRING_TABLE_MASK_BITS, SectionName, SerialKind,
+    Hashed, ImageSummary, ImageWriter, ON_DISK_VERSION, STRING_KIND_SHIFT, STRING_TABLE_MASK_BITS, SectionName,
+    SerialKind,
 };
 use crate::ids::LayoutVersion;
 use crate::proto::fsimage as pb;
@@ -78,7 +79,7 @@ impl Strings {
 pub fn image_from_xml<R: BufRead, W: Write>(source: R, out: W) -> Result<(W, ImageSummary)> {
     let mut maker = Maker {
         xml: XmlInput::new(source),
-        out: ImageWriter::new(out, None)?,
+        out: ImageWriter::new(Hashed::new(out), None)?,
         strings: Strings::default(),
         name_section: None,
         last_striped_block: None,
@@ -98,7 +99,9 @@ pub fn image_from_xml<R: BufRead, W: Write>(source: R, out: W) -> Result<(W, Ima
     }
     maker.string_table()?;
     maker.name_section()?;
-    Ok(maker.out.finish(LayoutVersion::NAMENODE_CURRENT)?)
+    let (out, len_bytes) = maker.out.finish(LayoutVersion::NAMENODE_CURRENT)?;
+    let (out, md5) = out.finish();
+    Ok((out, ImageSummary { len_bytes, md5 }))
 }
 
 struct Maker<R: BufRead, W: Write> {

@@ -26,7 +26,7 @@ pub use inode::{
 };
 pub use reader::{Image, ImageError, MessageReader, ReadAt, Section};
 pub use side_files::{MD5_SUFFIX, format_md5_file, parse_md5_file};
-pub use writer::{ImageSummary, ImageWriter};
+pub use writer::{Hashed, ImageSummary, ImageWriter};
 pub use xml::{DumpError, StringTable, write_xml};
 
 /// The first eight bytes.

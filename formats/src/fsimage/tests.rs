@@ -61,7 +61,7 @@ fn image() -> (Vec<u8>, ImageSummary) {
 }
 
 fn image_in(codec: Option<ImageCodec>) -> (Vec<u8>, ImageSummary) {
-    let mut writer = ImageWriter::new(Vec::new(), codec).unwrap();
+    let mut writer = ImageWriter::new(Hashed::new(Vec::new()), codec).unwrap();
     writer.begin(SectionName::NsInfo);
     writer
         .message(&NameSystemSection {
@@ -82,7 +82,9 @@ fn image_in(codec: Option<ImageCodec>) -> (Vec<u8>, ImageSummary) {
     writer.end();
     writer.begin(SectionName::InodeReference);
     writer.end();
-    writer.finish(LayoutVersion(-67)).unwrap()
+    let (out, len_bytes) = writer.finish(LayoutVersion(-67)).unwrap();
+    let (bytes, md5) = out.finish();
+    (bytes, ImageSummary { len_bytes, md5 })
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Writes an image as a stream, and computes its MD5 meanwhile.
+//! Writes an image as a stream, and computes its MD5 meanwhile or beside it.
 
 use super::codec::Encoder;
 use super::{ImageCodec, MAGIC, ON_DISK_VERSION, SectionName};
@@ -11,6 +11,40 @@ use std::io::{self, Write};
 /// Bytes gathered before they are written.
 const BUFFER_LEN: usize = 1 << 20;
 
+/// A file below an [`ImageWriter`] whose MD5 is computed while it is written.
+#[derive(Debug)]
+pub struct Hashed<W> {
+    out: W,
+    digest: Md5,
+}
+
+impl<W> Hashed<W> {
+    /// Of a file that is empty as yet.
+    pub fn new(out: W) -> Self {
+        Hashed {
+            out,
+            digest: Md5::new(),
+        }
+    }
+
+    /// The file, and the MD5 of what was written.
+    pub fn finish(self) -> (W, [u8; 16]) {
+        (self.out, self.digest.finalize().into())
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let len = self.out.write(data)?;
+        self.digest.update(data.get(..len).unwrap_or(data));
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// Writes the sections of an image in the order of the calls.
 ///
 /// ```text
@@ -19,7 +53,6 @@ const BUFFER_LEN: usize = 1 << 20;
 #[derive(Debug)]
 pub struct ImageWriter<W: Write> {
     out: W,
-    digest: Md5,
     codec: Option<ImageCodec>,
     /// Encoder of the open section.
     encoder: Option<Encoder>,
@@ -60,7 +93,6 @@ impl<W: Write> ImageWriter<W> {
     pub fn new(out: W, codec: Option<ImageCodec>) -> io::Result<Self> {
         let mut writer = ImageWriter {
             out,
-            digest: Md5::new(),
             codec,
             encoder: None,
             failed: Ok(()),
@@ -165,11 +197,11 @@ impl<W: Write> ImageWriter<W> {
         }
     }
 
-    /// Writes the summary and hands the writer back, flushed but not synced.
+    /// Writes the summary and hands the writer back, flushed but not synced, with the length of the file in bytes.
     ///
     /// # Errors
     /// An error of the writer below.
-    pub fn finish(mut self, layout_version: LayoutVersion) -> io::Result<(W, ImageSummary)> {
+    pub fn finish(mut self, layout_version: LayoutVersion) -> io::Result<(W, u64)> {
         let summary = FileSummary {
             ondisk_version: ON_DISK_VERSION,
             layout_version: layout_version.0.cast_unsigned(),
@@ -182,11 +214,7 @@ impl<W: Write> ImageWriter<W> {
         self.buffer.extend_from_slice(&len.to_be_bytes());
         self.flush()?;
         self.out.flush()?;
-        let summary = ImageSummary {
-            len_bytes: self.flushed,
-            md5: self.digest.finalize().into(),
-        };
-        Ok((self.out, summary))
+        Ok((self.out, self.flushed))
     }
 
     /// Passes the buffer on when it is full.
@@ -208,7 +236,6 @@ impl<W: Write> ImageWriter<W> {
             self.buffer.clear();
         }
         for bytes in [&mut self.packed, &mut self.buffer] {
-            self.digest.update(&*bytes);
             self.out.write_all(bytes)?;
             self.flushed = self.flushed.saturating_add(bytes.len() as u64);
             bytes.clear();

@@ -1,9 +1,9 @@
 //! Images on disk into namesystems, and namesystems into images on disk.
 
-use crate::low_priority;
 use crate::settings::Settings;
 use crate::startup::LoadProgress;
 use crate::storage::{NameDirs, read_md5};
+use crate::{image_pipeline, low_priority};
 use hathi_formats::fsimage::{Image, ImageError, SectionName};
 use hathi_formats::ids::{LayoutVersion, NamespaceInfo, TxId};
 use hathi_nameserver::image_files::{self, ImageFile, ImageWriter, LoadError, NotLoaded};
@@ -210,11 +210,13 @@ pub fn save_checkpoint(
     cancelled: &(dyn Fn() -> bool + Sync),
 ) -> anyhow::Result<[u8; 16]> {
     let writer = ImageWriter::create(&OsDisk, paths);
-    let (mut writer, summary) = low_priority::run("save-image", || {
-        frozen.save(writer, LayoutVersion::NAMENODE_CURRENT, cancelled)
+    let (mut writer, md5) = low_priority::run("save-image", || {
+        image_pipeline::write(writer, |pipe| {
+            frozen.write(pipe, LayoutVersion::NAMENODE_CURRENT, cancelled).map(drop)
+        })
     })??;
     let finished = writer.finish();
     log_given_up(&writer);
     finished?;
-    Ok(summary.md5)
+    Ok(md5)
 }

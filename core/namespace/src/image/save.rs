@@ -5,7 +5,7 @@ mod snapshots;
 
 use std::io::{self, Write};
 
-use hathi_formats::fsimage::{ImageSummary, ImageWriter, SectionName, encode_directory_entry};
+use hathi_formats::fsimage::{Hashed, ImageSummary, ImageWriter, SectionName, encode_directory_entry};
 use hathi_formats::ids::{Block, InodeId, LayoutVersion};
 use hathi_formats::proto::fsimage as pb;
 use hathi_formats::proto::hdfs::BlockProto;
@@ -199,6 +199,21 @@ impl Frozen {
         layout: LayoutVersion,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(W, ImageSummary), SaveError> {
+        let (out, len_bytes) = self.write(Hashed::new(out), layout, cancelled)?;
+        let (out, md5) = out.finish();
+        Ok((out, ImageSummary { len_bytes, md5 }))
+    }
+
+    /// As [`Frozen::save`], but the caller computes the MD5. Answers the length in bytes.
+    ///
+    /// # Errors
+    /// As [`Frozen::save`].
+    pub fn write<W: Write>(
+        &self,
+        out: W,
+        layout: LayoutVersion,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(W, u64), SaveError> {
         if self.broken {
             return Err(SaveError::Broken);
         }
