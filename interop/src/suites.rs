@@ -408,6 +408,7 @@ impl Hadoop {
         let hdfs = "cluster/org/apache/hadoop/hdfs";
         let cluster = sources(&[
             &format!("{hdfs}/MiniDFSCluster.java"),
+            &format!("{hdfs}/UsersOfSuite.java"),
             &format!("{hdfs}/server/namenode/NameNodeFromOutside.java"),
         ]);
         compile(home, &cluster, &built("suites-cluster"))?;

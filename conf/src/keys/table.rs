@@ -15,6 +15,7 @@ const CALLER: &str = "the audit log has no such choice";
 const CONTROLLER: &str = "our failover controller has limits of its own, and asks for no thread dump";
 const ENCRYPTION: &str = "nothing is encrypted; what asks for it is refused";
 const ERASURE: &str = "there is no erasure coding";
+const DEFAULT_POLICY_ADVICE: &str = "files without a policy are HOT; set one of the root directory, and remove the key";
 const FIXED: &str = "fixed at Hadoop's default or at a better value";
 const HANDLERS: &str = "calls are served without handler threads and call queues";
 const HTTPS: &str = "there is no HTTPS; policies that ask for it are refused";
@@ -73,6 +74,7 @@ const WEB_ADVICE: &str = "web pages are open to everybody who reaches them; remo
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     read("dfs.balancer.*", "", &[H], ""),
+    read("dfs.batched.ls.limit", "100", &[N], "paths of one getBatchedListing"),
     unused("dfs.block.access.key.update.interval", "600", TOKENS),
     refused("dfs.block.access.token.enable", "false", &[N, D], True, TOKEN_ADVICE),
     unused("dfs.block.access.token.lifetime", "600", TOKENS),
@@ -337,7 +339,7 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.namenode.max-lock-hold-to-release-lease-ms", "25", LOCKS),
     read("dfs.namenode.max.extra.edits.segments.retained", "10000", &[N], "for a NameNode without HA"),
     read("dfs.namenode.max.full.block.report.leases", "6", &[N], ""),
-    unused("dfs.namenode.max.objects", "0", FIXED),
+    read("dfs.namenode.max.objects", "0", &[N], "inodes and blocks that there may be; 0 is any number"),
     unused("dfs.namenode.max.op.size", "52428800", FIXED),
     unused("dfs.namenode.min.supported.datanode.version", "2.1.0-beta", FIXED),
     unused("dfs.namenode.missing.checkpoint.periods.before.shutdown", "3", IMAGE_SHUTDOWN),
@@ -410,6 +412,7 @@ pub(super) const KEYS: &[Key] = &[
     read("dfs.permissions.allow.owner.set.quota", "false", &[N], ""),
     read("dfs.permissions.enabled", "true", &[N], ""),
     read("dfs.permissions.superusergroup", "supergroup", &[N, D, J], ""),
+    read("dfs.protected.subdirectories.enable", "false", &[N], "whether nothing below fs.protected.directories can be deleted or moved either, unless it is empty"),
     unused("dfs.qjm.operations.timeout", "60s", JOURNAL),
     read("dfs.qjournal.accept-recovery.timeout.ms", "120000", &[N], ""),
     read("dfs.qjournal.finalize-segment.timeout.ms", "120000", &[N], ""),
@@ -428,7 +431,7 @@ pub(super) const KEYS: &[Key] = &[
     read("dfs.replication.max", "512", &[N], ""),
     unused("dfs.secondary.namenode.kerberos.principal", "", KERBEROS),
     unused("dfs.secondary.namenode.keytab.file", "", KERBEROS),
-    unused("dfs.storage.default.policy", "HOT", FIXED),
+    refused("dfs.storage.default.policy", "HOT", &[N], NotOneOf(&["HOT"]), DEFAULT_POLICY_ADVICE),
     read("dfs.storage.policy.enabled", "true", &[N], ""),
     unused("dfs.storage.policy.satisfier.*", "", SATISFIER),
     read("dfs.storage.policy.satisfier.max.outstanding.paths", "10000", &[N], ""),
@@ -545,6 +548,7 @@ pub(super) const KEYS: &[Key] = &[
     read("hathi.namenode.rpc.reactors", "1", &[N], "threads that serve a NameNode's calls"),
     read("hathi.namenode.serving.limit.ms", "2000", &[N], "if one thread of the active serves no calls for this time, the active lets its read lease run out, so that another NameNode takes over"),
     read("hathi.namenode.slow.call.ms", "1000", &[N], "a call of a client or a DataNode that takes longer is counted as slow, and shown with its user (`/api/cluster`); 0 = none is"),
+    read("hathi.namenode.symlinks.enabled", "false", &[N], "whether clients may make symlinks, as after `FileSystem.enableSymlinks` in Hadoop's process"),
     read("hathi.namenode.unsynced.limit.mb", "64", &[N], "limit for edits that wait for the journal; above it changes are answered with `RetriableException` until the journal has caught up"),
     read("hathi.zkfc.http-address", "", &[Z, N], "where a failover controller serves `/metrics`, `/health`, `/jmx` and `/api/controller`, as host:port; for one NameNode `hathi.zkfc.http-address.NAMESERVICE.NAMENODE`. NameNodes read there what `/api/cluster` shows of it. Not set: it has no web server"),
     unused("hbase.*", "", OTHER_PRODUCT),

@@ -23,7 +23,7 @@ use crate::store::slab::{NONE, Slot};
 use crate::store::strings::Strings;
 use crate::tree::Tree;
 use crate::tree::inode::{InodeRec, Perm, flag};
-use crate::usage::{TypeSpace, Usage};
+use crate::usage::{STORAGE_TYPES, TypeSpace, Usage};
 use crate::zone_map::{Zone, Zones};
 
 /// `AclFeature`: the entries that the mode does not express (named entries and the group's), followed by the default
@@ -51,14 +51,14 @@ pub(crate) struct Quota {
 
 impl Quota {
     /// A quota that limits nothing.
-    fn unlimited(used: &Usage) -> Quota {
+    fn unlimited() -> Quota {
         Quota {
             ns: -1,
             ds: -1,
             types: BTreeMap::new(),
-            used_types: used.types,
-            used_ns: used.ns,
-            used_ds: used.ds,
+            used_types: [0; STORAGE_TYPES],
+            used_ns: 0,
+            used_ds: 0,
         }
     }
 
@@ -71,10 +71,8 @@ impl Quota {
         self.used_ns += change.ns;
         debug_assert!(self.used_ns >= 0, "no more inodes go than were counted");
         self.used_ds += change.ds;
-        if !self.types.is_empty() {
-            for (used, change) in self.used_types.iter_mut().zip(change.types) {
-                *used += change;
-            }
+        for (used, change) in self.used_types.iter_mut().zip(change.types) {
+            *used += change;
         }
     }
 }
@@ -89,8 +87,6 @@ pub(crate) struct Attributes {
     /// Quotas of directories other than the root.
     quotas: Side<Quota>,
     root_quota: Quota,
-    /// Directories with a quota by storage type.
-    type_quotas: usize,
     links: Side<Arc<[u8]>>,
     /// Which inodes are encryption zones by their attributes.
     zones: Zones,
@@ -107,9 +103,8 @@ impl Attributes {
             root_quota: Quota {
                 // The root always has a namespace quota. Long.MAX means "none" there.
                 ns: i64::MAX,
-                ..Quota::unlimited(&Usage::default())
+                ..Quota::unlimited()
             },
-            type_quotas: 0,
             links: Side::new(),
             zones: Zones::default(),
         }
@@ -225,15 +220,22 @@ impl Attributes {
         self.quotas.len() > 0
     }
 
-    /// Whether any directory has a quota by storage type.
+    /// Whether usage by storage type is counted: while any directory but the root has a quota, or the root has one by
+    /// storage type. The root's own count is right in the second case only.
     #[inline]
-    pub(crate) fn has_type_quotas(&self) -> bool {
-        self.type_quotas > 0
+    pub(crate) fn counts_types(&self) -> bool {
+        self.has_quotas() || self.root_counts_types()
+    }
+
+    /// Whether the root has a quota by storage type.
+    #[inline]
+    pub(crate) fn root_counts_types(&self) -> bool {
+        !self.root_quota.types.is_empty()
     }
 
     /// Whether a quota may limit anything.
     pub(crate) fn may_limit(&self) -> bool {
-        self.has_quotas() || self.root_quota.ds >= 0 || self.root_quota.ns != i64::MAX || self.has_type_quotas()
+        self.has_quotas() || self.root_quota.ds >= 0 || self.root_quota.ns != i64::MAX || self.root_counts_types()
     }
 
     /// Adds to the usage of a directory and its ancestors.
@@ -257,13 +259,13 @@ impl Attributes {
         }
     }
 
-    /// Begins to count the usage of a directory that had no quota; `used` is what it is now.
-    pub(crate) fn add_quota(&mut self, tree: &mut Tree, dir: Slot, used: &Usage) {
+    /// Begins to count the usage of a directory that had no quota. [`Attributes::set_used`] says what it is now.
+    pub(crate) fn add_quota(&mut self, tree: &mut Tree, dir: Slot) {
         debug_assert!(
             dir != tree.root() && !tree.rec(dir).has_quota(),
             "usage is counted from the first quota on"
         );
-        self.quotas.insert(dir, Quota::unlimited(used));
+        self.quotas.insert(dir, Quota::unlimited());
         tree.set_flag(dir, flag::OPEN_OR_QUOTA, true);
     }
 
@@ -275,9 +277,7 @@ impl Attributes {
             false => self.quotas.get_mut(dir),
         };
         let Some(quota) = quota else { return };
-        self.type_quotas -= usize::from(!quota.types.is_empty());
         change(quota);
-        self.type_quotas += usize::from(!quota.types.is_empty());
         if quota.limits_nothing() && !is_root {
             self.quotas.remove(dir);
             tree.set_flag(dir, flag::OPEN_OR_QUOTA, false);
@@ -286,7 +286,6 @@ impl Attributes {
 
     /// Sets the limits of a directory of an image, whose usage is not counted yet.
     pub(crate) fn set_loaded_quota(&mut self, tree: &mut Tree, dir: Slot, quota: Quota) {
-        self.type_quotas += usize::from(!quota.types.is_empty());
         if dir == tree.root() {
             self.root_quota = quota;
         } else {
@@ -295,12 +294,14 @@ impl Attributes {
         }
     }
 
-    /// Sets the usage by storage type of a directory with a quota.
-    pub(crate) fn set_used_types(&mut self, tree: &Tree, dir: Slot, used: TypeSpace) {
-        if dir == tree.root() {
-            self.root_quota.used_types = used;
-        } else if let Some(quota) = self.quotas.get_mut(dir) {
-            quota.used_types = used;
+    /// Sets the usage of a directory with a quota.
+    pub(crate) fn set_used(&mut self, tree: &Tree, dir: Slot, used: &Usage) {
+        let quota = match dir == tree.root() {
+            true => Some(&mut self.root_quota),
+            false => self.quotas.get_mut(dir),
+        };
+        if let Some(quota) = quota {
+            (quota.used_ns, quota.used_ds, quota.used_types) = (used.ns, used.ds, used.types);
         }
     }
 
@@ -309,20 +310,17 @@ impl Attributes {
         self.xattrs.iter()
     }
 
-    /// Directories but the root with a quota by storage type, in no order.
-    pub(crate) fn dirs_with_type_quotas(&self) -> impl Iterator<Item = Slot> + '_ {
-        let by_type = self.quotas.iter().filter(|(_, quota)| !quota.types.is_empty());
-        by_type.map(|(dir, _)| dir)
+    /// Directories but the root with a quota, in no order.
+    pub(crate) fn dirs_with_quotas(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.quotas.iter().map(|(dir, _)| dir)
     }
 
     // ---- whole ----
 
     /// Forgets an inode that is about to be freed.
     pub(crate) fn forget(&mut self, slot: Slot, rec: &InodeRec) {
-        if rec.has_quota()
-            && let Some(quota) = self.quotas.remove(slot)
-        {
-            self.type_quotas -= usize::from(!quota.types.is_empty());
+        if rec.has_quota() {
+            self.quotas.remove(slot);
         }
         if rec.is_symlink() {
             self.links.remove(slot);
@@ -361,7 +359,6 @@ impl Attributes {
     /// Panics when an invariant of the module does not hold, but for the usage.
     pub(crate) fn check(&self, tree: &Tree) {
         let (mut acls, mut xattrs, mut links, mut quotas) = (0, 0, 0, 0);
-        let mut type_quotas = usize::from(!self.root_quota.types.is_empty());
         for (slot, rec) in tree.iter() {
             let id = rec.id();
             assert_eq!(rec.has(flag::ACL), self.acls.get(slot).is_some(), "inode {id}: ACL");
@@ -377,13 +374,11 @@ impl Attributes {
             xattrs += usize::from(rec.has(flag::XATTR));
             links += usize::from(rec.is_symlink());
             quotas += usize::from(quota.is_some());
-            type_quotas += usize::from(quota.is_some_and(|quota| !quota.types.is_empty()));
         }
         assert_eq!(acls, self.acls.len(), "ACLs found and kept");
         assert_eq!(xattrs, self.xattrs.len(), "XAttrs found and kept");
         assert_eq!(links, self.links.len(), "symlinks found and kept");
         assert_eq!(quotas, self.quotas.len(), "quotas found and kept");
-        assert_eq!(type_quotas, self.type_quotas, "quotas by type found and counted");
         self.check_zones(tree);
         self.acls.check();
         self.xattrs.check();
@@ -398,10 +393,9 @@ impl Attributes {
 mod tests {
     use crate::tests::checked::{Break, check_finds, slot};
 
-    const BREAKS: [(&str, Break); 5] = [
+    const BREAKS: [(&str, Break); 4] = [
         ("usage kept and counted", |ns| ns.attributes.root_quota.used_ds += 1),
         ("usage kept and counted", |ns| ns.attributes.root_quota.used_ns += 1),
-        ("quotas by type found and counted", |ns| ns.attributes.type_quotas += 1),
         ("ACL", |ns| {
             let dir = slot(ns, "/dir");
             ns.attributes.acls.insert(dir, Vec::new().into());

@@ -59,7 +59,7 @@ impl Namespace {
         let kept = Usage {
             ns: quota.used_ns,
             ds: quota.used_ds,
-            types: match quota.types.is_empty() {
+            types: match dir == self.root() && !self.attributes.root_counts_types() {
                 true => used.types,
                 false => quota.used_types,
             },

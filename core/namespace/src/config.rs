@@ -37,7 +37,7 @@ pub struct NamespaceConfig {
     pub max_xattrs_per_inode: usize,
     /// `dfs.namenode.fs-limits.max-xattr-size` in bytes.
     pub max_xattr_size_bytes: usize,
-    /// Symlinks are refused unless set (`FileSystem.enableSymlinks`).
+    /// `hathi.namenode.symlinks.enabled`: symlinks are refused unless set, as unless `FileSystem.enableSymlinks` was called.
     pub symlinks_enabled: bool,
     /// `dfs.namenode.accesstime.precision` in ms; 0 = off.
     pub access_time_precision_ms: u64,
@@ -47,6 +47,8 @@ pub struct NamespaceConfig {
     pub owner_set_quota: bool,
     /// `fs.protected.directories`: non-empty ones cannot be deleted or renamed. Absolute, no trailing slash.
     pub protected_directories: Vec<String>,
+    /// `dfs.protected.subdirectories.enable`: neither can what is not empty below them.
+    pub protected_subdirectories: bool,
     /// `dfs.namenode.snapshot.max.limit`: most snapshots of a directory.
     pub max_snapshots_per_directory: usize,
     /// `dfs.namenode.snapshot.filesystem.limit`: most snapshots of all directories.
@@ -89,6 +91,7 @@ impl Default for NamespaceConfig {
             storage_policy_enabled: true,
             owner_set_quota: false,
             protected_directories: Vec::new(),
+            protected_subdirectories: false,
             max_snapshots_per_directory: 65_536,
             max_snapshots: 65_536,
             diff_of_descendants: true,

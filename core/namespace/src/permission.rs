@@ -213,7 +213,15 @@ pub(crate) trait Permissions: View {
         Err(refuse(ex::UNRESOLVED_PATH, path))
     }
 
+    /// `FSDirectory.checkOwner`: also that the path exists, for superusers as well.
     fn check_owner(&self, caller: &Caller<'_>, iip: &InodesInPath<'_>) -> Result<(), Refused> {
+        if self.config().permissions_enabled && iip.last_slot().is_none() {
+            let path = iip.path();
+            return Err(refuse(
+                ex::FILE_NOT_FOUND,
+                format!("Directory/File does not exist {path}"),
+            ));
+        }
         self.check_permission(
             caller,
             iip,

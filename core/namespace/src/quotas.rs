@@ -116,7 +116,7 @@ pub(crate) trait Usages: View {
         Usage {
             ns: 0,
             ds: bytes.saturating_mul(i64::from(times)),
-            types: if self.attributes().has_type_quotas() {
+            types: if self.attributes().counts_types() {
                 type_space(policy(), times, bytes)
             } else {
                 [0; STORAGE_TYPES]
@@ -137,7 +137,7 @@ pub(crate) trait Usages: View {
     /// Usage of a subtree as it would be below another directory, which may have another storage policy.
     fn subtree_usage_under(&self, top: Slot, parent: Slot) -> Usage {
         let mut usage = Usage::default();
-        let inherited = match self.attributes().has_type_quotas() {
+        let inherited = match self.attributes().counts_types() {
             true => self.effective_policy(parent),
             false => 0,
         };

@@ -11,7 +11,7 @@ use hathi_formats::proto::hdfs::{CacheDirectiveInfoProto, CachePoolInfoProto};
 
 use crate::namespace::Namespace;
 use crate::ops::Unreadable;
-use crate::path::{DOT_SNAPSHOT, DirOp, InodesInPath, refuse};
+use crate::path::{DOT_SNAPSHOT, DirOp, InodesInPath, is_exact_reserved, refuse};
 use crate::permission::action;
 use crate::snapshots::SnapshotsPart;
 use crate::snapshots::as_of::AsOf;
@@ -22,6 +22,10 @@ use crate::striping::{BlockLayout, Stripes};
 use crate::types::{Caller, FileBlock, FileStatus, InodeKind, OpenFile, Plan, QuotaUsage, Refused};
 use crate::usage::STORAGE_TYPES;
 use crate::view::View;
+
+/// Where the snapshots of the root are. This path is there even while none may be taken: Hadoop's root is snapshottable
+/// with room for none.
+const ROOTS_SNAPSHOTS: &str = "/.snapshot";
 
 /// A page of `listOpenFiles` under way ([`Namespace::open_files_step`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +70,13 @@ impl Namespace {
         if iip.dir_of_snapshots().is_some() {
             return Some(FileStatus::DOT_SNAPSHOT);
         }
-        let slot = iip.last_slot()?;
+        let Some(slot) = iip.last_slot() else {
+            return match iip.as_str() {
+                "/.reserved" => Some(FileStatus::DOT_RESERVED),
+                ROOTS_SNAPSHOTS => Some(FileStatus::DOT_SNAPSHOT),
+                _ => None,
+            };
+        };
         let status = match self.past(iip) {
             None => self.status_of(slot, None),
             Some(past) => past.status(slot),
@@ -197,6 +207,11 @@ impl Namespace {
     ) -> Result<Option<usize>, Refused> {
         self.check_traverse_for(caller, iip, DirOp::Read)?;
         let Some(dir) = iip.last_slot() else {
+            if is_exact_reserved(iip.as_str()) {
+                let below = FileStatus::below_reserved(&self.config.supergroup).into_iter();
+                let _ = below.filter(|status| status.name > start_after).try_for_each(visit);
+                return Ok(Some(0));
+            }
             return self.list_snapshots(iip, start_after, limit, visit);
         };
         let past = self.past(iip);
@@ -239,6 +254,7 @@ impl Namespace {
             let dir = iip.prefix(iip.depth - 1);
             return Err(match iip.parent_slot() {
                 None => refuse(ex::FILE_NOT_FOUND, format!("Directory does not exist: {dir}")),
+                Some(_) if iip.as_str() == ROOTS_SNAPSHOTS => return Ok(Some(0)),
                 Some(_) => refuse(
                     ex::SNAPSHOT,
                     format!("Directory is not a snapshottable directory: {dir}"),
@@ -287,7 +303,7 @@ impl Namespace {
             space_consumed: quota.used_ds.max(0) as u64,
             ns_quota: quota.ns,
             ds_quota: quota.ds,
-            types_consumed: match quota.types.is_empty() {
+            types_consumed: match slot == self.root() && !self.attributes.root_counts_types() {
                 true => [0; STORAGE_TYPES],
                 false => quota.used_types,
             },

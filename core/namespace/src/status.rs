@@ -41,7 +41,12 @@ pub(crate) trait Statuses: View {
             owner: self.attributes().user(perm),
             group: self.attributes().group(perm),
             mtime_ms: rec.mtime(),
-            atime_ms: if dir { 0 } else { rec.atime() },
+            // An image has no access time of a directory, and a snapshot keeps none (`INodeDirectoryAttributes`).
+            atime_ms: if dir && self.snapshot().is_some() {
+                0
+            } else {
+                rec.atime()
+            },
             replication: if file { rec.replication() } else { 0 },
             block_size: if file { rec.block_size() } else { 0 },
             children: if dir { self.child_count(slot) as u32 } else { 0 },
@@ -49,7 +54,7 @@ pub(crate) trait Statuses: View {
                 true => self.attributes().link(slot),
                 false => None,
             },
-            storage_policy: match rec.storage_policy {
+            storage_policy: match self.own_policy(slot) {
                 _ if rec.is_symlink() => 0,
                 0 => inherited.map_or_else(
                     || self.effective_policy(self.parent(slot)),

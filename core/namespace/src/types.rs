@@ -265,7 +265,7 @@ pub struct FileStatus<'a> {
     pub group: &'a str,
     /// Modification time in ms.
     pub mtime_ms: u64,
-    /// Access time in ms; 0 for directories.
+    /// Access time in ms. That of a directory is 0, unless it was set since its image was loaded.
     pub atime_ms: u64,
     /// Replication; 1 for striped files, 0 for directories.
     pub replication: u16,
@@ -319,6 +319,22 @@ impl FileStatus<'_> {
         zone: None,
         file_key: None,
     };
+
+    /// The status of `/.reserved`, which is no inode (`FSDirectory.DOT_RESERVED_STATUS`).
+    pub(crate) const DOT_RESERVED: FileStatus<'static> = FileStatus {
+        mode: 0o1770,
+        ..FileStatus::DOT_SNAPSHOT
+    };
+
+    /// What `/.reserved` lists (`FSDirectory.createReservedStatuses`).
+    pub(crate) fn below_reserved(supergroup: &str) -> [FileStatus<'_>; 2] {
+        [".inodes", "raw"].map(|name| FileStatus {
+            name: name.as_bytes(),
+            mode: 0o770,
+            group: supergroup,
+            ..FileStatus::DOT_SNAPSHOT
+        })
+    }
 }
 
 /// One block of a file in a read.
@@ -370,7 +386,7 @@ pub struct QuotaUsage {
     pub ns_quota: i64,
     /// Storage space quota, -1 for none.
     pub ds_quota: i64,
-    /// Bytes by storage type (Java's ordinal); counted only where a quota by type is set, else 0.
+    /// Bytes by storage type (Java's ordinal); of the root only if it has a quota by type, else 0.
     pub types_consumed: [i64; 6],
 }
 
@@ -586,6 +602,8 @@ pub enum Truncated {
         /// The recovery id.
         recovery_id: GenerationStamp,
     },
+    /// DataNodes are about to do just this, because of an earlier call.
+    UnderWay,
     /// As in [`CreateOutcome::LeaseRecovery`].
     LeaseRecovery(LeaseRecovery),
 }

@@ -47,7 +47,7 @@ pub(crate) struct Usage {
     pub(crate) ns: i64,
     /// Bytes times replication.
     pub(crate) ds: i64,
-    /// Space by storage type. All 0 while no directory has a quota by type, so that nobody pays for it.
+    /// Space by storage type. All 0 while no directory has a quota, so that nobody pays for it.
     pub(crate) types: TypeSpace,
 }
 

@@ -174,15 +174,19 @@ pub(crate) trait View: Sized {
         self.attributes().quota(slot, self.rec(slot))
     }
 
+    /// The storage policy of an inode itself (`INode.getLocalStoragePolicyID`); 0 = unspecified.
+    fn own_policy(&self, slot: Slot) -> u8 {
+        self.rec(slot).storage_policy
+    }
+
     /// The storage policy in force (`INode.getStoragePolicyID`); 0 = unspecified.
     fn effective_policy(&self, slot: Slot) -> u8 {
         let mut at = slot;
         while at != NONE {
-            let rec = self.rec(at);
-            if rec.storage_policy != 0 {
-                return rec.storage_policy;
+            match self.own_policy(at) {
+                0 => at = self.parent(at),
+                own => return own,
             }
-            at = self.parent(at);
         }
         0
     }

@@ -1,6 +1,9 @@
 import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClass;
 
+import java.io.PrintStream;
+import java.lang.reflect.Field;
 import java.util.Optional;
+import org.apache.hadoop.ipc.Client;
 import org.junit.platform.engine.TestExecutionResult;
 import org.junit.platform.engine.support.descriptor.MethodSource;
 import org.junit.platform.launcher.LauncherDiscoveryRequest;
@@ -14,6 +17,9 @@ import org.junit.platform.launcher.core.LauncherFactory;
  * {@code SKIPPED}), class and name, and the first line of what was wrong, with tabs between.
  */
 public class Suites implements TestExecutionListener {
+  /** Some suites put a stream of their own in its place. */
+  private static final PrintStream OUT = System.out;
+
   public static void main(String[] classes) {
     LauncherDiscoveryRequestBuilder request = LauncherDiscoveryRequestBuilder.request();
     for (String name : classes) {
@@ -21,10 +27,22 @@ public class Suites implements TestExecutionListener {
     }
     LauncherDiscoveryRequest all = request.build();
     LauncherFactory.create().execute(all, new Suites());
-    System.out.println("END");
-    System.out.flush();
+    OUT.println("END");
+    OUT.flush();
     // Clients' threads would keep the process.
     System.exit(0);
+  }
+
+  /** A test that fails within a call leaves its number for the next call of the thread, which then fails as well. */
+  @Override
+  public void executionStarted(TestIdentifier test) {
+    try {
+      Field number = Client.class.getDeclaredField("callId");
+      number.setAccessible(true);
+      ((ThreadLocal<?>) number.get(null)).remove();
+    } catch (ReflectiveOperationException e) {
+      throw new IllegalStateException(e);
+    }
   }
 
   @Override
@@ -66,7 +84,7 @@ public class Suites implements TestExecutionListener {
     String suite = method.map(MethodSource::getClassName).orElse("");
     String name = method.map(MethodSource::getMethodName).orElse(test.getLegacyReportingName());
     String shown = test.getDisplayName().equals(name + "()") ? name : name + " " + test.getDisplayName();
-    System.out.println(String.join("\t", "RESULT", outcome, suite, shown.replaceAll("\\s+", " "), why));
-    System.out.flush();
+    OUT.println(String.join("\t", "RESULT", outcome, suite, shown.replaceAll("\\s+", " "), why));
+    OUT.flush();
   }
 }

@@ -380,7 +380,9 @@ impl Settings {
             access_time_precision_ms: conf.get_u64("dfs.namenode.accesstime.precision", 3_600_000)?,
             min_block_size: u64::try_from(conf.get_bytes("dfs.namenode.fs-limits.min-block-size", 1 << 20)?)?,
             max_blocks_per_file: conf.get_u64("dfs.namenode.fs-limits.max-blocks-per-file", 10_000)?,
+            max_objects: conf.get_u64("dfs.namenode.max.objects", 0)?,
             ls_limit: conf.get_usize("dfs.ls.limit", 1000)?,
+            batched_ls_limit: conf.get_usize("dfs.batched.ls.limit", 100)?,
             snapshot_diff_limit: conf.get_usize("dfs.namenode.snapshotdiff.listing.limit", 1000)?,
             caching: self.caching()?,
             permissions_enabled: conf.get_bool("dfs.permissions.enabled", true),
@@ -451,6 +453,7 @@ impl Settings {
                 "dfs.namenode.fs-limits.max-component-length",
                 default.max_component_len_bytes,
             )?,
+            symlinks_enabled: conf.get_bool("hathi.namenode.symlinks.enabled", default.symlinks_enabled),
             max_directory_items: conf.get_usize(
                 "dfs.namenode.fs-limits.max-directory-items",
                 default.max_directory_items,
@@ -483,6 +486,7 @@ impl Settings {
                 .map(|dir| dir.trim_end_matches('/').to_owned())
                 .filter(|dir| dir.starts_with('/'))
                 .collect(),
+            protected_subdirectories: conf.get_bool("dfs.protected.subdirectories.enable", false),
             max_snapshots_per_directory,
             max_snapshots,
             diff_of_descendants: conf.get_bool("dfs.namenode.snapshotdiff.allow.snap-root-descendant", true),

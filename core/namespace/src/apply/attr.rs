@@ -49,7 +49,7 @@ impl Namespace {
         if mtime >= 0 {
             rec.set_mtime(ms(mtime));
         }
-        if atime >= 0 && !rec.is_dir() {
+        if atime >= 0 {
             rec.set_atime(ms(atime));
         }
         self.touch(slot, fx);
@@ -80,10 +80,11 @@ impl Namespace {
     /// Begins to count the usage of a directory, if it has no quota yet.
     fn count_for_quota(&mut self, dir: Slot) {
         if self.quota(dir).is_none() {
+            self.attributes.add_quota(&mut self.tree, dir);
             // Inodes below that were cut off are still charged to the ancestors. They must not be charged to the new
-            // entry later.
+            // entry later. With the first quota usage by storage type begins to be counted.
             let used = self.charged_usage(dir);
-            self.attributes.add_quota(&mut self.tree, dir, &used);
+            self.attributes.set_used(&self.tree, dir, &used);
         }
     }
 
@@ -132,7 +133,7 @@ impl Namespace {
         let slot = self.op_dir(path)?;
         self.keep_attributes(slot);
         self.count_for_quota(slot);
-        let had_types = self.quota(slot).is_some_and(|quota| !quota.types.is_empty());
+        let root_counted = self.attributes.root_counts_types();
         self.attributes.change_quota(&mut self.tree, slot, |entry| {
             if ds == quota::RESET {
                 entry.types.remove(&storage_type);
@@ -140,10 +141,9 @@ impl Namespace {
                 entry.types.insert(storage_type, ds);
             }
         });
-        if !had_types && self.quota(slot).is_some_and(|quota| !quota.types.is_empty()) {
-            // Types were not counted until now.
+        if !root_counted && self.attributes.root_counts_types() {
             let used = self.charged_usage(slot);
-            self.attributes.set_used_types(&self.tree, slot, used.types);
+            self.attributes.set_used(&self.tree, slot, &used);
         }
         self.touch(slot, fx);
         Ok(())
@@ -152,7 +152,7 @@ impl Namespace {
     pub(crate) fn apply_set_storage_policy(&mut self, path: &str, policy: u8, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
         self.keep_attributes(slot);
-        if self.attributes.has_type_quotas() {
+        if self.attributes.root_counts_types() || self.quota_between(slot, self.root()) {
             // Inodes that were cut off are charged under the old policy, so they are freed first.
             self.reclaim_now(fx);
             let before = self.charged_usage(slot);
@@ -160,21 +160,21 @@ impl Namespace {
             let change = self.charged_usage(slot) - before;
             let rec = self.rec(slot);
             self.charge(if rec.is_dir() { slot } else { rec.parent() }, change);
-            self.count_types_anew(slot);
         } else {
             self.tree.rec_mut(slot).storage_policy = policy;
         }
+        self.count_types_anew(slot);
         self.touch(slot, fx);
         Ok(())
     }
 
-    /// Another policy is in force from `top` down. Quotas by type there count files that inherit it.
+    /// Another policy is in force from `top` down. Quotas there count files that inherit it.
     pub(crate) fn count_types_anew(&mut self, top: Slot) {
-        let by_type = self.attributes.dirs_with_type_quotas();
-        let below: Vec<Slot> = by_type.filter(|dir| self.is_below(*dir, top)).collect();
+        let with_quotas = self.attributes.dirs_with_quotas();
+        let below: Vec<Slot> = with_quotas.filter(|dir| self.is_below(*dir, top)).collect();
         for dir in below {
             let used = self.charged_usage(dir);
-            self.attributes.set_used_types(&self.tree, dir, used.types);
+            self.attributes.set_used(&self.tree, dir, &used);
         }
     }
 

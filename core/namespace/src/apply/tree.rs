@@ -152,9 +152,11 @@ impl Namespace {
         }
         let common = self.common_ancestor(old_parent, parent);
         // Under another storage policy the same replicas use other storage types.
-        let recharge = self.attributes.has_type_quotas()
-            || self.quota_between(old_parent, common)
-            || self.quota_between(parent, common);
+        let other_policy =
+            self.attributes.counts_types() && self.effective_policy(old_parent) != self.effective_policy(parent);
+        let recharge = self.quota_between(old_parent, common)
+            || self.quota_between(parent, common)
+            || other_policy && (self.attributes.root_counts_types() || self.quota_between(common, self.root()));
         if recharge {
             // Inodes that were cut off below the subtree are still charged to the old ancestors, so they are freed
             // first.
@@ -173,7 +175,7 @@ impl Namespace {
         if recharge {
             self.charge(parent, self.charged_usage(slot));
         }
-        if self.attributes.has_type_quotas() {
+        if other_policy {
             self.count_types_anew(slot);
         }
         self.touch(slot, fx);

@@ -119,10 +119,12 @@ pub(crate) fn inode(rec: &InodeRec, name: &[u8], user: u64, group: u64) -> u64 {
         // The same fields of a directory have another meaning.
         false => (0, 0),
     };
+    // No image has the access time of a directory.
+    let atime = if rec.is_dir() { 0 } else { rec.atime() };
     Term::of(Fact::Inode)
         .word(rec.id().0 | u64::from(redundancy) << 48)
         .word(rec.mtime() | u64::from(rec.perm().mode()) << 48)
-        .word(rec.atime() | kind_and_policy << 48)
+        .word(atime | kind_and_policy << 48)
         .word(block_size)
         .word(user.wrapping_add(group.rotate_left(32)))
         .bytes(name)

@@ -169,7 +169,7 @@ impl Namespace {
                 ds: length.saturating_mul(i64::from(replication)),
                 ..Usage::default()
             };
-            if self.attributes.has_type_quotas() {
+            if self.attributes.counts_types() {
                 then.types = type_space(self.effective_policy(slot), replication, length);
             }
             self.verify_quota(self.rec(slot).parent(), &(then - now), None)?;

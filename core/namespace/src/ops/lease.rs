@@ -75,7 +75,7 @@ impl Namespace {
             Some(files) => format!("[Lease.  Holder: {holder}, pending creates: {files}]"),
             None => format!("Holder {holder} does not have any open files."),
         };
-        format!("{src} (inode {file}) {lease}")
+        format!("{src} (inode {}) {lease}", file.0.cast_signed())
     }
 
     /// `FSNamesystem.checkLease`: the open file, held by `holder`.

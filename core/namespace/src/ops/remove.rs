@@ -205,6 +205,16 @@ impl Namespace {
                 format!("Cannot truncate lazy persist file {path}"),
             ));
         }
+        if let Some(truncation) = self.writers.files().truncation(rec.id()) {
+            let whole = self
+                .block_slots(slot)
+                .split_last()
+                .map_or(&[][..], |(_, before)| before);
+            let before: u64 = whole.iter().map(|block| self.block_rec(*block).len()).sum();
+            if before + truncation.length == new_length {
+                return Ok(Plan::nothing(Truncated::UnderWay));
+            }
+        }
         if let LeaseTakeover::Recover(plan) = self.recover_lease(
             RecoverLeaseOp::TruncateFile,
             ctx,

@@ -305,10 +305,20 @@ impl Namespace {
             if non_empty {
                 return Err(refuse(
                     ex::ACCESS_CONTROL,
-                    format!("Cannot delete/rename non-empty protected directory {protected}"),
+                    match *protected == path {
+                        true => format!("Cannot delete/rename non-empty protected directory {protected}"),
+                        false => format!("Cannot delete/rename non-empty protected subdirectory {protected}"),
+                    },
                 ));
             }
         }
-        Ok(())
+        let is_above = |dir: &&String| path.strip_prefix(&***dir).is_some_and(|rest| rest.starts_with('/'));
+        match self.config.protected_directories.iter().filter(is_above).max() {
+            Some(above) if self.config.protected_subdirectories => Err(refuse(
+                ex::ACCESS_CONTROL,
+                format!("Cannot delete/rename subdirectory under protected subdirectory {above}"),
+            )),
+            _ => Ok(()),
+        }
     }
 }

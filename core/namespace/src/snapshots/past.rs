@@ -146,6 +146,11 @@ impl View for Past<'_> {
         }
     }
 
+    /// The latest one: where replicas belong is no matter of a snapshot.
+    fn own_policy(&self, slot: Slot) -> u8 {
+        self.ns.rec(slot).storage_policy
+    }
+
     fn name_of(&self, slot: Slot) -> &[u8] {
         match self.ns.place_at(slot, self.snapshot) {
             Some(place) => &place.name,

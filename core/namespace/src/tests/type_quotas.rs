@@ -70,8 +70,36 @@ fn what_is_there_already_counts_and_the_policy_says_as_what() {
         "an image says the same"
     );
     set(&mut fix, "/d", DISK, quota::RESET);
-    assert!(!fix.ns.attributes.has_type_quotas());
+    assert!(!fix.ns.attributes.counts_types());
     fix.check();
+}
+
+#[test]
+fn any_quota_counts_by_storage_type_what_there_was_and_what_comes() {
+    let mut fix = Fixture::new();
+    for dir in ["/other", "/d/e", "/cold"] {
+        fix.mkdirs(ROOT, dir).unwrap();
+    }
+    policy(&mut fix, "/cold", "COLD");
+    fix.file("/d/e/f", &[10]).unwrap();
+    for dir in ["/other", "/d", "/d/e"] {
+        let plan = fix.ns.plan_set_quota(&fix.ctx(ROOT), dir, 100, quota::DONT_SET, None);
+        fix.commit(plan.unwrap());
+        fix.check();
+    }
+    assert_eq!(used(&fix, "/d"), [0, 0, 30, 0, 0, 0]);
+    fix.file("/d/g", &[2]).unwrap();
+    assert_eq!(used(&fix, "/d"), [0, 0, 36, 0, 0, 0]);
+    policy(&mut fix, "/d", "ALL_SSD");
+    assert_eq!(used(&fix, "/d"), [0, 36, 0, 0, 0, 0]);
+    assert_eq!(used(&fix, "/d/e"), [0, 30, 0, 0, 0, 0]);
+    // What moves under another policy counts under it, in a quota that it takes with it as well.
+    let plan = fix.ns.plan_rename(&fix.ctx(ROOT), "/d/e", "/cold").unwrap();
+    assert!(fix.commit(plan));
+    assert_eq!(used(&fix, "/d"), [0, 6, 0, 0, 0, 0]);
+    assert_eq!(used(&fix, "/cold/e"), [0, 0, 0, 30, 0, 0]);
+    fix.check();
+    assert_eq!(used_of(&fix.loaded(), "/cold/e"), [0, 0, 0, 30, 0, 0]);
 }
 
 fn used_of(ns: &Namespace, path: &str) -> [i64; 6] {

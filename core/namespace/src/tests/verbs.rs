@@ -475,6 +475,11 @@ fn truncate_inside_a_block_waits_for_its_recovery() {
     };
     assert_eq!(block.num_bytes, 7);
     assert_eq!(fix.removed.len(), 1);
+    let again = |length| fix.ns.plan_truncate(&fix.ctx(ROOT), "/f", length, "client", &fix.view);
+    let same = again(BS + 7).unwrap();
+    assert!(same.ops.is_empty());
+    assert_eq!(same.reply, Truncated::UnderWay);
+    assert!(again(BS + 8).unwrap_err().is(ex::ALREADY_BEING_CREATED));
     assert!(fix.stat("/f").unwrap().under_construction);
     // What it is to become is known to who replays the log, and to who loads an image made now.
     fix.check();
@@ -865,4 +870,76 @@ fn a_damaged_image_is_refused_not_believed() {
             assert!(ns.resolve("/a/b").is_ok());
         }
     }
+}
+
+#[test]
+fn what_is_reserved_is_shown_and_stays() {
+    let mut fix = Fixture::new();
+    let shown = |fix: &Fixture, path: &str| {
+        let status = fix.stat(path).unwrap();
+        (status.kind, status.mode, status.group.to_owned())
+    };
+    assert_eq!(fix.names("/"), [""; 0]);
+    assert_eq!(shown(&fix, "/.reserved"), (InodeKind::Directory, 0o1770, String::new()));
+    assert_eq!(fix.names("/.reserved"), [".inodes", "raw"]);
+    assert_eq!(shown(&fix, "/.snapshot").0, InodeKind::Directory);
+    assert_eq!(
+        fix.names("/.snapshot"),
+        [""; 0],
+        "the root is snapshottable, with room for none"
+    );
+    fix.mkdirs(ROOT, "/d").unwrap();
+    assert!(fix.stat("/d/.snapshot").is_none());
+    refused(
+        fix.ns
+            .plan_create_snapshot(&fix.ctx(ROOT), "/.reserved", "s", &String::new),
+        ex::FILE_NOT_FOUND,
+        "Directory/File does not exist /.reserved",
+    );
+}
+
+#[test]
+fn a_directory_has_the_access_time_that_was_set_until_an_image_is_loaded() {
+    let mut fix = Fixture::new();
+    fix.mkdirs(ROOT, "/d").unwrap();
+    assert_eq!(fix.stat("/d").unwrap().atime_ms, 0);
+    let plan = fix.ns.plan_set_times(&fix.ctx(ROOT), "/d", 7, 9).unwrap();
+    fix.commit(plan);
+    let times = |ns: &Namespace| {
+        let status = ns.status(ns.resolve("/d").unwrap().last().unwrap()).unwrap();
+        (status.mtime_ms, status.atime_ms)
+    };
+    assert_eq!(times(&fix.ns), (7, 9));
+    assert_eq!(times(&fix.replayed()), (7, 9));
+    assert_eq!(times(&fix.loaded()), (7, 0));
+    fix.check();
+}
+
+#[test]
+fn nothing_below_a_protected_directory_is_deleted_if_the_setting_says_so() {
+    let mut fix = Fixture::new();
+    fix.ns.config.protected_directories = vec!["/a".to_owned()];
+    fix.mkdirs(ROOT, "/a/b/c").unwrap();
+    fix.mkdirs(ROOT, "/ab/c").unwrap();
+    refused(
+        fix.delete(ROOT, "/a", true),
+        ex::ACCESS_CONTROL,
+        "Cannot delete/rename non-empty protected directory /a",
+    );
+    refused(
+        fix.delete(ROOT, "/", true),
+        ex::ACCESS_CONTROL,
+        "Cannot delete/rename non-empty protected subdirectory /a",
+    );
+    fix.ns.config.protected_subdirectories = true;
+    refused(
+        fix.delete(ROOT, "/a/b", true),
+        ex::ACCESS_CONTROL,
+        "Cannot delete/rename subdirectory under protected subdirectory /a",
+    );
+    fix.delete(ROOT, "/ab", true).unwrap();
+    fix.delete(ROOT, "/a/b/c", true).unwrap();
+    fix.ns.config.protected_subdirectories = false;
+    fix.mkdirs(ROOT, "/a/b/c").unwrap();
+    fix.delete(ROOT, "/a/b", true).unwrap();
 }

@@ -2,8 +2,8 @@
 
 use super::border::{Answer, Once, OrDeferred, Outcome, Response};
 use super::{
-    ClientMachine, block_of, block_text, commit, commit_void, commit_void_once, datanode, io, local_block,
-    no_safe_mode, plan_context, policies, striped,
+    ClientMachine, block_of, block_text, check_object_limit, commit, commit_void, commit_void_once, datanode, io,
+    local_block, no_safe_mode, plan_context, policies, striped,
 };
 use crate::Namesystem;
 use crate::context::{CallContext, Deferred, Reply, Reported};
@@ -69,6 +69,7 @@ fn allocate(
     check_excluded(&request.exclude_nodes)?;
     let previous = request.previous.as_ref().map(|block| block_of(ns, block)).transpose()?;
     no_safe_mode(ns, || format!("Cannot add block to {src}"))?;
+    check_object_limit(ns)?;
     let machine = ClientMachine::of(ctx);
     let context = plan_context(ctx, &machine);
     let file = InodeId(request.file_id());

@@ -131,6 +131,21 @@ pub(crate) fn no_safe_mode(ns: &Namesystem, what: impl FnOnce() -> String) -> Re
     Ok(())
 }
 
+/// Refuses a new inode or block when there are as many as there may be (`FSNamesystem.checkFsObjectLimit`).
+pub(crate) fn check_object_limit(ns: &Namesystem) -> Result<(), RemoteException> {
+    let max = ns.config.max_objects;
+    let objects = ns
+        .namespace()
+        .inode_count()
+        .saturating_add(ns.namespace().block_count());
+    if max != 0 && max <= objects {
+        return Err(io(format!(
+            "Exceeded the configured number of objects {max} in the filesystem."
+        )));
+    }
+    Ok(())
+}
+
 /// The caller in the namespace's form.
 pub(crate) fn caller(ctx: &CallContext) -> Caller<'_> {
     Caller {

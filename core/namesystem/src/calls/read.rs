@@ -20,9 +20,6 @@ use prost::Message;
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
-/// `dfs.batched.ls.limit`: paths of one `getBatchedListing`.
-const BATCHED_LISTING_PATHS_MAX: usize = 100;
-
 /// The status of a path: `getFileInfo`, `getFileLinkInfo` and `getLocatedFileInfo`.
 pub struct FileInfo<'a> {
     /// `None`: the path does not exist.
@@ -194,13 +191,11 @@ pub fn get_batched_listing(
     ctx: &CallContext,
     request: GetBatchedListingRequestProto,
 ) -> Outcome<GetBatchedListingResponseProto> {
-    if request.paths.len() > BATCHED_LISTING_PATHS_MAX {
+    let limit = ns.config.batched_ls_limit;
+    if request.paths.len() > limit {
         return Err(RemoteException::new(
             exceptions::ILLEGAL_ARGUMENT,
-            format!(
-                "Too many source paths ({} > {BATCHED_LISTING_PATHS_MAX})",
-                request.paths.len()
-            ),
+            format!("Too many source paths ({} > {limit})", request.paths.len()),
         ));
     }
     let checksum = hash_of_paths(&request.paths);

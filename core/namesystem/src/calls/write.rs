@@ -4,7 +4,7 @@ use super::blocks::{finish_lease_recovery, recover_block};
 use super::border::{Answer, Once, Outcome, Response};
 use super::wire::{self, CreateView, MkdirsView};
 use super::zones::{self, OnceOrDeferred};
-use super::{ClientMachine, commit, commit_void_once, no_safe_mode, plan_context};
+use super::{ClientMachine, check_object_limit, commit, commit_void_once, no_safe_mode, plan_context};
 use crate::Namesystem;
 use crate::context::{CallContext, Reply};
 use crate::keys::KeyQuestion;
@@ -51,6 +51,9 @@ pub fn mkdirs(ns: &mut Namesystem, ctx: &CallContext, request: MkdirsView<'_>) -
         request.unmasked,
         request.create_parent,
     )?;
+    if !plan.ops.is_empty() {
+        check_object_limit(ns)?;
+    }
     let (made, after) = commit(ns, plan)?;
     Ok(Answer::new(MkdirsResponseProto { result: made }, after))
 }
@@ -114,6 +117,9 @@ pub fn create(ns: &mut Namesystem, ctx: &CallContext, request: CreateView<'_>) -
     let plan = ns
         .namespace()
         .plan_create_with(&plan_context(ctx, &machine), &create, &ns.replicas(), &crypto)?;
+    if matches!(plan.reply, CreateOutcome::Created(_)) {
+        check_object_limit(ns)?;
+    }
     let (outcome, after) = commit(ns, plan)?;
     let file = match outcome {
         CreateOutcome::Created(file) => file,
@@ -271,6 +277,7 @@ pub fn truncate(
                 recover_block(ns, ctx, file, block.id, recovery_id);
                 return Ok(Answer::new(TruncateResponseProto { result: false }, after));
             }
+            Truncated::UnderWay => return Ok(Answer::new(TruncateResponseProto { result: false }, after)),
             Truncated::LeaseRecovery(recovery) if !recovered => {
                 finish_lease_recovery(ns, ctx, &recovery, "TRUNCATE_FILE", src, &request.client_name)?;
                 recovered = true;
@@ -349,6 +356,7 @@ pub fn create_symlink(
         ));
     }
     no_safe_mode(ns, || format!("Cannot create symlink {}", request.link))?;
+    check_object_limit(ns)?;
     let machine = ClientMachine::default();
     let plan = ns.namespace().plan_create_symlink(
         &plan_context(ctx, &machine),

@@ -58,8 +58,12 @@ pub struct NamesystemConfig {
     pub min_block_size: u64,
     /// `dfs.namenode.fs-limits.max-blocks-per-file`.
     pub max_blocks_per_file: u64,
+    /// `dfs.namenode.max.objects`: inodes and blocks that there may be; 0 is any number.
+    pub max_objects: u64,
     /// `dfs.ls.limit`.
     pub ls_limit: usize,
+    /// `dfs.batched.ls.limit`: paths of one `getBatchedListing`.
+    pub batched_ls_limit: usize,
     /// `dfs.namenode.snapshotdiff.listing.limit`: entries of a page of differences between snapshots.
     pub snapshot_diff_limit: usize,
     /// Centralized caching.
@@ -107,7 +111,9 @@ impl Default for NamesystemConfig {
             access_time_precision_ms: 3_600_000,
             min_block_size: 1 << 20,
             max_blocks_per_file: 10_000,
+            max_objects: 0,
             ls_limit: 1000,
+            batched_ls_limit: 100,
             snapshot_diff_limit: 1000,
             caching: CachingConfig::default(),
             permissions_enabled: true,

@@ -236,3 +236,23 @@ fn rolling_the_log_answers_the_new_segment() {
     // The namespace goes on at the next transaction.
     assert!(reply(&mut ns, &hdfs(), &mkdirs("/a")).result.is_ok());
 }
+
+#[test]
+fn no_more_inodes_and_blocks_are_made_than_there_may_be() {
+    let mut ns = active();
+    make_file(&mut ns, "/d/f");
+    ns.config.max_objects = ns.namespace().inode_count() + ns.namespace().block_count();
+    let refused = call(&mut ns, &hdfs(), &mkdirs("/e")).unwrap_err();
+    let objects = ns.config.max_objects;
+    assert_eq!(
+        refused.message,
+        format!("Exceeded the configured number of objects {objects} in the filesystem.")
+    );
+    assert!(
+        call(&mut ns, &hdfs(), &mkdirs("/d")).unwrap().result,
+        "it is there already"
+    );
+    assert!(call(&mut ns, &hdfs(), &create("/d/g")).is_err());
+    ns.config.max_objects += 1;
+    assert!(call(&mut ns, &hdfs(), &mkdirs("/e")).unwrap().result);
+}

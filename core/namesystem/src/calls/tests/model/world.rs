@@ -720,9 +720,7 @@ impl World {
         };
         self.change(&path, &request, |node| {
             node.mtime = mtime;
-            if node.file().is_some() {
-                node.atime = atime;
-            }
+            node.atime = atime;
         });
     }
 

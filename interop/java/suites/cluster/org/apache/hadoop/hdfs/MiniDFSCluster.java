@@ -9,6 +9,7 @@ import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -49,9 +50,13 @@ public class MiniDFSCluster implements AutoCloseable {
   /** Settings that belong to the suite's own process, or that the cluster has its own values for. */
   private static final List<String> NOT_PASSED_ON =
       List.of("fs.defaultFS", "dfs.namenode.name.dir", "dfs.datanode.data.dir", "dfs.nameservices", "hadoop.tmp.dir");
-  /** Groups of the suites' users, whom Hadoop's cluster finds in the same process. */
-  private static final String GROUPS =
-      "hadoop.user.group.static.mapping.overrides=super=supergroup;bob=groupY,groupZ;bruce=;diana=;user=mygroup;%s_XXX=supergroup";
+  /** Stands before the system's {@code id}, and asks {@link UsersOfSuite} for a user's groups first. */
+  private static final String ID = "#!/bin/bash\n"
+      + "case $1 in -Gn*)\n"
+      + "  exec 3<>/dev/tcp/127.0.0.1/%d && echo \"$3\" >&3 && IFS= read -r groups <&3\n"
+      + "  if [ -n \"$groups\" ]; then printf %%s \"$groups\" | tr ' ' '\\0'; exit; fi\n"
+      + "esac\n"
+      + "PATH=${PATH#*:} exec id \"$@\"\n";
   private static final List<String> NOT_PASSED_ON_BELOW =
       List.of("dfs.ha.namenodes.", "dfs.client.failover.proxy.provider.");
 
@@ -75,6 +80,24 @@ public class MiniDFSCluster implements AutoCloseable {
       return this;
     }
 
+    public Builder useConfiguredTopologyMappingClass(boolean wanted) {
+      return this;
+    }
+
+    public Builder checkDataNodeHostConfig(boolean wanted) {
+      return this;
+    }
+
+    /** A cluster is ready when its NameNode has left safe mode. */
+    public Builder waitSafeMode(boolean wanted) {
+      return this;
+    }
+
+    /** The port is one that no other cluster of the process had. */
+    public Builder nameNodePort(int wanted) {
+      return this;
+    }
+
     public Builder racks(String[] names) {
       return this;
     }
@@ -85,6 +108,10 @@ public class MiniDFSCluster implements AutoCloseable {
 
     /** All storages are disks. */
     public Builder storageTypes(StorageType[][] types) {
+      return this;
+    }
+
+    public Builder storageTypes(StorageType[] types) {
       return this;
     }
 
@@ -109,6 +136,11 @@ public class MiniDFSCluster implements AutoCloseable {
     }
   }
 
+  /** Where a suite may keep files of its own. */
+  public static String getBaseDirectory() {
+    return new File(System.getProperty("test.build.data", "target/test/data"), "dfs").getAbsolutePath() + File.separator;
+  }
+
   /** As in Hadoop: a NameNode and its place in the topology. */
   public static class NameNodeInfo {
     public final NameNode nameNode;
@@ -119,42 +151,59 @@ public class MiniDFSCluster implements AutoCloseable {
   }
 
   private static Path last;
+  private static MiniDFSCluster lastStarted;
 
   private final Configuration conf;
   private final Path dir;
   private final String nameservice;
   private final int namenodes;
+  private final int datanodes;
   private Process process;
   private int port;
 
   private MiniDFSCluster(Builder wanted) throws IOException {
     conf = wanted.conf;
+    datanodes = Math.max(wanted.datanodes, 1);
+    // As in Hadoop's class: no client asks for more replicas than there can be.
+    int replication = conf.getInt(DFSConfigKeys.DFS_REPLICATION_KEY, DFSConfigKeys.DFS_REPLICATION_DEFAULT);
+    conf.setInt(DFSConfigKeys.DFS_REPLICATION_KEY, Math.min(replication, datanodes));
     nameservice = wanted.topology == null ? null : wanted.topology.getNameservices().get(0).getId();
     namenodes = wanted.topology == null ? 1 : wanted.topology.countNameNodes();
     if (wanted.format || last == null) {
-      delete(last);
+      if (lastStarted == null || !lastStarted.process.isAlive()) {
+        delete(last);
+      }
       last = Files.createTempDirectory("hathi-suite-");
     }
     dir = last;
     // Suites may change who they are, and are the superuser of each cluster that they start.
     String me = UserGroupInformation.getLoginUser().getShortUserName();
+    Path bin = Files.createTempDirectory("hathi-suite-bin-");
+    Path id = Files.writeString(bin.resolve("id"), String.format(ID, UsersOfSuite.port()));
+    Files.setPosixFilePermissions(id, PosixFilePermissions.fromString("rwxr-xr-x"));
     List<String> command = new ArrayList<>(List.of(
         System.getProperty("hathi.binary"), "quickstart",
         "--dir", dir.toString(), "--base-port", "",
-        "--namenodes", String.valueOf(namenodes), "--journalnodes", "1",
-        "--datanodes", String.valueOf(Math.max(wanted.datanodes, 1)),
-        "--set", String.format(GROUPS, me),
+        "--datanodes", String.valueOf(datanodes),
+        // Users that a test makes are known at once.
+        "--set", "hadoop.security.groups.cache.secs=1",
+        "--set", "hadoop.security.groups.negative-cache.secs=0",
         // As in the hdfs-site.xml of the suites, which not every suite has read by now.
         "--set", "dfs.namenode.fs-limits.min-block-size=0"));
-    if (nameservice != null) {
-      command.addAll(List.of("--nameservice", nameservice));
+    if (nameservice == null) {
+      command.add("--single");
+    } else {
+      command.addAll(List.of("--nameservice", nameservice, "--namenodes", String.valueOf(namenodes), "--journalnodes", "1"));
+    }
+    if (org.apache.hadoop.fs.FileSystem.areSymlinksEnabled()) {
+      command.addAll(List.of("--set", "hathi.namenode.symlinks.enabled=true"));
     }
     for (Map.Entry<String, String> entry : conf) {
       String key = entry.getKey();
       String[] sources = conf.getPropertySources(key);
       String source = sources == null || sources.length == 0 ? "" : sources[sources.length - 1];
       boolean own = !source.endsWith("-default.xml");
-      boolean known = key.startsWith("dfs.") || key.startsWith("fs.trash.") || key.startsWith("net.topology.")
+      boolean known = key.startsWith("dfs.") || key.startsWith("fs.trash.") || key.startsWith("fs.protected.") || key.startsWith("net.topology.")
           || key.equals("hadoop.security.authorization") || key.equals("io.file.buffer.size");
       if (own && known && NOT_PASSED_ON_BELOW.stream().noneMatch(key::startsWith) && !key.contains("address") && !NOT_PASSED_ON.contains(key)) {
         command.add("--set");
@@ -168,7 +217,9 @@ public class MiniDFSCluster implements AutoCloseable {
       command.set(command.indexOf("--base-port") + 1, String.valueOf(port));
       ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
       builder.environment().put("HADOOP_USER_NAME", me);
+      builder.environment().put("PATH", bin + ":" + System.getenv("PATH"));
       process = builder.start();
+      lastStarted = this;
       Runtime.getRuntime().addShutdownHook(new Thread(this::shutdown));
       said = awaitReady();
       if (said == null) {
@@ -190,7 +241,7 @@ public class MiniDFSCluster implements AutoCloseable {
     BufferedReader out = new BufferedReader(new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8));
     for (String line = out.readLine(); line != null; line = out.readLine()) {
       if (line.startsWith("ready ")) {
-        Thread drain = new Thread(() -> out.lines().forEach(rest -> { }));
+        Thread drain = new Thread(() -> drain(out));
         drain.setDaemon(true);
         drain.start();
         return null;
@@ -200,7 +251,15 @@ public class MiniDFSCluster implements AutoCloseable {
       }
     }
     process.destroy();
-    return String.join("\n", said);
+    return String.join(" | ", said);
+  }
+
+  private static void drain(BufferedReader out) {
+    try {
+      while (out.readLine() != null) { }
+    } catch (IOException e) {
+      // The cluster was ended.
+    }
   }
 
   /** Sets what Hadoop's class sets for its clients. */
@@ -311,6 +370,14 @@ public class MiniDFSCluster implements AutoCloseable {
     down("datanode", index);
   }
 
+  public void shutdownDataNodes() throws IOException {
+    for (int index = 0; index < datanodes; index++) {
+      if (Files.exists(dir.resolve("conf/datanode-" + index))) {
+        down("datanode", index);
+      }
+    }
+  }
+
   public void shutdownNameNode(int index) throws IOException {
     down("namenode", index);
   }
@@ -322,8 +389,12 @@ public class MiniDFSCluster implements AutoCloseable {
     }
     up("namenode", index);
     if (namenodes == 1) {
-      await("the NameNode to be active", () -> isActive(index) && HdfsUtils.isHealthy(getURI()));
+      await("the NameNode to be active", () -> HdfsUtils.isHealthy(getURI()));
     }
+  }
+
+  public void restartNameNode(String... args) throws IOException {
+    restartNameNode(0);
   }
 
   public void restartNameNode(int index) throws IOException {
@@ -401,6 +472,10 @@ public class MiniDFSCluster implements AutoCloseable {
   }
 
   public void shutdown(boolean deleteDirectory) {
+    shutdown();
+  }
+
+  public void shutdown(boolean deleteDirectory, boolean closeFileSystem) {
     shutdown();
   }
 

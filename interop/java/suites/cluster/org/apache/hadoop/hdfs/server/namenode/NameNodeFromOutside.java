@@ -17,6 +17,7 @@ import org.apache.hadoop.hdfs.protocol.ClientProtocol;
 import org.apache.hadoop.hdfs.protocol.HdfsConstants.SafeModeAction;
 import org.apache.hadoop.hdfs.server.namenode.snapshot.Snapshot;
 import org.apache.hadoop.hdfs.server.protocol.NamenodeProtocols;
+import org.apache.hadoop.ipc.RemoteException;
 import org.apache.hadoop.net.NetUtils;
 import org.mockito.Mockito;
 import org.mockito.stubbing.Answer;
@@ -47,7 +48,7 @@ public final class NameNodeFromOutside {
       try {
         return method.invoke(client, args);
       } catch (InvocationTargetException e) {
-        throw e.getCause();
+        throw e.getCause() instanceof RemoteException remote ? remote.unwrapRemoteException() : e.getCause();
       }
     });
   }
