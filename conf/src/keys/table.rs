@@ -331,7 +331,7 @@ pub(super) const KEYS: &[Key] = &[
     read("dfs.namenode.list.cache.directives.num.responses", "100", &[N], "cache directives in one answer"),
     read("dfs.namenode.list.cache.pools.num.responses", "100", &[N], "cache pools in one answer"),
     read("dfs.namenode.list.encryption.zones.num.responses", "100", &[N], ""),
-    unused("dfs.namenode.list.openfiles.num.responses", "1000", FIXED),
+    read("dfs.namenode.list.openfiles.num.responses", "1000", &[N], "open files in one answer"),
     read("dfs.namenode.list.reencryption.status.num.responses", "100", &[N], ""),
     unused("dfs.namenode.lock.detailed-metrics.enabled", "", LOCKS),
     unused("dfs.namenode.lock.model.provider.class", "org.apache.hadoop.hdfs.server.namenode.fgl.GlobalFSNamesystemLock", LOCKS),

@@ -254,6 +254,9 @@ pub(crate) trait Paths: View {
         }
         if is_reserved_raw(src) {
             let rest = &src["/.reserved/raw".len()..];
+            if is_exact_reserved(rest) {
+                return Ok(self.walk(Cow::Borrowed(src), false));
+            }
             return Ok(self.walk(Cow::Borrowed(if rest.is_empty() { "/" } else { rest }), true));
         }
         Ok(self.walk(Cow::Borrowed(src), false))

@@ -291,7 +291,7 @@ impl Namespace {
         let Some(slot) = iip.last_slot() else {
             return Err(refuse(
                 ex::FILE_NOT_FOUND,
-                format!("File does not exist: {}", iip.path()),
+                format!("File/Directory does not exist: {}", iip.path()),
             ));
         };
         if iip.snapshot().is_some() {
@@ -382,7 +382,11 @@ impl Namespace {
             let Some(slot) = self.slot(walk.after) else { continue };
             let Some(open) = self.writers.get(slot) else { continue };
             let full = self.path_of_slot(slot);
-            if !full.starts_with(path) {
+            let top = path.trim_end_matches('/');
+            let is_there = full
+                .strip_prefix(top)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            if !is_there {
                 continue;
             }
             if walk.found.len() == page {

@@ -382,6 +382,9 @@ impl Settings {
             max_blocks_per_file: conf.get_u64("dfs.namenode.fs-limits.max-blocks-per-file", 10_000)?,
             max_objects: conf.get_u64("dfs.namenode.max.objects", 0)?,
             ls_limit: conf.get_usize("dfs.ls.limit", 1000)?,
+            open_files_limit: conf
+                .get_usize("dfs.namenode.list.openfiles.num.responses", 1000)?
+                .max(1),
             batched_ls_limit: conf.get_usize("dfs.batched.ls.limit", 100)?,
             snapshot_diff_limit: conf.get_usize("dfs.namenode.snapshotdiff.listing.limit", 1000)?,
             caching: self.caching()?,

@@ -882,6 +882,8 @@ fn what_is_reserved_is_shown_and_stays() {
     assert_eq!(fix.names("/"), [""; 0]);
     assert_eq!(shown(&fix, "/.reserved"), (InodeKind::Directory, 0o1770, String::new()));
     assert_eq!(fix.names("/.reserved"), [".inodes", "raw"]);
+    assert!(fix.stat("/.reserved/raw").is_some());
+    assert!(fix.stat("/.reserved/raw/.reserved").is_none());
     assert_eq!(shown(&fix, "/.snapshot").0, InodeKind::Directory);
     assert_eq!(
         fix.names("/.snapshot"),

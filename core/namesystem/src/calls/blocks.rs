@@ -424,6 +424,7 @@ pub fn update_block_for_pipeline(
     let block = LocatedBlockProto {
         b,
         offset: OFFSET_UNKNOWN,
+        block_indices: striped::indices(ns, block.id),
         ..Default::default()
     };
     Ok(Answer::new(UpdateBlockForPipelineResponseProto { block }, after))

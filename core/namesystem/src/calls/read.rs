@@ -39,7 +39,7 @@ impl Response for FileInfo<'_> {
 
 /// `getFileInfo`
 pub fn get_file_info<'a>(ns: &'a Namesystem, ctx: &CallContext, src: Cow<'_, str>) -> Outcome<FileInfo<'a>> {
-    file_info(ns, ctx, &src, false)
+    file_info(ns, ctx, &src, Asked::Status)
 }
 
 /// `getFileLinkInfo`
@@ -48,7 +48,7 @@ pub fn get_file_link_info<'a>(
     ctx: &CallContext,
     request: GetFileLinkInfoRequestProto,
 ) -> Outcome<FileInfo<'a>> {
-    file_info(ns, ctx, &request.src, false)
+    file_info(ns, ctx, &request.src, Asked::OfLink)
 }
 
 /// `getLocatedFileInfo`
@@ -57,12 +57,26 @@ pub fn get_located_file_info<'a>(
     ctx: &CallContext,
     request: GetLocatedFileInfoRequestProto,
 ) -> Outcome<FileInfo<'a>> {
-    file_info(ns, ctx, request.src(), true)
+    file_info(ns, ctx, request.src(), Asked::Located)
 }
 
-fn file_info<'a>(ns: &'a Namesystem, ctx: &CallContext, src: &str, located: bool) -> Outcome<FileInfo<'a>> {
+/// What a call asks of a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Status,
+    /// Of a symlink at the end of the path its own status.
+    OfLink,
+    /// The places of a file's blocks as well.
+    Located,
+}
+
+fn file_info<'a>(ns: &'a Namesystem, ctx: &CallContext, src: &str, asked: Asked) -> Outcome<FileInfo<'a>> {
     let iip = ns.namespace().resolve(src)?;
-    let status = match ns.namespace().file_info(&caller(ctx), &iip) {
+    let found = match asked {
+        Asked::OfLink => ns.namespace().file_link_info(&caller(ctx), &iip),
+        Asked::Status | Asked::Located => ns.namespace().file_info(&caller(ctx), &iip),
+    };
+    let status = match found {
         Ok(status) => status,
         // Hadoop tells a superuser that a path through a file does not exist, and everybody else that access is denied.
         Err(refused) if ctx.superuser && refused.is(exceptions::ACCESS_CONTROL) => None,
@@ -70,7 +84,7 @@ fn file_info<'a>(ns: &'a Namesystem, ctx: &CallContext, src: &str, located: bool
     };
     let locations = status
         .as_ref()
-        .filter(|_| located)
+        .filter(|_| asked == Asked::Located)
         .and_then(|status| located_blocks(ns, ctx, status, WholeFile::Yes))
         .map(Box::new);
     Ok(Answer::new(FileInfo { status, locations }, shown_path(ns, &iip)))
@@ -342,7 +356,11 @@ pub fn get_link_target(
     request: GetLinkTargetRequestProto,
 ) -> Outcome<GetLinkTargetResponseProto> {
     let iip = ns.namespace().resolve(&request.path)?;
-    let target = ns.namespace().link_target(&caller(ctx), &iip, &request.path)?;
+    let target = match ns.namespace().link_target(&caller(ctx), &iip, &request.path) {
+        // Of a symlink on the way this is what the client has to resolve next: the target with the rest of the path.
+        Err(refused) if refused.is(exceptions::UNRESOLVED_PATH) => refused.message,
+        target => target?,
+    };
     Ok(Answer::new(
         GetLinkTargetResponseProto {
             target_path: Some(target),
@@ -359,7 +377,10 @@ pub fn check_access(
 ) -> Outcome<CheckAccessResponseProto> {
     let iip = ns.namespace().resolve(&request.path)?;
     if !iip.exists() {
-        return Err(RemoteException::new(exceptions::FILE_NOT_FOUND, "Path not found"));
+        return Err(RemoteException::new(
+            exceptions::FILE_NOT_FOUND,
+            format!("Path not found: {}", iip.path()),
+        ));
     }
     ns.namespace()
         .check_access(&caller(ctx), &iip, request.mode as u8 & 7)?;

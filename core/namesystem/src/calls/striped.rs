@@ -3,8 +3,9 @@
 use super::policies::{self, Policy};
 use crate::Namesystem;
 use crate::coded_blocks::policy_name;
+use bytes::Bytes;
 use hathi_blockmanager::{BlockManagerError, StorageIndex};
-use hathi_formats::ids::Block;
+use hathi_formats::ids::{Block, BlockId};
 use hathi_formats::proto::hdfs::{DatanodeIdProto, LocatedBlockProto};
 use hathi_formats::striping::Striping;
 
@@ -48,6 +49,13 @@ pub(super) fn located_new(ns: &Namesystem, block: Block, offset: u64, on: &[Stor
     }
     let on: Vec<(u8, StorageIndex)> = (0u8..).zip(on.iter().copied()).collect();
     manager.located_group_on(pool, block, offset, &on)
+}
+
+/// The indices of all internal blocks of a group, by which a client tells a group from a block.
+pub(super) fn indices(ns: &Namesystem, id: BlockId) -> Option<Bytes> {
+    let (_, file) = id.is_striped().then(|| ns.namespace().block(id))??;
+    let striping = ns.namespace().striping_of_file(file)?;
+    Some((0..striping.units()).collect())
 }
 
 /// The storages on which a block that is being written is expected: for each internal block of a group its index as well.

@@ -20,8 +20,6 @@ use hathi_namespace::OpenFilesWalk;
 pub const WALK_SLICE_INODES: usize = 2000;
 /// `dfs.corruptfilesreturned.max`: files of one answer.
 const CORRUPT_FILES_MAX: usize = 100;
-/// `dfs.namenode.list.openfiles.num.responses`: files of one answer.
-const OPEN_FILES_MAX: usize = 1000;
 
 /// A read under way. Call [`WalkWork::step`] under the read lock until it returns a reply, and release the lock between
 /// two calls.
@@ -111,11 +109,10 @@ pub(super) struct ListOpenFiles {
 
 impl ListOpenFiles {
     fn step(&mut self, ns: &Namesystem, max: usize) -> Option<ListOpenFilesResponseProto> {
-        let has_more = ns
-            .namespace()
-            .open_files_step(&mut self.walk, &self.path, OPEN_FILES_MAX, max)?;
+        let page = ns.config.open_files_limit;
+        let has_more = ns.namespace().open_files_step(&mut self.walk, &self.path, page, max)?;
         let found = std::mem::take(&mut self.walk.found);
-        debug_assert!(found.len() <= OPEN_FILES_MAX, "an answer has an end");
+        debug_assert!(found.len() <= page, "an answer has an end");
         let entries = found.into_iter().map(|file| OpenFilesBatchResponseProto {
             id: file.id.0 as i64,
             path: file.path,

@@ -62,6 +62,8 @@ pub struct NamesystemConfig {
     pub max_objects: u64,
     /// `dfs.ls.limit`.
     pub ls_limit: usize,
+    /// `dfs.namenode.list.openfiles.num.responses`: files in one answer of `listOpenFiles`.
+    pub open_files_limit: usize,
     /// `dfs.batched.ls.limit`: paths of one `getBatchedListing`.
     pub batched_ls_limit: usize,
     /// `dfs.namenode.snapshotdiff.listing.limit`: entries of a page of differences between snapshots.
@@ -113,6 +115,7 @@ impl Default for NamesystemConfig {
             max_blocks_per_file: 10_000,
             max_objects: 0,
             ls_limit: 1000,
+            open_files_limit: 1000,
             batched_ls_limit: 100,
             snapshot_diff_limit: 1000,
             caching: CachingConfig::default(),

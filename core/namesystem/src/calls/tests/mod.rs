@@ -73,7 +73,10 @@ fn namesystem_at(applied: TxId) -> Namesystem {
         retry_cache: RetryCacheOptions::default(),
         info,
     };
-    let namespace = Namespace::new(hathi_namespace::NamespaceConfig::default());
+    let namespace = Namespace::new(hathi_namespace::NamespaceConfig {
+        symlinks_enabled: true,
+        ..hathi_namespace::NamespaceConfig::default()
+    });
     let mut ns = assemble(parts, namespace, applied, Life::first());
     ns.become_standby().unwrap();
     ns
@@ -168,7 +171,10 @@ requests! {
     GetEcTopologyResultForPolicies: GetEcTopologyResultForPoliciesRequestProto => GetEcTopologyResultForPoliciesResponseProto;
     GetErasureCodingPolicies: GetErasureCodingPoliciesRequestProto => GetErasureCodingPoliciesResponseProto;
     GetErasureCodingPolicy: GetErasureCodingPolicyRequestProto => GetErasureCodingPolicyResponseProto;
+    CreateSymlink: CreateSymlinkRequestProto => CreateSymlinkResponseProto;
     GetFileInfo: GetFileInfoRequestProto => GetFileInfoResponseProto;
+    GetFileLinkInfo: GetFileLinkInfoRequestProto => GetFileLinkInfoResponseProto;
+    GetLinkTarget: GetLinkTargetRequestProto => GetLinkTargetResponseProto;
     GetHaServiceState: HaServiceStateRequestProto => HaServiceStateResponseProto;
     GetListing: GetListingRequestProto => GetListingResponseProto;
     GetQuotaUsage: GetQuotaUsageRequestProto => GetQuotaUsageResponseProto;

@@ -147,7 +147,9 @@ fn a_writer_names_the_datanodes_that_it_goes_on_with_by_their_places() {
         block: group.b.clone(),
         client_name: CLIENT.to_owned(),
     };
-    let stamped = call(&mut ns, &hdfs(), &request).unwrap().block.b;
+    let stamped = call(&mut ns, &hdfs(), &request).unwrap().block;
+    assert_eq!(stamped.block_indices.as_deref(), Some(&[0, 1, 2][..]));
+    let stamped = stamped.b;
     assert!(stamped.generation_stamp > group.b.generation_stamp);
     let mut nodes: Vec<DatanodeIdProto> = group.locs.iter().map(|node| node.id.clone()).collect();
     let mut storages = group.storage_i_ds.clone();

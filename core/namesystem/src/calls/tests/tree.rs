@@ -256,3 +256,27 @@ fn no_more_inodes_and_blocks_are_made_than_there_may_be() {
     ns.config.max_objects += 1;
     assert!(call(&mut ns, &hdfs(), &mkdirs("/e")).unwrap().result);
 }
+
+#[test]
+fn a_link_tells_of_itself_and_of_what_the_client_resolves_next() {
+    let mut ns = active();
+    make_file(&mut ns, "/real/f");
+    let link = CreateSymlinkRequestProto {
+        target: "/real".to_owned(),
+        link: "/link".to_owned(),
+        dir_perm: FsPermissionProto { perm: 0o755 },
+        create_parent: false,
+    };
+    call(&mut ns, &hdfs(), &link).unwrap();
+    let of_link = GetFileLinkInfoRequestProto {
+        src: "/link".to_owned(),
+    };
+    let status = call(&mut ns, &hdfs(), &of_link).unwrap().fs.unwrap();
+    assert_eq!(status.symlink.as_deref(), Some(&b"/real"[..]));
+    let followed = call(&mut ns, &hdfs(), &file_info("/link/f")).unwrap_err();
+    assert!(followed.is(exceptions::UNRESOLVED_PATH), "{followed}");
+    let mut target = |path: &str| call(&mut ns, &hdfs(), &GetLinkTargetRequestProto { path: path.to_owned() });
+    assert_eq!(target("/link").unwrap().target_path(), "/real");
+    assert_eq!(target("/link/f").unwrap().target_path(), "/real/f");
+    assert!(target("/real").is_err() && target("/none").is_err());
+}

@@ -159,7 +159,7 @@ fn what_is_not_there_or_something_else_is_to_be_looked_at_anew() {
             &check_access,
             LookAnew,
             FILE_NOT_FOUND,
-            "Path not found",
+            "Path not found: /none",
         ),
         // FSDirAppendOp.appendFile
         row(
