@@ -164,6 +164,34 @@ impl Namespace {
     }
 }
 
+/// What a client asks for instead of a path with a symlink in it (`UnresolvedPathException.getResolvedPath`): the target,
+/// which may be relative to the directory of the link or have a scheme, with the rest of the path behind it. Slashes and dots
+/// are as in a `Path` of Hadoop's.
+fn resolved<'p>(dir: &'p str, target: &'p str, rest: impl Iterator<Item = &'p str>) -> String {
+    let is_scheme =
+        |text: &&str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"+.-".contains(&c));
+    let scheme = target.split_once(':').map(|(scheme, _)| scheme).filter(is_scheme);
+    let after_scheme = scheme.map_or(target, |scheme| &target[scheme.len() + 1..]);
+    let authority = after_scheme
+        .strip_prefix("//")
+        .map_or(0, |authority| 2 + authority.find('/').unwrap_or(authority.len()));
+    let (head, path) = target.split_at(target.len() - after_scheme.len() + authority);
+    let from = if head.is_empty() && !path.starts_with('/') {
+        dir
+    } else {
+        ""
+    };
+    let mut names: Vec<&str> = Vec::new();
+    for name in from.split('/').chain(path.split('/')).chain(rest) {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    format!("{head}/{}", names.join("/"))
+}
+
 /// What a caller may do with the inodes of a view.
 pub(crate) trait Permissions: View {
     /// `FSDirectory.checkTraverse` for the way the path is used.
@@ -201,16 +229,8 @@ pub(crate) trait Permissions: View {
             .attributes()
             .link(slot)
             .map_or_else(String::new, |t| String::from_utf8_lossy(t).into_owned());
-        let mut path = if target.starts_with('/') || target.contains("://") {
-            target
-        } else {
-            format!("{}/{target}", iip.prefix(n).trim_end_matches('/'))
-        };
-        for rest in n + 1..iip.depth {
-            path.push('/');
-            path.push_str(iip.component(rest));
-        }
-        Err(refuse(ex::UNRESOLVED_PATH, path))
+        let rest = (n + 1..iip.depth).map(|rest| iip.component(rest));
+        Err(refuse(ex::UNRESOLVED_PATH, resolved(&iip.prefix(n), &target, rest)))
     }
 
     /// `FSDirectory.checkOwner`: also that the path exists, for superusers as well.
@@ -426,3 +446,26 @@ pub(crate) trait Permissions: View {
 }
 
 impl<V: View> Permissions for V {}
+
+#[cfg(test)]
+mod tests {
+    use super::resolved;
+
+    #[test]
+    fn a_link_leads_where_hadoops_paths_do() {
+        for (target, rest, path) in [
+            ("/a/b", &["f"][..], "/a/b/f"),
+            ("/a/b", &[], "/a/b"),
+            ("/", &["f"], "/f"),
+            ("b", &["f"], "/dir/b/f"),
+            ("../b//./c/", &["f"], "/b/c/f"),
+            ("hdfs://host:8020/a", &["f"], "hdfs://host:8020/a/f"),
+            ("hdfs://host", &["f"], "hdfs://host/f"),
+            ("hdfs:///a", &[], "hdfs:///a"),
+            ("file:/a", &["f", "g"], "file:/a/f/g"),
+            ("a:b", &[], "a:/b"),
+        ] {
+            assert_eq!(resolved("/dir", target, rest.iter().copied()), path, "{target}");
+        }
+    }
+}

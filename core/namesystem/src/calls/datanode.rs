@@ -569,6 +569,7 @@ fn commit_block_synchronization(
         .namespace()
         .plan_commit_block_synchronization(ctx.now_ms, &agreed, &ns.replicas())?;
     let recovered = plan.reply.map(|(_, block)| block);
+    let closed = plan.reply.filter(|_| request.close_file).map(|(file, _)| file);
     let is_truncated = plan
         .reply
         .is_some_and(|(file, _)| ns.namespace().truncate_target(file).is_some());
@@ -595,6 +596,9 @@ fn commit_block_synchronization(
         reply: (),
     };
     let answer = commit_void(ns, plan)?;
+    if let Some(file) = closed {
+        ns.recoveries.remove(file);
+    }
     debug_assert!(
         recovered.is_none_or(|block| {
             let known = ns.namespace().block(block.id).map(|(known, _)| known.generation_stamp);

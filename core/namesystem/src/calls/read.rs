@@ -376,12 +376,6 @@ pub fn check_access(
     request: CheckAccessRequestProto,
 ) -> Outcome<CheckAccessResponseProto> {
     let iip = ns.namespace().resolve(&request.path)?;
-    if !iip.exists() {
-        return Err(RemoteException::new(
-            exceptions::FILE_NOT_FOUND,
-            format!("Path not found: {}", iip.path()),
-        ));
-    }
     ns.namespace()
         .check_access(&caller(ctx), &iip, request.mode as u8 & 7)?;
     Ok(Answer::new(CheckAccessResponseProto {}, shown_path(ns, &iip)))

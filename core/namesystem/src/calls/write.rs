@@ -201,6 +201,8 @@ pub fn append(
         let (outcome, after) = commit(ns, plan)?;
         match outcome {
             AppendOutcome::Opened { file, .. } => {
+                // What was recovered before has an end, and must not begin again under the new writer.
+                ns.recoveries.remove(file);
                 let appended = appended(ns, file, new_block)?;
                 let last = ns.namespace().blocks_of(file).last();
                 if let (Some(last), Some(call)) = (last, super::blocks::opening_call(ctx)) {

@@ -253,6 +253,22 @@ fn safety_01_a_truncate_is_finished_after_a_failover() {
 }
 
 #[test]
+fn whoever_appends_after_a_truncate_is_left_alone() {
+    let (mut ns, _) = truncated();
+    expect_cut_to_40(&mut ns, &hdfs());
+    let append = AppendRequestProto {
+        src: "/f".to_owned(),
+        client_name: "DFSClient_3".to_owned(),
+        flag: None,
+    };
+    call(&mut ns, &hdfs(), &append).unwrap();
+    let logged = ns.edit_log().applied();
+    check_leases(&mut ns, later(2_000));
+    assert_eq!(ns.edit_log().applied(), logged, "the writer's block got a new stamp");
+    assert!(order(&mut ns, 0..3).is_none());
+}
+
+#[test]
 fn safety_01_a_truncate_is_finished_after_its_attempt_expired() {
     let (mut ns, _) = truncated();
     assert!(order(&mut ns, 0..3).is_some());

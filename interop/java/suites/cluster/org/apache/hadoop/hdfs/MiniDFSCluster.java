@@ -161,6 +161,11 @@ public class MiniDFSCluster implements AutoCloseable {
   private Process process;
   private int port;
 
+  static {
+    // As in Hadoop's class.
+    org.apache.hadoop.fs.FileSystem.enableSymlinks();
+  }
+
   private MiniDFSCluster(Builder wanted) throws IOException {
     conf = wanted.conf;
     datanodes = Math.max(wanted.datanodes, 1);
