@@ -372,10 +372,17 @@ impl Namespace {
     }
 
     /// Continues a page of `listOpenFiles` below `path` with up to `max_files` open files. Returns `None` while the
-    /// page is not complete, and then whether there are more than the `page` files in it. The caller's rights are not
+    /// page is not complete, and then whether there are more than the `page` wanted files in it. The caller's rights are not
     /// checked. The lock may be released between two calls: files that are opened or closed meanwhile may or may not be
     /// in the page.
-    pub fn open_files_step(&self, walk: &mut OpenFilesWalk, path: &str, page: usize, max_files: usize) -> Option<bool> {
+    pub fn open_files_step(
+        &self,
+        walk: &mut OpenFilesWalk,
+        path: &str,
+        page: usize,
+        max_files: usize,
+        is_wanted: &dyn Fn(InodeId) -> bool,
+    ) -> Option<bool> {
         let mut ids = self.writers.leases().files_after(walk.after);
         for id in ids.by_ref().take(max_files.max(1)) {
             walk.after = id;
@@ -386,7 +393,7 @@ impl Namespace {
             let is_there = full
                 .strip_prefix(top)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            if !is_there {
+            if !is_there || !is_wanted(id) {
                 continue;
             }
             if walk.found.len() == page {

@@ -133,6 +133,18 @@ impl BlockManager {
         self.datanodes.info(node, blocks)
     }
 
+    /// Whether a replica of a block, or one that is being written, is on a node that is being decommissioned. Of a group
+    /// that of any internal block.
+    #[must_use]
+    pub fn is_on_leaving_node(&self, id: BlockId) -> bool {
+        let expected = self.expected_group(id).into_iter().chain(self.storages_of(id));
+        let mut nodes = expected.filter_map(|(_, storage)| self.datanodes.node_of(storage));
+        nodes.any(|node| {
+            let node = self.datanodes.get(node);
+            node.is_some_and(|node| node.admin_state == AdminState::DecommissionInProgress)
+        })
+    }
+
     fn reported_nodes(&self, which: DatanodeReportTypeProto) -> impl Iterator<Item = &Datanode> {
         self.datanodes
             .nodes()

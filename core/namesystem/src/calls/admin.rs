@@ -16,12 +16,12 @@ use hathi_formats::proto::hdfs::{
     GetFsReplicatedBlockStatsResponseProto, GetFsStatsResponseProto, GetFsStatusRequestProto,
     GetServerDefaultsRequestProto, GetServerDefaultsResponseProto, GetSlowDatanodeReportRequestProto,
     GetSlowDatanodeReportResponseProto, HaServiceStateRequestProto, HaServiceStateResponseProto,
-    ListCorruptFileBlocksRequestProto, ListOpenFilesRequestProto, ListOpenFilesResponseProto, MetaSaveRequestProto,
-    MetaSaveResponseProto, MsyncRequestProto, MsyncResponseProto, OpenFilesTypeProto, RefreshNodesRequestProto,
-    RefreshNodesResponseProto, RestoreFailedStorageRequestProto, RestoreFailedStorageResponseProto,
-    RollEditsRequestProto, RollEditsResponseProto, SafeModeActionProto, SaveNamespaceRequestProto,
-    SaveNamespaceResponseProto, SetBalancerBandwidthRequestProto, SetBalancerBandwidthResponseProto,
-    SetSafeModeRequestProto, SetSafeModeResponseProto, UpgradeStatusRequestProto, UpgradeStatusResponseProto,
+    ListCorruptFileBlocksRequestProto, ListOpenFilesRequestProto, MetaSaveRequestProto, MetaSaveResponseProto,
+    MsyncRequestProto, MsyncResponseProto, OpenFilesTypeProto, RefreshNodesRequestProto, RefreshNodesResponseProto,
+    RestoreFailedStorageRequestProto, RestoreFailedStorageResponseProto, RollEditsRequestProto, RollEditsResponseProto,
+    SafeModeActionProto, SaveNamespaceRequestProto, SaveNamespaceResponseProto, SetBalancerBandwidthRequestProto,
+    SetBalancerBandwidthResponseProto, SetSafeModeRequestProto, SetSafeModeResponseProto, UpgradeStatusRequestProto,
+    UpgradeStatusResponseProto,
 };
 use hathi_namespace::OpenFilesWalk;
 
@@ -314,18 +314,9 @@ pub fn list_open_files(
             format!("Absolute path required, but got '{path}'"),
         ));
     }
-    let all = OpenFilesTypeProto::AllOpenFiles as i32;
-    let types = if request.types.is_empty() {
-        vec![all]
-    } else {
-        request.types
-    };
-    if !types.contains(&all) {
-        let nothing = ListOpenFilesResponseProto {
-            types,
-            ..Default::default()
-        };
-        return Ok(Answer::now(Walked::OpenFiles(nothing), ns.shown_everything()));
+    let mut types = request.types;
+    if types.is_empty() {
+        types.push(OpenFilesTypeProto::AllOpenFiles as i32);
     }
     let previous = InodeId(u64::try_from(request.id).unwrap_or(0));
     let open = ListOpenFiles {

@@ -12,7 +12,7 @@ use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::BlockId;
 use hathi_formats::proto::hdfs::{
     CorruptFileBlocksProto, GetContentSummaryResponseProto, GetQuotaUsageResponseProto,
-    ListCorruptFileBlocksResponseProto, ListOpenFilesResponseProto, OpenFilesBatchResponseProto,
+    ListCorruptFileBlocksResponseProto, ListOpenFilesResponseProto, OpenFilesBatchResponseProto, OpenFilesTypeProto,
 };
 use hathi_namespace::OpenFilesWalk;
 
@@ -110,7 +110,16 @@ pub(super) struct ListOpenFiles {
 impl ListOpenFiles {
     fn step(&mut self, ns: &Namesystem, max: usize) -> Option<ListOpenFilesResponseProto> {
         let page = ns.config.open_files_limit;
-        let has_more = ns.namespace().open_files_step(&mut self.walk, &self.path, page, max)?;
+        // `FSNamesystem.getFilesBlockingDecom`
+        let leaves_node = |file| {
+            let mut blocks = ns.namespace().blocks_of(file);
+            blocks.any(|block| ns.blockmanager().is_on_leaving_node(block.block.id))
+        };
+        let all = self.types.contains(&(OpenFilesTypeProto::AllOpenFiles as i32));
+        let is_wanted = |file| all || leaves_node(file);
+        let has_more = ns
+            .namespace()
+            .open_files_step(&mut self.walk, &self.path, page, max, &is_wanted)?;
         let found = std::mem::take(&mut self.walk.found);
         debug_assert!(found.len() <= page, "an answer has an end");
         let entries = found.into_iter().map(|file| OpenFilesBatchResponseProto {

@@ -712,3 +712,30 @@ fn safety_d2_a_silent_datanode_is_asked_before_a_block_is_deleted() {
     assert_eq!(order.block.locs.len(), 3);
     assert_eq!(blocks(&ns, "/f").len(), 1);
 }
+
+#[test]
+fn open_files_that_hold_up_a_decommission_are_listed() {
+    let mut ns = active();
+    for node in 0..3 {
+        register(&mut ns, node);
+    }
+    open_file(&mut ns, "/on-all", 3);
+    call(&mut ns, &hdfs(), &create("/on-none")).unwrap();
+    let listed = |ns: &mut Namesystem, kind: OpenFilesTypeProto| -> Vec<String> {
+        let request = ListOpenFilesRequestProto {
+            id: 0,
+            types: vec![kind as i32],
+            path: Some("/".to_owned()),
+        };
+        let entries = call(ns, &hdfs(), &request).unwrap().entries;
+        entries.into_iter().map(|entry| entry.path).collect()
+    };
+    assert_eq!(listed(&mut ns, OpenFilesTypeProto::BlockingDecommission), [""; 0]);
+    let excluded = registration(0).datanode_id.ip_addr;
+    ns.blockmanager_mut().set_hosts([], [excluded]);
+    assert_eq!(listed(&mut ns, OpenFilesTypeProto::BlockingDecommission), ["/on-all"]);
+    assert_eq!(
+        listed(&mut ns, OpenFilesTypeProto::AllOpenFiles),
+        ["/on-all", "/on-none"]
+    );
+}

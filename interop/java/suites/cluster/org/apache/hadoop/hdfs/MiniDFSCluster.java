@@ -209,7 +209,7 @@ public class MiniDFSCluster implements AutoCloseable {
       String source = sources == null || sources.length == 0 ? "" : sources[sources.length - 1];
       boolean own = !source.endsWith("-default.xml");
       boolean known = key.startsWith("dfs.") || key.startsWith("fs.trash.") || key.startsWith("fs.protected.") || key.startsWith("net.topology.")
-          || key.equals("hadoop.security.authorization") || key.equals("io.file.buffer.size");
+          || key.startsWith("hadoop.proxyuser.") || key.equals("hadoop.security.authorization") || key.equals("io.file.buffer.size");
       if (own && known && NOT_PASSED_ON_BELOW.stream().noneMatch(key::startsWith) && !key.contains("address") && !NOT_PASSED_ON.contains(key)) {
         command.add("--set");
         command.add(key + "=" + entry.getValue());
