@@ -22,11 +22,11 @@ use crate::role::{HaState, IllegalTransition, OperationCategory, Role, Standing}
 use crate::satisfier::Unsatisfied;
 use crate::secrets::SecretManager;
 use crate::upgrade::RollingUpgrade;
-use hathi_blockmanager::{BlockManager, BlockState, NewBlock, Now};
+use hathi_blockmanager::{BlockManager, BlockManagerConfig, BlockState, NewBlock, Now};
 use hathi_formats::editlog::EditOp;
 use hathi_formats::exceptions::{self, RemoteException};
 use hathi_formats::ids::{BlockId, GenerationStamp, InodeId, NamespaceInfo, TxId};
-use hathi_namespace::{BlockView, Effect, Effects, Holders, Namespace};
+use hathi_namespace::{BlockView, Effect, Effects, Holders, Namespace, NamespaceConfig};
 
 mod cache_scans;
 mod config;
@@ -34,6 +34,17 @@ mod parts;
 
 pub use cache_scans::check_caching;
 pub use config::{CachingConfig, NamesystemConfig, NamesystemParts};
+
+/// The settings of the parts.
+#[derive(Debug)]
+pub struct Reconfigured<'a> {
+    /// Of the calls.
+    pub namesystem: &'a mut NamesystemConfig,
+    /// Of the namespace.
+    pub namespace: &'a mut NamespaceConfig,
+    /// Of the block manager.
+    pub blockmanager: &'a mut BlockManagerConfig,
+}
 
 /// The namesystem; see the module.
 pub struct Namesystem {
@@ -481,6 +492,25 @@ impl Namesystem {
     /// The only place where the role changes.
     fn change_role(&mut self, to: Role) -> Result<(), IllegalTransition> {
         self.role = self.role.changed_to(to)?;
+    /// Changes settings while this NameNode runs: those that each decision reads anew. A satisfier that is allowed from now
+    /// on finds all that waits for it, as after a change of the role.
+    pub fn reconfigure<T>(&mut self, change: impl FnOnce(&mut Reconfigured<'_>) -> T) -> T {
+        let before = self.config.satisfier;
+        let changed = change(&mut Reconfigured {
+            namesystem: &mut self.config,
+            namespace: &mut self.namespace.config,
+            blockmanager: self.blockmanager.reconfigure(),
+        });
+        if self.config.satisfier.external != before.external {
+            let marked = match self.config.satisfier.external && self.role == Role::Active {
+                true => self.namespace.unsatisfied_storage_policies(),
+                false => Vec::new(),
+            };
+            self.unsatisfied = Unsatisfied::of(marked);
+        }
+        changed
+    }
+
         Ok(())
     }
 

@@ -25,6 +25,7 @@ mod operator;
 mod page;
 mod promql;
 mod racks;
+mod reconfiguration;
 mod refusals;
 mod roles;
 mod shared_directory;

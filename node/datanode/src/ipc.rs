@@ -12,10 +12,11 @@ use hathi_formats::ids::{BlockId, GenerationStamp};
 use hathi_formats::proto::hdfs::{
     DatanodeLocalInfoProto, DatanodeVolumeInfoProto, DeleteBlockPoolRequestProto, EvictWritersResponseProto,
     GetBalancerBandwidthResponseProto, GetBlockLocalPathInfoRequestProto, GetBlockLocalPathInfoResponseProto,
-    GetDatanodeInfoResponseProto, GetReplicaVisibleLengthRequestProto, GetReplicaVisibleLengthResponseProto,
-    GetVolumeReportResponseProto, InitReplicaRecoveryRequestProto, ListReconfigurablePropertiesResponseProto,
-    RefreshNamenodesResponseProto, ShutdownDatanodeResponseProto, TriggerBlockReportRequestProto,
-    TriggerBlockReportResponseProto, UpdateReplicaUnderRecoveryRequestProto, UpdateReplicaUnderRecoveryResponseProto,
+    GetDatanodeInfoResponseProto, GetReconfigurationStatusResponseProto, GetReplicaVisibleLengthRequestProto,
+    GetReplicaVisibleLengthResponseProto, GetVolumeReportResponseProto, InitReplicaRecoveryRequestProto,
+    ListReconfigurablePropertiesResponseProto, RefreshNamenodesResponseProto, ShutdownDatanodeResponseProto,
+    TriggerBlockReportRequestProto, TriggerBlockReportResponseProto, UpdateReplicaUnderRecoveryRequestProto,
+    UpdateReplicaUnderRecoveryResponseProto,
 };
 use hathi_net::ipc::protocols::{
     CLIENT_DATANODE_PROTOCOL, ClientDatanodeMethod as M, INTER_DATANODE_PROTOCOL, InterDatanodeMethod,
@@ -216,6 +217,9 @@ fn serve(node: &Arc<DataNode>, call: &RpcCall, reply: Responder) {
         Method::ClientDatanode(M::GetBlockLocalPathInfo) => reply.send(local_path(node, call)),
         Method::ClientDatanode(M::ListReconfigurableProperties) => {
             reply.send(superuser(node, call).map(|()| ListReconfigurablePropertiesResponseProto { name: vec![] }))
+        }
+        Method::ClientDatanode(M::GetReconfigurationStatus) => {
+            reply.send(superuser(node, call).map(|()| GetReconfigurationStatusResponseProto::default()))
         }
         Method::ClientDatanode(M::DeleteBlockPool) => reply.send::<RefreshNamenodesResponseProto>(
             superuser(node, call)

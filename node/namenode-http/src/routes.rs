@@ -36,7 +36,7 @@ pub async fn serve(pages: Arc<Pages>, request: HttpRequest) -> HttpResponse {
         (&Method::GET, "/startupProgress") => api(&beans::startup_json(&pages, &nn.ns.read())),
         (&Method::GET, "/isActive") => is_active(&pages),
         (&Method::GET, "/logLevel") => http::log_level::respond(head).await,
-        (&Method::GET, "/conf") => http::conf::respond(&nn.settings.conf, Program::NameNode, head),
+        (&Method::GET, "/conf") => http::conf::respond(&nn.reconfiguration.conf(), Program::NameNode, head),
         (&Method::GET, "/fsck") => pages.fsck.respond(head),
         (&Method::GET, "/imagetransfer") => get_image(&nn.dirs, &head.query),
         (&Method::POST, "/debug/hang") => debug_hooks::serve(nn.debug_hooks.get(), &nn.ns, &nn.clock, &head.query),

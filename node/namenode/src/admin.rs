@@ -7,6 +7,7 @@ use crate::debug_hooks::DebugHooks;
 use crate::divergence::tell_digest_marks;
 use crate::health::Health;
 use crate::observed::Observed;
+use crate::reconfiguration::Reconfiguration;
 use crate::replies::Replies;
 use crate::resources::volume_of;
 use crate::settings::Settings;
@@ -24,13 +25,12 @@ use hathi_formats::proto::ext::{
     ConfirmPassRequestRequestProto, ConfirmPassRequestResponseProto, GetInstanceRequestProto, GetInstanceResponseProto,
     RequestPassRequestProto,
 };
-use hathi_formats::proto::hdfs::{GetReconfigurationStatusResponseProto, ListReconfigurablePropertiesResponseProto};
 use hathi_nameserver::serving::Serving;
 use hathi_nameserver::{health, resources};
 use hathi_namesystem::{HaState, Namesystem, Role};
 use hathi_net::ipc::protocols::{
-    ClientMethod, GenericRefreshMethod, GetUserMappingsMethod, HaServiceMethod, ReconfigurationMethod,
-    RefreshAuthorizationPolicyMethod, RefreshUserMappingsMethod, SupervisorMethod,
+    ClientMethod, GenericRefreshMethod, GetUserMappingsMethod, HaServiceMethod, RefreshAuthorizationPolicyMethod,
+    RefreshUserMappingsMethod, SupervisorMethod,
 };
 use hathi_net::ipc::{Method, Responder, RpcCall, SharesOptions};
 use hathi_net::process::ProcessIdentity;
@@ -83,6 +83,7 @@ impl TransitionCall {
 /// Serves these protocols.
 pub struct Admin {
     pub(crate) callers: Arc<Callers>,
+    pub(crate) reconfiguration: Arc<Reconfiguration>,
     pub(crate) ha: HaService,
     pub(crate) supervisor: Supervisor,
     pub(crate) observed: Arc<Observed>,
@@ -98,10 +99,8 @@ impl Admin {
             Method::RefreshUserMappings(_)
             | Method::RefreshAuthorizationPolicy(_)
             | Method::RefreshCallQueue(_)
-            | Method::GenericRefresh(_)
-            | Method::Reconfiguration(_) => match self.callers.check_superuser(call) {
-                // Hadoop leaves all of them but the reconfiguration to `hadoop-policy.xml`, which allows everything to
-                // everybody unless it is filled in.
+            | Method::GenericRefresh(_) => match self.callers.check_superuser(call) {
+                // Hadoop leaves them to `hadoop-policy.xml`, which allows everything to everybody unless it is filled in.
                 Ok(()) if matches!(call.method, Method::RefreshCallQueue(_)) => {
                     let refreshed = self.refresh_shares();
                     responder.send(refreshed.map(|()| RefreshCallQueueResponseProto {}));
@@ -113,6 +112,11 @@ impl Admin {
                     true
                 }
             },
+            Method::Reconfiguration(method) => {
+                let allowed = self.callers.check_superuser(call);
+                self.reconfiguration.serve(method, call, allowed, responder);
+                true
+            }
             Method::GetUserMappings(GetUserMappingsMethod::GetGroupsForUser) => {
                 groups_of(&self.callers, call, responder)
             }
@@ -233,15 +237,6 @@ fn administer(callers: &Callers, call: &RpcCall, responder: Responder) -> bool {
             )),
             Err(error) => responder.error(&error),
         },
-        Method::Reconfiguration(ReconfigurationMethod::GetReconfigurationStatus) => {
-            responder.ok(&GetReconfigurationStatusResponseProto::default());
-        }
-        Method::Reconfiguration(ReconfigurationMethod::ListReconfigurableProperties) => {
-            responder.ok(&ListReconfigurablePropertiesResponseProto::default());
-        }
-        Method::Reconfiguration(ReconfigurationMethod::StartReconfiguration) => {
-            responder.error(&not_served("the configuration of this NameNode is read when it starts"));
-        }
         _ => return no_such_method(call, responder),
     }
     true
@@ -263,11 +258,6 @@ fn groups_of(callers: &Callers, call: &RpcCall, responder: Responder) -> bool {
         Err(error) => responder.error(&error),
     }
     true
-}
-
-/// Refuses a call that would change nothing.
-fn not_served(why: &str) -> RemoteException {
-    RemoteException::new(exceptions::UNSUPPORTED_OPERATION, why)
 }
 
 /// `HAServiceProtocol`.

@@ -20,7 +20,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 /// Number of lines that may wait for the disk, some 20 MB. Above it callers wait, or lines are dropped and counted.
@@ -44,8 +44,10 @@ pub struct AuditOptions {
     blocking: bool,
     /// `dfs.namenode.audit.log.debug.cmdlist`: commands that leave no line.
     quiet: BTreeSet<String>,
-    /// `hadoop.caller.context.enabled`, and the longest context and signature.
-    caller_context: Option<(usize, usize)>,
+    /// `hadoop.caller.context.enabled`, at the start.
+    caller_context: bool,
+    /// The longest context and signature.
+    caller_context_max: (usize, usize),
 }
 
 impl AuditOptions {
@@ -56,14 +58,6 @@ impl AuditOptions {
         }
         let dir = conf.get_required("hadoop.log.dir", "the audit log (hathi.namenode.audit.log)")?;
         let max_file_bytes = conf.get_bytes("hathi.namenode.audit.log.max.file.size", 256 << 20)?;
-        let caller_context = if conf.get_bool("hadoop.caller.context.enabled", false) {
-            Some((
-                conf.get_usize("hadoop.caller.context.max.size", 128)?,
-                conf.get_usize("hadoop.caller.context.signature.max.size", 40)?,
-            ))
-        } else {
-            None
-        };
         Ok(Some(AuditOptions {
             dir: PathBuf::from(dir),
             max_file_bytes: usize::try_from(max_file_bytes)?,
@@ -73,7 +67,11 @@ impl AuditOptions {
                 .get_list("dfs.namenode.audit.log.debug.cmdlist")
                 .into_iter()
                 .collect(),
-            caller_context,
+            caller_context: conf.get_bool("hadoop.caller.context.enabled", false),
+            caller_context_max: (
+                conf.get_usize("hadoop.caller.context.max.size", 128)?,
+                conf.get_usize("hadoop.caller.context.signature.max.size", 40)?,
+            ),
         }))
     }
 }
@@ -82,6 +80,8 @@ impl AuditOptions {
 #[derive(Debug)]
 pub struct AuditLog {
     options: AuditOptions,
+    /// Whether lines tell the caller's context.
+    caller_context: AtomicBool,
     lines: SyncSender<String>,
     /// Number of lines that found no room.
     dropped: AtomicU64,
@@ -114,10 +114,22 @@ impl AuditLog {
             .name("audit-log".to_owned())
             .spawn(move || write_lines(file, &queue))?;
         Ok(AuditLog {
+            caller_context: AtomicBool::new(options.caller_context),
             options,
             lines,
             dropped: AtomicU64::new(0),
         })
+    }
+
+    /// Whether lines tell the caller's context from now on.
+    pub fn tell_caller_contexts(&self, tell: bool) {
+        self.caller_context.store(tell, Ordering::Relaxed);
+    }
+
+    /// The caller's context, if lines tell it.
+    fn caller_context(&self, call: &RpcCall) -> Option<String> {
+        let told = self.caller_context.load(Ordering::Relaxed);
+        told.then(|| caller_context(call, self.options.caller_context_max))?
     }
 
     fn write(&self, line: String) {
@@ -173,10 +185,7 @@ pub fn record(
 /// Writes the line of a call. To be called without any lock, because it may wait for the disk.
 pub fn log(audit: Option<&AuditLog>, call: &RpcCall, record: &AuditRecord) {
     let Some(audit) = audit else { return };
-    let caller = audit
-        .options
-        .caller_context
-        .and_then(|limits| caller_context(call, limits));
+    let caller = audit.caller_context(call);
     let now = jiff::Zoned::now();
     audit.write(line(
         &now,
@@ -185,6 +194,23 @@ pub fn log(audit: Option<&AuditLog>, call: &RpcCall, record: &AuditRecord) {
         call.transport,
         caller.as_deref(),
     ));
+}
+
+/// Writes the line of a call of another protocol, which has no path.
+pub fn log_operation(audit: Option<&AuditLog>, allowed: bool, call: &RpcCall, command: &'static str) {
+    if audit.is_none_or(|audit| audit.options.quiet.contains(command)) {
+        return;
+    }
+    let record = AuditRecord {
+        allowed,
+        user: call.user.user.as_str().into(),
+        ip: Some(call.peer.ip()),
+        command: command.into(),
+        src: None,
+        dst: None,
+        permission: None,
+    };
+    log(audit, call, &record);
 }
 
 /// Writes the line of an fsck (`FSNamesystem.logFsckEvent`).
@@ -384,7 +410,8 @@ mod tests {
             max_backups: 2,
             blocking: true,
             quiet: BTreeSet::new(),
-            caller_context: None,
+            caller_context: false,
+            caller_context_max: (0, 0),
         };
         let path = dir.path().join(FILE_NAME);
         std::fs::write(&path, "an earlier run\n").unwrap();

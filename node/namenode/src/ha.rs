@@ -10,6 +10,7 @@ use crate::image_place::ImagePlace;
 use crate::load::Loader;
 use crate::log::{LogCommand, LostWriter};
 use crate::observed::Observed;
+use crate::reconfiguration::Reconfiguration;
 use crate::repair;
 use crate::replies::{ParkedReply, Replies};
 use crate::rpc::Handler;
@@ -42,6 +43,7 @@ pub struct RoleParts {
     pub(crate) health: Arc<Health>,
     pub(crate) standby_calls: Arc<StandbyCalls>,
     pub(crate) hosts: Arc<Hosts>,
+    pub(crate) reconfiguration: Arc<Reconfiguration>,
     pub(crate) observed: Arc<Observed>,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) failovers: Failovers,
@@ -196,6 +198,7 @@ impl Controller {
         if is_fresh {
             // The block manager is new: it has not heard of the lists and racks yet.
             parts.hosts.tell(&mut ns);
+            parts.reconfiguration.tell(&mut ns);
         }
         parts.replies.publish(&ns);
         parts.images.look_again();

@@ -49,6 +49,7 @@ pub mod pass_on;
 pub mod passes;
 pub mod peer_addresses;
 pub mod prove;
+pub mod reconfiguration;
 pub mod recover;
 pub mod repair;
 pub mod replies;

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 pub mod keys;
+pub mod reconfigured;
 mod secrets;
 
 use crate::topology::TopologyOptions;

@@ -27,6 +27,7 @@ use crate::members::MembershipChanges;
 use crate::observed::Observed;
 use crate::pass_on::PassOn;
 use crate::peer_addresses::PeerAddresses;
+use crate::reconfiguration::Reconfiguration;
 use crate::replies::Replies;
 use crate::rpc::{CallParts, Handler, Held};
 use crate::settings::Settings;
@@ -78,6 +79,7 @@ pub struct NameNode {
     pub(crate) standby_calls: Arc<StandbyCalls>,
     pub(crate) unreported: Arc<Unreported>,
     pub(crate) hosts: Arc<Hosts>,
+    pub(crate) reconfiguration: Arc<Reconfiguration>,
     pub(crate) serving: Arc<Serving>,
     pub(crate) debug_hooks: Arc<OnceLock<DebugHooks>>,
     pub(crate) observed: Arc<Observed>,
@@ -122,6 +124,12 @@ impl NameNode {
             standby_calls: Arc::new(StandbyCalls::new(replies.clone(), clock.clone(), questions)),
             unreported: Arc::default(),
             hosts: Arc::new(Hosts::new(&settings, hosts, ns.clone())),
+            reconfiguration: Arc::new(Reconfiguration::new(
+                settings.clone(),
+                ns.clone(),
+                audit.clone(),
+                clock.clone(),
+            )),
             serving: Arc::new(Serving::new(
                 settings.reactors,
                 settings.serving_limit.as_millis() as u64,
@@ -221,6 +229,7 @@ impl NameNode {
     fn admin(&self) -> Admin {
         Admin {
             callers: self.callers.clone(),
+            reconfiguration: self.reconfiguration.clone(),
             ha: HaService {
                 settings: self.settings.clone(),
                 ns: self.ns.clone(),
@@ -360,6 +369,7 @@ impl Shared {
         let nn = &self.nn;
         WebParts {
             settings: nn.settings.clone(),
+            reconfiguration: nn.reconfiguration.clone(),
             ns: nn.ns.clone(),
             clock: nn.clock.clone(),
             replies: nn.replies.clone(),
@@ -389,6 +399,7 @@ impl Shared {
             health: nn.health.clone(),
             standby_calls: nn.standby_calls.clone(),
             hosts: nn.hosts.clone(),
+            reconfiguration: nn.reconfiguration.clone(),
             observed: nn.observed.clone(),
             checkpoints: self.checkpoints.clone(),
             failovers: Failovers {

@@ -8,6 +8,7 @@ use crate::health::Health;
 use crate::hosts::Hosts;
 use crate::image_upload::ImageUploads;
 use crate::observed::Observed;
+use crate::reconfiguration::Reconfiguration;
 use crate::replies::Replies;
 use crate::rpc::Handler;
 use crate::settings::Settings;
@@ -29,6 +30,8 @@ use std::sync::{Arc, OnceLock};
 pub struct WebParts {
     /// Configuration.
     pub settings: Arc<Settings>,
+    /// The settings that count now, where they differ from those of the start.
+    pub reconfiguration: Arc<Reconfiguration>,
     /// The namesystem, behind the one lock.
     pub ns: Arc<RwLock<Namesystem>>,
     /// Its clocks.

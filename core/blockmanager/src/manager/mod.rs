@@ -130,6 +130,11 @@ impl BlockManager {
         }
     }
 
+    /// Changes settings that each decision reads anew. Those of safe mode and of leases for reports were read once.
+    pub fn reconfigure(&mut self) -> &mut BlockManagerConfig {
+        &mut self.config
+    }
+
     /// Breaks a rule, for the simulator.
     #[cfg(any(test, feature = "mutants"))]
     pub fn plant(&mut self, mutant: Option<Mutant>) {

@@ -12,8 +12,10 @@ use hathi_net::ipc::Protocol;
 use hathi_net::ipc::protocols::{CLIENT_DATANODE_PROTOCOL, GENERIC_REFRESH_PROTOCOL, RECONFIGURATION_PROTOCOL};
 use prost::Message;
 
-/// Exit code for wrong names of daemons.
+/// Exit code when a daemon failed, or there is no such kind.
 const FAILED: u8 = 1;
+/// Exit code for an operation that there is not: -1 of Hadoop's tool.
+const UNKNOWN_OPERATION: u8 = 255;
 
 async fn datanode<Q: Message, R: Message + Default>(
     conf: &Configuration,
@@ -196,18 +198,31 @@ pub(super) async fn reconfig(conf: &Configuration, fs: &FileSystem, words: &[Str
     let [kind, address, operation] = words else {
         return Ok(0);
     };
+    let failure = match operation.as_str() {
+        "start" => "reconfiguring",
+        "status" => "reloading configuration",
+        "properties" => "reconfiguration",
+        other => {
+            eprintln!("Unknown operation: {other}");
+            return Ok(UNKNOWN_OPERATION);
+        }
+    };
+    let named = match address.as_str() {
+        "livenodes" => Some(DatanodeReportTypeProto::Live),
+        "decomnodes" => Some(DatanodeReportTypeProto::Decommissioning),
+        _ => None,
+    };
     let protocol: &'static Protocol = match kind.as_str() {
-        "namenode" => &RECONFIGURATION_PROTOCOL,
         "datanode" => &CLIENT_DATANODE_PROTOCOL,
+        _ if named.is_some() => {
+            eprintln!("Only datanode type supports reconfiguration in bulk.");
+            return Ok(FAILED);
+        }
+        "namenode" => &RECONFIGURATION_PROTOCOL,
         other => {
             eprintln!("Node type {other} does not support reconfiguration.");
             return Ok(FAILED);
         }
-    };
-    let named = match (kind.as_str(), address.as_str()) {
-        ("datanode", "livenodes") => Some(DatanodeReportTypeProto::Live),
-        ("datanode", "decomnodes") => Some(DatanodeReportTypeProto::Decommissioning),
-        _ => None,
     };
     let addresses = match named {
         Some(named) => {
@@ -218,19 +233,25 @@ pub(super) async fn reconfig(conf: &Configuration, fs: &FileSystem, words: &[Str
         }
         None => vec![address.clone()],
     };
-    for address in addresses {
-        if let Err(error) = reconfigure(conf, protocol, &address, operation).await {
-            eprintln!("Node [{address}] {operation}: {error:#}.");
-            return Ok(FAILED);
+    let mut failed = 0;
+    for address in &addresses {
+        if let Err(error) = reconfigure(conf, protocol, address, operation).await {
+            eprintln!("Node [{address}] {failure}: {error:#}.");
+            failed += 1;
         }
     }
-    Ok(0)
+    if named.is_some() && operation != "properties" {
+        let what = match operation.as_str() {
+            "start" => "Starting of reconfiguration task",
+            _ => "Retrieval of reconfiguration status",
+        };
+        let succeeded = addresses.len() - failed;
+        println!("{what} successful on {succeeded} nodes, failed on {failed} nodes.");
+    }
+    Ok(if failed > 0 { FAILED } else { 0 })
 }
 
 async fn reconfigure(conf: &Configuration, protocol: &'static Protocol, address: &str, operation: &str) -> Result<()> {
-    if !["start", "status", "properties"].contains(&operation) {
-        bail!("Unknown operation: {operation}");
-    }
     let client = connect(conf, address, protocol).await?;
     match operation {
         "start" => {

@@ -5,11 +5,12 @@ use crate::background::{RECLAIM_INODES, Unfinished};
 use crate::state::NameNode;
 use crate::testing::{self, Alone};
 use hathi_formats::editlog::{EditOp, RpcIds};
-use hathi_formats::exceptions::{ACCESS_CONTROL, UNSUPPORTED_OPERATION};
+use hathi_formats::exceptions::{ACCESS_CONTROL, IO};
 use hathi_formats::proto::common::{RefreshCallQueueRequestProto, RefreshCallQueueResponseProto};
 use hathi_formats::proto::hdfs::{
-    DeleteRequestProto, DeleteResponseProto, FsPermissionProto, MkdirsRequestProto, SetPermissionRequestProto,
-    StartReconfigurationRequestProto, StartReconfigurationResponseProto,
+    DeleteRequestProto, DeleteResponseProto, FsPermissionProto, GetReconfigurationStatusConfigChangeProto,
+    GetReconfigurationStatusRequestProto, GetReconfigurationStatusResponseProto, MkdirsRequestProto,
+    SetPermissionRequestProto, StartReconfigurationRequestProto, StartReconfigurationResponseProto,
 };
 use hathi_namesystem::CallContext;
 use hathi_net::ipc::{ClientOptions, RpcClient, RpcError, RpcServer, ServerOptions};
@@ -156,24 +157,94 @@ async fn a_large_directory_is_looked_through_before_it_is_deleted_and_audited_af
     assert!(!answer.is_finished(), "it is told before a quorum has it");
 }
 
+/// Adds a property to the files of a NameNode; `None` breaks them.
+fn configure(nn: &NameNode, property: Option<(&str, &str)>) {
+    let text = match property {
+        Some((name, value)) => format!("<property><name>{name}</name><value>{value}</value></property>"),
+        None => "<property>".to_owned(),
+    };
+    let file = nn.settings.conf.dir().unwrap().join("core-site.xml");
+    std::fs::write(file, format!("<configuration>{text}</configuration>")).unwrap();
+}
+
 #[tokio::test]
-async fn what_can_not_be_set_anew_while_it_runs_is_refused() {
-    let alone = testing::active();
+async fn files_that_are_read_again_change_what_a_superuser_may_see_and_damaged_ones_change_nothing() {
+    let logs = tempfile::tempdir().unwrap();
+    let alone = testing::active_with(&[
+        ("hathi.namenode.audit.log", "true".to_owned()),
+        ("hadoop.log.dir", logs.path().display().to_string()),
+    ]);
+    let nn = &alone.shared.nn;
     let (held, held_queue) = mpsc::unbounded_channel();
     let handler = alone.shared.handler(held);
     tokio::spawn(serve_held(handler.clone(), held_queue));
     let server = RpcServer::bind("127.0.0.1:0".parse().unwrap(), handler, ServerOptions::default()).unwrap();
-    let superuser = alone.shared.nn.settings.user.clone();
-    let connect = |protocol| RpcClient::connect(server.local_addr(), protocol, ClientOptions::new(&superuser));
-    let reconfiguration = connect(&protocols::RECONFIGURATION_PROTOCOL).await.unwrap();
-    let started: Result<StartReconfigurationResponseProto, _> = reconfiguration
-        .call("startReconfiguration", &StartReconfigurationRequestProto {})
-        .await;
-    match started.unwrap_err() {
-        RpcError::Remote(refused) => assert!(refused.is(UNSUPPORTED_OPERATION), "{refused:?}"),
+    let superuser = nn.settings.user.clone();
+    let connect = |user: &str, protocol| RpcClient::connect(server.local_addr(), protocol, ClientOptions::new(user));
+    let protocol = &protocols::RECONFIGURATION_PROTOCOL;
+    let start = async |client: &RpcClient| -> Result<StartReconfigurationResponseProto, RpcError> {
+        client
+            .call("startReconfiguration", &StartReconfigurationRequestProto {})
+            .await
+    };
+    let status = async |client: &RpcClient| -> GetReconfigurationStatusResponseProto {
+        let request = GetReconfigurationStatusRequestProto {};
+        client.call("getReconfigurationStatus", &request).await.unwrap()
+    };
+    let limit = || nn.ns.read().namespace().config.max_directory_items;
+    let key = "dfs.namenode.fs-limits.max-directory-items";
+
+    let nobody = connect("nobody", protocol).await.unwrap();
+    configure(nn, Some((key, "17")));
+    match start(&nobody).await.unwrap_err() {
+        RpcError::Remote(refused) => assert!(refused.is(ACCESS_CONTROL), "{refused:?}"),
         other => panic!("{other}"),
     }
-    let call_queue = connect(&protocols::REFRESH_CALL_QUEUE_PROTOCOL).await.unwrap();
+    audit_line(
+        logs.path(),
+        "allowed=false\tugi=nobody (auth:SIMPLE)\tip=/127.0.0.1\tcmd=startNamenodeReconfiguration\t",
+    )
+    .await;
+    assert_ne!(limit(), 17);
+
+    let client = connect(&superuser, protocol).await.unwrap();
+    assert_eq!(status(&client).await, GetReconfigurationStatusResponseProto::default());
+    configure(nn, None);
+    match start(&client).await.unwrap_err() {
+        RpcError::Remote(refused) => assert!(
+            refused.is(IO) && refused.message.contains("core-site.xml"),
+            "{refused:?}"
+        ),
+        other => panic!("{other}"),
+    }
+    assert_eq!(status(&client).await, GetReconfigurationStatusResponseProto::default());
+    configure(nn, Some((key, "17")));
+    start(&client).await.unwrap();
+    audit_line(
+        logs.path(),
+        "cmd=startNamenodeReconfiguration\tsrc=null\tdst=null\tperm=null\t",
+    )
+    .await;
+    assert_eq!(limit(), 17);
+    assert_eq!(nn.reconfiguration.conf().get_or(key, ""), "17");
+    let told = status(&client).await;
+    assert!(
+        told.start_time > 0 && told.end_time >= Some(told.start_time),
+        "{told:?}"
+    );
+    assert_eq!(
+        told.changes,
+        [GetReconfigurationStatusConfigChangeProto {
+            name: key.to_owned(),
+            old_value: "1048576".to_owned(),
+            new_value: Some("17".to_owned()),
+            error_message: None,
+        }]
+    );
+
+    let call_queue = connect(&superuser, &protocols::REFRESH_CALL_QUEUE_PROTOCOL)
+        .await
+        .unwrap();
     let _: RefreshCallQueueResponseProto = call_queue
         .call("refreshCallQueue", &RefreshCallQueueRequestProto {})
         .await
