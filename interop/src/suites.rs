@@ -116,6 +116,22 @@ pub const SUITES: &[(&str, &str)] = &[
         "ec-file-status",
         "org.apache.hadoop.hdfs.TestFileStatusWithDefaultECPolicy",
     ),
+    (
+        "snapshot-descendant-diff",
+        "org.apache.hadoop.hdfs.server.namenode.snapshot.TestSnapRootDescendantDiff",
+    ),
+    (
+        "snapshot-file-context",
+        "org.apache.hadoop.hdfs.server.namenode.snapshot.TestFileContextSnapshot",
+    ),
+    (
+        "snapshot-file-length",
+        "org.apache.hadoop.hdfs.server.namenode.snapshot.TestSnapshotFileLength",
+    ),
+    (
+        "snapshot-ordered-rename",
+        "org.apache.hadoop.hdfs.server.namenode.snapshot.TestRenameWithOrderedSnapshotDeletion",
+    ),
     ("webhdfs-contract-append", "WebHdfsContract$Append"),
     ("webhdfs-contract-bulk-delete", "WebHdfsContract$BulkDelete"),
     ("webhdfs-contract-concat", "WebHdfsContract$Concat"),
@@ -190,11 +206,6 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("webhdfs-acl", "testUMaskDefaultAclNewDir", INSIDE),
     ("webhdfs-acl", "testUMaskDefaultAclNewFile", INSIDE),
     ("webhdfs-acl", "testDeDuplication", INSIDE),
-    (
-        "webhdfs-all",
-        "testGetSnapshotTrashRoot",
-        "a NameNode refuses to start with trash roots in snapshottable directories",
-    ),
     ("webhdfs-all", "testGetEZTrashRoot", ENCRYPTION),
     ("webhdfs-all", "testFsserverDefaults", ENCRYPTION),
     ("webhdfs-all", "testWebHdfsSps", SATISFIER),

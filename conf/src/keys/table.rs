@@ -35,7 +35,7 @@ const SATISFIER: &str = "the storage policy satisfier is a process of its own";
 const SECONDARY: &str = "the standby makes the checkpoints, or a NameNode without HA itself, in dfs.namenode.name.dir";
 const SERVER: &str = "our RPC server has limits of its own";
 const SHORT_CIRCUIT: &str = "there are no short-circuit reads";
-const SNAPSHOTS: &str = "a snapshot is gone when it is deleted, and its differences are found without skip lists";
+const SNAPSHOTS: &str = "differences of snapshots are found without skip lists";
 const TAILING: &str = "a standby reads edits from the JournalNodes as soon as they are committed";
 const TOKENS: &str = "there are no tokens; keys that ask for them are refused";
 const TRASH: &str = "there is one kind of trash";
@@ -60,11 +60,6 @@ const PRIVACY_ADVICE: &str =
     "calls and data are neither signed nor encrypted; remove the key, in a network that may see them";
 const PROVIDER_ADVICE: &str =
     "permissions are the namespace's own, without a provider (Ranger, Sentry); remove the key";
-const SNAPSHOTS_OPEN_ADVICE: &str =
-    "a snapshot shows a file that is being written with the length of its next change; remove the key";
-const SNAPSHOTS_ORDER_ADVICE: &str = "snapshots are deleted at once, in any order; remove the key";
-const SNAPSHOTS_TIMES_ADVICE: &str = "snapshots keep access times, whatever else changes; remove the key";
-const SNAPSHOTS_TRASH_ADVICE: &str = "what is deleted goes to the trash in the user's home directory, also from a snapshottable directory; remove the key";
 const TOKEN_ADVICE: &str = "there are no tokens; remove the key, in a network whose users are trusted";
 const ZOOKEEPER_ADVICE: &str =
     "connections to ZooKeeper are not encrypted; remove the key, in a network that may see them";
@@ -388,13 +383,13 @@ pub(super) const KEYS: &[Key] = &[
     read("dfs.namenode.servicerpc-bind-host", "", &[N, Z], "where the NameNode and its controller listen"),
     read("dfs.namenode.shared.edits.dir", "", &[N, J, Z, C], "`qjournal://` of the JournalNodes, or `file:` of a shared directory"),
     unused("dfs.namenode.snapshot.*", "", SNAPSHOTS),
-    refused("dfs.namenode.snapshot.capture.openfiles", "false", &[N], True, SNAPSHOTS_OPEN_ADVICE),
-    refused("dfs.namenode.snapshot.deletion.ordered", "false", &[N], True, SNAPSHOTS_ORDER_ADVICE),
-    unused("dfs.namenode.snapshot.deletion.ordered.gc.period.ms", "300000", SNAPSHOTS),
+    read("dfs.namenode.snapshot.capture.openfiles", "false", &[N], "whether a snapshot shows a file that is being written as long as it was then; the same for all NameNodes ([snapshots.md](snapshots.md))"),
+    read("dfs.namenode.snapshot.deletion.ordered", "false", &[N], "whether only the oldest snapshot of a directory is deleted at once; the same for all NameNodes ([snapshots.md](snapshots.md))"),
+    read("dfs.namenode.snapshot.deletion.ordered.gc.period.ms", "300000", &[N], "between two deletions of snapshots that were deleted before their turn"),
     read("dfs.namenode.snapshot.filesystem.limit", "65536", &[N], "most snapshots of all directories"),
     read("dfs.namenode.snapshot.max.limit", "65536", &[N], "most snapshots of a directory; no more than `dfs.namenode.snapshot.filesystem.limit`"),
-    refused("dfs.namenode.snapshot.skip.capture.accesstime-only-change", "false", &[N], True, SNAPSHOTS_TIMES_ADVICE),
-    refused("dfs.namenode.snapshot.trashroot.enabled", "false", &[N], True, SNAPSHOTS_TRASH_ADVICE),
+    read("dfs.namenode.snapshot.skip.capture.accesstime-only-change", "false", &[N], "whether snapshots do without access times that alone have changed; the same for all NameNodes ([snapshots.md](snapshots.md))"),
+    read("dfs.namenode.snapshot.trashroot.enabled", "false", &[N], "whether snapshottable directories have a trash of their own"),
     unused("dfs.namenode.snapshotdiff.*", "", SNAPSHOTS),
     read("dfs.namenode.snapshotdiff.allow.snap-root-descendant", "true", &[N], "whether differences can be asked of a directory below the snapshottable one"),
     read("dfs.namenode.snapshotdiff.listing.limit", "1000", &[N], "entries of a page of differences"),

@@ -21,6 +21,8 @@ const SECRETS_MS: u64 = 500;
 const REDUNDANCY_MS: u64 = 3000;
 /// Period in ms in which is looked whether a scan of cache directives is due.
 const CACHING_MS: u64 = 1000;
+/// Period in ms in which is looked whether safe mode is over, after which trash roots are made.
+const TRASH_ROOTS_MS: u64 = 1000;
 
 /// A kind of periodic work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,10 @@ pub enum Work {
     KeepSecrets,
     /// A segment that is long enough is ended (`NameNodeEditLogRoller`).
     CheckSegment,
+    /// Snapshottable directories get their trash roots (`FSNamesystem.checkAndProvisionSnapshotTrashRoots`).
+    MakeTrashRoots,
+    /// A snapshot that was marked as deleted goes (`SnapshotDeletionGc`).
+    CollectSnapshots,
 }
 
 /// In which roles a kind of work is done.
@@ -81,13 +87,14 @@ struct Row {
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Monitors {
-    rows: [Row; 8],
+    rows: [Row; 10],
 }
 
 impl Monitors {
-    /// Everything is due at once. `segment_check_ms` is `dfs.namenode.edit.log.autoroll.check.interval.ms`.
+    /// Everything is due at once. `segment_check_ms` is `dfs.namenode.edit.log.autoroll.check.interval.ms`, and
+    /// `snapshot_gc_ms` is `dfs.namenode.snapshot.deletion.ordered.gc.period.ms`.
     #[must_use]
-    pub fn new(segment_check_ms: u64) -> Monitors {
+    pub fn new(segment_check_ms: u64, snapshot_gc_ms: u64) -> Monitors {
         let row = |work, when, every_ms| Row {
             work,
             when,
@@ -104,6 +111,8 @@ impl Monitors {
                 row(Work::CheckCaching, When::Active, CACHING_MS),
                 row(Work::KeepSecrets, When::Active, SECRETS_MS),
                 row(Work::CheckSegment, When::Active, segment_check_ms),
+                row(Work::MakeTrashRoots, When::Active, TRASH_ROOTS_MS),
+                row(Work::CollectSnapshots, When::Active, snapshot_gc_ms),
             ],
         }
     }
@@ -135,20 +144,20 @@ mod tests {
 
     #[test]
     fn each_kind_of_work_comes_once_in_its_period() {
-        let mut monitors = Monitors::new(300_000);
-        let mut times = [0; 8];
+        let mut monitors = Monitors::new(300_000, 100_000);
+        let mut times = [0; 10];
         let kinds = monitors.rows.map(|row| row.work);
         for now_ms in 0..600_000 {
             for work in monitors.due(Role::Active, now_ms) {
                 times[kinds.iter().position(|kind| *kind == work).unwrap()] += 1;
             }
         }
-        assert_eq!(times, [12_000, 120, 200, 10, 300, 600, 1200, 2]);
+        assert_eq!(times, [12_000, 120, 200, 10, 300, 600, 1200, 2, 600, 6]);
     }
 
     #[test]
     fn only_an_active_checks_leases_redundancy_and_its_segment() {
-        let mut monitors = Monitors::new(300_000);
+        let mut monitors = Monitors::new(300_000, 100_000);
         assert_eq!(monitors.due(Role::Initializing, 0), [Work::ReviewCalls]);
         assert_eq!(monitors.due(Role::SteppingDown, TICK_MS), [Work::ReviewCalls]);
         assert_eq!(
@@ -162,15 +171,17 @@ mod tests {
             Work::CheckCaching,
             Work::KeepSecrets,
             Work::CheckSegment,
+            Work::MakeTrashRoots,
+            Work::CollectSnapshots,
         ];
         assert_eq!(monitors.due(Role::Active, TICK_MS), at_once);
     }
 
     #[test]
     fn after_a_long_pause_nothing_is_done_twice() {
-        let mut monitors = Monitors::new(1000);
+        let mut monitors = Monitors::new(1000, 1000);
         monitors.due(Role::Active, 0);
-        assert_eq!(monitors.due(Role::Active, 10_000_000).len(), 8);
+        assert_eq!(monitors.due(Role::Active, 10_000_000).len(), 10);
         assert_eq!(monitors.due(Role::Active, 10_000_000), []);
     }
 }

@@ -56,6 +56,16 @@ pub struct NamespaceConfig {
     /// `dfs.namenode.snapshotdiff.allow.snap-root-descendant`: whether the differences between snapshots can be asked of a
     /// directory below the snapshottable one.
     pub diff_of_descendants: bool,
+    /// `dfs.namenode.snapshot.deletion.ordered`: only the oldest snapshot of a directory is deleted at once. This key and
+    /// the next two say what ops do, as in Hadoop: all NameNodes need the same values.
+    pub snapshot_deletion_ordered: bool,
+    /// `dfs.namenode.snapshot.capture.openfiles`: a snapshot shows files that are being written as long as they are when
+    /// it is taken, and not as long as at their next change.
+    pub capture_open_files: bool,
+    /// `dfs.namenode.snapshot.skip.capture.accesstime-only-change`: a change of the access time alone is not kept.
+    pub skip_access_times: bool,
+    /// `dfs.namenode.snapshot.trashroot.enabled`: snapshottable directories have a trash of their own.
+    pub snapshot_trash_roots: bool,
     /// `HdfsConstants.LEASE_SOFTLIMIT_PERIOD` in ms (not a key).
     pub lease_soft_limit_ms: u64,
     /// `dfs.namenode.lease-hard-limit-sec` in ms.
@@ -95,6 +105,10 @@ impl Default for NamespaceConfig {
             max_snapshots_per_directory: 65_536,
             max_snapshots: 65_536,
             diff_of_descendants: true,
+            snapshot_deletion_ordered: false,
+            capture_open_files: false,
+            skip_access_times: false,
+            snapshot_trash_roots: false,
             lease_soft_limit_ms: 60_000,
             lease_hard_limit_ms: 1_200_000,
             erasure_coding: PolicyConfig::default(),

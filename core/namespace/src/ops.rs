@@ -11,7 +11,7 @@ mod rename;
 mod satisfy;
 mod snapshot;
 mod striped;
-mod xattr;
+pub(crate) mod xattr;
 
 pub use attr::{STORAGE_POLICIES, storage_type_number, storage_type_ordinal};
 pub use cache::{CACHE_NEVER_EXPIRES_MS, CacheDemand, CachedFiles, PoolDemand, cache_path};

@@ -28,6 +28,7 @@ pub(crate) mod as_of;
 mod check;
 mod delete;
 pub(crate) mod diff;
+mod ordered;
 pub(crate) mod past;
 mod record;
 

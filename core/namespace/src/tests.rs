@@ -7,6 +7,7 @@ mod model;
 mod replay;
 mod safety;
 mod snapshot_diffs;
+mod snapshot_keys;
 mod snapshot_reads;
 mod snapshot_verbs;
 mod snapshots;

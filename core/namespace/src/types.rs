@@ -564,6 +564,8 @@ pub struct SnapshotStatus<'a> {
     pub id: u32,
     /// Its name.
     pub name: &'a str,
+    /// It was deleted, and goes when it is the oldest of its directory.
+    pub is_deleted: bool,
     /// The directory as the snapshot shows it.
     pub status: FileStatus<'a>,
 }

@@ -30,6 +30,7 @@ pub mod role;
 mod satisfier;
 pub mod save_namespace;
 pub mod secrets;
+pub mod snapshot_upkeep;
 pub mod standby_health;
 pub mod tailer;
 pub mod upgrade;

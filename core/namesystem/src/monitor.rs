@@ -128,7 +128,8 @@ pub fn resume_recoveries(ns: &mut Namesystem, now: Now) -> Option<TxId> {
     (applied != before).then_some(applied)
 }
 
-fn may_release(ns: &Namesystem) -> bool {
+/// Whether this NameNode may change its namespace by itself.
+pub(crate) fn may_release(ns: &Namesystem) -> bool {
     // One that has lost the journal still has an open log while it steps down, of which nothing leaves any more.
     ns.role() == Role::Active
         && !ns.is_broken()
@@ -136,8 +137,9 @@ fn may_release(ns: &Namesystem) -> bool {
         && ns.edit_log().is_open_for_write()
 }
 
-fn release(ns: &mut Namesystem, now: Now, file: InodeId, new_holder: Option<&str>) {
-    let ctx = CallContext {
+/// The NameNode itself as a caller.
+pub(crate) fn own_context(ns: &Namesystem, now: Now) -> CallContext {
+    CallContext {
         user: Arc::from(ns.config.superuser.as_str()),
         groups: Arc::from([]),
         superuser: true,
@@ -148,7 +150,11 @@ fn release(ns: &mut Namesystem, now: Now, file: InodeId, new_holder: Option<&str
         passed_on: None,
         now_ms: now.wall_ms,
         mono_ms: now.monotonic_ms,
-    };
+    }
+}
+
+fn release(ns: &mut Namesystem, now: Now, file: InodeId, new_holder: Option<&str>) {
+    let ctx = own_context(ns, now);
     let plan = ns
         .namespace()
         .plan_release_lease(now.wall_ms, file, new_holder, &ns.replicas());

@@ -76,6 +76,8 @@ pub struct Namesystem {
     pub(crate) most_recent_checkpoint_ms: u64,
     /// When the role last became active or standby, wall clock ms; 0 before the first time.
     pub(crate) last_transition_ms: u64,
+    /// The change of the role after which trash roots were looked for.
+    pub(crate) trash_roots_made_ms: Option<u64>,
     /// Files whose last block must be recovered.
     pub(crate) recoveries: Recoveries,
     /// Scans of cache directives.
@@ -129,6 +131,7 @@ impl Namesystem {
             most_recent_checkpoint: txid,
             most_recent_checkpoint_ms: 0,
             last_transition_ms: 0,
+            trash_roots_made_ms: None,
             recoveries: Recoveries::default(),
             cache_scans: CacheScans::default(),
             keys: KeyCache::default(),
@@ -489,9 +492,6 @@ impl Namesystem {
         self.change_role(Role::BecomingActive)
     }
 
-    /// The only place where the role changes.
-    fn change_role(&mut self, to: Role) -> Result<(), IllegalTransition> {
-        self.role = self.role.changed_to(to)?;
     /// Changes settings while this NameNode runs: those that each decision reads anew. A satisfier that is allowed from now
     /// on finds all that waits for it, as after a change of the role.
     pub fn reconfigure<T>(&mut self, change: impl FnOnce(&mut Reconfigured<'_>) -> T) -> T {
@@ -511,6 +511,9 @@ impl Namesystem {
         changed
     }
 
+    /// The only place where the role changes.
+    fn change_role(&mut self, to: Role) -> Result<(), IllegalTransition> {
+        self.role = self.role.changed_to(to)?;
         Ok(())
     }
 

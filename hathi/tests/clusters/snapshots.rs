@@ -119,3 +119,75 @@ fn a_snapshot_shows_the_old_content_after_a_failover_and_frees_its_blocks_when_i
     wait_for("no block is left", PATIENCE, || (replicas(&cluster) == 0).then_some(()));
     Ok(())
 }
+
+#[test]
+fn snapshots_that_are_deleted_in_order_and_their_trash_outlive_a_failover() -> Result<()> {
+    let options = ClusterOptions {
+        datanodes: 1,
+        ..ClusterOptions::default()
+    };
+    let settings = [
+        "dfs.namenode.snapshot.trashroot.enabled=true",
+        "dfs.namenode.snapshot.deletion.ordered=true",
+        "dfs.namenode.snapshot.deletion.ordered.gc.period.ms=100",
+        "fs.trash.interval=60",
+    ];
+    let cluster = Cluster::start_with(env!("CARGO_BIN_EXE_hathi"), options, &settings)?;
+    let refused = |command: &str, args: &[&str], words: &str| {
+        let output = cluster.hathi(command, args)?;
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(!output.status.success() && told.contains(words), "{args:?}: {told}");
+        anyhow::Ok(())
+    };
+    dfs(&cluster, &["-mkdir", "-p", "/d/in", "/d/kept", "/other"])?;
+    cluster.hathi_ok("dfsadmin", &["-allowSnapshot", "/d"])?;
+    ensure!(
+        dfs(&cluster, &["-stat", "%a", "/d/.Trash"])? == "1777\n",
+        "it has no trash"
+    );
+    refused("dfsadmin", &["-provisionSnapshotTrash", "/d"], "already exists")?;
+    for name in ["a", "b", "c"] {
+        dfs(&cluster, &["-createSnapshot", "/d", name])?;
+    }
+    let moved = dfs(&cluster, &["-rm", "-r", "/d/in"])?;
+    ensure!(
+        moved.contains("to trash at: /d/.Trash/") && moved.contains("/Current/d/in"),
+        "{moved}"
+    );
+    refused(
+        "dfs",
+        &["-mv", "/d/kept", "/other"],
+        "are not under the same snapshot root.",
+    )?;
+    dfs(&cluster, &["-deleteSnapshot", "/d", "b"])?;
+    let listed = cluster.hathi_ok("lsSnapshot", &["/d"])?;
+    let marked: Vec<_> = listed.lines().filter(|line| line.contains("DELETED")).collect();
+    ensure!(
+        matches!(marked[..], [line] if line.ends_with("/d/.snapshot/b#1")) && listed.lines().count() == 3,
+        "{listed}"
+    );
+    dfs(&cluster, &["-ls", "/d/.snapshot/b#1/in"])?;
+
+    let active = wait_for("one active", PATIENCE, || cluster.active());
+    cluster.signal(Role::NameNode, active, Signal::KILL)?;
+    wait_for("another active", PATIENCE, || {
+        cluster.active().filter(|next| *next != active)
+    });
+    dfs(&cluster, &["-deleteSnapshot", "/d", "a"])?;
+    wait_for("the one that was marked is deleted", PATIENCE, || {
+        let listed = cluster.hathi_ok("lsSnapshot", &["/d"]).ok()?;
+        (listed.lines().count() == 1 && listed.contains("/d/.snapshot/c")).then_some(())
+    });
+    dfs(&cluster, &["-deleteSnapshot", "/d", "c"])?;
+    refused(
+        "dfsadmin",
+        &["-disallowSnapshot", "/d"],
+        "Found non-empty trash root at /d/.Trash",
+    )?;
+    dfs(&cluster, &["-expunge", "-immediate"])?;
+    dfs(&cluster, &["-rm", "-r", "-skipTrash", "/d/.Trash/*"])?;
+    cluster.hathi_ok("dfsadmin", &["-disallowSnapshot", "/d"])?;
+    refused("dfs", &["-test", "-e", "/d/.Trash"], "")?;
+    dfs(&cluster, &["-mv", "/d/kept", "/other"])?;
+    Ok(())
+}

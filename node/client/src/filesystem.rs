@@ -1,6 +1,9 @@
 //! The metadata calls, and opening files.
 
 mod encryption;
+mod snapshots;
+
+pub use snapshots::TRASH;
 
 use crate::crypto::Keys;
 use crate::namenodes::{connect_as, duration};
@@ -15,6 +18,7 @@ use prost::Message;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// How often the lease of files under construction is renewed: half of Hadoop's soft limit of a minute.
 const LEASE_RENEWAL: Duration = Duration::from_secs(30);
@@ -82,6 +86,8 @@ struct Inner {
     /// Inode ids of files that this client writes.
     writing: Mutex<BTreeSet<u64>>,
     keys: Keys,
+    /// Whether snapshottable directories have a trash of their own, once the NameNode has said so.
+    snapshot_trash: OnceCell<bool>,
 }
 
 /// A nameservice, or a single NameNode. Clones share connections.
@@ -138,6 +144,7 @@ impl FileSystem {
             proxy: connect_as(conf, authority, user, &CLIENT_PROTOCOL)?,
             options,
             writing: Mutex::new(BTreeSet::new()),
+            snapshot_trash: OnceCell::new(),
         })))
     }
 

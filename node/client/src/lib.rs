@@ -13,7 +13,7 @@ mod striped;
 
 pub use checksum::FileChecksum;
 pub use error::ClientError;
-pub use filesystem::{CreateOptions, FileSystem, FileSystemOptions};
+pub use filesystem::{CreateOptions, FileSystem, FileSystemOptions, TRASH};
 pub use input::FileReader;
 pub use namenodes::{connect, namenodes, unknown_host};
 pub use output::FileWriter;

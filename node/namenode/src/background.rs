@@ -12,6 +12,9 @@ use hathi_nameserver::following::needs_rolls;
 use hathi_nameserver::monitors::{Monitors, TICK_MS, Work, has_namespace};
 use hathi_namesystem::check_caching;
 use hathi_namesystem::checkpoint::EditsRetention;
+use hathi_namesystem::snapshot_upkeep::{
+    collect_snapshot, has_snapshot_to_collect, make_trash_roots, needs_trash_roots,
+};
 use hathi_namesystem::{Namesystem, Role, monitor};
 use hathi_net::ipc::{ClientOptions, connect_to, protocols};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
@@ -84,7 +87,10 @@ fn slice(parts: &MonitorParts, work: impl FnOnce(&mut Namesystem) -> bool) -> bo
 /// Runs the monitors.
 pub async fn monitors(parts: MonitorParts) {
     let mut unfinished = Unfinished::default();
-    let mut monitors = Monitors::new(parts.settings.autoroll_check.as_millis() as u64);
+    let mut monitors = Monitors::new(
+        parts.settings.autoroll_check.as_millis() as u64,
+        parts.settings.snapshot_gc.as_millis() as u64,
+    );
     loop {
         tokio::time::sleep(if unfinished.is_any() { SLICE_PAUSE } else { TICK }).await;
         let role = parts.replies.role();
@@ -121,6 +127,23 @@ fn begin(work: Work, parts: &MonitorParts, unfinished: &mut Unfinished) {
             parts.replies.wake_log();
         }
         Work::KeepSecrets => keep_secrets(parts),
+        Work::MakeTrashRoots => {
+            let is_due = needs_trash_roots(&parts.ns.read());
+            if is_due {
+                let made = make_trash_roots(&mut parts.ns.write(), parts.clock.now());
+                for path in made {
+                    tracing::info!(path, "made the trash root of a snapshottable directory");
+                }
+                parts.replies.wake_log();
+            }
+        }
+        Work::CollectSnapshots => {
+            let is_due = has_snapshot_to_collect(&parts.ns.read());
+            if is_due && let Some(path) = collect_snapshot(&mut parts.ns.write(), parts.clock.now()) {
+                tracing::info!(path, "deleted a snapshot that was marked as deleted");
+                parts.replies.wake_log();
+            }
+        }
         Work::CheckSegment => {
             let mut ns = parts.ns.write();
             if ns.edit_log().segment_txns() > parts.settings.autoroll_txns

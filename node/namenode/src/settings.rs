@@ -129,6 +129,8 @@ pub struct Settings {
     pub autoroll_txns: u64,
     /// How often it looks.
     pub autoroll_check: Duration,
+    /// `dfs.namenode.snapshot.deletion.ordered.gc.period.ms`: how often a snapshot that was marked is deleted.
+    pub snapshot_gc: Duration,
     /// `dfs.ha.log-roll.period`: a standby asks for a roll after so long; `None` never.
     pub log_roll_period: Option<Duration>,
     /// `dfs.ha.tail-edits.period`; used towards JournalNodes that cannot wait for edits.
@@ -320,6 +322,9 @@ impl Settings {
             unsynced_limit_bytes: conf.get_usize("hathi.namenode.unsynced.limit.mb", 64)? << 20,
             autoroll_txns: (checkpoint.txns as f64 * autoroll) as u64,
             autoroll_check: Duration::from_millis(ms("dfs.namenode.edit.log.autoroll.check.interval.ms", 300_000)?),
+            snapshot_gc: Duration::from_millis(
+                ms("dfs.namenode.snapshot.deletion.ordered.gc.period.ms", 300_000)?.max(1),
+            ),
             log_roll_period: u64::try_from(log_roll_ms)
                 .ok()
                 .map(|ms| Duration::from_millis(ms).max(LOG_ROLL_MIN)),
@@ -494,6 +499,10 @@ impl Settings {
             max_snapshots_per_directory,
             max_snapshots,
             diff_of_descendants: conf.get_bool("dfs.namenode.snapshotdiff.allow.snap-root-descendant", true),
+            snapshot_deletion_ordered: conf.get_flag("dfs.namenode.snapshot.deletion.ordered", false)?,
+            capture_open_files: conf.get_flag("dfs.namenode.snapshot.capture.openfiles", false)?,
+            skip_access_times: conf.get_flag("dfs.namenode.snapshot.skip.capture.accesstime-only-change", false)?,
+            snapshot_trash_roots: conf.get_flag("dfs.namenode.snapshot.trashroot.enabled", false)?,
             lease_hard_limit_ms: conf
                 .get_duration(
                     "dfs.namenode.lease-hard-limit-sec",

@@ -44,7 +44,10 @@ impl Namespace {
 
     pub(crate) fn apply_times(&mut self, path: &str, mtime: i64, atime: i64, fx: &mut Effects) -> Applied {
         let slot = self.op_slot(path)?;
-        self.keep_attributes(slot);
+        // `INode.setAccessTime`
+        if mtime >= 0 || !self.config.skip_access_times {
+            self.keep_attributes(slot);
+        }
         let rec = self.tree.rec_mut(slot);
         if mtime >= 0 {
             rec.set_mtime(ms(mtime));

@@ -68,6 +68,9 @@ impl Namespace {
         self.snapshots.add(root, snapshot);
         debug_assert_eq!(self.shown_by(slot, PRESENT), Some(id), "its directory is shown by it");
         self.begin_diff_of_root(slot, id, ms(mtime));
+        if self.config.capture_open_files {
+            self.keep_open_files(id);
+        }
         self.touch_root(slot, mtime, fx);
         Ok(())
     }
@@ -83,7 +86,22 @@ impl Namespace {
     }
 
     pub(crate) fn apply_delete_snapshot(&mut self, path: &str, name: &str, mtime: i64, fx: &mut Effects) -> Applied {
+        let of = self.op_dir(path)?;
+        let is_gone = self.snapshot_root(of).is_some_and(|of| of.named(name).is_none());
+        if is_gone && self.was_deleted_at_once(name) {
+            return Ok(());
+        }
         let slot = self.op_root(path, name, true)?;
+        let of = self.snapshot_root(slot);
+        let marked = of.and_then(|of| of.named(name).filter(|snapshot| self.is_only_marked(of, snapshot)));
+        if let Some(id) = marked.map(|snapshot| snapshot.id) {
+            let Some(new) = self.mark_snapshot(slot, name, id) else {
+                return Err(inconsistent(format!(
+                    "nothing is kept of {path} for its snapshot {name}"
+                )));
+            };
+            return self.apply_rename_snapshot(path, name, &new, mtime, fx);
+        }
         let root = self.rec(slot).id().0;
         self.finish_before_deleting(fx);
         let Some(snapshot) = self.snapshots.take(root, name) else {

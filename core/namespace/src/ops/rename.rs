@@ -67,6 +67,7 @@ impl Namespace {
             return no;
         };
         self.check_no_nested_roots(src_slot, parent)?;
+        self.check_same_snapshot_root(&src_iip, &dst_iip)?;
         self.check_move_between_zones(&src_iip, &dst_iip)?;
         self.verify_rename(src_slot, parent, &dst_iip, None)?;
         let op = EditOp::RenameOld {
@@ -154,6 +155,7 @@ impl Namespace {
             ));
         }
         self.check_no_nested_roots(src_slot, parent)?;
+        self.check_same_snapshot_root(&src_iip, &dst_iip)?;
         self.verify_rename(src_slot, parent, &dst_iip, replaced)?;
         let mut list = Vec::new();
         if options.overwrite {

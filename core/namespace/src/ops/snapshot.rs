@@ -163,6 +163,7 @@ impl Namespace {
                 iip.path()
             )));
         }
+        self.check_can_be_marked(root, name, &iip.path())?;
         let op = EditOp::DeleteSnapshot {
             snapshot_root: iip.path(),
             snapshot_name: name.to_owned(),
@@ -209,6 +210,7 @@ impl Namespace {
                 SnapshotStatus {
                     id: snapshot.id,
                     name: &snapshot.name,
+                    is_deleted: self.is_marked(root.slot, snapshot.id),
                     status: FileStatus {
                         has_acl: false,
                         snapshottable: false,

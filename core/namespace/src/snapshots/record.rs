@@ -229,6 +229,18 @@ impl Namespace {
         }
     }
 
+    /// The files that are being written and that a new snapshot shows are kept as long as they are now
+    /// (`DirectorySnapshottableFeature.addSnapshot`).
+    pub(crate) fn keep_open_files(&mut self, snapshot: SnapshotId) {
+        let open: Vec<Slot> = self.writers.files().slots().collect();
+        for file in open {
+            if self.shown_by(file, PRESENT) == Some(snapshot) {
+                self.settle(file);
+                self.keep_for(snapshot, file, false);
+            }
+        }
+    }
+
     /// A snapshot of this directory begins. `mtime` (ms) is when it was taken, and what it shows as the directory's time.
     pub(crate) fn begin_diff_of_root(&mut self, dir: Slot, snapshot: SnapshotId, mtime: u64) {
         let mut kept = Kept::clone(&self.kept_now(dir));

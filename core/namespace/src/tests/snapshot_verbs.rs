@@ -6,13 +6,13 @@ use crate::view::View as _;
 
 use hathi_formats::exceptions::{self as ex, ExceptionClass};
 
-fn check(outcome: Result<(), Refused>, class: ExceptionClass, words: &str) {
+pub(super) fn check(outcome: Result<(), Refused>, class: ExceptionClass, words: &str) {
     let refused = outcome.expect_err(words);
     assert_eq!((refused.class(), refused.message.as_str()), (Some(class), words));
 }
 
 impl Fixture {
-    fn allow(&mut self, path: &str) -> Result<(), Refused> {
+    pub(super) fn allow(&mut self, path: &str) -> Result<(), Refused> {
         let plan = self.ns.plan_allow_snapshot(&ROOT, path)?;
         self.commit(plan);
         Ok(())
@@ -24,7 +24,7 @@ impl Fixture {
         Ok(())
     }
 
-    fn snapshot(&mut self, caller: Caller<'_>, path: &str, name: &str) -> Result<String, Refused> {
+    pub(super) fn snapshot(&mut self, caller: Caller<'_>, path: &str, name: &str) -> Result<String, Refused> {
         let default_name = || "s20240229-123456.007".to_owned();
         let plan = self
             .ns
@@ -38,13 +38,13 @@ impl Fixture {
         Ok(())
     }
 
-    fn delete_snapshot(&mut self, caller: Caller<'_>, path: &str, name: &str) -> Result<(), Refused> {
+    pub(super) fn delete_snapshot(&mut self, caller: Caller<'_>, path: &str, name: &str) -> Result<(), Refused> {
         let plan = self.ns.plan_delete_snapshot(&self.ctx(caller), path, name)?;
         self.commit(plan);
         Ok(())
     }
 
-    fn rename(&mut self, src: &str, dst: &str, overwrite: bool) -> Result<(), Refused> {
+    pub(super) fn rename(&mut self, src: &str, dst: &str, overwrite: bool) -> Result<(), Refused> {
         let options = RenameOptions {
             overwrite,
             to_trash: false,
@@ -54,7 +54,7 @@ impl Fixture {
         Ok(())
     }
 
-    fn snapshot_names(&self, path: &str) -> Vec<String> {
+    pub(super) fn snapshot_names(&self, path: &str) -> Vec<String> {
         let dir = self.ns.resolve(path).unwrap().last().unwrap();
         let all = self.ns.snapshots_of(dir).into_iter();
         all.map(|snapshot| format!("{} {}", snapshot.id, snapshot.name))

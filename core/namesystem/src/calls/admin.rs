@@ -48,7 +48,7 @@ pub fn get_server_defaults(
         checksum_type: Some(config.checksum_type),
         key_provider_uri: Some(config.keys.provider_uri.clone()),
         policy_id: Some(DEFAULT_POLICY),
-        snapshot_trash_root_enabled: Some(false),
+        snapshot_trash_root_enabled: Some(ns.namespace().config.snapshot_trash_roots),
     };
     Ok(Answer::new(GetServerDefaultsResponseProto { server_defaults }, None))
 }

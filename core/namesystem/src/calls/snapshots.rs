@@ -169,7 +169,7 @@ pub fn snapshots(
                 dir_status: status_message(&snapshot.status, snapshot.name.as_bytes())?,
                 snapshot_id: snapshot.id,
                 parent_fullpath: parent_fullpath.clone(),
-                is_deleted: false,
+                is_deleted: snapshot.is_deleted,
             })
         })
         .collect();

@@ -87,16 +87,18 @@ impl Shell {
         format!("/user/{}/.Trash", self.user)
     }
 
-    /// The trash for an item: that of its encryption zone, out of which nothing can be moved, or the user's
-    /// (`DistributedFileSystem.getTrashRoot`).
+    /// The trash for an item: that of its encryption zone, out of which nothing can be moved, or of its snapshottable
+    /// directory, whichever is the longer path; else the user's (`DistributedFileSystem.getTrashRoot`).
     async fn trash_of(&mut self, item: &Item) -> Result<String> {
         let fs = self.fs(&item.path)?;
-        if fs.may_have_zones().await?
-            && let Some(zone) = fs.zone_of(&item.path.parent().path).await?
-        {
-            return Ok(format!("{}/.Trash/{}", zone.path.trim_end_matches('/'), self.user));
-        }
-        Ok(self.trash())
+        let of_snapshots = fs.snapshot_trash_for(&item.path.path, &self.user).await?;
+        let zone = match fs.may_have_zones().await? {
+            true => fs.zone_of(&item.path.parent().path).await?,
+            false => None,
+        };
+        let of_zone = zone.map(|zone| format!("{}/.Trash/{}", zone.path.trim_end_matches('/'), self.user));
+        let longest = of_snapshots.into_iter().chain(of_zone).max_by_key(String::len);
+        Ok(longest.unwrap_or_else(|| self.trash()))
     }
 
     /// Whether an item is in the trash already. Such an item is deleted.
@@ -105,7 +107,7 @@ impl Shell {
         Ok(item.path.path.starts_with(&format!("{trash}/")))
     }
 
-    /// Moves an item to `/user/USER/.Trash/Current`, under its whole path (`TrashPolicyDefault`).
+    /// Moves an item to `Current` in its trash, under its whole path (`TrashPolicyDefault`).
     async fn move_to_trash(&mut self, item: &Item) -> Result<()> {
         let home = self.trash_of(item).await?;
         let fs = self.fs(&item.path)?;

@@ -1,8 +1,9 @@
-//! `-expunge` (`TrashPolicyDefault`): the trash of a user has checkpoints, directories that are named by the time at
+//! `-expunge` (`TrashPolicyDefault`): a trash of a user has checkpoints, directories that are named by the time at
 //! which they were closed, and the open one, `Current`.
 
 use super::{Arguments, RemotePath, Shell};
 use anyhow::Result;
+use hathi_client::TRASH;
 use hathi_conf::TimeUnit;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -39,13 +40,31 @@ impl Shell {
             .get_duration("fs.trash.interval", Duration::ZERO, TimeUnit::Minutes)?;
         let now = jiff::Timestamp::now();
         let keep_after = now.as_millisecond() - i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
-        let trash = self.trash().split('/').fold(root, |path, name| path.join(name));
-        if self.status(&trash).await?.is_none() {
-            return Ok(());
+        let fs = self.fs(&root)?;
+        let mut roots = vec![self.trash()];
+        if fs.has_snapshot_trash().await? {
+            let dirs = fs.snapshottable_dirs().await?;
+            roots.extend(
+                dirs.iter()
+                    .map(|dir| format!("{}/{TRASH}/{}", dir.trim_end_matches('/'), self.user)),
+            );
         }
-        let fs = self.fs(&trash)?;
+        for trash in roots {
+            let trash = trash.split('/').fold(root.clone(), |path, name| path.join(name));
+            if self.status(&trash).await?.is_some() {
+                self.expunge_one(&trash, now, (!flags.has("immediate")).then_some(keep_after))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the checkpoints of a trash that were closed before `keep_after`, in ms since 1970, and closes the open one.
+    /// `None`: deletes all of them.
+    async fn expunge_one(&mut self, trash: &RemotePath, now: jiff::Timestamp, keep_after: Option<i64>) -> Result<()> {
+        let fs = self.fs(trash)?;
         let mut open: Option<RemotePath> = None;
-        for child in self.children(&trash).await? {
+        for child in self.children(trash).await? {
             if child.path.name() == CURRENT {
                 open = Some(child.path);
                 continue;
@@ -54,11 +73,11 @@ impl Shell {
             let Some(closed) = closed_at(child.path.name()) else {
                 continue;
             };
-            if flags.has("immediate") || closed < keep_after {
+            if keep_after.is_none_or(|keep_after| closed < keep_after) {
                 fs.delete(&child.path.path, true).await?;
             }
         }
-        if let Some(open) = open.filter(|_| !flags.has("immediate")) {
+        if let Some(open) = open.filter(|_| keep_after.is_some()) {
             let name = now.to_zoned(TimeZone::system()).strftime(CHECKPOINT).to_string();
             fs.rename(&open.path, &trash.join(&name).path, false).await?;
         }

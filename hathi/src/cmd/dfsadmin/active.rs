@@ -6,8 +6,10 @@ use crate::cmd::dfs::full_path;
 use crate::cmd::namenodes::active_page;
 use crate::cmd::table::{Flags, Misuse};
 use anyhow::{Context, Result, bail};
-use hathi_client::FileSystem;
+use hathi_client::{FileSystem, TRASH};
 use hathi_conf::Configuration;
+use hathi_formats::exceptions;
+use hathi_formats::proto::hdfs::hdfs_file_status_proto::FileType;
 use hathi_formats::proto::hdfs::{self, OpenFilesTypeProto, RollingUpgradeActionProto};
 use hathi_net::http::client::{get, next_piece};
 use hathi_net::ipc::Idempotence;
@@ -18,6 +20,8 @@ use std::time::Duration;
 
 /// How long the NameNode may send nothing of its image.
 const IMAGE_SILENCE: Duration = Duration::from_secs(60);
+/// `HdfsAdmin.TRASH_PERMISSION`: everybody has a trash there, and nobody another's.
+const TRASH_PERMISSION: u32 = 0o1777;
 
 pub(super) async fn roll_edits(fs: &FileSystem) -> Result<()> {
     let request = hdfs::RollEditsRequestProto {};
@@ -149,11 +153,15 @@ pub(super) async fn allow_snapshot(fs: &FileSystem, word: &str) -> Result<()> {
         snapshot_root: full_path(word),
     };
     let _: hdfs::AllowSnapshotResponseProto = fs.call("allowSnapshot", &request, Idempotence::Idempotent).await?;
+    if fs.has_snapshot_trash().await? {
+        provision_trash(fs, &full_path(word)).await?;
+    }
     println!("Allowing snapshot on {word} succeeded");
     Ok(())
 }
 
 pub(super) async fn disallow_snapshot(fs: &FileSystem, word: &str) -> Result<()> {
+    remove_empty_trash(fs, &full_path(word)).await?;
     let request = hdfs::DisallowSnapshotRequestProto {
         snapshot_root: full_path(word),
     };
@@ -162,34 +170,88 @@ pub(super) async fn disallow_snapshot(fs: &FileSystem, word: &str) -> Result<()>
     Ok(())
 }
 
+/// An empty trash of a directory goes with its snapshots; one that is not empty is left
+/// (`DistributedFileSystem.checkTrashRootAndRemoveIfEmpty`).
+async fn remove_empty_trash(fs: &FileSystem, dir: &str) -> Result<()> {
+    if fs.may_have_zones().await? && fs.zone_of(dir).await?.is_some_and(|zone| zone.path == dir) {
+        return Ok(());
+    }
+    let trash = format!("{}/{TRASH}", dir.trim_end_matches('/'));
+    let is_dir = |status: &hdfs::HdfsFileStatusProto| status.file_type() == FileType::IsDir;
+    match fs.status(&trash).await {
+        Ok(Some(status)) if is_dir(&status) => {}
+        Ok(_) => return Ok(()),
+        Err(error)
+            if error
+                .remote()
+                .is_some_and(|refused| refused.is(exceptions::ACCESS_CONTROL)) =>
+        {
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    match fs.list(&trash).await {
+        Ok(found) if found.is_empty() => {
+            fs.delete(&trash, false).await?;
+            Ok(())
+        }
+        Ok(_) => bail!("Found non-empty trash root at {trash}. Rename or delete it, then try again."),
+        Err(error)
+            if error
+                .remote()
+                .is_some_and(|refused| refused.is(exceptions::ACCESS_CONTROL)) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 pub(super) async fn provision_snapshot_trash(fs: &FileSystem, words: &[String]) -> Result<()> {
-    let request = hdfs::GetSnapshottableDirListingRequestProto {};
-    let answer: hdfs::GetSnapshottableDirListingResponseProto = fs
-        .call("getSnapshottableDirListing", &request, Idempotence::Idempotent)
-        .await?;
-    let all: Vec<String> = answer
-        .snapshottable_dir_list
-        .unwrap_or_default()
-        .snapshottable_dir_listing
-        .iter()
-        .map(|directory| {
-            let parent = String::from_utf8_lossy(&directory.parent_fullpath).into_owned();
-            let name = String::from_utf8_lossy(&directory.dir_status.path).into_owned();
-            format!("{}/{name}", parent.trim_end_matches('/'))
-        })
-        .collect();
-    let wanted = if words.iter().any(|word| word == "-all") {
-        all.clone()
-    } else {
-        words.iter().map(|word| full_path(word)).collect()
+    let wanted = match words.iter().any(|word| word == "-all") {
+        true => fs.snapshottable_dirs().await?,
+        false => words.iter().map(|word| full_path(word)).collect(),
     };
     for path in wanted {
-        if !all.contains(&path) {
-            bail!(Misuse(format!("{path} is not a snapshottable directory.")));
-        }
-        let trash = format!("{path}/.Trash");
-        fs.mkdirs(&trash, 0o1777, true).await?;
+        let trash = provision_trash(fs, &path).await?;
         println!("Successfully provisioned snapshot trash at {trash}");
     }
     Ok(())
+}
+
+/// `DistributedFileSystem.provisionSnapshotTrash`. Gives the path of the trash.
+async fn provision_trash(fs: &FileSystem, dir: &str) -> Result<String> {
+    let status = fs
+        .status(dir)
+        .await?
+        .with_context(|| format!("File does not exist: {dir}"))?;
+    if status.flags() & hdfs::hdfs_file_status_proto::Flags::SnapshotEnabled as u32 == 0 {
+        bail!(Misuse(format!("{dir} is not a snapshottable directory.")));
+    }
+    let trash = format!("{}/{TRASH}", dir.trim_end_matches('/'));
+    if let Some(there) = fs.status(&trash).await? {
+        let mut problem = String::new();
+        if there.file_type() != FileType::IsDir {
+            problem = format!("\r\nWARNING: {trash} is not a directory.");
+        } else if there.permission.perm != TRASH_PERMISSION {
+            problem = format!("\r\nWARNING: Permission of {trash} differs from provided permission rwxrwxrwt");
+        }
+        bail!(
+            "Can't provision trash for snapshottable directory {dir} because trash path {trash} already exists.{problem}"
+        );
+    }
+    fs.mkdirs(&trash, TRASH_PERMISSION as u16, false).await?;
+    // Not as the umask of this client has it.
+    let request = hdfs::SetPermissionRequestProto {
+        src: trash.clone(),
+        permission: hdfs::FsPermissionProto { perm: TRASH_PERMISSION },
+    };
+    let _: hdfs::SetPermissionResponseProto = fs.call("setPermission", &request, Idempotence::Idempotent).await?;
+    if !fs.has_snapshot_trash().await? {
+        eprintln!(
+            "New trash is provisioned, but the snapshot trash root feature is disabled. This new trash but won't be \
+             automatically utilized unless the feature is enabled on the NameNode."
+        );
+    }
+    Ok(trash)
 }

@@ -247,23 +247,74 @@ impl Asked {
         Ok(webhdfs::snapshot_diff_listing(&answer.diff_report))
     }
 
-    /// The trash for a path: that of the encryption zone that it is in, or the user's.
+    /// The trash for a path: that of the snapshottable directory or of the encryption zone that it is in, whichever is the
+    /// longer path; else the user's (`NamenodeWebHdfsMethods.getTrashRoot`).
     async fn trash_root(&self, path: &str) -> Result<String, Failed> {
         let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
         let request = GetEzForPathRequestProto {
             src: if parent.is_empty() { "/" } else { parent }.to_owned(),
         };
         let answer: GetEzForPathResponseProto = self.call(M::GetEzForPath, &request).await?;
-        Ok(match answer.zone {
-            Some(zone) => format!("{}/{TRASH}/{}", zone.path.trim_end_matches('/'), self.user.user),
-            None => format!("{}/{TRASH}", self.home()),
-        })
+        let below = |dir: &str| format!("{}/{TRASH}/{}", dir.trim_end_matches('/'), self.user.user);
+        let dirs = self.dirs_with_trash().await?;
+        let mut above = dirs.iter().map(|dir| dir.trim_end_matches('/'));
+        // The directory is in itself here, and is not for Hadoop's client by RPC.
+        let holds = |dir: &&str| {
+            path.strip_prefix(*dir)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let above = above.find(holds);
+        let roots = above
+            .map(below)
+            .into_iter()
+            .chain(answer.zone.map(|zone| below(&zone.path)));
+        Ok(roots
+            .max_by_key(String::len)
+            .unwrap_or_else(|| format!("{}/{TRASH}", self.home())))
+    }
+
+    /// The snapshottable directories that this user sees, if they have a trash of their own.
+    async fn dirs_with_trash(&self) -> Result<Vec<String>, Failed> {
+        if !self.server_defaults().await?.snapshot_trash_root_enabled() {
+            return Ok(Vec::new());
+        }
+        let request = GetSnapshottableDirListingRequestProto {};
+        let answer: GetSnapshottableDirListingResponseProto =
+            self.call(M::GetSnapshottableDirListing, &request).await?;
+        let listed = answer.snapshottable_dir_list.unwrap_or_default();
+        let paths = listed.snapshottable_dir_listing.iter().map(|directory| {
+            let parent = String::from_utf8_lossy(&directory.parent_fullpath);
+            let name = String::from_utf8_lossy(&directory.dir_status.path);
+            format!("{}/{name}", parent.trim_end_matches('/'))
+        });
+        Ok(paths.collect())
+    }
+
+    /// The trashes in a snapshottable directory: the user's, or everybody's.
+    async fn trashes_in(&self, dir: &str, everybody: bool) -> Result<Vec<String>, Failed> {
+        let trash = format!("{}/{TRASH}", dir.trim_end_matches('/'));
+        if !everybody {
+            return Ok(vec![format!("{trash}/{}", self.user.user)]);
+        }
+        let (mut trashes, mut after) = (Vec::new(), Bytes::new());
+        while let Some(page) = self.page_of(&trash, after).await? {
+            let Some(last) = page.partial_listing.last() else { break };
+            after = last.path.clone();
+            // A file lists itself with an empty name.
+            let named = page.partial_listing.iter().filter(|of| !of.path.is_empty());
+            trashes.extend(named.map(|of| format!("{trash}/{}", String::from_utf8_lossy(&of.path))));
+            if page.remaining_entries == 0 || trashes.len() >= TRASH_ROOTS_MAX {
+                break;
+            }
+        }
+        Ok(trashes)
     }
 
     /// The trash of the user, or with `allusers` of every user (`DistributedFileSystem.getTrashRoots`).
     async fn trash_roots(&self) -> Result<Value, Failed> {
         let mut homes = vec![self.home()];
-        if self.parameters.boolean("allusers", false)? {
+        let everybody = self.parameters.boolean("allusers", false)?;
+        if everybody {
             homes.clear();
             let mut after = Bytes::new();
             while let Some(page) = self.page_of(&self.web.home_prefix, after).await? {
@@ -280,9 +331,12 @@ impl Asked {
                 }
             }
         }
+        let mut paths: Vec<String> = homes.iter().map(|home| format!("{home}/{TRASH}")).collect();
+        for dir in self.dirs_with_trash().await? {
+            paths.extend(self.trashes_in(&dir, everybody).await?);
+        }
         let mut roots = Vec::new();
-        for home in homes {
-            let path = format!("{home}/{TRASH}");
+        for path in paths {
             // Others' homes may be closed to this user.
             match self.status_of(&path).await {
                 Ok(Some(status)) => roots.push(webhdfs::trash_root(&path, &status)),

@@ -1,6 +1,7 @@
 //! Calls about snapshots.
 
 use super::*;
+use crate::snapshot_upkeep::{collect_snapshot, has_snapshot_to_collect, make_trash_roots};
 
 fn allow(path: &str) -> AllowSnapshotRequestProto {
     AllowSnapshotRequestProto {
@@ -249,4 +250,65 @@ fn the_audit_log_names_snapshots() {
         let found = (&*line.command, line.src.as_deref(), line.dst.as_deref());
         assert_eq!(found, (command, Some(src), dst), "{:?}", answer.result);
     }
+}
+
+#[test]
+fn a_new_active_makes_the_trash_roots_that_are_missing_once_safe_mode_is_over() {
+    let mut ns = with_root();
+    call(&mut ns, &hdfs(), &mkdirs("/e")).unwrap();
+    call(&mut ns, &hdfs(), &allow("/e")).unwrap();
+    call(&mut ns, &hdfs(), &mkdirs("/e/.Trash")).unwrap();
+    assert!(make_trash_roots(&mut ns, NOW).is_empty(), "it is off");
+    let defaults = GetServerDefaultsRequestProto {};
+    let enabled = |ns: &mut Namesystem| {
+        let answer = call(ns, &user("alice", false), &defaults).unwrap();
+        answer.server_defaults.snapshot_trash_root_enabled()
+    };
+    assert!(!enabled(&mut ns));
+    ns.reconfigure(|to| to.namespace.snapshot_trash_roots = true);
+    assert!(enabled(&mut ns), "clients are told");
+    ns.enter_safe_mode();
+    assert!(
+        make_trash_roots(&mut ns, NOW).is_empty(),
+        "nothing changes in safe mode"
+    );
+    ns.leave_safe_mode(true, NOW);
+    assert_eq!(make_trash_roots(&mut ns, NOW), ["/d/.Trash"]);
+    let status = ns.namespace().resolve("/d/.Trash").unwrap().last().unwrap();
+    assert_eq!(ns.namespace().status(status).unwrap().mode, 0o1777);
+    call(&mut ns, &hdfs(), &delete("/d/.Trash", true)).unwrap();
+    assert!(
+        make_trash_roots(&mut ns, NOW).is_empty(),
+        "who deletes it does not want it"
+    );
+}
+
+#[test]
+fn what_was_marked_is_told_and_deleted_in_its_turn() {
+    let mut ns = with_root();
+    ns.reconfigure(|to| to.namespace.snapshot_deletion_ordered = true);
+    for name in ["one", "two", "three"] {
+        call(&mut ns, &hdfs(), &create_snapshot(Some(name))).unwrap();
+    }
+    call(&mut ns, &hdfs(), &delete_snapshot("two")).unwrap();
+    let request = GetSnapshotListingRequestProto {
+        snapshot_root: "/d".to_owned(),
+    };
+    let deleted = |ns: &mut Namesystem| {
+        let listed = call(ns, &hdfs(), &request).unwrap().snapshot_list.unwrap();
+        let all = listed.snapshot_listing.into_iter();
+        all.map(|of| (String::from_utf8(of.dir_status.path.to_vec()).unwrap(), of.is_deleted))
+            .collect::<Vec<_>>()
+    };
+    let (one, two, three) = ("one".to_owned(), "two#1".to_owned(), "three".to_owned());
+    assert_eq!(
+        deleted(&mut ns),
+        [(one, false), (three.clone(), false), (two.clone(), true)]
+    );
+    assert!(!has_snapshot_to_collect(&ns) && collect_snapshot(&mut ns, NOW).is_none());
+    call(&mut ns, &hdfs(), &delete_snapshot("one")).unwrap();
+    assert_eq!(deleted(&mut ns), [(three.clone(), false), (two, true)]);
+    assert!(has_snapshot_to_collect(&ns));
+    assert_eq!(collect_snapshot(&mut ns, NOW).as_deref(), Some("/d/.snapshot/two#1"));
+    assert_eq!(deleted(&mut ns), [(three, false)]);
 }
