@@ -3,7 +3,9 @@
 //! A block group has an id whose low four bits are 0. Its internal blocks have the same id with their index in these bits:
 //! first the data blocks, then the parity blocks. The bytes of the group go to the data blocks in turn, a cell at a time.
 
+use crate::erasure_coding::{SYSTEM_CELL_SIZE, SYSTEM_POLICIES};
 use crate::ids::BlockId;
+use crate::proto::hdfs::ErasureCodingPolicyProto;
 
 /// Number of ids that belong to a block group (`HdfsServerConstants.MAX_BLOCKS_IN_GROUP`).
 pub const MAX_UNITS: u8 = 16;
@@ -78,6 +80,29 @@ pub struct StripedPlace {
 }
 
 impl Striping {
+    /// What a policy in a message says. Of the policies that every Hadoop has a message may tell only the number. `None` if
+    /// there can be no such policy.
+    #[must_use]
+    pub fn of_policy(policy: &ErasureCodingPolicyProto) -> Option<Striping> {
+        let id = u8::try_from(policy.id).ok()?;
+        let striping = match (SYSTEM_POLICIES.iter().find(|known| known.id == id), &policy.schema) {
+            (Some(known), _) => Striping {
+                policy: id,
+                data_units: known.data_units,
+                parity_units: known.parity_units,
+                cell_size: SYSTEM_CELL_SIZE,
+            },
+            (None, Some(schema)) => Striping {
+                policy: id,
+                data_units: u8::try_from(schema.data_units).ok()?,
+                parity_units: u8::try_from(schema.parity_units).ok()?,
+                cell_size: policy.cell_size?,
+            },
+            (None, None) => return None,
+        };
+        striping.is_possible().then_some(striping)
+    }
+
     /// Number of internal blocks.
     #[must_use]
     pub const fn units(&self) -> u8 {
@@ -129,6 +154,17 @@ impl Striping {
     pub fn data_units_of(&self, group_bytes: u64) -> u8 {
         let cells = group_bytes.div_ceil(u64::from(self.cell_size).max(1));
         u8::try_from(cells).unwrap_or(u8::MAX).min(self.data_units)
+    }
+
+    /// Bytes of a group whose writer is gone that can be read for sure, from the lengths of its internal blocks: all stripes
+    /// of which enough cells are whole (`StripedBlockUtil.getSafeLength`). `None` if there are too few internal blocks.
+    #[must_use]
+    pub fn safe_length(&self, lengths: &[u64]) -> Option<u64> {
+        let mut sorted = lengths.to_vec();
+        sorted.sort_unstable();
+        let at = sorted.len().checked_sub(usize::from(self.data_units))?;
+        let stripes = sorted.get(at)?.checked_div(u64::from(self.cell_size))?;
+        stripes.checked_mul(self.stripe_bytes())
     }
 
     /// Whether an internal block of such a group has bytes. One that has none is on no DataNode.
@@ -223,6 +259,33 @@ mod tests {
                 ..policy
             }
             .is_possible()
+        );
+    }
+
+    #[test]
+    fn a_group_is_safe_up_to_the_last_stripe_of_which_enough_cells_are_whole() {
+        let safe = |lengths: &[u64]| RS.safe_length(lengths);
+        assert_eq!(safe(&[20, 20, 20, 20, 20]), Some(60));
+        assert_eq!(safe(&[29, 9, 20, 25]), Some(60));
+        assert_eq!(safe(&[29, 9, 19, 25]), Some(30));
+        assert_eq!(safe(&[5, 30, 30]), Some(0));
+        assert_eq!(safe(&[30, 30]), None);
+        assert_eq!(safe(&[u64::MAX; 3]), None, "no group is as long");
+    }
+
+    #[test]
+    fn a_policy_that_can_not_be_is_none() {
+        let policy = |id, cell_size| ErasureCodingPolicyProto {
+            id,
+            cell_size: Some(cell_size),
+            schema: Some(Default::default()),
+            ..ErasureCodingPolicyProto::default()
+        };
+        assert_eq!(Striping::of_policy(&policy(64, 1024)), None);
+        assert_eq!(Striping::of_policy(&policy(300, 1024)), None);
+        assert_eq!(
+            Striping::of_policy(&policy(4, 7)).map(|known| known.cell_size),
+            Some(1 << 20)
         );
     }
 

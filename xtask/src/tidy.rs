@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("hathi-journal", &["hathi-formats", "hathi-storage"]),
     ("hathi-blockpool", &["hathi-formats", "hathi-storage"]),
     ("hathi-failover", &["hathi-formats", "hathi-journal"]),
+    ("hathi-coding", &["hathi-formats"]),
     (
         "hathi-namesystem",
         &["hathi-formats", "hathi-namespace", "hathi-blockmanager"],
@@ -43,7 +44,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("hathi-transfer", &["hathi-formats", "hathi-net"]),
     (
         "hathi-client",
-        &["hathi-conf", "hathi-formats", "hathi-net", "hathi-transfer"],
+        &[
+            "hathi-conf",
+            "hathi-formats",
+            "hathi-coding",
+            "hathi-net",
+            "hathi-transfer",
+        ],
     ),
     (
         "hathi-journalnode",
@@ -74,6 +81,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hathi-formats",
             "hathi-storage",
             "hathi-blockpool",
+            "hathi-coding",
             "hathi-net",
             "hathi-transfer",
             "hathi-client",
