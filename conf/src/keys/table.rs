@@ -14,8 +14,8 @@ const CACHE: &str = "there is no cache of blocks but that in locked memory";
 const CALLER: &str = "the audit log has no such choice";
 const CONTROLLER: &str = "our failover controller has limits of its own, and asks for no thread dump";
 const ENCRYPTION: &str = "nothing is encrypted; what asks for it is refused";
-const ERASURE: &str = "there is no erasure coding";
 const DEFAULT_POLICY_ADVICE: &str = "files without a policy are HOT; set one of the root directory, and remove the key";
+const ERASURE: &str = "erasure coding has no such choice";
 const FIXED: &str = "fixed at Hadoop's default or at a better value";
 const HANDLERS: &str = "calls are served without handler threads and call queues";
 const HTTPS: &str = "there is no HTTPS; policies that ask for it are refused";
@@ -44,6 +44,7 @@ const WEBHDFS: &str = "names of users and ACLs are checked by Hadoop's default p
 const ZOOKEEPER: &str = "connections to ZooKeeper are neither encrypted nor made by SASL";
 
 const AUDIT_ADVICE: &str = "there are no audit loggers besides Hathi's own; remove the key";
+const CODING_ADVICE: &str = "what was made is not decoded once more; remove the key";
 const KEYS_ADVICE: &str =
     "the key provider of encryption zones is a KMS that is reached by HTTP: kms://http@host:port/kms";
 const KMS: &str = "keys of encryption zones are asked for by HTTP, without tokens";
@@ -139,6 +140,13 @@ pub(super) const KEYS: &[Key] = &[
     unused("dfs.datanode.directoryscan.interval", "21600", FIXED),
     read("dfs.datanode.du.reserved", "0", &[D], ""),
     unused("dfs.datanode.ec.*", "", ERASURE),
+    read("dfs.datanode.ec.reconstruct.read.bandwidthPerSec", "0", &[D], ""),
+    read("dfs.datanode.ec.reconstruct.write.bandwidthPerSec", "0", &[D], ""),
+    read("dfs.datanode.ec.reconstruction.stripedread.buffer.size", "65536", &[D], ""),
+    read("dfs.datanode.ec.reconstruction.stripedread.timeout.millis", "5000", &[D], ""),
+    read("dfs.datanode.ec.reconstruction.threads", "8", &[D], ""),
+    refused("dfs.datanode.ec.reconstruction.validation", "false", &[D], True, CODING_ADVICE),
+    read("dfs.datanode.ec.reconstruction.xmits.weight", "0.5", &[D], ""),
     read("dfs.datanode.failed.volumes.tolerated", "0", &[D], ""),
     read("dfs.datanode.fsdataset.volume.choosing.policy", "", &[D], ""),
     unused("dfs.datanode.fsdatasetcache.*", "", CACHE),

@@ -1,4 +1,4 @@
-//! Block recovery (`BlockRecoveryWorker.RecoveryTaskContiguous`): a NameNode orders one DataNode, the primary, to bring
+//! Block recovery (`BlockRecoveryWorker`): a NameNode orders one DataNode, the primary, to bring
 //! all replicas of a block to one length and one generation stamp.
 //!
 //! ```text
@@ -13,13 +13,16 @@
 //!
 //! * [`primary`]: the primary's part, a machine of one question at a time. The caller asks, and brings the answer back.
 //! * [`plan`]: which replicas decide, and on which length.
+//! * [`group`]: what is different for a block group, of which each DataNode has an internal block of its own.
 //! * [`participant`]: what a DataNode does with its replica when a primary asks.
 //!
 //! Invariants:
 //! * no replica is changed before every DataNode that the order names has answered or failed;
+//! * a group has its length when as many internal blocks have their part as hold all bytes;
 //! * whoever is named to the NameNode has taken exactly the length and stamp that the NameNode is told;
 //! * the NameNode is told one result at most.
 
+pub mod group;
 pub mod participant;
 pub mod plan;
 pub mod primary;

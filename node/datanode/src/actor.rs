@@ -691,7 +691,7 @@ fn heartbeat_request(
         request_full_block_report_lease: Some(wants_lease),
         slow_peers: vec![],
         slow_disks: vec![],
-        codes_nothing: Some(true),
+        codes_nothing: None,
     }
 }
 

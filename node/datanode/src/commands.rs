@@ -18,9 +18,9 @@ use tokio::sync::mpsc::Receiver;
 use crate::node::DataNode;
 use crate::offer::{ClaimedCommand, Nameservice};
 use crate::pool::PoolError;
-use crate::recovery;
 use crate::xceiver::XceiverError;
 use crate::xceiver::transfer::{XmitGuard, transfer};
+use crate::{reconstruction, recovery};
 
 fn block_of(block: &BlockProto) -> Block {
     Block {
@@ -60,16 +60,14 @@ async fn carry_out(node: &Arc<DataNode>, service: &Arc<Nameservice>, claim: Clai
         }
         CommandType::BlockRecoveryCommand => {
             for block in command.recovery_cmd.map(|command| command.blocks).unwrap_or_default() {
-                if block.ec_policy.is_some() {
-                    // Ours says that it can't (`HeartbeatRequestProto.codesNothing`), so only Hadoop's NameNode asks.
-                    tracing::warn!(
-                        group = block.block.b.block_id.cast_signed(),
-                        "a block group is not recovered here"
-                    );
-                    continue;
-                }
                 let (node, service) = (node.clone(), service.clone());
                 tokio::spawn(async move { recovery::recover(&node, &service, block).await });
+            }
+        }
+        CommandType::BlockEcReconstructionCommand => {
+            let command = command.blk_ec_reconstruction_cmd.unwrap_or_default();
+            for order in command.block_ec_reconstructioninfo {
+                reconstruction::submit(node, order);
             }
         }
         CommandType::FinalizeCommand => {

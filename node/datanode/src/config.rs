@@ -10,6 +10,7 @@ use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::ipc::ServerOptions;
 
 use crate::DataNodeError;
+use crate::reconstruction::ReconstructionConf;
 use crate::webhdfs::WebHdfsConf;
 
 /// One NameNode to report to.
@@ -94,6 +95,8 @@ pub struct DataNodeConf {
     pub balance_bandwidth: u64,
     /// `dfs.datanode.balance.max.concurrent.moves`.
     pub balance_moves: usize,
+    /// How lost internal blocks of striped files are made anew.
+    pub reconstruction: ReconstructionConf,
     /// `ipc.client.connect.timeout`, with an upper limit: a NameNode that restarts must be found soon.
     pub connect_timeout: Duration,
     /// `ipc.client.rpc-timeout.ms`.
@@ -232,6 +235,7 @@ impl DataNodeConf {
                 .get_bytes("dfs.datanode.balance.bandwidthPerSec", 100 << 20)?
                 .max(1) as u64,
             balance_moves: conf.get_usize("dfs.datanode.balance.max.concurrent.moves", 100)?,
+            reconstruction: ReconstructionConf::of(conf)?,
             connect_timeout: conf
                 .get_duration("ipc.client.connect.timeout", Duration::from_secs(20), millis)?
                 .min(Duration::from_secs(5)),

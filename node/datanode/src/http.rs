@@ -104,7 +104,7 @@ pub fn beans(node: &DataNode) -> Vec<Bean> {
         "NumBlocksCached": node.cache.len(),
         "NumBlocksFailedToCache": node.cache.failed.load(Ordering::Relaxed),
     });
-    let metrics = &node.metrics;
+    let (metrics, coding) = (&node.metrics, &node.reconstructions.metrics);
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let activity = json!({
         "BytesWritten": count(&metrics.bytes_written),
@@ -119,6 +119,12 @@ pub fn beans(node: &DataNode) -> Vec<Bean> {
         "BlockReportsNumOps": count(&metrics.block_reports),
         "IncrementalBlockReportsNumOps": count(&metrics.incremental_reports),
         "VolumeFailures": count(&metrics.volume_failures),
+        "EcReconstructionTasks": count(&coding.tasks),
+        "EcFailedReconstructionTasks": count(&coding.failed_tasks),
+        "EcReconstructionBytesRead": count(&coding.bytes_read),
+        "EcReconstructionRemoteBytesRead": count(&coding.remote_bytes_read),
+        "EcReconstructionBytesWritten": count(&coding.bytes_written),
+        "EcDecodingTimeNanos": count(&coding.decoding_nanos),
         "BlocksCached": count(&node.cache.cached),
         "BlocksUncached": count(&node.cache.dropped),
         "Replicas": node.dataset.pools().iter().map(|pool| pool.len()).sum::<usize>(),

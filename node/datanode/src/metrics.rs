@@ -26,6 +26,10 @@ hathi_net::families! {
         REMOVED: Counter "hathi_datanode_blocks_removed_total" [] "Replicas removed.";
         REPLICATED: Counter "hathi_datanode_blocks_replicated_total" [] "Blocks copied to other DataNodes.";
         RECOVERED: Counter "hathi_datanode_blocks_recovered_total" [] "Blocks whose recovery this DataNode has led.";
+        CODED: Counter "hathi_datanode_ec_reconstruction_tasks_total" [] "Orders to make internal blocks of striped files that have ended, well or not.";
+        NOT_CODED: Counter "hathi_datanode_ec_failed_reconstruction_tasks_total" [] "Of these, those that failed.";
+        CODED_FROM: Counter "hathi_datanode_ec_reconstruction_read_bytes_total" [] "Bytes of internal blocks that were read to make others.";
+        CODED_BYTES: Counter "hathi_datanode_ec_reconstruction_written_bytes_total" [] "Bytes of internal blocks that were made.";
         CACHE_CAPACITY: Gauge "hathi_datanode_cache_capacity_bytes" [] "Memory for cached blocks: dfs.datanode.max.locked.memory.";
         CACHE_USED: Gauge "hathi_datanode_cache_used_bytes" [] "Memory that cached blocks take.";
         CACHED: Gauge "hathi_datanode_cached_blocks" [] "Replicas that are kept in memory.";
@@ -62,7 +66,7 @@ pub fn exposition(node: &DataNode) -> Exposition {
     for pool in node.dataset.pools() {
         all.put(&REPLICAS, &[pool.id()], pool.len());
     }
-    let metrics = &node.metrics;
+    let (metrics, coding) = (&node.metrics, &node.reconstructions.metrics);
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     for (family, counter) in [
         (&VOLUME_FAILURES, &metrics.volume_failures),
@@ -74,6 +78,10 @@ pub fn exposition(node: &DataNode) -> Exposition {
         (&REMOVED, &metrics.blocks_removed),
         (&REPLICATED, &metrics.blocks_replicated),
         (&RECOVERED, &metrics.blocks_recovered),
+        (&CODED, &coding.tasks),
+        (&NOT_CODED, &coding.failed_tasks),
+        (&CODED_FROM, &coding.bytes_read),
+        (&CODED_BYTES, &coding.bytes_written),
         (&CACHE_LOADS, &node.cache.cached),
         (&CACHE_DROPS, &node.cache.dropped),
         (&CACHE_FAILURES, &node.cache.failed),

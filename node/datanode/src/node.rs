@@ -20,6 +20,7 @@ use crate::config::DataNodeConf;
 use crate::dataset::{Dataset, tolerated};
 use crate::offer::Nameservice;
 use crate::pool::Pool;
+use crate::reconstruction::Reconstructions;
 use crate::throttle::Throttle;
 use crate::volume::is_disk_error;
 
@@ -63,6 +64,8 @@ pub struct DataNode {
     pub xceivers: AtomicUsize,
     /// Copies being sent.
     pub xmits: AtomicUsize,
+    /// Internal blocks of striped files that are to be made.
+    pub reconstructions: Reconstructions,
     /// Moves of the balancer under way.
     pub moves: AtomicUsize,
     /// Their bandwidth limit.
@@ -88,6 +91,7 @@ impl DataNode {
         Arc::new(DataNode {
             cache: BlockCache::new(conf.cache_bytes, conf.cache_threads_per_volume),
             balance_throttle: Throttle::new(conf.balance_bandwidth),
+            reconstructions: Reconstructions::new(&conf.reconstruction),
             conf,
             dataset,
             xceivers: AtomicUsize::new(0),

@@ -109,7 +109,7 @@ pub async fn recover(node: &Arc<DataNode>, service: &Nameservice, order: Recover
     };
     let end = loop {
         let event = match recovery.action().clone() {
-            RecoveryAction::Init { datanode } => primary.init(recovery.order(), datanode).await,
+            RecoveryAction::Init { datanode } => primary.init(&recovery, datanode).await,
             RecoveryAction::Update { datanode, request } => primary.update(datanode, request).await,
             RecoveryAction::Commit(result) => commit(service, &result).await,
             RecoveryAction::End(end) => break end,
@@ -150,20 +150,21 @@ struct Primary<'a> {
 }
 
 impl Primary<'_> {
-    async fn init(&mut self, order: &RecoveringBlockProto, datanode: usize) -> RecoveryEvent {
-        let Some(location) = order.block.locs.get(datanode) else {
+    async fn init(&mut self, recovery: &BlockRecovery, datanode: usize) -> RecoveryEvent {
+        let location = recovery.order().block.locs.get(datanode);
+        let (Some(location), Some(question)) = (location, recovery.question(datanode)) else {
             return RecoveryEvent::NoAnswer("the order does not name it".to_owned());
         };
         if location.id.datanode_uuid == self.node.dataset.datanode_uuid() {
-            let (node, order) = (self.node.clone(), order.clone());
-            let init = move || init_replica(&node, &order);
+            let node = self.node.clone();
+            let init = move || init_replica(&node, &question);
             return here(init, RecoveryEvent::Initialized).await;
         }
         let client = match connect(self.node, &location.id).await {
             Ok(client) => client,
             Err(error) => return RecoveryEvent::NoAnswer(error),
         };
-        let request = InitReplicaRecoveryRequestProto { block: order.clone() };
+        let request = InitReplicaRecoveryRequestProto { block: question };
         let answer: Result<InitReplicaRecoveryResponseProto, _> = client.call("initReplicaRecovery", &request).await;
         self.others.insert(datanode, client);
         answer.map_or_else(failure, RecoveryEvent::Initialized)

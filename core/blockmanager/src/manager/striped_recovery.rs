@@ -1,7 +1,7 @@
 //! The recovery of block groups whose writer is gone (`RecoveringStripedBlock`): DataNodes agree on a length for which enough
 //! internal blocks have all bytes.
 //!
-//! The attempt stands at the first block of the group. A DataNode is asked that can do this: Hadoop's can, ours can't.
+//! The attempt stands at the first block of the group. A DataNode is asked that can do this (`HeartbeatRequestProto.codesNothing`).
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 

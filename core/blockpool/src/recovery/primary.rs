@@ -10,6 +10,7 @@ use hathi_formats::proto::hdfs::{
     UpdateReplicaUnderRecoveryRequestProto,
 };
 
+use super::group::GroupOrder;
 use super::participant::block_of;
 use super::plan::{RecoveryAnswer, RecoveryPlan, plan_recovery};
 
@@ -65,8 +66,8 @@ pub struct RecoveredBlock {
 /// Why a recovery gives up. The NameNode orders another one when this one's time is over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecoveryError {
-    /// The block is striped.
-    #[error("striped blocks are not supported")]
+    /// The order to recover a block group contradicts itself.
+    #[error("the order to recover a block group contradicts itself")]
     Striped,
     /// A DataNode takes part in a newer recovery, which will do the work (`RecoveryInProgressException`).
     #[error("a newer recovery is under way: {0}")]
@@ -74,7 +75,7 @@ pub enum RecoveryError {
     /// The answers of the DataNodes allow no decision.
     #[error("{0}")]
     Undecided(String),
-    /// No DataNode has taken the length.
+    /// No DataNode has taken the length; of a group, too few.
     #[error("Cannot recover blk_{0}, all datanodes failed")]
     AllFailed(BlockId),
     /// The NameNode has refused the result.
@@ -89,6 +90,8 @@ pub enum RecoveryError {
 #[derive(Clone, Debug)]
 pub struct BlockRecovery {
     order: RecoveringBlockProto,
+    /// Of a block group.
+    group: Option<GroupOrder>,
     /// By DataNode, in the order of the locations.
     answers: Vec<RecoveryAnswer>,
     plan: Option<RecoveryPlan>,
@@ -96,6 +99,8 @@ pub struct BlockRecovery {
     waiting: VecDeque<usize>,
     /// No replica can be cut without a chunk that does not match its checksum. Such chunks are cut now.
     over_rot: bool,
+    /// DataNodes that have taken the length.
+    updated: usize,
     /// The result as far as it is known.
     result: CommitBlockSynchronizationRequestProto,
     /// What the caller is doing.
@@ -106,7 +111,10 @@ impl BlockRecovery {
     /// Begins.
     #[must_use]
     pub fn new(order: RecoveringBlockProto) -> BlockRecovery {
+        let group = GroupOrder::of_order(&order);
         let mut recovery = BlockRecovery {
+            group: group.clone().ok().flatten(),
+            updated: 0,
             answers: Vec::new(),
             plan: None,
             waiting: VecDeque::new(),
@@ -123,7 +131,7 @@ impl BlockRecovery {
             action: RecoveryAction::End(Err(RecoveryError::Striped)),
             order,
         };
-        if recovery.order.ec_policy.is_none() {
+        if group.is_ok() {
             recovery.action = recovery.ask_next();
         }
         recovery
@@ -133,6 +141,15 @@ impl BlockRecovery {
     #[must_use]
     pub fn order(&self) -> &RecoveringBlockProto {
         &self.order
+    }
+
+    /// What a DataNode is asked in [`RecoveryAction::Init`]. `None` when the order does not name it.
+    #[must_use]
+    pub fn question(&self, datanode: usize) -> Option<RecoveringBlockProto> {
+        match &self.group {
+            Some(group) => group.question(&self.order, datanode),
+            None => self.order.block.locs.get(datanode).map(|_| self.order.clone()),
+        }
     }
 
     /// The block as the NameNode knows it.
@@ -188,9 +205,7 @@ impl BlockRecovery {
             },
             (RecoveryAction::Init { .. }, NoAnswer(_)) => Some(self.answered(RecoveryAnswer::Failed)),
             (&RecoveryAction::Update { datanode, .. }, Updated { storage_id }) => {
-                let location = self.order.block.locs.get(datanode)?;
-                self.result.new_taragets.push(location.id.clone());
-                self.result.new_target_storages.push(storage_id);
+                self.note_updated(datanode, storage_id)?;
                 Some(self.update_next())
             }
             (RecoveryAction::Update { .. }, Refused(_) | NoAnswer(_)) => Some(self.update_next()),
@@ -206,6 +221,24 @@ impl BlockRecovery {
             | (RecoveryAction::Commit(_), Initialized(_) | Updated { .. })
             | (RecoveryAction::End(_), _) => None,
         }
+    }
+
+    /// In the result of a group each internal block has its place.
+    fn note_updated(&mut self, datanode: usize, storage_id: String) -> Option<()> {
+        let id = self.order.block.locs.get(datanode)?.id.clone();
+        match &self.group {
+            Some(group) => {
+                let at = group.place(datanode)?;
+                *self.result.new_taragets.get_mut(at)? = id;
+                *self.result.new_target_storages.get_mut(at)? = storage_id;
+            }
+            None => {
+                self.result.new_taragets.push(id);
+                self.result.new_target_storages.push(storage_id);
+            }
+        }
+        self.updated = self.updated.saturating_add(1);
+        Some(())
     }
 
     fn answered(&mut self, answer: RecoveryAnswer) -> RecoveryAction {
@@ -224,7 +257,10 @@ impl BlockRecovery {
 
     fn decide(&mut self) -> RecoveryAction {
         let truncate_to = self.order.truncate_block.as_ref().and_then(|block| block.num_bytes);
-        let plan = plan_recovery(self.block(), &self.answers, truncate_to);
+        let plan = match &self.group {
+            Some(group) => group.plan(&self.answers),
+            None => plan_recovery(self.block(), &self.answers, truncate_to),
+        };
         self.plan = Some(plan.clone());
         match plan {
             RecoveryPlan::GiveUp(why) => RecoveryAction::End(Err(RecoveryError::Undecided(why))),
@@ -234,6 +270,9 @@ impl BlockRecovery {
             }
             RecoveryPlan::Synchronize { participants, new_len } => {
                 self.result.new_length = new_len;
+                if let Some(group) = &self.group {
+                    (self.result.new_taragets, self.result.new_target_storages) = group.nobody();
+                }
                 self.waiting = participants.into();
                 self.update_next()
             }
@@ -246,12 +285,17 @@ impl BlockRecovery {
                 return RecoveryAction::Update { datanode, request };
             }
         }
-        if !self.result.new_taragets.is_empty() {
+        let is_enough = match &self.group {
+            Some(group) => group.is_enough(self.updated),
+            None => self.updated > 0,
+        };
+        if is_enough {
             return RecoveryAction::Commit(self.result.clone());
         }
         // A DataNode refuses to cut within a chunk that does not match its checksum, so that another replica decides.
         // If the NameNode knows of no good replica, the truncation would never end.
         if self.order.block.corrupt
+            && self.group.is_none()
             && !self.over_rot
             && let Some(RecoveryPlan::Synchronize { participants, .. }) = &self.plan
         {
@@ -273,16 +317,22 @@ impl BlockRecovery {
             return None;
         };
         let block = &self.order.block.b;
+        let internal = self.group.as_ref().and_then(|group| group.internal(datanode));
+        let internal = internal.map(|id| id.0.cast_unsigned());
+        let length = self.result.new_length;
         Some(UpdateReplicaUnderRecoveryRequestProto {
             block: ExtendedBlockProto {
                 pool_id: block.pool_id.clone(),
-                block_id: block.block_id,
+                block_id: internal.unwrap_or(block.block_id),
                 generation_stamp: generation_stamp.0,
                 num_bytes: Some(*num_bytes),
             },
             recovery_id: self.order.new_gen_stamp,
-            new_length: self.result.new_length,
-            new_block_id: Some(self.new_block_id()),
+            new_length: self
+                .group
+                .as_ref()
+                .map_or(length, |group| group.length_at(datanode, length)),
+            new_block_id: Some(internal.unwrap_or(self.new_block_id())),
             mismatch_stays: self.over_rot.then_some(true),
         })
     }

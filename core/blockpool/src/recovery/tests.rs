@@ -464,12 +464,13 @@ fn an_answer_to_another_question_changes_nothing() {
 }
 
 #[test]
-fn a_striped_block_is_refused_before_anybody_is_asked() {
+fn an_order_for_a_group_that_contradicts_itself_is_refused_before_anybody_is_asked() {
     let striped = RecoveringBlockProto {
         ec_policy: Some(ErasureCodingPolicyProto::default()),
         ..order(2)
     };
-    check(striped, &[], &["given up: striped blocks are not supported"]);
+    let given_up = "given up: the order to recover a block group contradicts itself";
+    check(striped, &[], &[given_up]);
 }
 
 /// Every course of a recovery by three DataNodes, with these answers, and each update carried out, refused or silent.

@@ -16,13 +16,13 @@ use super::{After, Xceiver, XceiverError, XceiverResult};
 use crate::pool::{PoolError, ReadReplica};
 
 /// The checksums of the chunks of a range that begins at the block's start.
-struct ChunkSums {
-    kind: ChecksumType,
-    bytes_per_crc: u64,
+pub(super) struct ChunkSums {
+    pub(super) kind: ChecksumType,
+    pub(super) bytes_per_crc: u64,
     /// Checksums of the full chunks.
-    full: Vec<u8>,
+    pub(super) full: Vec<u8>,
     /// Checksum and length of the short chunk at the end.
-    partial: Option<([u8; 4], u64)>,
+    pub(super) partial: Option<([u8; 4], u64)>,
 }
 
 fn chunk_sums(read: &ReadReplica, length: u64) -> XceiverResult<ChunkSums> {
@@ -68,12 +68,12 @@ fn chunk_sums(read: &ReadReplica, length: u64) -> XceiverResult<ChunkSums> {
 }
 
 impl ChunkSums {
-    fn md5(&self) -> Vec<u8> {
+    pub(super) fn md5(&self) -> Vec<u8> {
         let partial = self.partial.as_ref().map_or(&[][..], |(sum, _)| sum.as_slice());
         md5(&[&self.full, partial]).to_vec()
     }
 
-    fn composite(&self, length: u64, stripe: u64) -> Option<Vec<u8>> {
+    pub(super) fn composite(&self, length: u64, stripe: u64) -> Option<Vec<u8>> {
         let stripe = if stripe == 0 || stripe > length { length } else { stripe };
         let mut composer = CrcComposer::new(self.kind, self.bytes_per_crc, stripe);
         for sum in self.full.chunks_exact(4) {

@@ -2,6 +2,7 @@
 
 mod balance;
 mod checksum;
+mod group_checksum;
 pub mod receiver;
 mod responder;
 pub mod sender;
@@ -210,9 +211,7 @@ impl Xceiver {
                 })?;
                 Ok(After::KeepAlive)
             }
-            OpRequest::BlockGroupChecksum(_) => {
-                self.respond_message(Status::ErrorUnsupported, "striped blocks are not supported")
-            }
+            OpRequest::BlockGroupChecksum(request) => self.block_group_checksum(&request),
             OpRequest::Custom(request) => self.respond_message(
                 Status::ErrorUnsupported,
                 &format!("custom operation {} is not known", request.custom_id),
