@@ -2,6 +2,7 @@ import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.util.EnumSet;
+import org.apache.hadoop.conf.Configuration;
 import org.apache.hadoop.fs.ContentSummary;
 import org.apache.hadoop.fs.CreateFlag;
 import org.apache.hadoop.fs.FSDataInputStream;
@@ -69,6 +70,16 @@ public class StripedClient {
         return "";
       case "read": // the length, and whether it is whole
         return read(new Path(words[1]));
+      case "checksum": // of all bytes
+        return String.valueOf(fs.getFileChecksum(new Path(words[1])));
+      case "crc": // of all bytes, whatever they are divided into
+        Configuration composite = new HdfsConfiguration();
+        composite.set("dfs.checksum.combine.mode", "COMPOSITE_CRC");
+        try (FileSystem other = FileSystem.newInstance(composite)) {
+          return String.valueOf(other.getFileChecksum(new Path(words[1])));
+        }
+      case "recover": // the lease of an open file
+        return String.valueOf(fs.recoverLease(new Path(words[1])));
       case "describe":
         return describe(words[1]);
       case "safe": // until nothing is awaited any more

@@ -29,6 +29,12 @@ impl Pair {
         self.datanode_port(index, 0)
     }
 
+    /// The directory of a DataNode's replicas (`dfs.datanode.data.dir`).
+    #[must_use]
+    pub fn datanode_dir(&self, index: u16) -> PathBuf {
+        self.dir.path().join(format!("dn{index}"))
+    }
+
     fn datanode_conf(&self, index: u16) -> PathBuf {
         self.dir.path().join(format!("conf-dn{index}"))
     }
@@ -41,12 +47,10 @@ impl Pair {
     pub fn start_datanode(&mut self, index: u16, kind: Kind) -> Result<()> {
         ensure!(!self.datanodes.0.contains_key(&index), "DataNode {index} runs");
         let name = format!("dn{index}");
+        let dir = self.datanode_dir(index);
         let address = |which| self.datanode_port(index, which).to_string();
         let own = [
-            (
-                "dfs.datanode.data.dir",
-                format!("file://{}", self.dir.path().join(&name).display()),
-            ),
+            ("dfs.datanode.data.dir", format!("file://{}", dir.display())),
             ("dfs.datanode.hostname", "127.0.0.1".to_owned()),
             ("dfs.datanode.address", address(0)),
             ("dfs.datanode.ipc.address", address(1)),

@@ -4,8 +4,9 @@ use crate::ClientError;
 use crate::filesystem::FileSystem;
 use hathi_formats::datatransfer::{Op, encode_op, md5};
 use hathi_formats::proto::hdfs::{
-    BaseHeaderProto, BlockOpResponseProto, ChecksumTypeProto, DatanodeInfoProto, LocatedBlockProto,
-    OpBlockChecksumProto, OpBlockChecksumResponseProto, Status,
+    BaseHeaderProto, BlockOpResponseProto, ChecksumTypeProto, DatanodeInfoProto, DatanodeInfosProto,
+    ErasureCodingPolicyProto, LocatedBlockProto, OpBlockChecksumProto, OpBlockChecksumResponseProto,
+    OpBlockGroupChecksumProto, Status,
 };
 use hathi_transfer::stream::{self, MessageReader, READ_TIMEOUT};
 use std::io;
@@ -55,16 +56,10 @@ impl FileSystem {
     /// As [`FileSystem::call`], and when no DataNode of a block answers.
     pub async fn checksum(&self, path: &str) -> Result<FileChecksum, ClientError> {
         let located = self.block_locations(path, 0, u64::MAX >> 1).await?;
-        if located.ec_policy.is_some() {
-            return Err(ClientError::Striped {
-                path: path.to_owned(),
-                what: "compute its checksum",
-            });
-        }
         let mut sums: Vec<u8> = Vec::new();
         let mut first: Option<OpBlockChecksumResponseProto> = None;
         for block in &located.blocks {
-            let answer = of_block(path, block).await?;
+            let answer = of_block(path, block, located.ec_policy.as_ref()).await?;
             sums.extend_from_slice(&answer.block_checksum);
             first.get_or_insert(answer);
         }
@@ -96,10 +91,14 @@ impl FileSystem {
 }
 
 /// The answer of the first DataNode that gives one.
-async fn of_block(path: &str, block: &LocatedBlockProto) -> Result<OpBlockChecksumResponseProto, ClientError> {
+async fn of_block(
+    path: &str,
+    block: &LocatedBlockProto,
+    policy: Option<&ErasureCodingPolicyProto>,
+) -> Result<OpBlockChecksumResponseProto, ClientError> {
     let mut last = "no DataNode has a replica".to_owned();
     for node in &block.locs {
-        match ask(block, node).await {
+        match ask(block, node, policy).await {
             Ok(answer) if answer.block_checksum.len() == MD5_LEN => return Ok(answer),
             Ok(_) => last = format!("{} sent no MD5", node.id.xfer_address()),
             Err(error) => last = error.to_string(),
@@ -113,21 +112,48 @@ async fn of_block(path: &str, block: &LocatedBlockProto) -> Result<OpBlockChecks
     })
 }
 
-async fn ask(block: &LocatedBlockProto, node: &DatanodeInfoProto) -> Result<OpBlockChecksumResponseProto, ClientError> {
+/// Asks a DataNode for the checksum of a block. That of a block group any of its DataNodes puts together.
+async fn ask(
+    block: &LocatedBlockProto,
+    node: &DatanodeInfoProto,
+    policy: Option<&ErasureCodingPolicyProto>,
+) -> Result<OpBlockChecksumResponseProto, ClientError> {
     let failed = |source| ClientError::of_datanode("can't get a checksum from", node, source);
     let mut stream = stream::connect(node).await.map_err(failed)?;
-    let request = OpBlockChecksumProto {
-        header: BaseHeaderProto {
-            block: block.b.clone(),
-            token: Some(block.block_token.clone()),
-            trace_info: None,
-        },
-        block_checksum_options: None,
+    let header = BaseHeaderProto {
+        block: block.b.clone(),
+        token: Some(block.block_token.clone()),
+        trace_info: None,
     };
-    stream
-        .write_all(&encode_op(Op::BlockChecksum, &request))
-        .await
-        .map_err(failed)?;
+    let request = match policy {
+        None => {
+            let request = OpBlockChecksumProto {
+                header,
+                block_checksum_options: None,
+            };
+            encode_op(Op::BlockChecksum, &request)
+        }
+        Some(policy) => {
+            let request = OpBlockGroupChecksumProto {
+                header,
+                datanodes: DatanodeInfosProto {
+                    datanodes: block.locs.clone(),
+                },
+                block_tokens: block.block_tokens.clone(),
+                ec_policy: policy.clone(),
+                block_indices: block
+                    .block_indices
+                    .iter()
+                    .flatten()
+                    .map(|index| u32::from(*index))
+                    .collect(),
+                requested_num_bytes: block.b.num_bytes(),
+                block_checksum_options: None,
+            };
+            encode_op(Op::BlockGroupChecksum, &request)
+        }
+    };
+    stream.write_all(&request).await.map_err(failed)?;
     let response: BlockOpResponseProto = MessageReader::new(stream, READ_TIMEOUT)
         .message()
         .await

@@ -268,8 +268,7 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::call`].
     pub async fn create(&self, path: &str, options: &CreateOptions) -> Result<FileWriter, ClientError> {
-        // This client does not code: where an erasure coding policy is in force its files are replicated.
-        let mut flag = hdfs::CreateFlagProto::Create as i32 | hdfs::CreateFlagProto::ShouldReplicate as i32;
+        let mut flag = hdfs::CreateFlagProto::Create as i32;
         if options.overwrite {
             flag |= hdfs::CreateFlagProto::Overwrite as i32;
         }
@@ -295,7 +294,11 @@ impl FileSystem {
         };
         self.begin_write(status.file_id());
         let mut writer = FileWriter::new(self.clone(), path, &status);
-        if let Err(error) = writer.encrypt(&status).await {
+        let prepared = match writer.stripe(&status) {
+            Ok(()) => writer.encrypt(&status).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = prepared {
             // An empty file is what becomes of it anyway, once its lease is over.
             let _ = writer.close().await;
             return Err(error);
@@ -323,14 +326,6 @@ impl FileSystem {
         let mut flag = hdfs::CreateFlagProto::Append as i32;
         if new_block {
             flag |= hdfs::CreateFlagProto::NewBlock as i32;
-            // The NameNode refuses to go on with a block of a striped file, but it opens one for new blocks.
-            let status = self.status(path).await?;
-            if status.is_some_and(|status| status.ec_policy.is_some()) {
-                return Err(ClientError::Striped {
-                    path: path.to_owned(),
-                    what: "write to it",
-                });
-            }
         }
         let request = hdfs::AppendRequestProto {
             src: path.to_owned(),
@@ -343,7 +338,11 @@ impl FileSystem {
         };
         self.begin_write(status.file_id());
         let mut writer = FileWriter::new(self.clone(), path, &status);
-        if let Err(error) = writer.encrypt(&status).await {
+        let prepared = match writer.stripe(&status) {
+            Ok(()) => writer.encrypt(&status).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = prepared {
             self.end_write(status.file_id());
             return Err(error);
         }

@@ -2,11 +2,14 @@
 
 use crate::crypto::FileCipher;
 use crate::filesystem::FileSystem;
-use crate::{ClientError, FileSystemOptions, striped};
+use crate::striped::{self, Part, Reading};
+use crate::{ClientError, FileSystemOptions};
+use hathi_coding::Coder;
 use hathi_conf::host_and_port;
 use hathi_formats::datatransfer::ChecksumMismatch;
 use hathi_formats::exceptions::REPLICA_NOT_FOUND;
 use hathi_formats::proto::hdfs::{self, DatanodeInfoProto, LocatedBlockProto, LocatedBlocksProto};
+use hathi_formats::striping::Striping;
 use hathi_net::ipc::protocols::CLIENT_DATANODE_PROTOCOL;
 use hathi_net::ipc::{ClientOptions, Idempotence, RpcError};
 use hathi_transfer::BlockReader;
@@ -31,6 +34,12 @@ pub struct FileReader {
     position: u64,
     located: LocatedBlocksProto,
     block: Option<BlockReader>,
+    /// How a striped file lies, and what decodes it if its codec is known.
+    striping: Option<(Striping, Option<Coder>)>,
+    /// Of a striped file: what was decoded last, if the last read needed it.
+    decoded: Vec<u8>,
+    /// Of a striped file: UUIDs of DataNodes that could not be read from. Decoding is faster than to try them for each cell.
+    dead: BTreeSet<String>,
     /// Whether checksums are verified.
     verified: bool,
     /// Corrupt replicas that were reported to the NameNode: id of the block and UUID of the DataNode.
@@ -101,17 +110,22 @@ impl FileReader {
             Some(info) => Some(fs.cipher(path, info).await?),
             None => None,
         };
-        if located
-            .ec_policy
-            .as_ref()
-            .is_some_and(|policy| striped::striping(policy).is_none())
-        {
-            return Err(ClientError::Striped {
-                path: path.to_owned(),
-                what: "read what was written under its policy",
-            });
-        }
+        let striping = match &located.ec_policy {
+            None => None,
+            Some(policy) => match Striping::of_policy(policy) {
+                Some(striping) => Some((striping, Coder::of_policy(policy).map(|(coder, _)| coder))),
+                None => {
+                    return Err(ClientError::Striped {
+                        path: path.to_owned(),
+                        what: "read what was written under its policy",
+                    });
+                }
+            },
+        };
         Ok(FileReader {
+            striping,
+            decoded: Vec::new(),
+            dead: BTreeSet::new(),
             cipher,
             plain: Vec::new(),
             fs,
@@ -164,7 +178,10 @@ impl FileReader {
         let read = self.read_packet(&mut tried).await;
         self.report(&tried, read.is_ok()).await;
         read?;
-        let read = self.block.as_ref().map_or(&[][..], BlockReader::bytes);
+        let read = match self.decoded.as_slice() {
+            [] => self.block.as_ref().map_or(&[][..], BlockReader::bytes),
+            decoded => decoded,
+        };
         let Some(cipher) = &mut self.cipher else {
             return Ok(read);
         };
@@ -191,9 +208,14 @@ impl FileReader {
 
     /// Reads the next packet with wanted bytes, from any replica that has it.
     async fn read_packet(&mut self, tried: &mut Tried) -> Result<(), ClientError> {
+        self.decoded.clear();
         loop {
             if self.block.is_none() {
                 self.open_block(tried).await?;
+            }
+            if !self.decoded.is_empty() {
+                self.position += self.decoded.len() as u64;
+                return Ok(());
             }
             let Some(block) = &mut self.block else { continue };
             match block.next().await {
@@ -205,6 +227,9 @@ impl FileReader {
                 Err(source) => {
                     let node = block.node().clone();
                     tracing::warn!(path = self.path, datanode = node.id.xfer_address(), %source, "reading again");
+                    if self.striping.is_some() && source.kind() != io::ErrorKind::InvalidData {
+                        self.dead.insert(node.id.datanode_uuid.clone());
+                    }
                     tried.note(block.located(), node, &source);
                     self.block = None;
                 }
@@ -243,7 +268,8 @@ impl FileReader {
         }
     }
 
-    /// Connects to a replica of the block at the position that is not known to be bad.
+    /// Connects to a replica of the block at the position that is not known to be bad. If an internal block has none, its
+    /// bytes are decoded instead.
     async fn open_block(&mut self, tried: &mut Tried) -> Result<(), ClientError> {
         let mut last_error = "no DataNode holds it".to_owned();
         loop {
@@ -256,20 +282,18 @@ impl FileReader {
             };
             let in_block = self.position - found.offset;
             let end = (found.offset + self.block_len(&found)).min(self.length);
-            let striping = self.located.ec_policy.as_ref().and_then(striped::striping);
-            let (block, in_block, len) = match striping {
-                None => (found, in_block, end - self.position),
-                Some(striping) => {
-                    let part = striped::part(&found, striping, in_block, end - self.position);
-                    (part.block, part.offset, part.len)
-                }
+            let part = match &self.striping {
+                None => Part::whole(&found, in_block, end - self.position),
+                Some((striping, _)) => striped::part(&found, *striping, in_block, end - self.position),
             };
+            let (block, in_block, len) = (&part.block, part.offset, part.len);
             for node in &block.locs {
-                if tried.bad.contains(&node.id.datanode_uuid) {
+                let uuid = &node.id.datanode_uuid;
+                if tried.bad.contains(uuid) || self.dead.contains(uuid) {
                     continue;
                 }
                 let client_name = &self.fs.options().client_name;
-                match BlockReader::open(client_name, &block, node, in_block, len).await {
+                match BlockReader::open(client_name, block, node, in_block, len).await {
                     Ok(mut reader) => {
                         if !self.verified {
                             reader.ignore_checksums();
@@ -281,17 +305,34 @@ impl FileReader {
                         let error = ClientError::of_datanode("can't read from", node, source);
                         tracing::warn!(path = self.path, %error, "trying another replica");
                         last_error = error.to_string();
-                        tried.bad.push(node.id.datanode_uuid.clone());
+                        tried.bad.push(uuid.clone());
+                        if self.striping.is_some() {
+                            self.dead.insert(uuid.clone());
+                        }
                     }
                 }
             }
+            if let Some((striping, Some(coder))) = &self.striping {
+                let reading = Reading {
+                    client_name: self.fs.options().client_name.clone(),
+                    verified: self.verified,
+                    passed_over: &self.dead | &tried.bad.iter().cloned().collect(),
+                };
+                match striped::decode(&found, *striping, coder, &part, &reading).await {
+                    Ok(decoded) => {
+                        self.decoded = decoded;
+                        return Ok(());
+                    }
+                    Err(error) => last_error = format!("{last_error}; {error}"),
+                }
+                // They may be back.
+                self.dead.clear();
+            }
+            let block_id = part.block.b.block_id.cast_signed();
             tried.failures += 1;
             if tried.failures >= ACQUIRE_FAILURES_MAX {
-                if striping.is_some() {
-                    last_error.push_str("; it is an internal block of a striped file, and this client does not decode");
-                }
                 return Err(ClientError::MissingBlock {
-                    block: block.b.block_id.cast_signed(),
+                    block: block_id,
                     path: self.path.clone(),
                     last: last_error,
                 });

@@ -14,6 +14,8 @@
 //!   length beyond the bytes that all of them have acknowledged;
 //! - a `flush` with sync covers the whole file. So blocks that ended without a sync stay in `unsynced`.
 
+mod striped;
+
 use crate::ClientError;
 use crate::crypto::FileCipher;
 use crate::filesystem::FileSystem;
@@ -26,6 +28,7 @@ use hathi_net::ipc::Idempotence;
 use hathi_transfer::{Pipeline, PipelineError, PipelineNodes, PipelineSetup, packets, transfer};
 use std::collections::VecDeque;
 use std::time::Duration;
+use striped::Striped;
 
 /// Bytes of a packet's data (`dfs.client-write-packet-size`).
 const PACKET_LEN: usize = 64 << 10;
@@ -74,6 +77,8 @@ pub struct FileWriter {
     cipher: Option<FileCipher>,
     /// Offset in the file of the next byte that is written.
     position: u64,
+    /// Of a file that is written under an erasure coding policy. What concerns single blocks is not used then.
+    striped: Option<Striped>,
 }
 
 /// A block that every DataNode of its pipeline has finalized.
@@ -123,7 +128,22 @@ impl FileWriter {
             closed: false,
             cipher: None,
             position: status.length,
+            striped: None,
         }
+    }
+
+    /// Writes block groups, if the file has an erasure coding policy.
+    pub(crate) fn stripe(&mut self, status: &hdfs::HdfsFileStatusProto) -> Result<(), ClientError> {
+        if let Some(policy) = &status.ec_policy {
+            self.striped = Striped::of(policy, &self.checksum);
+            if self.striped.is_none() {
+                return Err(ClientError::Striped {
+                    path: self.path.clone(),
+                    what: "write it: its codec is not known, or its cells are not made of whole chunks",
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Encrypts what is written from now on, if the file is to be encrypted.
@@ -160,6 +180,16 @@ impl FileWriter {
     /// When no DataNode is left to write to, or the NameNode refuses.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), ClientError> {
         self.check()?;
+        if self.striped.is_some() {
+            let encrypted = self.cipher.as_mut().map(|cipher| {
+                let mut encrypted = bytes.to_vec();
+                cipher.apply(self.position, &mut encrypted);
+                encrypted
+            });
+            self.position += bytes.len() as u64;
+            let result = self.write_striped(encrypted.as_deref().unwrap_or(bytes)).await;
+            return self.remember(result);
+        }
         while !bytes.is_empty() {
             let room = self.packet_len() - self.data.len();
             let (now, rest) = bytes.split_at(room.min(bytes.len()));
@@ -182,10 +212,16 @@ impl FileWriter {
     /// blocks included. (Hadoop's `hsync` leaves earlier blocks to the operating system unless the file was created
     /// with `SYNC_BLOCK`.)
     ///
+    /// Of a striped file nothing is readable before its end, as in Hadoop: its last stripe has no parity yet. So this does
+    /// nothing then.
+    ///
     /// # Errors
     /// As [`FileWriter::write`], and when no DataNode of an earlier block can sync it.
     pub async fn flush(&mut self, sync: bool) -> Result<(), ClientError> {
         self.check()?;
+        if self.striped.is_some() {
+            return Ok(());
+        }
         let result = self.flush_inner(sync).await;
         self.remember(result)
     }
@@ -318,6 +354,10 @@ impl FileWriter {
     }
 
     async fn close_inner(&mut self) -> Result<(), ClientError> {
+        if self.striped.is_some() {
+            self.close_striped().await?;
+            return self.complete().await;
+        }
         let repeated = self.data_offset + self.data.len() as u64;
         let everything_sent = self.block.as_ref().is_some_and(|block| block.sent_len == repeated);
         if !self.data.is_empty() && !everything_sent {
