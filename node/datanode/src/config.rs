@@ -1,5 +1,7 @@
 //! The keys that a DataNode reads, checked once at start.
 
+mod reconstruction;
+
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +10,9 @@ use hathi_conf::{ConfError, Configuration, HostPort, StorageLocation, TimeUnit};
 pub use hathi_formats::ids::SOFTWARE_VERSION;
 use hathi_net::auth::{Administrators, Authorizer, Groups, GroupsOptions};
 use hathi_net::ipc::ServerOptions;
+pub use reconstruction::ReconstructionConf;
 
 use crate::DataNodeError;
-use crate::reconstruction::ReconstructionConf;
 use crate::webhdfs::WebHdfsConf;
 
 /// One NameNode to report to.

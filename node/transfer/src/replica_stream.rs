@@ -108,3 +108,76 @@ impl ReplicaStream {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packets;
+    use hathi_formats::datatransfer::{ChecksumMismatch, PacketHeader, write_delimited};
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    /// A DataNode that answers with these packets: offset, data, and whether a bit flips on the way.
+    fn answered(packets: Vec<(u64, Vec<u8>, bool)>, offset: u64) -> io::Result<ReplicaStream> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let stream = TcpStream::connect(listener.local_addr()?)?;
+        let (mut datanode, _) = listener.accept()?;
+        write_delimited(&mut datanode, &responses::packets_follow(&DataChecksum::DEFAULT, 0))?;
+        for (seqno, (offset_in_block, data, flips)) in packets.into_iter().enumerate() {
+            let header = PacketHeader {
+                offset_in_block,
+                seqno: seqno as i64,
+                last_packet_in_block: data.is_empty(),
+                data_len: data.len() as u32,
+                sync_block: false,
+            };
+            let mut bytes = packets::encode(header, &DataChecksum::DEFAULT, &data);
+            if flips && let Some(last) = bytes.last_mut() {
+                *last ^= 1;
+            }
+            datanode.write_all(&bytes)?;
+        }
+        ReplicaStream::open(stream, &ExtendedBlockProto::default(), offset, 4096, 1 << 20)
+    }
+
+    fn data(from: u64, to: u64) -> Vec<u8> {
+        (from..to).map(|at| (at % 251) as u8).collect()
+    }
+
+    #[test]
+    fn bytes_come_from_the_offset_on_whatever_packets_they_are_in() {
+        let packets = vec![
+            (512, data(512, 1024), false),
+            (1024, data(1024, 3000), false),
+            (3000, Vec::new(), false),
+        ];
+        let mut stream = answered(packets, 700).unwrap();
+        assert_eq!((stream.checksum(), stream.position()), (DataChecksum::DEFAULT, 700));
+        let mut at = 700;
+        for length in [1u64, 400, 1000, 899] {
+            let mut bytes = vec![0; length as usize];
+            stream.read_exact(&mut bytes).unwrap();
+            assert_eq!(bytes, data(at, at + length));
+            at += length;
+            assert_eq!(stream.position(), at);
+        }
+        let ended = stream.read_exact(&mut [0]).unwrap_err();
+        assert_eq!(ended.kind(), io::ErrorKind::UnexpectedEof);
+        assert!(stream.read_exact(&mut []).is_ok());
+    }
+
+    #[test]
+    fn what_does_not_match_or_is_missing_is_an_error() {
+        let mut flipped = answered(vec![(0, data(0, 1000), true)], 0).unwrap();
+        let error = flipped.read_exact(&mut [0; 10]).unwrap_err();
+        assert!(
+            error.get_ref().is_some_and(|source| source.is::<ChecksumMismatch>()),
+            "{error}"
+        );
+        for offset in [0, 1512] {
+            let mut elsewhere = answered(vec![(512, data(512, 1512), false)], offset).unwrap();
+            let error = elsewhere.read_exact(&mut [0; 10]).unwrap_err();
+            assert_eq!(error.to_string(), "a packet is missing");
+        }
+    }
+}

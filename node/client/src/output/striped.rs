@@ -239,7 +239,8 @@ impl FileWriter {
             return Ok(());
         }
         let bad = group.units.iter().filter(|unit| !unit.is_good);
-        let names: Vec<String> = bad.map(|unit| unit.nodes.names()).collect();
+        let infos = bad.flat_map(|unit| &unit.nodes.infos).chain(&self.excluded);
+        let names: Vec<String> = infos.map(|node| node.id.xfer_address()).collect();
         Err(ClientError::AllDataNodesBad {
             nodes: names.join(", "),
         })
