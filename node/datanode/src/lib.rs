@@ -4,7 +4,7 @@
 //!   still good;
 //! * [`xceiver`]: the data transfer server, one blocking thread per connection;
 //! * [`offer`], [`actor`], [`commands`]: the NameNodes, one task for each, and the commands of the active one;
-//! * [`reconstruction`]: internal blocks of striped files that are made from others;
+//! * [`reconstruction`], [`reconstructions`]: internal blocks of striped files that are made from others;
 //! * [`cache`]: replicas that are kept in memory;
 //! * [`recovery`], [`ipc`], [`http`], [`webhdfs`]: block recovery, RPC, status, and files over HTTP.
 //!
@@ -22,6 +22,7 @@ pub mod node;
 pub mod offer;
 pub mod pool;
 pub mod reconstruction;
+pub mod reconstructions;
 pub mod recovery;
 pub mod scanner;
 pub mod throttle;

@@ -20,7 +20,7 @@ use crate::config::DataNodeConf;
 use crate::dataset::{Dataset, tolerated};
 use crate::offer::Nameservice;
 use crate::pool::Pool;
-use crate::reconstruction::Reconstructions;
+use crate::reconstructions::Reconstructions;
 use crate::throttle::Throttle;
 use crate::volume::is_disk_error;
 

@@ -4,11 +4,11 @@
 //! thread for each order, with one buffer for each source and target. All sources send at once into the buffers of their
 //! sockets, so a thread that reads them in turn does not wait for each.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use hathi_blockpool::recovery::participant::block_of;
@@ -18,98 +18,43 @@ use hathi_formats::datatransfer::{ChecksumMismatch, DataChecksum, Op, PacketHead
 use hathi_formats::proto::hdfs::op_write_block_proto::BlockConstructionStage as Stage;
 use hathi_formats::proto::hdfs::{BlockEcReconstructionInfoProto, CachingStrategyProto, OpWriteBlockProto};
 use hathi_transfer::{PipelineNodes, ReplicaStream, packets, requests};
-use parking_lot::Mutex;
 
-use crate::config::ReconstructionConf;
 use crate::node::DataNode;
-use crate::throttle::Throttle;
+use crate::reconstructions::TooMany;
 
-/// Most orders that wait. A NameNode gives as many as this DataNode has transfers free, and orders again what is not done.
-const WAITING_MAX: usize = 1000;
 /// Data bytes of a packet to a target.
 const PACKET_DATA_BYTES: usize = 64 << 10;
 
-/// Counters of Hadoop's `DataNodeMetrics` whose names begin with `Ec`.
-#[derive(Debug, Default)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct ReconstructionMetrics {
-    pub tasks: AtomicU64,
-    pub failed_tasks: AtomicU64,
-    pub bytes_read: AtomicU64,
-    pub remote_bytes_read: AtomicU64,
-    pub bytes_written: AtomicU64,
-    pub decoding_nanos: AtomicU64,
-}
-
-/// Orders that wait, and the threads that carry them out.
-#[derive(Debug)]
-pub struct Reconstructions {
-    state: Mutex<State>,
-    reads: Option<Throttle>,
-    writes: Option<Throttle>,
-    /// What was done.
-    pub metrics: ReconstructionMetrics,
-}
-
-impl Reconstructions {
-    /// None yet.
-    #[must_use]
-    pub fn new(conf: &ReconstructionConf) -> Reconstructions {
-        let limit = |bandwidth: u64| (bandwidth > 0).then(|| Throttle::new(bandwidth));
-        Reconstructions {
-            state: Mutex::default(),
-            reads: limit(conf.read_bandwidth),
-            writes: limit(conf.write_bandwidth),
-            metrics: ReconstructionMetrics::default(),
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<BlockEcReconstructionInfoProto>,
-    threads: usize,
-}
-
 /// Takes an order. It is carried out when a thread is free.
 pub fn submit(node: &Arc<DataNode>, order: BlockEcReconstructionInfoProto) {
-    let mut state = node.reconstructions.state.lock();
-    if state.waiting.len() >= WAITING_MAX {
-        tracing::warn!(
-            group = order.block.block_id.cast_signed(),
-            "too many internal blocks are to be made"
-        );
+    let xmits = node.conf.reconstruction.xmits(&order);
+    let group = order.block.block_id.cast_signed();
+    // A thread may be done with it at any time from then on.
+    node.xmits.fetch_add(xmits, Ordering::AcqRel);
+    let needs_thread = match node.reconstructions.push(order, node.conf.reconstruction.threads) {
+        Ok(needs_thread) => needs_thread,
+        Err(TooMany) => {
+            node.xmits.fetch_sub(xmits, Ordering::AcqRel);
+            tracing::warn!(group, "too many internal blocks are to be made");
+            return;
+        }
+    };
+    if !needs_thread {
         return;
     }
-    node.xmits
-        .fetch_add(node.conf.reconstruction.xmits(&order), Ordering::AcqRel);
-    state.waiting.push_back(order);
-    if state.threads >= node.conf.reconstruction.threads {
-        return;
-    }
-    state.threads += 1;
     let worker = node.clone();
     let spawned = std::thread::Builder::new()
         .name("reconstruct".to_owned())
         .spawn(move || carry_out_all(&worker));
     if let Err(error) = spawned {
         // The order waits for the thread of another one.
-        state.threads -= 1;
+        node.reconstructions.thread_ended();
         tracing::warn!(%error, "cannot start a thread to make internal blocks");
     }
 }
 
-fn next(node: &DataNode) -> Option<BlockEcReconstructionInfoProto> {
-    let mut state = node.reconstructions.state.lock();
-    let next = state.waiting.pop_front().filter(|_| !node.is_stopping());
-    if next.is_none() {
-        state.threads -= 1;
-    }
-    next
-}
-
 fn carry_out_all(node: &Arc<DataNode>) {
-    while let Some(order) = next(node) {
+    while let Some(order) = node.reconstructions.take_next() {
         let metrics = &node.reconstructions.metrics;
         let group = order.block.block_id.cast_signed();
         if let Err(error) = carry_out(node, &order) {
@@ -277,7 +222,7 @@ impl<'a> Sources<'a> {
         if has > 0 {
             self.stream(source, piece.offset)?.read_exact(wanted)?;
         }
-        if let Some(throttle) = &self.node.reconstructions.reads {
+        if let Some(throttle) = self.node.reconstructions.reads() {
             throttle.take(has as u64);
         }
         let metrics = &self.node.reconstructions.metrics;
@@ -410,7 +355,7 @@ impl<'a> Writing<'a> {
                 ..PacketHeader::default()
             };
             self.offset += data.len() as u64;
-            if let Some(throttle) = &self.node.reconstructions.writes {
+            if let Some(throttle) = self.node.reconstructions.writes() {
                 throttle.take(data.len() as u64);
             }
             let metrics = &self.node.reconstructions.metrics;

@@ -6,8 +6,11 @@ use hathi_formats::proto::hdfs::{DatanodeIdProto, ExtendedBlockProto, Recovering
 use hathi_formats::striping::Striping;
 
 use super::plan::{RecoveryAnswer, RecoveryPlan};
-use super::primary::RecoveryError;
 use crate::replica::ReplicaState;
+
+/// An order that contradicts itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadGroupOrder;
 
 /// The order to recover a group.
 #[derive(Clone, Debug)]
@@ -33,13 +36,13 @@ impl GroupOrder {
     ///
     /// # Errors
     /// When the order contradicts itself.
-    pub fn of_order(order: &RecoveringBlockProto) -> Result<Option<GroupOrder>, RecoveryError> {
+    pub fn of_order(order: &RecoveringBlockProto) -> Result<Option<GroupOrder>, BadGroupOrder> {
         let Some(policy) = &order.ec_policy else {
             return Ok(None);
         };
         let id = BlockId(order.block.b.block_id.cast_signed());
         let indices = order.block_indices.as_deref().unwrap_or_default().to_vec();
-        let striping = Striping::of_policy(policy).ok_or(RecoveryError::Striped)?;
+        let striping = Striping::of_policy(policy).ok_or(BadGroupOrder)?;
         let is_good = id.is_striped()
             && id.group() == id
             && order.truncate_block.is_none()
@@ -47,7 +50,7 @@ impl GroupOrder {
             && indices.iter().all(|index| *index < striping.units());
         match is_good {
             true => Ok(Some(GroupOrder { id, striping, indices })),
-            false => Err(RecoveryError::Striped),
+            false => Err(BadGroupOrder),
         }
     }
 
@@ -180,7 +183,7 @@ impl GroupOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recovery::primary::{BlockRecovery, RecoveryAction, RecoveryEvent};
+    use crate::recovery::primary::{BlockRecovery, RecoveryAction, RecoveryError, RecoveryEvent};
     use ReplicaState::{Finalized, Rbw, Rwr, Temporary};
     use hathi_formats::ids::GenerationStamp;
     use hathi_formats::proto::hdfs::{
