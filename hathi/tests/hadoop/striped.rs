@@ -51,6 +51,22 @@ fn described(client: &mut FileClient) -> Result<Vec<String>> {
     all.collect()
 }
 
+/// As [`described`], once the NameNode has heard of every internal block: a file is complete before it has.
+fn described_in_full(client: &mut FileClient, data_units: u64, parity_units: u64) -> Vec<String> {
+    // A group is told as ID+OFFSET+LENGTH:[INDEX,...].
+    let is_full = |group: &str| -> Option<bool> {
+        let (place, indices) = group.split_once(":[")?;
+        let length: u64 = place.rsplit('+').next()?.parse().ok()?;
+        let wanted = length.div_ceil(CELL).min(data_units) + parity_units;
+        Some(indices.split(',').count() as u64 == wanted)
+    };
+    wait_for("all internal blocks", PATIENCE, || {
+        let told = described(client).ok()?;
+        let mut groups = told.iter().flat_map(|file| file.split(' ').filter_map(is_full));
+        groups.all(|is_full| is_full).then_some(told)
+    })
+}
+
 /// What Hadoop's NameNode says of the files, as it was seen.
 fn assert_described(client: &mut FileClient) -> Result<()> {
     for (told, length) in described(client)?.iter().zip(LENGTHS) {
@@ -218,7 +234,7 @@ fn lost_blocks_come_back(kind: Kind, policy: &str, data_units: u16, parity_units
     let mut pair = datanodes(&hadoop, kind, count)?;
     let mut client = FileClient::of(&hadoop, &pair.conf(0), "StripedClient.java", &[])?;
     write_all(&mut client, policy)?;
-    let whole = described(&mut client)?;
+    let whole = described_in_full(&mut client, data_units.into(), parity_units.into());
     let lost = (0..count).max_by_key(|index| internal_blocks(&pair, *index).0);
     let lost = lost.context("a DataNode")?;
     ensure!(internal_blocks(&pair, lost).0 > 0, "it has something to lose");
@@ -305,7 +321,7 @@ fn striped_files_go_in_images_and_edits_from_hadoops_namenode_to_ours_and_back()
     let mut client = start(&single)?;
     write_all(&mut client, XOR)?;
     assert_described(&mut client)?;
-    let mut told = described(&mut client)?;
+    let mut told = described_in_full(&mut client, 2, 1);
     // Edits first, and then an image; each kind has made what the other one reads.
     for (kind, is_saved) in [
         (Kind::Ours, false),
@@ -323,11 +339,11 @@ fn striped_files_go_in_images_and_edits_from_hadoops_namenode_to_ours_and_back()
         client = start(&single)?;
         let when = format!("{kind:?}, from an image: {is_saved}");
         assert_read(&mut client, &when)?;
-        let now = described(&mut client)?;
+        let now = described_in_full(&mut client, 2, 1);
         ensure!(now == told, "{when}:\n{now:?}\n instead of\n{told:?}");
         // Written anew, so that the next ones get edits and ids of this kind.
         client.run(&format!("write {} {GROUP}", path(GROUP)))?;
-        told = described(&mut client)?;
+        told = described_in_full(&mut client, 2, 1);
     }
     Ok(())
 }

@@ -35,20 +35,20 @@ impl ReconstructionConf {
     /// # Errors
     /// When a value can't be used, or asks for what is not there.
     pub fn of(conf: &Configuration) -> Result<ReconstructionConf, DataNodeError> {
-        let bad = |key: &str, problem: &str| DataNodeError::Config(format!("{PREFIX}.{key} {problem}"));
+        let bad = |key: &str, problem: &str| DataNodeError::Config(format!("{key} {problem}"));
         let threads = conf.get_usize(THREADS, 8)?;
         let read_timeout = conf.get_duration(READ_TIMEOUT, Duration::from_secs(5), TimeUnit::Millis)?;
         let buffer = conf.get_bytes(BUFFER_SIZE, 64 << 10)?;
         let xmits_weight = conf.get_f64(XMITS_WEIGHT, 0.5)?;
         if !(1..=THREADS_MAX).contains(&threads) {
-            return Err(bad("threads", "is not between 1 and 1024"));
+            return Err(bad(THREADS, "is not between 1 and 1024"));
         }
         let buffer_bytes = u64::try_from(buffer).ok().filter(|buffer| *buffer <= BUFFER_MAX_BYTES);
         let Some(buffer_bytes) = buffer_bytes else {
-            return Err(bad("stripedread.buffer.size", "is not between 0 and 16 MiB"));
+            return Err(bad(BUFFER_SIZE, "is not between 0 and 16 MiB"));
         };
         if !(0.0..=100.0).contains(&xmits_weight) {
-            return Err(bad("xmits.weight", "is not between 0 and 100"));
+            return Err(bad(XMITS_WEIGHT, "is not between 0 and 100"));
         }
         Ok(ReconstructionConf {
             threads,
@@ -75,7 +75,6 @@ impl ReconstructionConf {
     }
 }
 
-const PREFIX: &str = "dfs.datanode.ec.reconstruction";
 const THREADS: &str = "dfs.datanode.ec.reconstruction.threads";
 const READ_TIMEOUT: &str = "dfs.datanode.ec.reconstruction.stripedread.timeout.millis";
 const BUFFER_SIZE: &str = "dfs.datanode.ec.reconstruction.stripedread.buffer.size";
@@ -90,10 +89,10 @@ mod tests {
     fn keys_that_can_not_be_honoured_stop_the_start() {
         let of = |key: &str, value: &str| {
             let mut conf = Configuration::new(Environment::default());
-            conf.set(&format!("{PREFIX}.{key}"), value);
+            conf.set(key, value);
             ReconstructionConf::of(&conf)
         };
-        let default = of("threads", "8").unwrap();
+        let default = of(THREADS, "8").unwrap();
         assert_eq!(
             default,
             ReconstructionConf {
@@ -105,16 +104,13 @@ mod tests {
                 xmits_weight: 0.5,
             }
         );
-        assert_eq!(
-            of("stripedread.timeout.millis", "7").unwrap().read_timeout,
-            Duration::from_millis(7)
-        );
+        assert_eq!(of(READ_TIMEOUT, "7").unwrap().read_timeout, Duration::from_millis(7));
         for (key, value) in [
-            ("threads", "0"),
-            ("threads", "100000"),
-            ("stripedread.buffer.size", "1g"),
-            ("stripedread.buffer.size", "-1"),
-            ("xmits.weight", "-1"),
+            (THREADS, "0"),
+            (THREADS, "100000"),
+            (BUFFER_SIZE, "1g"),
+            (BUFFER_SIZE, "-1"),
+            (XMITS_WEIGHT, "-1"),
         ] {
             let refused = of(key, value).unwrap_err().to_string();
             assert!(refused.contains(key), "{refused}");
