@@ -9,10 +9,12 @@
 //! The inputs of a target are samples (valid bytes that its own code makes), inputs that once broke it
 //! (`corpus/<target>/`, kept for good), and mutations of both ([`mutate`]). A run is a function of its seed: the same
 //! seed, target and number give the same bytes. `tests/mutations.rs` runs a fixed seed over all targets. `cargo xtask
-//! fuzz` runs new seeds for a given time, and keeps inputs that break a target in its corpus.
+//! fuzz` runs new seeds for a given time, and keeps inputs that break a target in its corpus. [`damage`] changes bytes of
+//! whole files, and knows what they were.
 
 pub mod allocations;
 pub mod corpus;
+pub mod damage;
 pub mod mutate;
 pub mod random;
 pub mod run;

@@ -1,11 +1,12 @@
 //! `hathi-fuzz [TARGET] [--minutes N] [--seed S]`: runs targets with ever new seeds, and keeps inputs that break them.
+//! `hathi-fuzz damage [--files N] [--seed S]`: reads images and logs with changed bytes.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hathi_fuzz::allocations::Counting;
 use hathi_fuzz::run::{FuzzPlan, Outcome, run};
-use hathi_fuzz::{Target, corpus, targets};
+use hathi_fuzz::{Target, corpus, damage, targets};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -13,8 +14,12 @@ static ALLOCATOR: Counting = Counting;
 /// Mutations of each target before the next seed.
 const MUTATIONS_PER_SEED: u64 = 5000;
 
+/// Files of `damage` when their number is not said.
+const DAMAGED_FILES: u64 = 200_000;
+
 struct Arguments {
     target: Option<String>,
+    files: u64,
     minutes: u64,
     seed: Option<u64>,
 }
@@ -22,6 +27,7 @@ struct Arguments {
 fn arguments() -> Result<Arguments, String> {
     let mut arguments = Arguments {
         target: None,
+        files: DAMAGED_FILES,
         minutes: 1,
         seed: None,
     };
@@ -33,9 +39,14 @@ fn arguments() -> Result<Arguments, String> {
         };
         match argument.as_str() {
             "--minutes" => arguments.minutes = number()?,
+            "--files" => arguments.files = number()?,
             "--seed" => arguments.seed = Some(number()?),
             name if !name.starts_with('-') && arguments.target.is_none() => arguments.target = Some(argument),
-            other => return Err(format!("{other}? usage: hathi-fuzz [TARGET] [--minutes N] [--seed S]")),
+            other => {
+                return Err(format!(
+                    "{other}? usage: hathi-fuzz [TARGET] [--minutes N] [--files N] [--seed S]"
+                ));
+            }
         }
     }
     Ok(arguments)
@@ -49,6 +60,15 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let first = arguments.seed.unwrap_or(now.as_secs());
+    if arguments.target.as_deref() == Some("damage") {
+        eprintln!("seed {first}");
+        // Something wrong is a panic that names the file.
+        let (images, logs) = damage::run(first, arguments.files);
+        println!("{} images: {images:?}\n{} logs: {logs:?}", images.files(), logs.files());
+        return ExitCode::SUCCESS;
+    }
     let mut targets = targets::all();
     if let Some(name) = &arguments.target {
         targets.retain(|target| target.name == name);
@@ -58,8 +78,6 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let first = arguments.seed.unwrap_or(now.as_secs());
     if fuzz(
         &mut targets,
         first,
