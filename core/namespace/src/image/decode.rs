@@ -21,6 +21,7 @@ use crate::snapshots::{Kept, KeptQuota};
 use crate::store::names::MAX_NAME_LEN;
 use crate::store::slab::NONE;
 use crate::tree::inode::{InodeRec, MAX_48, Perm, flag};
+use crate::types::quota;
 use crate::unsupported::Feature;
 
 /// A serial up to this number is accepted in every image; a higher one only up to the length of the string table in
@@ -405,10 +406,12 @@ fn decode_truncation(
     Ok(Some(Rare::Truncation(length, source)))
 }
 
+/// Every number below zero stands for no quota: `DirectoryWithQuotaFeature` checks none of them. Nobody can set one but -1, so
+/// -1 is what is kept.
 fn decode_quota(inode: &InodeRef<'_>) -> Result<Option<Quota>, String> {
-    let mut quota = Quota {
-        ns: inode.ns_quota as i64,
-        ds: inode.ds_quota as i64,
+    let mut found = Quota {
+        ns: (inode.ns_quota as i64).max(quota::RESET),
+        ds: (inode.ds_quota as i64).max(quota::RESET),
         types: Default::default(),
         used_types: Default::default(),
         used_ns: 0,
@@ -416,13 +419,13 @@ fn decode_quota(inode: &InodeRef<'_>) -> Result<Option<Quota>, String> {
     };
     if let Some(bytes) = inode.type_quotas {
         let types = pb::i_node_section::QuotaByStorageTypeFeatureProto::decode(bytes).map_err(|e| e.to_string())?;
-        for entry in types.quotas {
+        for entry in types.quotas.iter().filter(|entry| entry.quota as i64 >= 0) {
             if let Some(ordinal) = crate::ops::storage_type_ordinal(entry.storage_type) {
-                quota.types.insert(ordinal, entry.quota as i64);
+                found.types.insert(ordinal, entry.quota as i64);
             }
         }
     }
-    Ok((quota.ns >= 0 || quota.ds >= 0 || !quota.types.is_empty()).then_some(quota))
+    Ok((found.ns >= 0 || found.ds >= 0 || !found.types.is_empty()).then_some(found))
 }
 
 fn decode_acl(bytes: &[u8], serials: &Serials) -> Result<Vec<AclEntry>, String> {

@@ -1,6 +1,7 @@
 //! Quotas by storage type: charged where the policies put the replicas, and held.
 
 use hathi_formats::exceptions;
+use hathi_formats::fsimage::{image_from_xml, write_xml};
 
 use super::*;
 
@@ -135,4 +136,34 @@ fn a_policy_from_above_counts_in_the_quotas_below() {
     assert!(fix.commit(plan));
     assert_eq!(used(&fix, "/e"), [0, 0, 30, 0, 0, 0]);
     fix.check();
+}
+
+#[test]
+fn every_negative_quota_of_an_image_is_none() {
+    let mut fix = Fixture::new();
+    fix.file("/d/f", &[10]).unwrap();
+    let plan = fix
+        .ns
+        .plan_set_quota(&fix.ctx(ROOT), "/d", 1_234_567, quota::DONT_SET, None);
+    fix.commit(plan.unwrap());
+    let without_type = fix.ns.digest();
+    set(&mut fix, "/d", SSD, 7_654_321);
+    let mut xml = Vec::new();
+    write_xml(&Image::open(&fix.image()[..]).unwrap(), "", &mut xml).unwrap();
+    let xml = String::from_utf8(xml).unwrap();
+    let read = |xml: &str| {
+        let (bytes, _) = image_from_xml(xml.as_bytes(), Vec::new()).unwrap();
+        let ns = image::load(fix.ns.config.clone(), &Image::open(&bytes[..]).unwrap()).unwrap();
+        ns.check();
+        ns
+    };
+    assert_eq!(read(&xml).digest(), fix.ns.digest());
+    let changed = xml.replace("<dsquota>-1<", "<dsquota>-5<");
+    assert_ne!(changed, xml);
+    assert_eq!(read(&changed).digest(), fix.ns.digest());
+    let changed = xml.replace("<quota>7654321<", "<quota>-3<");
+    assert_ne!(changed, xml);
+    let ns = read(&changed);
+    assert_eq!(ns.digest(), without_type);
+    assert!(!ns.attributes.has_type_quotas());
 }
