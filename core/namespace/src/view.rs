@@ -220,13 +220,11 @@ pub(crate) trait View: Sized {
         bytes as i64
     }
 
-    /// Whether `slot` is this directory, or somewhere below it.
+    /// Whether `slot` is this directory, or somewhere below it. What only a snapshot shows may be below nothing.
     fn is_below(&self, slot: Slot, ancestor: Slot) -> bool {
+        debug_assert_ne!(ancestor, NONE, "it is somewhere");
         let mut at = slot;
-        while at != self.root() {
-            if at == ancestor {
-                return true;
-            }
+        while at != NONE && at != ancestor {
             at = self.parent(at);
         }
         at == ancestor

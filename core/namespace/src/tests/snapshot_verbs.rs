@@ -400,3 +400,33 @@ fn what_only_snapshots_show_counts_for_the_quota_that_it_moves_under() {
     fix.check();
     assert!(fix.mkdirs(ROOT, "/q/more").is_err());
 }
+
+/// A snapshot goes on to show a directory that hangs nowhere any more: it was moved away, and deleted with where it was.
+#[test]
+fn policies_change_while_only_a_snapshot_shows_a_directory_with_quotas_by_type() {
+    let mut fix = Fixture::new();
+    for path in ["/s/q", "/t", "/other"] {
+        fix.mkdirs(ROOT, path).unwrap();
+    }
+    fix.file("/s/q/f", &[10]).unwrap();
+    let ssd = Some(2);
+    let plan = fix
+        .ns
+        .plan_set_quota(&fix.ctx(ROOT), "/s/q", quota::DONT_SET, 1 << 40, ssd);
+    fix.commit(plan.unwrap());
+    fix.allow("/s").unwrap();
+    fix.snapshot(ROOT, "/s", "s0").unwrap();
+    fix.rename("/s/q", "/t/q", false).unwrap();
+    fix.delete(ROOT, "/t", true).unwrap();
+    for is_freed in [false, true] {
+        while is_freed && !fix.reclaim(100) {}
+        for path in ["/other", "/s", "/"] {
+            for policy in [Some("ALL_SSD"), None] {
+                let plan = fix.ns.plan_set_storage_policy(&fix.ctx(ROOT), path, policy);
+                fix.commit(plan.unwrap());
+                fix.check();
+            }
+        }
+    }
+    assert!(fix.stat("/s/.snapshot/s0/q/f").is_some());
+}
