@@ -38,11 +38,16 @@ impl Namespace {
     fn lose_place(&mut self, slot: Slot) {
         let parent = self.rec(slot).parent();
         if self.attributes.has_quotas() {
-            let used = self.charged_usage(slot);
-            self.charge(parent, -used);
-            self.charge(self.root(), used);
+            self.charge(parent, -self.charged_usage(slot));
         }
         self.changed(slot, |ns| ns.tree.make_orphan(slot));
+        // It inherits no storage policy any more.
+        if self.attributes.has_quotas() {
+            self.charge(self.root(), self.charged_usage(slot));
+        }
+        if self.attributes.has_type_quotas() {
+            self.count_types_anew(slot);
+        }
     }
 
     /// Changes something of an inode that the digest counts.

@@ -416,7 +416,11 @@ fn policies_change_while_only_a_snapshot_shows_a_directory_with_quotas_by_type()
     fix.commit(plan.unwrap());
     fix.allow("/s").unwrap();
     fix.snapshot(ROOT, "/s", "s0").unwrap();
+    // Where it goes another policy counts, and where it is then none does.
+    let plan = fix.ns.plan_set_storage_policy(&fix.ctx(ROOT), "/t", Some("COLD"));
+    fix.commit(plan.unwrap());
     fix.rename("/s/q", "/t/q", false).unwrap();
+    fix.check();
     fix.delete(ROOT, "/t", true).unwrap();
     for is_freed in [false, true] {
         while is_freed && !fix.reclaim(100) {}
