@@ -1,11 +1,20 @@
 //! Random calls of clients to an active, against a naive namespace; and a standby that equals the active after each of them.
 //!
 //! `HATHI_MODEL_CALLS=1000000 cargo test -p hathi-namesystem --lib model` makes so many calls. `HATHI_MODEL_FIRST` is the first
-//! history, `HATHI_TRACE=1` prints each call, and `HATHI_CHECK=1` checks the whole state after each.
+//! history, `HATHI_TRACE=1` prints each call, and `HATHI_CHECK=1` checks the whole state after each. `HATHI_MODEL_SAVE=DIR` writes
+//! the image of each namespace at its end, and its edits, for the tests of other crates (`formats/tests/data`), and
+//! `HATHI_MODEL_LENGTH` makes histories shorter for that.
 
+mod attributes;
+mod caching;
+mod coding;
 mod comparison;
+mod files;
+mod names;
+mod snapshots;
 mod tree;
 mod world;
+mod zones;
 
 use super::*;
 use std::fmt::Write as _;
@@ -43,18 +52,22 @@ fn run(seed: u64, calls: u64) {
     }
     world.compare();
     world.finish();
+    if let Ok(dir) = std::env::var("HATHI_MODEL_SAVE") {
+        world.keep(std::path::Path::new(&dir), seed).unwrap();
+    }
+}
+
+/// A number that the environment may give.
+fn asked(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|number| number.parse().ok())
 }
 
 #[test]
 fn random_calls_do_what_a_naive_namespace_does_and_a_standby_follows() {
-    let calls = std::env::var("HATHI_MODEL_CALLS")
-        .ok()
-        .and_then(|calls| calls.parse().ok());
-    let first = std::env::var("HATHI_MODEL_FIRST")
-        .ok()
-        .and_then(|first| first.parse().ok());
-    let first: u64 = first.unwrap_or(0);
-    for seed in first..first + calls.unwrap_or(CALLS).div_ceil(HISTORY) {
-        run(seed, HISTORY);
+    let first = asked("HATHI_MODEL_FIRST").unwrap_or(0);
+    let length = asked("HATHI_MODEL_LENGTH").unwrap_or(HISTORY);
+    let calls = asked("HATHI_MODEL_CALLS").unwrap_or(CALLS);
+    for seed in first..first + calls.div_ceil(length) {
+        run(seed, length);
     }
 }
