@@ -302,3 +302,80 @@ fn edits_with_everything_print_as_hadoops_viewer_prints_them_and_come_back() -> 
     }
     Ok(())
 }
+
+/// What random calls left (`core/namesystem/src/calls/tests/model`): some that are kept, and those of a directory of the
+/// environment, which `HATHI_MODEL_SAVE` has filled.
+fn random_namespaces() -> Result<Vec<PathBuf>> {
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../formats/tests/data/random").to_owned();
+    let mut found = Vec::new();
+    for dir in [Some(kept), std::env::var("HATHI_MODEL_DIR").ok()]
+        .into_iter()
+        .flatten()
+    {
+        for entry in std::fs::read_dir(&dir).with_context(|| dir.clone())? {
+            let path = entry?.path();
+            found.extend(path.extension().is_some_and(|kind| kind != "md").then_some(path));
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn random_namespaces_and_their_edits_print_as_hadoops_viewers_print_them() -> Result<()> {
+    let Some(hadoop) = Hadoop::get()? else { return Ok(()) };
+    let dir = TempDir::with_prefix("hathi-random-")?;
+    let files = random_namespaces()?;
+    for file in &files {
+        let name = file.file_name().context("a name")?;
+        std::fs::copy(file, dir.path().join(name))?;
+    }
+    let path = dir.path().display().to_string();
+    hadoop.run_ok(dir.path(), "Viewers.java", &[&path])?;
+    let mut all = String::new();
+    for file in &files {
+        let name = file.file_name().context("a name")?.to_string_lossy().into_owned();
+        let (tool, processor) = match name.ends_with(".image") {
+            true => ("oiv", "XML"),
+            false => ("oev", "xml"),
+        };
+        let (input, output) = (format!("{path}/{name}"), format!("{path}/{name}.ours"));
+        let told = Command::new(HATHI)
+            .args([tool, "-p", processor, "-i", &input, "-o", &output])
+            .output()?;
+        ensure!(
+            told.status.success(),
+            "{name}: {}",
+            String::from_utf8_lossy(&told.stderr)
+        );
+        let theirs = without_revision(&std::fs::read_to_string(format!("{input}.xml"))?);
+        let ours = without_revision(&std::fs::read_to_string(&output)?);
+        for (theirs, ours) in theirs.lines().zip(ours.lines()) {
+            ensure!(theirs == ours, "{name}:\nHadoop's {theirs:?}\nours     {ours:?}");
+        }
+        ensure!(theirs == ours, "{name}: one ends early");
+        all.push_str(&theirs);
+    }
+    for part in [
+        "<erasureCodingPolicyId>",
+        "hdfs.erasurecoding.policy",
+        "hdfs.crypto.encryption.zone",
+        "hdfs.crypto.file.encryption.info",
+        "hdfs.sps",
+        "<dirDiffEntry>",
+        "<fileDiffEntry>",
+        "<ref>",
+        "<refChild>",
+        "<pool>",
+        "<directive>",
+        "<typeQuota>",
+        "<acl>",
+        "<file-under-construction>",
+        "OP_REMOVE_ERASURE_CODING_POLICY",
+        "OP_MODIFY_CACHE_DIRECTIVE",
+        "OP_CONCAT_DELETE",
+        "OP_RENAME_SNAPSHOT",
+    ] {
+        ensure!(all.contains(part), "nothing has a {part}");
+    }
+    Ok(())
+}
