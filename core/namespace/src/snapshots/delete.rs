@@ -37,15 +37,13 @@ impl Namespace {
     /// An inode hangs nowhere now, and is charged to the root alone.
     fn lose_place(&mut self, slot: Slot) {
         let parent = self.rec(slot).parent();
-        if self.attributes.has_quotas() {
+        if self.attributes.counts_types() {
             self.charge(parent, -self.charged_usage(slot));
         }
         self.changed(slot, |ns| ns.tree.make_orphan(slot));
         // It inherits no storage policy any more.
-        if self.attributes.has_quotas() {
+        if self.attributes.counts_types() {
             self.charge(self.root(), self.charged_usage(slot));
-        }
-        if self.attributes.has_type_quotas() {
             self.count_types_anew(slot);
         }
     }
