@@ -125,25 +125,21 @@ impl Hadoop {
     }
 }
 
-fn fetch() -> Result<PathBuf> {
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+/// The build directory, for what is fetched once.
+pub(crate) fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => PathBuf::from(dir),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
-    };
-    let home = target.join(format!("hadoop-{VERSION}"));
-    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/pom.xml");
-    // A download with a different list of jars, or a different set-up, is repeated.
-    let list = std::fs::read_to_string(&pom).with_context(|| pom.display().to_string())? + LOG4J;
-    let done = home.join("done");
-    if std::fs::read_to_string(&done).is_ok_and(|fetched| fetched == list) {
-        return Ok(home);
     }
-    let lib = home.join("lib");
-    std::fs::create_dir_all(&lib)?;
+}
+
+/// Fetches the jars that this list names, with Maven.
+pub(crate) fn download(pom: &Path, lib: &Path) -> Result<()> {
+    std::fs::create_dir_all(lib)?;
     let status = Command::new("mvn")
         .args(["-q", "-B", "-Dstyle.color=never"])
         .arg("-f")
-        .arg(&pom)
+        .arg(pom)
         .arg(format!("-Dhadoop.version={VERSION}"))
         .arg("dependency:copy-dependencies")
         .arg(format!("-DoutputDirectory={}", lib.display()))
@@ -153,6 +149,20 @@ fn fetch() -> Result<PathBuf> {
     if !status.success() {
         bail!("mvn ended with {status}");
     }
+    Ok(())
+}
+
+fn fetch() -> Result<PathBuf> {
+    let home = target_dir().join(format!("hadoop-{VERSION}"));
+    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/pom.xml");
+    // A download with a different list of jars, or a different set-up, is repeated.
+    let list = std::fs::read_to_string(&pom).with_context(|| pom.display().to_string())? + LOG4J;
+    let done = home.join("done");
+    if std::fs::read_to_string(&done).is_ok_and(|fetched| fetched == list) {
+        return Ok(home);
+    }
+    let lib = home.join("lib");
+    download(&pom, &lib)?;
     // The daemons require a web application of their name. An empty one keeps all their servlets.
     for name in ["hdfs", "journal", "datanode", "static"] {
         let dir = home.join("web/webapps").join(name).join("WEB-INF");
