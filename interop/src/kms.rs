@@ -12,6 +12,8 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Semaphore;
 
 /// Bytes of an AES-128 key.
 const KEY_LEN: usize = 16;
@@ -21,9 +23,37 @@ type Key = [u8; KEY_LEN];
 /// Keys by name, each with its versions, the oldest first.
 type Keys = BTreeMap<String, Vec<Key>>;
 
+/// Which batches of keys may be encrypted anew.
+#[derive(Clone)]
+struct Batches {
+    /// One for each batch.
+    places: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A batch that waits. Its client may end meanwhile.
+struct Waiting<'b>(&'b AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Batches {
+    async fn wait(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _waiting = Waiting(&self.waiting);
+        if let Ok(place) = self.places.acquire().await {
+            place.forget();
+        }
+    }
+}
+
 /// See the module.
 pub struct Kms {
     keys: Arc<Mutex<Keys>>,
+    batches: Batches,
     server: HttpServer,
 }
 
@@ -57,13 +87,17 @@ impl Kms {
     /// When no port can be had.
     pub fn start() -> Result<Kms> {
         let keys: Arc<Mutex<Keys>> = Arc::default();
-        let shared = keys.clone();
+        let batches = Batches {
+            places: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            waiting: Arc::default(),
+        };
+        let shared = (keys.clone(), batches.clone());
         let handler = move |request: HttpRequest| {
-            let keys = shared.clone();
-            async move { respond(&keys, request).await }
+            let (keys, batches) = shared.clone();
+            async move { respond(&keys, &batches, request).await }
         };
         let server = HttpServer::bind("127.0.0.1:0".parse()?, Arc::new(handler))?;
-        Ok(Kms { keys, server })
+        Ok(Kms { keys, batches, server })
     }
 
     /// `hadoop.security.key.provider.path`
@@ -75,6 +109,23 @@ impl Kms {
     /// Makes a key, or a new version of it (`hadoop key create`, `hadoop key roll`).
     pub fn roll(&self, name: &str) {
         self.keys.lock().entry(name.to_owned()).or_default().push(random_key());
+    }
+
+    /// From now on nobody gets an answer about keys that are to be encrypted anew, until
+    /// [`Kms::let_batches_through`].
+    pub fn hold_batches(&self) {
+        self.batches.places.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Answers so many questions about batches of keys that are to be encrypted anew.
+    pub fn let_batches_through(&self, count: usize) {
+        self.batches.places.add_permits(count);
+    }
+
+    /// Number of batches that wait for [`Kms::let_batches_through`].
+    #[must_use]
+    pub fn held_batches(&self) -> usize {
+        self.batches.waiting.load(Ordering::SeqCst)
     }
 }
 
@@ -89,7 +140,10 @@ fn newest(keys: &Keys, name: &str) -> Option<(String, Key)> {
     Some((format!("{name}@{}", versions.len().checked_sub(1)?), *versions.last()?))
 }
 
-async fn respond(keys: &Mutex<Keys>, request: HttpRequest) -> HttpResponse {
+async fn respond(keys: &Mutex<Keys>, batches: &Batches, request: HttpRequest) -> HttpResponse {
+    if request.head.path.ends_with("/_reencryptbatch") {
+        batches.wait().await;
+    }
     let body = request
         .body
         .collect()

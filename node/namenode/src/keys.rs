@@ -34,7 +34,8 @@ pub struct Keys {
     pub(crate) replies: Arc<Replies>,
     pub(crate) audit: Option<Arc<AuditLog>>,
     places: Semaphore,
-    /// Notified when a zone was submitted.
+    /// Notified when a zone was submitted, and when this NameNode becomes active or leaves safe mode, because there may be
+    /// one that the last active has not finished.
     submitted: Notify,
 }
 
@@ -131,14 +132,23 @@ impl Keys {
         });
     }
 
-    /// Fetches keys for new files before somebody waits for them, while this NameNode is active.
+    /// Fetches keys for new files before somebody waits for them, while this NameNode is active. Also wakes
+    /// [`Keys::reencrypt`] when its work may begin.
     pub async fn refill(self: Arc<Self>) {
         let Some(provider) = self.settings.provider.clone() else {
             return;
         };
-        let mut was_active = false;
+        let (mut was_active, mut was_ready) = (false, false);
         loop {
             tokio::time::sleep(LOOK).await;
+            let ready = {
+                let ns = self.ns.read();
+                ns.role() == Role::Active && !ns.blockmanager().in_safe_mode()
+            };
+            if ready && !was_ready {
+                self.submitted.notify_one();
+            }
+            was_ready = ready;
             if self.replies.role() != Role::Active {
                 was_active = false;
                 continue;
