@@ -94,8 +94,14 @@ pub(super) fn options(conf: &Configuration) -> anyhow::Result<KeyOptions> {
         cache_size > 0,
         "hadoop.security.kms.client.encrypted.key.cache.size must be above 0"
     );
+    let provider_uri = conf.get_or("hadoop.security.key.provider.path", "").trim().to_owned();
+    // Hadoop's NameNode refuses it as well. Its clients only say that they have no key provider.
+    anyhow::ensure!(
+        provider_uri.is_empty() || (cache_size as f64 * low_watermark) as usize > 0,
+        "hadoop.security.kms.client.encrypted.key.cache.size times its low-watermark must be at least 1"
+    );
     Ok(KeyOptions {
-        provider_uri: conf.get_or("hadoop.security.key.provider.path", "").trim().to_owned(),
+        provider_uri,
         cache_size,
         low_watermark,
         expiry_ms: conf.get_u64(
@@ -109,4 +115,26 @@ pub(super) fn options(conf: &Configuration) -> anyhow::Result<KeyOptions> {
             .get_usize("dfs.namenode.list.reencryption.status.num.responses", 100)?
             .max(1),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hathi_conf::Environment;
+
+    #[test]
+    fn a_cache_of_keys_with_which_hadoops_clients_have_no_provider_is_refused() {
+        let of = |provider: &str, size: &str| {
+            let mut conf = Configuration::new(Environment::default());
+            conf.set("hadoop.security.key.provider.path", provider);
+            conf.set("hadoop.security.kms.client.encrypted.key.cache.size", size);
+            options(&conf)
+        };
+        let kms = "kms://http@kms.example:9600/kms";
+        assert_eq!(of(kms, "4").unwrap().cache_size, 4);
+        let error = of(kms, "3").unwrap_err().to_string();
+        assert!(error.contains("encrypted.key.cache.size"), "{error}");
+        // Without a provider nobody has a cache.
+        assert_eq!(of("", "3").unwrap().cache_size, 3);
+    }
 }
