@@ -116,6 +116,10 @@ impl WebHdfs {
             parameters,
             user,
             peer,
+            decrypts: head
+                .headers
+                .get(redirect::ACCEPTS_ENCRYPTED)
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
         };
         match verb {
             HttpMethod::Get => get::serve(asked).await,
@@ -160,6 +164,8 @@ struct Asked {
     parameters: Parameters,
     user: Arc<UserInfo>,
     peer: SocketAddr,
+    /// The client decrypts files by itself (`WebHdfsFileSystem.EZ_HEADER`).
+    decrypts: bool,
 }
 
 impl Asked {

@@ -1,14 +1,17 @@
 //! Operations on the bytes of a file: the client is sent to a DataNode (`NamenodeWebHdfsMethods.redirectURI`).
 
 use super::{Asked, Failed, said};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hathi_conf::host_and_port;
 use hathi_formats::exceptions::{self, RemoteException};
-use hathi_formats::proto::hdfs::{DatanodeInfoProto, DatanodeReportTypeProto};
+use hathi_formats::proto::hdfs::{DatanodeInfoProto, DatanodeReportTypeProto, FileEncryptionInfoProto};
 use hathi_formats::webhdfs::{self, Op, encode_component, encode_path, is_excluded};
 use hathi_namespace::is_valid_name;
 use hathi_net::http::header::{CONTENT_LENGTH, HeaderValue, LOCATION};
 use hathi_net::http::{self, HttpResponse, StatusCode};
+use prost::Message;
 
 /// Parameters that the DataNode needs.
 const PASSED_ON: &[&str] = &[
@@ -25,6 +28,16 @@ const PASSED_ON: &[&str] = &[
     "createparent",
     "createflag",
 ];
+
+/// Header of an `OPEN` by a client that decrypts files by itself (`WebHdfsFileSystem.EZ_HEADER`).
+pub(super) const ACCEPTS_ENCRYPTED: &str = "x-hadoop-accept-ez";
+/// Header of the answer if the file is encrypted (`WebHdfsFileSystem.FEFINFO_HEADER`).
+const ENCRYPTION_INFO: &str = "x-hadoop-feinfo";
+
+/// The key of an encrypted file, as the header has it (`NamenodeWebHdfsMethods.encodeFeInfo`).
+fn encryption_info(info: &FileEncryptionInfoProto) -> String {
+    STANDARD.encode(info.encode_to_vec())
+}
 
 /// Refuses an operation that has no meaning here, by its name.
 pub(super) fn unsupported(op: Op) -> RemoteException {
@@ -52,18 +65,33 @@ pub(super) async fn to_replica(asked: &Asked) -> Result<HttpResponse, Failed> {
         ))
         .into());
     }
+    if asked.op == Op::Open
+        && asked.decrypts
+        && let Some(info) = &status.file_encryption_info
+    {
+        let mut response = to_holder(asked, &format!("/.reserved/raw{}", asked.path), offset, length).await?;
+        if let Ok(info) = HeaderValue::from_str(&encryption_info(info)) {
+            response.headers_mut().insert(ENCRYPTION_INFO, info);
+        }
+        return Ok(response);
+    }
+    to_holder(asked, &asked.path, offset, length).await
+}
+
+/// `path`: that of the file, or under which its bytes are as they are on the disks.
+async fn to_holder(asked: &Asked, path: &str, offset: u64, length: u64) -> Result<HttpResponse, Failed> {
     if length == 0 {
-        return to_any(asked, 1).await;
+        return to_any(asked, path, 1).await;
     }
     let located = asked.located_range(offset, 1).await?;
     let excluded = excluded(asked);
     let holders = located.blocks.first().map(|block| &block.locs[..]).unwrap_or_default();
     match holders.iter().find(|node| !is_excluded(node, &excluded)) {
-        Some(node) => Ok(to(asked, node)),
+        Some(node) => Ok(to(asked, path, node)),
         // A DataNode without a replica reads from the others. If the client excludes them all, one with which it had
         // trouble is better than none.
-        None => match (to_any(asked, 1).await, holders.first()) {
-            (Err(_), Some(node)) => Ok(to(asked, node)),
+        None => match (to_any(asked, path, 1).await, holders.first()) {
+            (Err(_), Some(node)) => Ok(to(asked, path, node)),
             (answer, _) => answer,
         },
     }
@@ -74,7 +102,7 @@ pub(super) async fn to_writable(asked: &Asked) -> Result<HttpResponse, Failed> {
     check(asked)?;
     let defaults = asked.server_defaults().await?;
     let block_size = asked.parameters.unsigned("blocksize")?;
-    to_any(asked, block_size.unwrap_or(defaults.block_size)).await
+    to_any(asked, &asked.path, block_size.unwrap_or(defaults.block_size)).await
 }
 
 /// Refuses here what the DataNode would refuse only once it has the client's data.
@@ -111,7 +139,7 @@ fn excluded(asked: &Asked) -> Vec<&str> {
         .collect()
 }
 
-async fn to_any(asked: &Asked, block_size: u64) -> Result<HttpResponse, Failed> {
+async fn to_any(asked: &Asked, path: &str, block_size: u64) -> Result<HttpResponse, Failed> {
     let (parts, excluded) = (&asked.web.parts, excluded(asked));
     let writer = asked.peer.ip().to_canonical().to_string();
     let chosen = {
@@ -124,7 +152,7 @@ async fn to_any(asked: &Asked, block_size: u64) -> Result<HttpResponse, Failed> 
         })
     };
     match chosen {
-        Some(node) => Ok(to(asked, &node)),
+        Some(node) => Ok(to(asked, path, &node)),
         None => Err(io(format!(
             "Failed to find datanode, suggest to check cluster health. excludeDatanodes={}",
             asked.parameters.text("excludedatanodes").unwrap_or("null")
@@ -134,8 +162,8 @@ async fn to_any(asked: &Asked, block_size: u64) -> Result<HttpResponse, Failed> 
 }
 
 /// The redirect, or with `noredirect` the address alone.
-fn to(asked: &Asked, node: &DatanodeInfoProto) -> HttpResponse {
-    let address = address(asked, node);
+fn to(asked: &Asked, path: &str, node: &DatanodeInfoProto) -> HttpResponse {
+    let address = address(asked, path, node);
     if asked.parameters.boolean("noredirect", false) == Ok(true) {
         return said(&webhdfs::location(&address));
     }
@@ -149,7 +177,7 @@ fn to(asked: &Asked, node: &DatanodeInfoProto) -> HttpResponse {
     response
 }
 
-fn address(asked: &Asked, node: &DatanodeInfoProto) -> String {
+fn address(asked: &Asked, path: &str, node: &DatanodeInfoProto) -> String {
     let settings = &asked.web.parts.settings;
     // A nameservice finds whoever is active when the data comes.
     let namenode = match settings.nameservice_id.as_str() {
@@ -173,6 +201,6 @@ fn address(asked: &Asked, node: &DatanodeInfoProto) -> String {
         "http://{}{}{}?{query}",
         host_and_port(&node.id.host_name, node.id.info_port),
         webhdfs::PATH_PREFIX,
-        encode_path(&asked.path),
+        encode_path(path),
     )
 }
