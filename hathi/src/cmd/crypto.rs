@@ -9,10 +9,9 @@ use hathi_client::{ClientError, FileSystem};
 use hathi_formats::exceptions::{ACCESS_CONTROL, SAFE_MODE, UNRESOLVED_PATH};
 use hathi_formats::proto::hdfs::{
     CreateEncryptionZoneRequestProto, CreateEncryptionZoneResponseProto, FileEncryptionInfoProto, FsPermissionProto,
-    ListEncryptionZonesRequestProto, ListEncryptionZonesResponseProto, ListReencryptionStatusRequestProto,
-    ListReencryptionStatusResponseProto, ReencryptActionProto, ReencryptEncryptionZoneRequestProto,
-    ReencryptEncryptionZoneResponseProto, ReencryptionStateProto, SetPermissionRequestProto,
-    SetPermissionResponseProto,
+    ListReencryptionStatusRequestProto, ListReencryptionStatusResponseProto, ReencryptActionProto,
+    ReencryptEncryptionZoneRequestProto, ReencryptEncryptionZoneResponseProto, ReencryptionStateProto,
+    SetPermissionRequestProto, SetPermissionResponseProto,
 };
 use hathi_net::ipc::Idempotence;
 use std::ffi::OsString;
@@ -408,20 +407,9 @@ async fn provision_trash(fs: &FileSystem, path: &str) -> Result<(), Failure> {
 }
 
 async fn list_zones(fs: &FileSystem) -> Result<String, ClientError> {
-    let mut rows = Vec::new();
-    let mut id = 0;
-    loop {
-        let request = ListEncryptionZonesRequestProto { id };
-        let page: ListEncryptionZonesResponseProto = fs
-            .call("listEncryptionZones", &request, Idempotence::Idempotent)
-            .await?;
-        let last = page.zones.last().map(|zone| zone.id);
-        rows.extend(page.zones.into_iter().map(|zone| vec![zone.path, zone.key_name]));
-        match last {
-            Some(last) if page.has_more => id = last,
-            _ => return Ok(table(&rows) + "\n"),
-        }
-    }
+    let zones = fs.zones().await?.into_iter();
+    let rows: Vec<_> = zones.map(|zone| vec![zone.path, zone.key_name]).collect();
+    Ok(table(&rows) + "\n")
 }
 
 async fn list_statuses(fs: &FileSystem) -> Result<String, ClientError> {

@@ -96,20 +96,32 @@ impl Shell {
             true => fs.zone_of(&item.path.parent().path).await?,
             false => None,
         };
-        let of_zone = zone.map(|zone| format!("{}/.Trash/{}", zone.path.trim_end_matches('/'), self.user));
+        let of_zone = zone.map(|zone| self.trash_of_zone(&zone.path));
         let longest = of_snapshots.into_iter().chain(of_zone).max_by_key(String::len);
         Ok(longest.unwrap_or_else(|| self.trash()))
+    }
+
+    pub(super) fn trash_of_zone(&self, zone: &str) -> String {
+        format!("{}/.Trash/{}", zone.trim_end_matches('/'), self.user)
     }
 
     /// Whether an item is in the trash already. Such an item is deleted.
     async fn is_in_trash(&mut self, item: &Item) -> Result<bool> {
         let trash = self.trash_of(item).await?;
-        Ok(item.path.path.starts_with(&format!("{trash}/")))
+        let inside = item.path.path.strip_prefix(&trash);
+        Ok(inside.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
     }
 
     /// Moves an item to `Current` in its trash, under its whole path (`TrashPolicyDefault`).
     async fn move_to_trash(&mut self, item: &Item) -> Result<()> {
         let home = self.trash_of(item).await?;
+        let inside = home.strip_prefix(item.path.path.trim_end_matches('/'));
+        if inside.is_some_and(|rest| rest.starts_with('/')) {
+            bail!(
+                "Cannot move \"{}\" to the trash, as it contains the trash. Consider using -skipTrash option",
+                item.path
+            );
+        }
         let fs = self.fs(&item.path)?;
         let mut target = format!("{home}/{CURRENT}{}", item.path.path);
         let parent = target.rsplit_once('/').map_or("/", |(parent, _)| parent).to_owned();

@@ -5,6 +5,7 @@ use super::{Arguments, RemotePath, Shell};
 use anyhow::Result;
 use hathi_client::TRASH;
 use hathi_conf::TimeUnit;
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use std::time::Duration;
@@ -38,10 +39,21 @@ impl Shell {
         let interval = self
             .conf
             .get_duration("fs.trash.interval", Duration::ZERO, TimeUnit::Minutes)?;
-        let now = jiff::Timestamp::now();
+        let now = Timestamp::now();
         let keep_after = now.as_millisecond() - i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
-        let fs = self.fs(&root)?;
+        for trash in self.trash_roots(&root).await? {
+            let trash = trash.split('/').fold(root.clone(), |path, name| path.join(name));
+            self.expunge_one(&trash, flags.has("immediate"), now, keep_after)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The user's trash directories: that of the home, those of snapshottable directories, and those of encryption zones, of
+    /// which only a superuser is told (`DistributedFileSystem.getTrashRoots`).
+    async fn trash_roots(&mut self, root: &RemotePath) -> Result<Vec<String>> {
         let mut roots = vec![self.trash()];
+        let fs = self.fs(root)?;
         if fs.has_snapshot_trash().await? {
             let dirs = fs.snapshottable_dirs().await?;
             roots.extend(
@@ -49,19 +61,28 @@ impl Shell {
                     .map(|dir| format!("{}/{TRASH}/{}", dir.trim_end_matches('/'), self.user)),
             );
         }
-        for trash in roots {
-            let trash = trash.split('/').fold(root.clone(), |path, name| path.join(name));
-            if self.status(&trash).await?.is_some() {
-                self.expunge_one(&trash, now, (!flags.has("immediate")).then_some(keep_after))
-                    .await?;
-            }
+        if !fs.may_have_zones().await? {
+            return Ok(roots);
         }
-        Ok(())
+        match fs.zones().await {
+            Ok(zones) => roots.extend(zones.iter().map(|zone| self.trash_of_zone(&zone.path))),
+            Err(error) => tracing::warn!(%error, "Cannot get all encrypted trash roots"),
+        }
+        Ok(roots)
     }
 
-    /// Deletes the checkpoints of a trash that were closed before `keep_after`, in ms since 1970, and closes the open one.
-    /// `None`: deletes all of them.
-    async fn expunge_one(&mut self, trash: &RemotePath, now: jiff::Timestamp, keep_after: Option<i64>) -> Result<()> {
+    /// Deletes the checkpoints of a trash directory that were closed before `keep_after`, in ms since 1970, or all of them.
+    /// Otherwise the open one is closed now.
+    async fn expunge_one(
+        &mut self,
+        trash: &RemotePath,
+        immediate: bool,
+        now: Timestamp,
+        keep_after: i64,
+    ) -> Result<()> {
+        if self.status(trash).await?.is_none() {
+            return Ok(());
+        }
         let fs = self.fs(trash)?;
         let mut open: Option<RemotePath> = None;
         for child in self.children(trash).await? {
@@ -73,11 +94,11 @@ impl Shell {
             let Some(closed) = closed_at(child.path.name()) else {
                 continue;
             };
-            if keep_after.is_none_or(|keep_after| closed < keep_after) {
+            if immediate || closed < keep_after {
                 fs.delete(&child.path.path, true).await?;
             }
         }
-        if let Some(open) = open.filter(|_| keep_after.is_some()) {
+        if let Some(open) = open.filter(|_| !immediate) {
             let name = now.to_zoned(TimeZone::system()).strftime(CHECKPOINT).to_string();
             fs.rename(&open.path, &trash.join(&name).path, false).await?;
         }

@@ -64,6 +64,26 @@ impl FileSystem {
         Ok(answer.zone)
     }
 
+    /// All encryption zones. Only a superuser is told.
+    ///
+    /// # Errors
+    /// As [`FileSystem::call`].
+    pub async fn zones(&self) -> Result<Vec<hdfs::EncryptionZoneProto>, ClientError> {
+        let mut all: Vec<hdfs::EncryptionZoneProto> = Vec::new();
+        loop {
+            let id = all.last().map_or(0, |zone| zone.id);
+            let request = hdfs::ListEncryptionZonesRequestProto { id };
+            let page: hdfs::ListEncryptionZonesResponseProto = self
+                .call("listEncryptionZones", &request, Idempotence::Idempotent)
+                .await?;
+            let has_more = page.has_more && !page.zones.is_empty();
+            all.extend(page.zones);
+            if !has_more {
+                return Ok(all);
+            }
+        }
+    }
+
     /// The cipher of an encrypted file, with its key.
     pub(crate) async fn cipher(&self, path: &str, info: &FileEncryptionInfoProto) -> Result<FileCipher, ClientError> {
         let unusable = |why: String| ClientError::Encrypted {
