@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{Hadoop, Kind};
+use crate::{Hadoop, HadoopKms, Kind};
 
 /// Every suite: its name here, and Hadoop's class.
 pub const SUITES: &[(&str, &str)] = &[
@@ -109,6 +109,7 @@ pub const SUITES: &[(&str, &str)] = &[
     ("shell-xattr", "org.apache.hadoop.cli.TestXAttrCLI"),
     ("shell-delete", "org.apache.hadoop.cli.TestDeleteCLI"),
     ("shell-cacheadmin", "org.apache.hadoop.cli.TestCacheAdminCLI"),
+    ("shell-crypto", "org.apache.hadoop.cli.TestCryptoAdminCLI"),
     ("shell-ec", "org.apache.hadoop.cli.TestErasureCodingCLI"),
     ("ec-admin", "org.apache.hadoop.hdfs.tools.TestECAdmin"),
     ("ec-add", "org.apache.hadoop.hdfs.TestErasureCodingAddConfig"),
@@ -131,6 +132,17 @@ pub const SUITES: &[(&str, &str)] = &[
     (
         "snapshot-ordered-rename",
         "org.apache.hadoop.hdfs.server.namenode.snapshot.TestRenameWithOrderedSnapshotDeletion",
+    ),
+    ("encryption-zones", "org.apache.hadoop.hdfs.TestEncryptionZonesWithKMS"),
+    (
+        "encryption-trash",
+        "org.apache.hadoop.hdfs.TestTrashWithEncryptionZones",
+    ),
+    ("encryption-raw-paths", "org.apache.hadoop.hdfs.TestReservedRawPaths"),
+    ("encryption-enclosing-root", "org.apache.hadoop.hdfs.TestEnclosingRoot"),
+    (
+        "encryption-streams",
+        "org.apache.hadoop.hdfs.crypto.TestHdfsCryptoStreams",
     ),
     ("webhdfs-contract-append", "WebHdfsContract$Append"),
     ("webhdfs-contract-bulk-delete", "WebHdfsContract$BulkDelete"),
@@ -175,6 +187,20 @@ pub const SUITES: &[(&str, &str)] = &[
     ("webhdfs-url", "org.apache.hadoop.hdfs.web.TestWebHdfsUrl"),
 ];
 
+/// Suites with keys of encryption zones. Those that keep them in a file get a KMS in its place on our cluster.
+const WITH_KEYS: &[&str] = &[
+    "shell-crypto",
+    "encryption-zones",
+    "encryption-trash",
+    "encryption-raw-paths",
+    "encryption-enclosing-root",
+    "webhdfs-all",
+];
+
+/// Tests that wait for what happens only inside a NameNode of the same process, until they are ended after two minutes. They
+/// are left out.
+const WAITING: &[&str] = &["org.apache.hadoop.hdfs.TestEncryptionZonesWithKMS#testStartFileRetry"];
+
 /// Tests that fail on our daemons: the suite, the end of the test's name, and the reason. Each of them should be
 /// removed from this list some day.
 pub const DIFFERENT: &[(&str, &str, &str)] = &[
@@ -196,6 +222,23 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("ec-admin", "testVerifyClusterSetupSpecifiedPolicies", RACKS),
     ("ec-admin", "testVerifyClusterSetupWithGivenPolicies", RACKS),
     ("ec-admin", "testXOR21MinRacks", RACKS),
+    (
+        "encryption-zones",
+        "testEncryptionZonesOnRelativePath",
+        "the cluster's file system and that of the administrator are two here, and have each its working directory",
+    ),
+    ("encryption-zones", "testEncryptionZonesWithSymlinks", SYMLINKS),
+    ("encryption-zones", "testExceptionInformationReturn", INSIDE),
+    ("encryption-zones", "testOfflineImageViewerOnEncryptionZones", INSIDE),
+    ("encryption-zones", "testBasicOperations", INSIDE),
+    ("encryption-zones", "testWarmupEDEKCacheOnStartup", INSIDE),
+    ("encryption-zones", "testCreateEZPopulatesEDEKCache", INSIDE),
+    ("encryption-raw-paths", "testINodesInPath", INSIDE),
+    (
+        "encryption-raw-paths",
+        "testListDotReserved",
+        "/.reserved itself can't be listed yet",
+    ),
     ("webhdfs-ha", "testSecureHAToken", TOKENS),
     (
         "webhdfs-ha",
@@ -206,8 +249,7 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("webhdfs-acl", "testUMaskDefaultAclNewDir", INSIDE),
     ("webhdfs-acl", "testUMaskDefaultAclNewFile", INSIDE),
     ("webhdfs-acl", "testDeDuplication", INSIDE),
-    ("webhdfs-all", "testGetEZTrashRoot", ENCRYPTION),
-    ("webhdfs-all", "testFsserverDefaults", ENCRYPTION),
+    ("webhdfs-all", "testFsserverDefaults", TRANSFER),
     ("webhdfs-all", "testWebHdfsSps", SATISFIER),
     ("webhdfs-all", "testStatistics", SATISFIER),
     ("webhdfs-all", "testLinkTarget", SYMLINKS),
@@ -263,7 +305,7 @@ const COPIES_TO: (&str, &str, &str) = (
 );
 const SYMLINKS: &str = "symbolic links are refused, as by a NameNode of Hadoop's in a process of its own";
 const RACKS: &str = "the suite gives DataNodes on one address different racks by their host names";
-const ENCRYPTION: &str = "the suite's key provider is a file, and a NameNode takes a KMS only";
+const TRANSFER: &str = "the test encrypts data transfer";
 const TOKENS: &str = "the test logs in with a token, or looks at objects inside a NameNode";
 const SATISFIER: &str = "the test looks at the satisfier inside its cluster, and ours is external";
 const INSIDE: &str = "the test changes or looks at objects inside a NameNode";
@@ -325,6 +367,12 @@ pub fn run(hathi: &Path, hadoop: &Hadoop, on: Kind, names: &[&str]) -> Result<BT
     let suite_of = |class: &str| classes.iter().find(|(known, _)| *known == class).map(|(_, name)| *name);
     let work = tempfile::TempDir::with_prefix("hathi-suites-")?;
     let mut command = hadoop.suites(on)?;
+    let kms = match names.iter().any(|name| WITH_KEYS.contains(name)) {
+        true => Some(HadoopKms::start()?),
+        false => None,
+    };
+    command.args(kms.iter().map(|kms| format!("-Dhathi.kms={}", kms.provider())));
+    command.arg(format!("-Dsuites.without={}", WAITING.join(",")));
     command
         .current_dir(work.path())
         .arg(format!("-Dhathi.binary={}", hathi.display()))
@@ -411,18 +459,16 @@ impl Hadoop {
         let java = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/suites");
         let built = |name: &str| home.join(name);
         let sources = |names: &[&str]| names.iter().map(|name| java.join(name)).collect::<Vec<_>>();
-        compile(
-            home,
-            &sources(&["Suites.java", "WebHdfsContract.java"]),
-            &built("suites"),
-        )?;
+        let kms = "kms/org/apache/hadoop/crypto/key/kms/server/MiniKMS.java";
+        let own = ["Suites.java", "WebHdfsContract.java", kms];
+        compile(home, &sources(&own), &[], &built("suites"))?;
         let hdfs = "cluster/org/apache/hadoop/hdfs";
         let cluster = sources(&[
             &format!("{hdfs}/MiniDFSCluster.java"),
             &format!("{hdfs}/UsersOfSuite.java"),
             &format!("{hdfs}/server/namenode/NameNodeFromOutside.java"),
         ]);
-        compile(home, &cluster, &built("suites-cluster"))?;
+        compile(home, &cluster, &[built("suites")], &built("suites-cluster"))?;
         std::fs::write(built("suites/log4j.properties"), LOG4J)?;
         let mut path: Vec<PathBuf> = vec![built("suites")];
         if on == Kind::Ours {
@@ -463,13 +509,15 @@ const LOG4J: &str = "log4j.rootLogger=OFF\n\
     log4j.appender.console.layout=org.apache.log4j.PatternLayout\n\
     log4j.appender.console.layout.ConversionPattern=%m%n\n";
 
-fn compile(home: &Path, sources: &[PathBuf], to: &Path) -> Result<()> {
+fn compile(home: &Path, sources: &[PathBuf], with: &[PathBuf], to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
+    let mut path: Vec<String> = with.iter().map(|path| path.display().to_string()).collect();
+    path.push(format!("{}/lib/*", home.display()));
     let output = Command::new("javac")
         .args(["-nowarn", "-proc:none", "-d"])
         .arg(to)
         .arg("-cp")
-        .arg(format!("{}/lib/*", home.display()))
+        .arg(path.join(":"))
         .args(sources)
         .stdin(Stdio::null())
         .output()

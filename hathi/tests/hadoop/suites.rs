@@ -43,11 +43,16 @@ fn hadoops_shell_suites_hold() -> Result<()> {
 
 #[test]
 fn hadoops_contract_and_file_context_suites_hold() -> Result<()> {
-    let others = [named("shell"), named("webhdfs")].concat();
+    let others = [named("shell"), named("webhdfs"), named("encryption")].concat();
     run(&named("")
         .into_iter()
         .filter(|name| !others.contains(name))
         .collect::<Vec<_>>())
+}
+
+#[test]
+fn hadoops_suites_of_encryption_zones_hold() -> Result<()> {
+    run(&named("encryption"))
 }
 
 #[test]

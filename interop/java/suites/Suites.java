@@ -2,11 +2,15 @@ import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClass
 
 import java.io.PrintStream;
 import java.lang.reflect.Field;
+import java.util.List;
 import java.util.Optional;
 import org.apache.hadoop.ipc.Client;
+import org.junit.platform.engine.FilterResult;
 import org.junit.platform.engine.TestExecutionResult;
+import org.junit.platform.engine.TestSource;
 import org.junit.platform.engine.support.descriptor.MethodSource;
 import org.junit.platform.launcher.LauncherDiscoveryRequest;
+import org.junit.platform.launcher.PostDiscoveryFilter;
 import org.junit.platform.launcher.TestExecutionListener;
 import org.junit.platform.launcher.TestIdentifier;
 import org.junit.platform.launcher.core.LauncherDiscoveryRequestBuilder;
@@ -14,7 +18,8 @@ import org.junit.platform.launcher.core.LauncherFactory;
 
 /**
  * Runs test classes and prints a line for each test: {@code RESULT}, its outcome ({@code PASSED}, {@code FAILED},
- * {@code SKIPPED}), class and name, and the first line of what was wrong, with tabs between.
+ * {@code SKIPPED}), class and name, and the first line of what was wrong, with tabs between. The system property
+ * {@code suites.without} names tests that are left out, with commas between: {@code CLASS#METHOD}.
  */
 public class Suites implements TestExecutionListener {
   /** Some suites put a stream of their own in its place. */
@@ -25,6 +30,9 @@ public class Suites implements TestExecutionListener {
     for (String name : classes) {
       request.selectors(selectClass(name));
     }
+    List<String> left = List.of(System.getProperty("suites.without", "").split(","));
+    request.filters((PostDiscoveryFilter) test -> FilterResult.includedIf(
+        test.getSource().map(source -> !left.contains(named(source))).orElse(true)));
     LauncherDiscoveryRequest all = request.build();
     LauncherFactory.create().execute(all, new Suites());
     OUT.println("END");
@@ -43,6 +51,15 @@ public class Suites implements TestExecutionListener {
     } catch (ReflectiveOperationException e) {
       throw new IllegalStateException(e);
     }
+  }
+
+  /** Class and method. */
+  private static String named(TestSource source) {
+    if (source instanceof MethodSource) {
+      MethodSource method = (MethodSource) source;
+      return method.getClassName() + "#" + method.getMethodName();
+    }
+    return "";
   }
 
   @Override

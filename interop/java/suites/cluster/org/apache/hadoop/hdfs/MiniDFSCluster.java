@@ -19,7 +19,10 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 import java.util.stream.Stream;
 import org.apache.hadoop.conf.Configuration;
+import org.apache.hadoop.crypto.key.KeyProvider;
+import org.apache.hadoop.crypto.key.kms.server.MiniKMS;
 import org.apache.hadoop.fs.CommonConfigurationKeys;
+import org.apache.hadoop.fs.CommonConfigurationKeysPublic;
 import org.apache.hadoop.fs.StorageType;
 import org.apache.hadoop.hdfs.client.HdfsUtils;
 import org.apache.hadoop.hdfs.server.namenode.FSNamesystem;
@@ -27,12 +30,14 @@ import org.apache.hadoop.hdfs.server.namenode.NameNode;
 import org.apache.hadoop.hdfs.server.namenode.NameNodeFromOutside;
 import org.apache.hadoop.hdfs.server.protocol.NamenodeProtocols;
 import org.apache.hadoop.security.UserGroupInformation;
+import org.apache.hadoop.util.KMSUtil;
 
 /**
  * Stands before the class of the same name on the class path, and starts a real cluster of Hathi's daemons with the settings
  * that a suite asks for. So Hadoop's published suites run on it unchanged.
  *
- * <p>The system property {@code hathi.binary} names the binary.
+ * <p>The system property {@code hathi.binary} names the binary. Where a suite has its keys in a file, it gets a KMS in place of
+ * the file, without keys at first: our NameNode takes no files.
  */
 public class MiniDFSCluster implements AutoCloseable {
   /** Told to the suite when the cluster does not come up. */
@@ -57,6 +62,7 @@ public class MiniDFSCluster implements AutoCloseable {
       + "  if [ -n \"$groups\" ]; then printf %%s \"$groups\" | tr ' ' '\\0'; exit; fi\n"
       + "esac\n"
       + "PATH=${PATH#*:} exec id \"$@\"\n";
+  private static final String KEY_PROVIDER = CommonConfigurationKeysPublic.HADOOP_SECURITY_KEY_PROVIDER_PATH;
   private static final List<String> NOT_PASSED_ON_BELOW =
       List.of("dfs.ha.namenodes.", "dfs.client.failover.proxy.provider.");
 
@@ -160,6 +166,7 @@ public class MiniDFSCluster implements AutoCloseable {
   private final int datanodes;
   private Process process;
   private int port;
+  private final KeyProvider provider;
 
   static {
     // As in Hadoop's class.
@@ -168,6 +175,7 @@ public class MiniDFSCluster implements AutoCloseable {
 
   private MiniDFSCluster(Builder wanted) throws IOException {
     conf = wanted.conf;
+    provider = takeKeyProvider();
     datanodes = Math.max(wanted.datanodes, 1);
     // As in Hadoop's class: no client asks for more replicas than there can be.
     int replication = conf.getInt(DFSConfigKeys.DFS_REPLICATION_KEY, DFSConfigKeys.DFS_REPLICATION_DEFAULT);
@@ -209,7 +217,8 @@ public class MiniDFSCluster implements AutoCloseable {
       String source = sources == null || sources.length == 0 ? "" : sources[sources.length - 1];
       boolean own = !source.endsWith("-default.xml");
       boolean known = key.startsWith("dfs.") || key.startsWith("fs.trash.") || key.startsWith("fs.protected.") || key.startsWith("net.topology.")
-          || key.startsWith("hadoop.proxyuser.") || key.equals("hadoop.security.authorization") || key.equals("io.file.buffer.size");
+          || key.startsWith("hadoop.proxyuser.") || key.equals("hadoop.security.authorization")
+          || key.equals("io.file.buffer.size") || key.equals(KEY_PROVIDER);
       if (own && known && NOT_PASSED_ON_BELOW.stream().noneMatch(key::startsWith) && !key.contains("address") && !NOT_PASSED_ON.contains(key)) {
         command.add("--set");
         command.add(key + "=" + entry.getValue());
@@ -238,6 +247,21 @@ public class MiniDFSCluster implements AutoCloseable {
       }
     }
     throw new IOException("the cluster is not up: " + said);
+  }
+
+  /** Null if the suite has no keys. */
+  private KeyProvider takeKeyProvider() throws IOException {
+    if (conf.get(KEY_PROVIDER, "").startsWith("jceks:")) {
+      MiniKMS kms = new MiniKMS();
+      kms.start();
+      conf.set(KEY_PROVIDER, kms.getKMSUrl().toString().replace("http://", "kms://http@"));
+    }
+    return KMSUtil.createKeyProvider(conf, KEY_PROVIDER);
+  }
+
+  /** As that of Hadoop's NameNode in the same process. */
+  public KeyProvider getKeyProvider() {
+    return provider;
   }
 
   /** Null when it is up, otherwise what it said. */
@@ -387,10 +411,25 @@ public class MiniDFSCluster implements AutoCloseable {
     down("namenode", index);
   }
 
+  /** The suite wants a NameNode without one. */
+  private void forgetKeyProvider(int index) throws IOException {
+    for (String place : List.of("namenode-" + index, "namenode-" + index + ".down")) {
+      for (String name : List.of("core-site.xml", "hdfs-site.xml")) {
+        Path site = dir.resolve("conf").resolve(place).resolve(name);
+        if (Files.exists(site)) {
+          Files.writeString(site, Files.readString(site).replaceAll("<value>kms://[^<]*</value>", "<value></value>"));
+        }
+      }
+    }
+  }
+
   /** Returns when it serves. */
   public void restartNameNode(int index, boolean waitActive, String... args) throws IOException {
     if (Files.exists(dir.resolve("conf/namenode-" + index))) {
       kill("namenode-" + index);
+    }
+    if (provider != null && conf.get(KEY_PROVIDER, "").isEmpty()) {
+      forgetKeyProvider(index);
     }
     up("namenode", index);
     if (namenodes == 1) {

@@ -5,8 +5,10 @@ import java.io.UncheckedIOException;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 import java.util.List;
+import org.apache.hadoop.crypto.key.KeyProviderCryptoExtension;
 import org.apache.hadoop.fs.FileStatus;
 import org.apache.hadoop.fs.Path;
+import org.apache.hadoop.fs.RemoteIterator;
 import org.apache.hadoop.fs.permission.AclEntry;
 import org.apache.hadoop.fs.permission.AclUtil;
 import org.apache.hadoop.fs.permission.PermissionStatus;
@@ -14,6 +16,7 @@ import org.apache.hadoop.hdfs.DistributedFileSystem;
 import org.apache.hadoop.hdfs.MiniDFSCluster;
 import org.apache.hadoop.hdfs.NameNodeProxies;
 import org.apache.hadoop.hdfs.protocol.ClientProtocol;
+import org.apache.hadoop.hdfs.protocol.EncryptionZone;
 import org.apache.hadoop.hdfs.protocol.HdfsConstants.SafeModeAction;
 import org.apache.hadoop.hdfs.server.namenode.snapshot.Snapshot;
 import org.apache.hadoop.hdfs.server.protocol.NamenodeProtocols;
@@ -59,6 +62,11 @@ public final class NameNodeFromOutside {
     Mockito.when(namesystem.getFSDirectory()).thenReturn(directory);
     Mockito.when(directory.getINode(Mockito.anyString(), Mockito.any()))
         .thenAnswer(call -> inode(cluster, new Path(call.getArgument(0, String.class))));
+    if (cluster.getKeyProvider() != null) {
+      Mockito.when(namesystem.getProvider())
+          .thenReturn(KeyProviderCryptoExtension.createKeyProviderCryptoExtension(cluster.getKeyProvider()));
+    }
+    Mockito.when(namesystem.getNumEncryptionZones()).thenAnswer(call -> zones(cluster));
     ClientProtocol client = rpc(cluster);
     Mockito.doAnswer(call -> client.setSafeMode(SafeModeAction.SAFEMODE_ENTER, false))
         .when(namesystem).enterSafeMode(Mockito.anyBoolean());
@@ -67,6 +75,16 @@ public final class NameNodeFromOutside {
     Mockito.doAnswer(call -> client.saveNamespace(0, 0))
         .when(namesystem).saveNamespace(Mockito.anyLong(), Mockito.anyLong());
     return namesystem;
+  }
+
+  private static int zones(MiniDFSCluster cluster) throws IOException {
+    int count = 0;
+    try (DistributedFileSystem fs = cluster.getFileSystem()) {
+      for (RemoteIterator<EncryptionZone> all = fs.listEncryptionZones(); all.hasNext(); all.next()) {
+        count++;
+      }
+    }
+    return count;
   }
 
   /** An inode with the permissions and the ACL that the path has. */
