@@ -92,6 +92,7 @@ impl Namespace {
                 None => break,
             }
         }
+        debug_assert!(!stack.is_empty(), "a walk begins at the root of its zone");
         stack
     }
 
@@ -226,6 +227,7 @@ impl Namespace {
     }
 
     fn zone_op(&self, root: Slot, zone: &Zone, state: ReencryptionInfoProto) -> EditOp {
+        debug_assert!(self.rec(root).is_dir(), "the root of a zone is a directory");
         EditOp::SetXAttr {
             src: self.path_of_slot(root),
             xattrs: vec![zone.xattr_with(Some(state))],
