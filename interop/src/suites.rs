@@ -234,11 +234,6 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("encryption-zones", "testWarmupEDEKCacheOnStartup", INSIDE),
     ("encryption-zones", "testCreateEZPopulatesEDEKCache", INSIDE),
     ("encryption-raw-paths", "testINodesInPath", INSIDE),
-    (
-        "encryption-raw-paths",
-        "testListDotReserved",
-        "/.reserved itself can't be listed yet",
-    ),
     ("webhdfs-ha", "testSecureHAToken", TOKENS),
     (
         "webhdfs-ha",
