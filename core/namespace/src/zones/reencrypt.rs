@@ -24,6 +24,9 @@ pub struct ReencryptionWalk {
     zone: InodeId,
     /// The version that keys shall have.
     version: String,
+    /// When it was asked for, in ms since 1970. Who cancels and asks again wants all files looked at again, because files may
+    /// have moved meanwhile.
+    submitted: u64,
     /// Directories from the zone's root down, and the child of each behind which the walk goes on.
     stack: Vec<(InodeId, Vec<u8>)>,
 }
@@ -64,6 +67,7 @@ impl Namespace {
         Some(ReencryptionWalk {
             zone: id,
             version: info.ez_key_version_name.clone(),
+            submitted: info.submission_time,
             stack: self.stack_behind(slot, info.last_file.as_deref()),
         })
     }
@@ -102,7 +106,7 @@ impl Namespace {
         let zone = self.slot(walk.zone).and_then(|slot| self.zone_at(slot));
         let info = zone.as_ref().filter(|zone| zone.is_reencrypted());
         info.and_then(|zone| zone.reencryption())
-            .is_some_and(|info| info.ez_key_version_name == walk.version)
+            .is_some_and(|info| (&info.ez_key_version_name, info.submission_time) == (&walk.version, walk.submitted))
     }
 
     /// Continues a walk with up to `max_inodes` inodes, until `found` has `max_files` files with old keys. Returns true at

@@ -57,6 +57,7 @@ pub(super) struct Zone {
 pub(super) struct Asked {
     /// The version that keys are to have.
     pub(super) version: u32,
+    pub(super) submitted: u64,
     pub(super) is_running: bool,
     pub(super) is_cancelled: bool,
 }

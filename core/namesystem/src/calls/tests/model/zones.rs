@@ -22,8 +22,8 @@ pub(super) struct Keys {
     /// Those that files have had.
     used: BTreeSet<u32>,
     driver: Reencryption,
-    /// The version that the driver gives to keys.
-    driven: u32,
+    /// The version that the driver gives to keys, and when somebody asked for it.
+    driven: (u32, u64),
     /// A batch whose keys are with the provider.
     batch: Option<Vec<KeyOfFile>>,
     /// Keys of files that the provider has not encrypted anew.
@@ -160,7 +160,7 @@ impl World {
         if answer.is_err() {
             return;
         }
-        let version = self.keys.version;
+        let (version, submitted) = (self.keys.version, self.now_ms);
         let dir = self.root.find_mut(&path).and_then(Node::dir_mut).expect("a zone");
         let zone = dir.zone.as_mut().expect("a zone");
         match &mut zone.reencryption {
@@ -171,6 +171,7 @@ impl World {
             asked => {
                 *asked = Some(Asked {
                     version,
+                    submitted,
                     is_running: true,
                     is_cancelled: false,
                 });
@@ -202,7 +203,7 @@ impl World {
                 let asked = asked
                     .filter(|asked| asked.is_running)
                     .expect("somebody has asked for it");
-                self.keys.driven = asked.version;
+                self.keys.driven = (asked.version, asked.submitted);
                 self.active.note_reencryption(Some(zone));
             }
             Look::More => {}
@@ -214,8 +215,8 @@ impl World {
     /// The zone of the driver, if it is still to be re-encrypted.
     fn driven(&mut self) -> Option<&mut Node> {
         let zone = self.active.reencrypted_zone?;
-        let version = self.keys.driven;
-        let wants = |asked: &Asked| asked.is_running && asked.version == version;
+        let driven = self.keys.driven;
+        let wants = |asked: &Asked| asked.is_running && (asked.version, asked.submitted) == driven;
         root_of(&mut self.root, zone.0).filter(|root| {
             root.zone()
                 .and_then(|zone| zone.reencryption.as_ref())
@@ -301,6 +302,7 @@ impl World {
         let shown = listed.statuses.into_iter().map(|status| {
             let shown = Asked {
                 version: version_of(&status.ez_key_version_name),
+                submitted: status.submission_time.cast_unsigned(),
                 is_running: status.state() != ReencryptionStateProto::Completed,
                 is_cancelled: status.canceled,
             };
