@@ -144,6 +144,50 @@ pub const SUITES: &[(&str, &str)] = &[
         "encryption-streams",
         "org.apache.hadoop.hdfs.crypto.TestHdfsCryptoStreams",
     ),
+    ("symlinks", "org.apache.hadoop.fs.TestSymlinkHdfsFileSystem"),
+    (
+        "symlinks-permission",
+        "org.apache.hadoop.security.TestPermissionSymlinks",
+    ),
+    ("permission", "org.apache.hadoop.security.TestPermission"),
+    ("permission-dfs", "org.apache.hadoop.hdfs.TestDFSPermission"),
+    ("permission-sticky-bit", "org.apache.hadoop.fs.permission.TestStickyBit"),
+    ("acl-extended", "org.apache.hadoop.hdfs.TestExtendedAcls"),
+    ("acl-config", "org.apache.hadoop.hdfs.server.namenode.TestAclConfigFlag"),
+    (
+        "xattr-config",
+        "org.apache.hadoop.hdfs.server.namenode.TestXAttrConfigFlag",
+    ),
+    (
+        "xattr-file-context",
+        "org.apache.hadoop.hdfs.server.namenode.TestFileContextXAttr",
+    ),
+    (
+        "xattr-snapshot",
+        "org.apache.hadoop.hdfs.server.namenode.snapshot.TestXAttrWithSnapshot",
+    ),
+    ("write-append", "org.apache.hadoop.hdfs.TestFileAppend2"),
+    (
+        "write-append-snapshot-truncate",
+        "org.apache.hadoop.hdfs.TestAppendSnapshotTruncate",
+    ),
+    ("write-concat", "org.apache.hadoop.hdfs.server.namenode.TestHDFSConcat"),
+    ("list-batched", "org.apache.hadoop.hdfs.TestBatchedListDirectories"),
+    ("trash", "org.apache.hadoop.hdfs.TestHDFSTrash"),
+    ("quota-owner", "org.apache.hadoop.hdfs.TestQuotaAllowOwner"),
+    (
+        "ec-snapshot",
+        "org.apache.hadoop.hdfs.TestErasureCodingPolicyWithSnapshot",
+    ),
+    ("ec-unset", "org.apache.hadoop.hdfs.TestUnsetAndChangeDirectoryEcPolicy"),
+    (
+        "ec-enabled",
+        "org.apache.hadoop.hdfs.server.namenode.TestEnabledECPolicies",
+    ),
+    (
+        "snapshot-listing",
+        "org.apache.hadoop.hdfs.server.namenode.snapshot.TestSnapshotListing",
+    ),
     ("webhdfs-contract-append", "WebHdfsContract$Append"),
     ("webhdfs-contract-bulk-delete", "WebHdfsContract$BulkDelete"),
     ("webhdfs-contract-concat", "WebHdfsContract$Concat"),
@@ -204,8 +248,6 @@ const WAITING: &[&str] = &["org.apache.hadoop.hdfs.TestEncryptionZonesWithKMS#te
 /// Tests that fail on our daemons: the suite, the end of the test's name, and the reason. Each of them should be
 /// removed from this list some day.
 pub const DIFFERENT: &[(&str, &str, &str)] = &[
-    ("glob-paths", "testGlobFillsInSchemeOnFC", SYMLINKS),
-    ("glob-paths", "testGlobFillsInSchemeOnFS", SYMLINKS),
     (
         "shell",
         "printTopology: verifying that the topology map is what we expect",
@@ -227,7 +269,6 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
         "testEncryptionZonesOnRelativePath",
         "the cluster's file system and that of the administrator are two here, and have each its working directory",
     ),
-    ("encryption-zones", "testEncryptionZonesWithSymlinks", SYMLINKS),
     ("encryption-zones", "testExceptionInformationReturn", INSIDE),
     ("encryption-zones", "testOfflineImageViewerOnEncryptionZones", INSIDE),
     ("encryption-zones", "testBasicOperations", INSIDE),
@@ -247,19 +288,12 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("webhdfs-all", "testFsserverDefaults", TRANSFER),
     ("webhdfs-all", "testWebHdfsSps", SATISFIER),
     ("webhdfs-all", "testStatistics", SATISFIER),
-    ("webhdfs-all", "testLinkTarget", SYMLINKS),
-    ("webhdfs-all", "testFileLinkStatus", SYMLINKS),
     ("webhdfs-all", "testRaceWhileNNStartup", INSIDE),
     ("webhdfs-all", "testFsserverDefaultsBackwardsCompatible", INSIDE),
     (
         "webhdfs-all",
         "testCustomizedUserAndGroupNames",
         "the patterns of names in requests are not configurable",
-    ),
-    (
-        "webhdfs-all",
-        "testWebHdfsAppend",
-        "our own client, by which a DataNode writes, goes on with fewer DataNodes",
     ),
 ];
 /// Tests that fail on Hadoop's cluster, too.
@@ -298,7 +332,6 @@ const COPIES_TO: (&str, &str, &str) = (
     "setfattr : Try to read a file protected by the unreadable by superuser xattr",
     "/tmp/file1",
 );
-const SYMLINKS: &str = "symbolic links are refused, as by a NameNode of Hadoop's in a process of its own";
 const RACKS: &str = "the suite gives DataNodes on one address different racks by their host names";
 const TRANSFER: &str = "the test encrypts data transfer";
 const TOKENS: &str = "the test logs in with a token, or looks at objects inside a NameNode";
