@@ -407,10 +407,15 @@ fn decode_truncation(
 }
 
 /// Every number below zero stands for no quota: `DirectoryWithQuotaFeature` checks none of them. Nobody can set one but -1, so
-/// -1 is what is kept.
+/// -1 is what is kept. The same goes for the largest number of names, which limits nothing, but for the root, which always
+/// has it.
 fn decode_quota(inode: &InodeRef<'_>) -> Result<Option<Quota>, String> {
+    let ns = match inode.ns_quota as i64 {
+        quota::DONT_SET if inode.id != InodeId::ROOT.0 => quota::RESET,
+        ns => ns.max(quota::RESET),
+    };
     let mut found = Quota {
-        ns: (inode.ns_quota as i64).max(quota::RESET),
+        ns,
         ds: (inode.ds_quota as i64).max(quota::RESET),
         types: Default::default(),
         used_types: Default::default(),

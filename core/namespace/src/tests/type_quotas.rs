@@ -161,6 +161,14 @@ fn every_negative_quota_of_an_image_is_none() {
     let changed = xml.replace("<dsquota>-1<", "<dsquota>-5<");
     assert_ne!(changed, xml);
     assert_eq!(read(&changed).digest(), fix.ns.digest());
+    let changed = xml.replace("<nsquota>1234567<", "<nsquota>9223372036854775807<");
+    assert_ne!(changed, xml);
+    let ns = read(&changed);
+    let usage = ns
+        .quota_usage(&ROOT, &ns.resolve("/d").unwrap(), "/d")
+        .unwrap()
+        .unwrap();
+    assert_eq!(usage.ns_quota, quota::RESET, "a number that limits nothing is none");
     let changed = xml.replace("<quota>7654321<", "<quota>-3<");
     assert_ne!(changed, xml);
     let ns = read(&changed);
