@@ -144,50 +144,65 @@ pub const SUITES: &[(&str, &str)] = &[
         "encryption-streams",
         "org.apache.hadoop.hdfs.crypto.TestHdfsCryptoStreams",
     ),
-    ("symlinks", "org.apache.hadoop.fs.TestSymlinkHdfsFileSystem"),
+    ("namespace-permission-dfs", "org.apache.hadoop.hdfs.TestDFSPermission"),
     (
-        "symlinks-permission",
+        "namespace-permission-sticky-bit",
+        "org.apache.hadoop.fs.permission.TestStickyBit",
+    ),
+    ("namespace-permission", "org.apache.hadoop.security.TestPermission"),
+    (
+        "namespace-symlinks-permission",
         "org.apache.hadoop.security.TestPermissionSymlinks",
     ),
-    ("permission", "org.apache.hadoop.security.TestPermission"),
-    ("permission-dfs", "org.apache.hadoop.hdfs.TestDFSPermission"),
-    ("permission-sticky-bit", "org.apache.hadoop.fs.permission.TestStickyBit"),
-    ("acl-extended", "org.apache.hadoop.hdfs.TestExtendedAcls"),
-    ("acl-config", "org.apache.hadoop.hdfs.server.namenode.TestAclConfigFlag"),
+    ("namespace-acl-extended", "org.apache.hadoop.hdfs.TestExtendedAcls"),
     (
-        "xattr-config",
+        "namespace-acl-config",
+        "org.apache.hadoop.hdfs.server.namenode.TestAclConfigFlag",
+    ),
+    (
+        "namespace-xattr-config",
         "org.apache.hadoop.hdfs.server.namenode.TestXAttrConfigFlag",
     ),
     (
-        "xattr-file-context",
+        "namespace-xattr-file-context",
         "org.apache.hadoop.hdfs.server.namenode.TestFileContextXAttr",
     ),
     (
-        "xattr-snapshot",
+        "namespace-xattr-snapshot",
         "org.apache.hadoop.hdfs.server.namenode.snapshot.TestXAttrWithSnapshot",
     ),
-    ("write-append", "org.apache.hadoop.hdfs.TestFileAppend2"),
+    ("namespace-write-append", "org.apache.hadoop.hdfs.TestFileAppend2"),
     (
-        "write-append-snapshot-truncate",
+        "namespace-write-append-snapshot-truncate",
         "org.apache.hadoop.hdfs.TestAppendSnapshotTruncate",
     ),
-    ("write-concat", "org.apache.hadoop.hdfs.server.namenode.TestHDFSConcat"),
-    ("list-batched", "org.apache.hadoop.hdfs.TestBatchedListDirectories"),
-    ("trash", "org.apache.hadoop.hdfs.TestHDFSTrash"),
-    ("quota-owner", "org.apache.hadoop.hdfs.TestQuotaAllowOwner"),
     (
-        "ec-snapshot",
+        "namespace-write-concat",
+        "org.apache.hadoop.hdfs.server.namenode.TestHDFSConcat",
+    ),
+    (
+        "namespace-list-batched",
+        "org.apache.hadoop.hdfs.TestBatchedListDirectories",
+    ),
+    ("namespace-trash", "org.apache.hadoop.hdfs.TestHDFSTrash"),
+    ("namespace-quota-owner", "org.apache.hadoop.hdfs.TestQuotaAllowOwner"),
+    (
+        "namespace-ec-snapshot",
         "org.apache.hadoop.hdfs.TestErasureCodingPolicyWithSnapshot",
     ),
-    ("ec-unset", "org.apache.hadoop.hdfs.TestUnsetAndChangeDirectoryEcPolicy"),
     (
-        "ec-enabled",
+        "namespace-ec-unset",
+        "org.apache.hadoop.hdfs.TestUnsetAndChangeDirectoryEcPolicy",
+    ),
+    (
+        "namespace-ec-enabled",
         "org.apache.hadoop.hdfs.server.namenode.TestEnabledECPolicies",
     ),
     (
-        "snapshot-listing",
+        "namespace-snapshot-listing",
         "org.apache.hadoop.hdfs.server.namenode.snapshot.TestSnapshotListing",
     ),
+    ("namespace-symlinks", "org.apache.hadoop.fs.TestSymlinkHdfsFileSystem"),
     ("webhdfs-contract-append", "WebHdfsContract$Append"),
     ("webhdfs-contract-bulk-delete", "WebHdfsContract$BulkDelete"),
     ("webhdfs-contract-concat", "WebHdfsContract$Concat"),
@@ -275,6 +290,9 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
     ("encryption-zones", "testWarmupEDEKCacheOnStartup", INSIDE),
     ("encryption-zones", "testCreateEZPopulatesEDEKCache", INSIDE),
     ("encryption-raw-paths", "testINodesInPath", INSIDE),
+    ("namespace-symlinks", "testRecursiveLinks", FILE_SYSTEMS),
+    ("namespace-symlinks", "testSnapshot", FILE_SYSTEMS),
+    ("namespace-symlinks", "testConcat", FILE_SYSTEMS),
     ("webhdfs-ha", "testSecureHAToken", TOKENS),
     (
         "webhdfs-ha",
@@ -336,6 +354,7 @@ const RACKS: &str = "the suite gives DataNodes on one address different racks by
 const TRANSFER: &str = "the test encrypts data transfer";
 const TOKENS: &str = "the test logs in with a token, or looks at objects inside a NameNode";
 const SATISFIER: &str = "the test looks at the satisfier inside its cluster, and ours is external";
+const FILE_SYSTEMS: &str = "a suite's file system is not the one that its client finds for a link, for which Hadoop's client loses a snapshot's name";
 const INSIDE: &str = "the test changes or looks at objects inside a NameNode";
 const CLIENT: &str = "Hadoop's client over webhdfs:// does not keep this part of the contract";
 
@@ -377,11 +396,21 @@ pub enum TestOutcome {
 /// The tests of a suite, by name. A shell suite's tests are its commands, by number and description.
 pub type Outcomes = BTreeMap<String, TestOutcome>;
 
-/// Runs suites one after another in one JVM. Returns the tests of each.
+/// Runs suites one after another. Returns the tests of each.
 ///
 /// # Errors
 /// When Hadoop's jars can't be prepared, the JVM does not come to its end, or a name is unknown.
 pub fn run(hathi: &Path, hadoop: &Hadoop, on: Kind, names: &[&str]) -> Result<BTreeMap<String, Outcomes>> {
+    // Some suites leave the JVM with another umask or block size, which these do not bear.
+    let (own, others): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.starts_with("namespace-"));
+    let mut all = BTreeMap::new();
+    for names in [others, own].iter().filter(|names| !names.is_empty()) {
+        all.extend(run_in_one_jvm(hathi, hadoop, on, names)?);
+    }
+    Ok(all)
+}
+
+fn run_in_one_jvm(hathi: &Path, hadoop: &Hadoop, on: Kind, names: &[&str]) -> Result<BTreeMap<String, Outcomes>> {
     let mut classes = Vec::new();
     for name in names {
         let (_, class) = SUITES

@@ -43,11 +43,22 @@ fn hadoops_shell_suites_hold() -> Result<()> {
 
 #[test]
 fn hadoops_contract_and_file_context_suites_hold() -> Result<()> {
-    let others = [named("shell"), named("webhdfs"), named("encryption")].concat();
+    let others = [
+        named("shell"),
+        named("webhdfs"),
+        named("encryption"),
+        named("namespace"),
+    ]
+    .concat();
     run(&named("")
         .into_iter()
         .filter(|name| !others.contains(name))
         .collect::<Vec<_>>())
+}
+
+#[test]
+fn hadoops_suites_of_rights_links_and_writes_hold() -> Result<()> {
+    run(&named("namespace"))
 }
 
 #[test]

@@ -487,7 +487,7 @@ public class MiniDFSCluster implements AutoCloseable {
   }
 
   public DistributedFileSystem getFileSystem() throws IOException {
-    return (DistributedFileSystem) org.apache.hadoop.fs.FileSystem.get(getURI(), conf);
+    return (DistributedFileSystem) org.apache.hadoop.fs.FileSystem.newInstance(getURI(), conf);
   }
 
   public DistributedFileSystem getFileSystem(int namenode) throws IOException {
