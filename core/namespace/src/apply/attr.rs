@@ -173,6 +173,9 @@ impl Namespace {
 
     /// Another policy is in force from `top` down. Quotas there count files that inherit it.
     pub(crate) fn count_types_anew(&mut self, top: Slot) {
+        if !self.rec(top).is_dir() {
+            return;
+        }
         let with_quotas = self.attributes.dirs_with_quotas();
         let below: Vec<Slot> = with_quotas.filter(|dir| self.is_below(*dir, top)).collect();
         for dir in below {
